@@ -1,0 +1,187 @@
+"""Every exception that a user can meet, with its exit status and its hint.
+
+The command line turns them into `error: …` and `hint: …` in one place (`cli.main`). A message names
+secrets, owners and files; it never holds a value nor a part of one.
+"""
+
+from __future__ import annotations
+
+# Exit statuses of `run`, beyond those of its child. Composer uses 1 and 2, hence the high numbers.
+LEAK_FOUND = 120
+SCRUB_INCOMPLETE = 121
+NOT_STARTED = 125
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+SIGNAL_BASE = 128
+
+
+class IcSecretsError(Exception):
+    """The root of all errors that are reported rather than raised through."""
+
+    exit_status = 1
+    hint = ""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        if hint:
+            self.hint = hint
+
+
+class UsageError(IcSecretsError):
+    """The words on the command line do not make a command."""
+
+    exit_status = 2
+
+
+# --- names and values ---------------------------------------------------------------------------
+
+
+class InvalidNameError(IcSecretsError):
+    """A name of a secret, owner, environment or target does not follow its grammar."""
+
+
+class InvalidValueError(IcSecretsError):
+    """A value is empty, too long, no UTF-8, or not of the shape that its type needs."""
+
+
+class ReservedNameError(InvalidNameError):
+    """An `env` secret is named like a variable that would change what runs, not what it knows."""
+
+    hint = "choose another name; the build can copy it where it is needed"
+
+
+class ImmutableError(IcSecretsError):
+    """`set` named another type or other scopes than the secret has."""
+
+    hint = "type and scopes never change: delete the secret and set it again"
+
+
+class BaseMissingError(IcSecretsError):
+    """An environment override was set where there is no secret to override."""
+
+    hint = "set the secret without an environment first, with its --type and --scope"
+
+
+class UndefinedSecretError(IcSecretsError):
+    """The first `set` of a secret did not say its type and scopes."""
+
+    hint = "the first set must say both, since they never change: --type T --scope S[,S...]"
+
+
+class NotReadableError(IcSecretsError):
+    """The secret exists, but no person may read its value back."""
+
+    hint = "only a secret with the scope `user` can be read back"
+
+
+class UnknownSecretError(IcSecretsError):
+    """The owner holds no secret of that name."""
+
+    hint = "`ic-secrets list OWNER` shows what it holds"
+
+
+class UnknownSiteError(IcSecretsError):
+    """The store does not know the site."""
+
+    hint = "`ic-secrets site list` shows the known ones, `ic-secrets site set SITE` makes one"
+
+
+# --- the store ----------------------------------------------------------------------------------
+
+
+class StoreError(IcSecretsError):
+    """The store cannot do what was asked."""
+
+
+class StoreMissingError(StoreError):
+    """There is no store at the configured place."""
+
+    hint = "`ic-secrets init` makes one; IC_SECRETS_STORE names another"
+
+
+class StoreExistsError(StoreError):
+    """`init` found a store at the configured place."""
+
+    hint = "it was left as it is; IC_SECRETS_STORE names another place"
+
+
+class StoreLockedError(StoreError):
+    """The store exists, but no configured key opens it."""
+
+    hint = "point IC_SECRETS_KEY_FILE at its key"
+
+
+class StoreFormatError(StoreError):
+    """The file is no store, or one of a newer format than this version reads."""
+
+
+class StoreTamperedError(StoreError):
+    """A row was changed, moved, removed or added by something other than ic-secrets."""
+
+    hint = "nothing was exposed; restore the store from a backup and find out who wrote to it"
+
+
+class StoreBusyError(StoreError):
+    """Another process held the store's write lock for longer than we wait."""
+
+    hint = "try again; another process is writing to the store"
+
+
+class StoreWriteError(StoreError):
+    """The store could not be written (disk full, read-only); it is as it was before."""
+
+
+class MasterKeyError(IcSecretsError):
+    """A master key is missing, malformed, or lies where others can read it."""
+
+
+class ConfigError(IcSecretsError):
+    """A setting has a value that it cannot have."""
+
+
+# --- the build ----------------------------------------------------------------------------------
+
+
+class BuildError(IcSecretsError):
+    """The build could not be started; nothing was exposed."""
+
+    exit_status = NOT_STARTED
+
+
+class MalformedAuthError(BuildError):
+    """An auth.json, composer.json or COMPOSER_AUTH is not what Composer expects.
+
+    Composer prints the text around the fault, which can be a piece of a credential that no mask
+    knows, so the build is not started.
+    """
+
+    hint = "mend the file; `php -r 'json_decode(...)'` or an editor shows where"
+
+
+class EnvironmentTooBigError(BuildError):
+    """The kernel would refuse the build's environment (execve, E2BIG)."""
+
+    hint = "leave some env secrets out with --only or --except"
+
+
+class ExposureError(BuildError):
+    """The private directory could not be made or filled; what was made is gone again."""
+
+
+class ProgramNotFoundError(BuildError):
+    """The build's command is not there."""
+
+    exit_status = NOT_FOUND
+
+
+class ProgramNotExecutableError(BuildError):
+    """The build's command is there, but cannot be executed."""
+
+    exit_status = NOT_EXECUTABLE
+
+
+class ScrubIncompleteError(IcSecretsError):
+    """Something of the private directory could not be removed."""
+
+    exit_status = SCRUB_INCOMPLETE
+    hint = "remove the named path by hand, then run `ic-secrets scrub`"
