@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from ..errors import ConfigError
 from ..resolve import Holdings
-from ..secret import Owner, Scope, Scopes, SecretType, SecretValue, Site, Target
+from ..secret import Owner, Scope, Scopes, SecretType, SecretValue, Site
+
+if TYPE_CHECKING:
+    from .sealing import MasterKey
 
 
 class Store(Protocol):
@@ -76,14 +80,36 @@ class Store(Protocol):
         """Let go of files and connections; safe to call twice."""
 
 
-def read_chain(
-    store: Store, target: Target, *, scope: Scope | None = None, values: bool = True
-) -> tuple[Site, tuple[Holdings, ...]]:
-    """The site, and what it and its primary organization hold: the `chain` of `resolve` (rule 5)."""
-    site = store.site(target.site)
-    owners = [Owner.site(site.name)]
-    if site.organization:
-        owners.append(Owner.organization(site.organization))
-    return site, tuple(
-        store.read(owner, environment=target.environment, scope=scope, values=values) for owner in owners
-    )
+def read_chain(store: Store, owner: Owner, *, environment: str | None = None, scope: Scope | None = None,
+               values: bool = False) -> tuple[Holdings, ...]:
+    """What an owner holds, then for a site what its primary organization holds (rule 5): the `chain` of `resolve`.
+
+    A site that the store does not know raises UnknownSiteError.
+    """
+    owners = [owner]
+    if owner.is_site:
+        organization = store.site(owner.name).organization
+        owners += [Owner.organization(organization)] if organization else []
+    return tuple(store.read(each, environment=environment, scope=scope, values=values) for each in owners)
+
+
+def open_store(url: str, load_keys: Callable[[], Sequence[MasterKey]], *, read_only: bool = False) -> Store:
+    """The store that the URL names; a bare path is an embedded store.
+
+    ConfigError for a kind of store that there is none of. `load_keys` is called only by a store that
+    needs keys.
+    """
+    scheme, path = split_url(url)
+    if scheme == "sqlite":
+        from . import local
+
+        return local.open_store(path, load_keys(), read_only=read_only)
+    raise ConfigError(f"there is no kind of store called {scheme}:", hint="an embedded store is sqlite:PATH, or a path")
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """The scheme and the rest; a path without a scheme is `sqlite`."""
+    scheme, colon, rest = url.partition(":")
+    if colon and scheme.replace("+", "").replace("-", "").isalnum() and "/" not in scheme:
+        return scheme.lower(), rest
+    return "sqlite", url

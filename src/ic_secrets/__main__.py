@@ -1,0 +1,9 @@
+"""`python -m ic_secrets` is `ic-secrets`."""
+
+from __future__ import annotations
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

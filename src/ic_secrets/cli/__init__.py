@@ -1,0 +1,110 @@
+"""The command line: a table of commands, each in a module that only its own use imports."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from .. import __version__
+from ..errors import NOT_STARTED, IcSecretsError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command: the module and function that do it, and what it does in a line."""
+
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS = {
+    "init": Entry("init", "run_init", "make the embedded store and its key"),
+    "site": Entry("sites", "run_site", "make, list, show or delete a site"),
+    "set": Entry("secrets", "run_set", "set a secret, or its override for an environment"),
+    "get": Entry("secrets", "run_get", "print the value of a secret that people may read"),
+    "list": Entry("listing", "run_list", "what an owner holds and inherits, values redacted"),
+    "delete": Entry("secrets", "run_delete", "delete a secret with its overrides, or one override"),
+    "run": Entry("run", "run_run", "run a build with a site's secrets, and leave none behind"),
+    "scrub": Entry("scrub", "run_scrub", "remove what a dead run left"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name; its exit status. Prints errors, never raises them."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_missing_streams()
+    try:
+        status = _dispatch(words)
+        sys.stdout.flush()
+    except IcSecretsError as error:
+        from .output import print_error
+
+        print_error(error)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Our reader is gone. What is buffered would raise again when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except Exception as error:
+        from .output import print_unexpected
+
+        print_unexpected(error)
+        return NOT_STARTED if words[:1] == ["run"] else 1
+    return status
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in {"-h", "--help", "help"}:
+        print(_usage(), end="")
+        return 0
+    if words[0] in {"-V", "--version"}:
+        print(f"ic-secrets {__version__}")
+        return 0
+    entry = COMMANDS.get(words[0])
+    if entry is None:
+        raise UsageError(f"there is no command {words[0]!r}", hint=_suggest(words[0]))
+    function = getattr(import_module(f".{entry.module}", __name__), entry.function)
+    status: int = function(words[1:])
+    return status
+
+
+def _usage() -> str:
+    width = max(len(name) for name in COMMANDS)
+    lines = [f"  {name:<{width}}  {entry.summary}" for name, entry in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: ic-secrets COMMAND [ARGUMENTS]",
+            "",
+            "Runs a Composer build with its secrets, and leaves none of them behind.",
+            "",
+            *lines,
+            "",
+            "example: ic-secrets run my-site.dev -- composer install",
+            "`ic-secrets COMMAND --help` says more of each.",
+            "",
+        ]
+    )
+
+
+def _suggest(word: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, COMMANDS, n=1)
+    return f"did you mean `ic-secrets {close[0]}`?" if close else "`ic-secrets --help` lists the commands"
+
+
+def _open_missing_streams() -> None:
+    """Point standard streams that our caller closed to /dev/null, so that no file of ours takes their place."""
+    for stream in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            os.fstat(stream)
+            continue
+        os.open(os.devnull, os.O_RDWR)
+        os.set_inheritable(stream, True)

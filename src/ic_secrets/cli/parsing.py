@@ -1,0 +1,71 @@
+"""Words of the command line made into settings; a mistake is a UsageError."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import NoReturn
+
+from ..config import Settings
+from ..errors import UsageError
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with our errors, no abbreviations, and options before and after the positionals."""
+
+    def __init__(self, command: str, description: str, example: str) -> None:
+        super().__init__(
+            prog=f"ic-secrets {command}",
+            description=description,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and exiting."""
+        raise UsageError(message, hint=f"`{self.prog} --help` shows how it is used")
+
+    def read(self, words: Sequence[str]) -> argparse.Namespace:
+        """The arguments; those with an optional value take it after `=` only."""
+        bare = {f"--{name}": f"--{name}=" for name in self._optional}
+        return self.parse_intermixed_args([bare.get(word, word) for word in words])
+
+    def add_optional(self, name: str, **keywords: str) -> None:
+        """An option `--name[=VALUE]`: None where absent, empty where bare. It never takes the next word."""
+        self._optional = (*self._optional, name)
+        self.add_argument(f"--{name}", **keywords)  # type: ignore[arg-type]
+
+    _optional: tuple[str, ...] = ()
+
+
+def add_store_options(parser: Parser) -> None:
+    """The options of every command that opens a store."""
+    parser.add_argument("--store", metavar="URL", help="the store: a path or a URL (IC_SECRETS_STORE)")
+    parser.add_argument("--key-file", metavar="FILE", help="the file that holds its key (IC_SECRETS_KEY_FILE)")
+
+
+def add_json(parser: Parser) -> None:
+    """The option of every command that reports."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+
+
+def read_settings(arguments: argparse.Namespace, environment: dict[str, str]) -> Settings:
+    """The settings with the flags of `add_store_options` on top."""
+    return Settings(environment, {"store": arguments.store, "key-file": arguments.key_file})
+
+
+def split_names(text: str | None) -> frozenset[str]:
+    """`A,B` as a set; empty for None."""
+    return frozenset(word.strip() for word in (text or "").split(",") if word.strip())
+
+
+def parse_duration(text: str) -> float:
+    """Seconds: a number of them, or `30s`, `10m`, `1h`, `7d`; UsageError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not match:
+        raise UsageError(f"{text!r} is no duration", hint="seconds, or a number with s, m, h or d: 30s, 10m, 1h, 7d")
+    return float(match[1]) * _UNITS[match[2]]

@@ -1,0 +1,85 @@
+"""`ic-secrets run`: the main job."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from ..build import BuildRequest, Notice, run_build
+from ..environment import Preserve
+from ..errors import LEAK_FOUND, NOT_STARTED, IcSecretsError, UsageError
+from ..linux import harden
+from .opening import opened_store
+from .output import print_error, print_message
+from .parsing import Parser, add_store_options, parse_duration, read_settings, split_names
+
+
+def run_run(words: Sequence[str]) -> int:
+    """Run the build; its exit status, or one from 120 on that says what kept it from being a success."""
+    try:
+        own, command = _split(list(words))
+        arguments = _make_parser().read(own)
+        if not command:
+            raise UsageError("no command to run", hint="ic-secrets run SITE.ENV -- COMMAND...")
+        harden()
+        request = _make_request(arguments, command)
+        with opened_store(arguments, read_only=True) as store:
+            return run_build(store, request, _print_notice)
+    except IcSecretsError as error:
+        print_error(error)
+        return error.exit_status if error.exit_status >= LEAK_FOUND else NOT_STARTED
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """What is ours, and the command behind the first `--`."""
+    if "--" in words:
+        at = words.index("--")
+        return words[:at], words[at + 1 :]
+    return words, []
+
+
+def _make_parser() -> Parser:
+    parser = Parser(
+        "run",
+        "Run a build with the secrets that the site's build may see (scope ic), its output masked; afterwards nothing\n"
+        "of them is left. The exit status is the build's own; 125 says that it was not started.",
+        "ic-secrets run my-site.dev -- composer install",
+    )
+    parser.usage = "ic-secrets run [OPTIONS] [SITE[.ENV]] [OPTIONS] -- COMMAND..."
+    parser.add_argument("target", metavar="SITE[.ENV]", nargs="?", help="the target (IC_SECRETS_SITE, IC_SECRETS_ENV)")
+    parser.add_argument("--only", metavar="N,..", help="expose these secrets alone")
+    parser.add_argument("--except", metavar="N,..", dest="excluded", help="expose all but these")
+    parser.add_optional("preserve-env", metavar="A,B", help="variables already set win (all of them, or =A,B)")
+    parser.add_argument("--pristine", action="store_true", help="pass on only PATH, HOME, TERM and their like")
+    parser.add_argument("--no-mask", action="store_true", help="do not mask the output")
+    parser.add_argument("--run-dir", metavar="DIR", help="make the private directory there")
+    parser.add_argument("--grace", metavar="DURATION", default="10s", help="between TERM and KILL (10s)")
+    parser.add_argument(
+        "--allow-background", action="store_true", help="let processes of the build outlive it"
+    )
+    add_store_options(parser)
+    return parser
+
+
+def _make_request(arguments: argparse.Namespace, command: Sequence[str]) -> BuildRequest:
+    environment = dict(os.environ)
+    preserved = arguments.preserve_env
+    return BuildRequest(
+        target=read_settings(arguments, environment).target(arguments.target),
+        command=tuple(command),
+        directory=os.getcwd(),
+        environment=environment,
+        only=split_names(arguments.only),
+        excluded=split_names(arguments.excluded),
+        preserve=Preserve(everything=preserved == "", names=split_names(preserved)),
+        pristine=arguments.pristine,
+        mask=not arguments.no_mask,
+        run_dir=arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR"),
+        grace=parse_duration(arguments.grace),
+        allow_background=arguments.allow_background,
+    )
+
+
+def _print_notice(notice: Notice) -> None:
+    print_message("warning", notice.text, notice.hint)

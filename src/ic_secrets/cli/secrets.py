@@ -1,0 +1,226 @@
+"""`ic-secrets set`, `get` and `delete`: one secret at a time."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from ..composer import parse_credential
+from ..environment import check_variable
+from ..errors import (
+    IcSecretsError,
+    InvalidNameError,
+    InvalidValueError,
+    NotReadableError,
+    UnknownSecretError,
+    UnknownSiteError,
+    UsageError,
+)
+from ..resolve import Holdings, check_base, find_base, resolve, trace
+from ..secret import (
+    MAX_VALUE_BYTES,
+    Owner,
+    Scope,
+    Scopes,
+    SecretType,
+    SecretValue,
+    check_secret_name,
+    format_scopes,
+    is_possible_name,
+    parse_owner,
+    parse_scopes,
+    parse_type,
+)
+from ..stores import Store, read_chain
+from .opening import opened_store
+from .output import print_json, print_message
+from .parsing import Parser, add_json, add_store_options
+
+
+def run_set(words: Sequence[str]) -> int:
+    """Set a base or an override, from a prompt, stdin, a file or a variable; never from an argument."""
+    arguments = _set_parser().read(words)
+    owner, environment = parse_owner(arguments.owner)
+    kind = parse_type(arguments.type) if arguments.type else None
+    scopes = parse_scopes(",".join(arguments.scope)) if arguments.scope else None
+    _check_name(arguments.name, kind)
+    with opened_store(arguments) as store:
+        chain, site_made = _read_chain_to_set(store, owner, environment)
+        kind, scopes = _find_definition(chain, environment, arguments.name, kind, scopes)
+        value = _read_value(arguments)
+        _check_value(kind, arguments.name, value)
+        created = store.put(owner, environment, arguments.name, value, kind=kind, scopes=scopes)
+    _report_set(arguments, kind, scopes, created, site_made)
+    return 0
+
+
+def run_get(words: Sequence[str]) -> int:
+    """Print the value that the owner, or the target, has under the name, if people may read it."""
+    parser = Parser(
+        "get",
+        "Print the value of a secret with the scope `user`. For a site, that of its organization where it has none.",
+        "ic-secrets get my-site.dev LICENSE_KEY",
+    )
+    _add_owner_and_name(parser)
+    parser.add_argument("-n", "--no-newline", action="store_true", help="print no newline after the value")
+    add_store_options(parser)
+    add_json(parser)
+    arguments = parser.read(words)
+    owner, environment = parse_owner(arguments.owner)
+    _check_name(arguments.name, None)
+    with opened_store(arguments, read_only=True) as store:
+        chain = read_chain(store, owner, environment=environment, scope=Scope.USER, values=True)
+    found = next((d for d in resolve(environment, Scope.USER, chain) if d.name == arguments.name), None)
+    if found is None:
+        if arguments.name in trace(environment, Scope.USER, chain):
+            raise NotReadableError(f"{arguments.owner} {arguments.name} cannot be read back")
+        raise UnknownSecretError(f"{arguments.owner} has no secret {arguments.name}")
+    if found.value is None:
+        raise NotReadableError(f"the store does not give the value of {arguments.owner} {arguments.name}")
+    if arguments.json:
+        print_json("get", {"name": found.name, "source": found.source, "value": found.value.reveal()})
+        return 0
+    sys.stdout.flush()
+    text = found.value.reveal() + ("" if arguments.no_newline else "\n")
+    sys.stdout.buffer.write(text.encode())
+    return 0
+
+
+def run_delete(words: Sequence[str]) -> int:
+    """Delete all that the owner holds under the name, or one override."""
+    parser = Parser(
+        "delete",
+        "Delete a secret with all its overrides, or, with an environment, one override.",
+        "ic-secrets delete my-site.dev LICENSE_KEY",
+    )
+    _add_owner_and_name(parser)
+    add_store_options(parser)
+    add_json(parser)
+    arguments = parser.read(words)
+    owner, environment = parse_owner(arguments.owner)
+    _check_name(arguments.name, None)
+    with opened_store(arguments) as store:
+        if owner.is_site:
+            store.site(owner.name)
+        count = store.delete(owner, environment, arguments.name)
+    if arguments.json:
+        print_json("delete", {"owner": arguments.owner, "name": arguments.name, "deleted_values": count})
+    else:
+        print_message("", f"deleted {arguments.owner} {arguments.name} ({count} {'value' if count == 1 else 'values'})")
+    return 0
+
+
+def _set_parser() -> Parser:
+    parser = Parser(
+        "set",
+        "Set a secret, or with an environment its override. The value comes from a prompt, or from stdin when that\n"
+        "is no terminal; one trailing newline is dropped. The first set must say type and scopes: they never change.",
+        "ic-secrets set my-site LICENSE_KEY --type env --scope ic,user --from-file key.txt",
+    )
+    _add_owner_and_name(parser)
+    parser.add_argument("--type", metavar="T", help="runtime, env or composer")
+    parser.add_argument("--scope", metavar="S[,S...]", action="append", help="ic, web, user; one or more")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--from-file", metavar="F", help="take the whole file as the value")
+    source.add_argument("--from-env", metavar="VAR", help="take the value of an environment variable")
+    parser.add_argument("--keep-newline", action="store_true", help="keep a trailing newline of stdin")
+    parser.add_argument("--allow-empty", action="store_true", help="accept an empty value")
+    add_store_options(parser)
+    add_json(parser)
+    return parser
+
+
+def _add_owner_and_name(parser: Parser) -> None:
+    parser.add_argument("owner", metavar="OWNER[.ENV]", help="SITE, org:ORG, or one of their environments")
+    parser.add_argument("name", metavar="NAME")
+
+
+def _check_name(name: str, kind: SecretType | None) -> None:
+    if kind is not None:
+        check_secret_name(kind, name)
+    elif not is_possible_name(name):
+        raise InvalidNameError(f"{name!r} is no name of a secret of any type")
+
+
+def _read_chain_to_set(store: Store, owner: Owner, environment: str | None) -> tuple[tuple[Holdings, ...], bool]:
+    """The chain, and whether its site is yet to be made (only a base makes one)."""
+    try:
+        return read_chain(store, owner), False
+    except UnknownSiteError:
+        if environment is not None:
+            raise
+        return (Holdings(owner),), True
+
+
+def _find_definition(
+    chain: tuple[Holdings, ...], environment: str | None, name: str, kind: SecretType | None, scopes: Scopes | None
+) -> tuple[SecretType, Scopes]:
+    if environment is None:
+        return check_base(name, chain, kind, scopes)
+    base = find_base(environment, name, chain, kind, scopes)
+    return base.type, base.scopes
+
+
+def _check_value(kind: SecretType, name: str, value: SecretValue) -> None:
+    """Refuse now what no build could use later."""
+    check_secret_name(kind, name)
+    if kind is SecretType.COMPOSER:
+        parse_credential(name, value)
+    elif kind is SecretType.ENV:
+        check_variable(name, value)
+
+
+def _read_value(arguments: argparse.Namespace) -> SecretValue:
+    try:
+        value = SecretValue.from_bytes(_read_bytes(arguments))
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{arguments.name}: {error}", hint=error.hint) from None
+    if not value.reveal() and not arguments.allow_empty:
+        raise InvalidValueError(f"{arguments.name}: the value is empty", hint="--allow-empty accepts that")
+    return value
+
+
+def _read_bytes(arguments: argparse.Namespace) -> bytes:
+    """The value's bytes, a little more than the limit at most."""
+    if arguments.from_env is not None:
+        value = os.environb.get(arguments.from_env.encode(errors="surrogateescape"))
+        if value is None:
+            raise UsageError(f"the variable {arguments.from_env} is not set")
+        return value
+    if arguments.from_file is not None:
+        try:
+            with open(arguments.from_file, "rb") as file:
+                return file.read(MAX_VALUE_BYTES + 1)
+        except OSError as error:
+            raise IcSecretsError(f"{arguments.from_file} cannot be read: {error.strerror}") from None
+    if sys.stdin.isatty():
+        from getpass import getpass
+
+        return getpass(f"value of {arguments.name}: ").encode(errors="surrogateescape")
+    data = sys.stdin.buffer.read(MAX_VALUE_BYTES + 3)
+    if not arguments.keep_newline:
+        data = data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\r\n") else data.removesuffix(b"\n")
+    return data
+
+
+def _report_set(
+    arguments: argparse.Namespace, kind: SecretType, scopes: Scopes, created: bool, site_made: bool
+) -> None:
+    if arguments.json:
+        print_json(
+            "set",
+            {
+                "owner": arguments.owner,
+                "name": arguments.name,
+                "type": kind.value,
+                "scopes": format_scopes(scopes).split(","),
+                "created": created,
+                "site_created": site_made,
+            },
+        )
+        return
+    if site_made:
+        print_message("", f"made the site {arguments.owner}, which was not known before")
+    print_message("", f"{'set' if created else 'changed'} {arguments.owner} {arguments.name}")

@@ -1,0 +1,113 @@
+"""`ic-secrets site set|list|show|delete`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from ..errors import InvalidNameError, UnknownSiteError, UsageError
+from ..secret import Site, check_site_name
+from ..stores import Store
+from .opening import opened_store
+from .output import print_json, print_message, print_table
+from .parsing import Parser, add_json, add_store_options
+
+_ACTIONS = {
+    "set": "make a site, or change its organizations",
+    "list": "all sites",
+    "show": "one site and its organizations",
+    "delete": "delete a site with all its secrets",
+}
+
+
+def run_site(words: Sequence[str]) -> int:
+    """Do the action that the first word names."""
+    action = words[0] if words else ""
+    if action in {"-h", "--help"}:
+        print("usage: ic-secrets site ACTION ...\n")
+        print("\n".join(f"  {name:<7} {summary}" for name, summary in _ACTIONS.items()))
+        print("\nexample:\n  ic-secrets site set my-site --org agency")
+        return 0
+    if action not in _ACTIONS:
+        raise UsageError(
+            f"there is no action {action!r}" if action else "no action is named",
+            hint=f"ic-secrets site {'|'.join(_ACTIONS)}",
+        )
+    arguments = _make_parser(action).read(words[1:])
+    with opened_store(arguments, read_only=action in {"list", "show"}) as store:
+        {"set": _set, "list": _list, "show": _show, "delete": _delete}[action](store, arguments)
+    return 0
+
+
+def _make_parser(action: str) -> Parser:
+    example = "ic-secrets site list" if action == "list" else f"ic-secrets site {action} my-site"
+    parser = Parser(f"site {action}", f"{_ACTIONS[action].capitalize()}.", example)
+    if action != "list":
+        parser.add_argument("site", metavar="SITE")
+    if action == "set":
+        parser.add_argument("--org", metavar="ORG", help="the primary organization: its secrets reach the site")
+        parser.add_argument("--no-org", action="store_true", help="no primary organization any more")
+        parser.add_argument(
+            "--supporting", metavar="ORG", action="append", help="a supporting organization: its secrets never do"
+        )
+        parser.add_argument("--no-supporting", action="store_true", help="no supporting organization any more")
+    add_store_options(parser)
+    add_json(parser)
+    return parser
+
+
+def _set(store: Store, arguments: argparse.Namespace) -> None:
+    """What is not named stays as it is."""
+    check_site_name(arguments.site)
+    try:
+        before = store.site(arguments.site)
+    except UnknownSiteError:
+        before = None
+    site = before or Site(arguments.site)
+    organization = None if arguments.no_org else arguments.org or site.organization
+    supporting = () if arguments.no_supporting else tuple(dict.fromkeys(arguments.supporting or site.supporting))
+    for name in (organization, *supporting):
+        if name is not None:
+            check_site_name(name, "organization")
+    if organization in supporting:
+        raise InvalidNameError(f"{organization} cannot be both the primary and a supporting organization")
+    after = Site(site.name, organization, supporting)
+    store.set_site(after)
+    if arguments.json:
+        print_json("site", {**_describe(after), "created": before is None})
+    else:
+        print_message("", f"{'made' if before is None else 'changed'} the site {site.name}")
+
+
+def _list(store: Store, arguments: argparse.Namespace) -> None:
+    sites = list(store.sites())
+    if arguments.json:
+        print_json("site-list", {"sites": [_describe(site) for site in sites]})
+    elif sites:
+        print_table(["SITE", "ORGANIZATION", "SUPPORTING"], [_row(site) for site in sites])
+    else:
+        print_message("", "there are no sites yet: `ic-secrets site set SITE` makes one")
+
+
+def _show(store: Store, arguments: argparse.Namespace) -> None:
+    site = store.site(check_site_name(arguments.site))
+    if arguments.json:
+        print_json("site", _describe(site))
+    else:
+        print_table(["SITE", "ORGANIZATION", "SUPPORTING"], [_row(site)])
+
+
+def _delete(store: Store, arguments: argparse.Namespace) -> None:
+    count = store.delete_site(check_site_name(arguments.site))
+    if arguments.json:
+        print_json("site-delete", {"site": arguments.site, "deleted_values": count})
+    else:
+        print_message("", f"deleted the site {arguments.site} and {count} values")
+
+
+def _describe(site: Site) -> dict[str, object]:
+    return {"site": site.name, "organization": site.organization, "supporting": list(site.supporting)}
+
+
+def _row(site: Site) -> list[str]:
+    return [site.name, site.organization or "-", ", ".join(site.supporting) or "-"]

@@ -1,0 +1,87 @@
+"""Settings, and where each came from: flags, then `IC_SECRETS_*` variables, then defaults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import ConfigError, MasterKeyError
+from .secret import Target
+
+if TYPE_CHECKING:
+    from .stores.sealing import MasterKey
+
+_APP = "ic-secrets"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and its source: `--flag`, a variable's name, or `default`."""
+
+    value: str
+    source: str
+
+
+class Settings:
+    """The settings of one command. Defaults are worked out only when they are asked for."""
+
+    def __init__(self, environment: Mapping[str, str], flags: Mapping[str, str | None] | None = None) -> None:
+        """`flags` are values by name (`store`, `key-file`), None where a flag was not given."""
+        self._environment = environment
+        self._flags = flags or {}
+
+    def find(self, name: str) -> Setting | None:
+        """The setting as the user gave it, None where only a default is left."""
+        flag = self._flags.get(name)
+        if flag:
+            return Setting(flag, f"--{name}")
+        variable = f"IC_SECRETS_{name.replace('-', '_').upper()}"
+        value = self._environment.get(variable)
+        return Setting(value, variable) if value else None
+
+    @property
+    def store(self) -> Setting:
+        """The store's URL or path."""
+        return self.find("store") or Setting(f"sqlite:{_default_path('data', 'store.db')}", "default")
+
+    @property
+    def key_file(self) -> Setting:
+        """The file that holds the master key."""
+        return self.find("key-file") or Setting(_default_path("config", "key"), "default")
+
+    def target(self, text: str | None) -> Target:
+        """The target that the command line names, else IC_SECRETS_SITE and IC_SECRETS_ENV; ConfigError."""
+        if text:
+            return Target.parse(text)
+        site = self.find("site")
+        if not site:
+            raise ConfigError("no site is named", hint="name it as SITE.ENV, or set IC_SECRETS_SITE")
+        if "." in site.value:
+            return Target.parse(site.value)
+        environment = self.find("env")
+        return Target.parse(f"{site.value}.{environment.value}" if environment else site.value)
+
+    def load_keys(self) -> Sequence[MasterKey]:
+        """The master key, from IC_SECRETS_KEY or the key file; MasterKeyError when two disagree."""
+        from .stores.keys import load_key_file
+        from .stores.sealing import MasterKey
+
+        held = self._environment.get("IC_SECRETS_KEY")
+        named = self.find("key-file")
+        if not held:
+            return [load_key_file(self.key_file.value)]
+        key = MasterKey.parse(held)
+        if named and load_key_file(named.value).id != key.id:
+            raise MasterKeyError(
+                f"IC_SECRETS_KEY and {named.source} hold different keys", hint="unset the one that is not meant"
+            )
+        return [key]
+
+
+def _default_path(kind: str, name: str) -> str:
+    import platformdirs
+
+    directory = platformdirs.user_data_dir(_APP) if kind == "data" else platformdirs.user_config_dir(_APP)
+    return os.path.join(directory, name)

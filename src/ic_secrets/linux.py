@@ -1,0 +1,117 @@
+"""The few system calls that the standard library lacks. Where the system has none, nothing happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def harden() -> None:
+    """No core dump of us or of what we start, and no look into our memory and environment.
+
+    RLIMIT_CORE is inherited by the build; PR_SET_DUMPABLE=0 keeps /proc/PID/environ and ptrace from
+    other processes of the same user, and ends at the next exec.
+    """
+    import resource
+
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def adopt_orphans() -> bool:
+    """Become the parent of every descendant whose own parent ends; whether the system can."""
+    return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def rename_process(name: str) -> None:
+    """Show this process under that name (15 bytes) in `ps` and `top`."""
+    import ctypes
+
+    _prctl(_PR_SET_NAME, ctypes.create_string_buffer(name.encode()[:15]))
+
+
+def is_in_memory(path: str) -> bool:
+    """Whether the directory lies on a tmpfs or ramfs, by /proc/self/mountinfo."""
+    try:
+        device = os.stat(path).st_dev
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            wanted = f"{os.major(device)}:{os.minor(device)}"
+            for line in mounts:
+                fields, _, tail = line.partition(" - ")
+                if fields.split(" ", 3)[2] == wanted:
+                    return tail.split(" ", 1)[0] in {"tmpfs", "ramfs"}
+    except OSError:
+        pass
+    return False
+
+
+def list_descendants(pid: int) -> list[int]:
+    """The processes below `pid`, parents first; those that end meanwhile may be missing."""
+    found: list[int] = []
+    queue = [pid]
+    while queue:
+        for child in _list_children(queue.pop(0)):
+            if child not in found:
+                found.append(child)
+                queue.append(child)
+    return found
+
+
+def read_start_time(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot: with the pid, its identity. None if gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether the process has ended and only waits to be reaped."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] == b"Z"
+    except (OSError, IndexError):
+        return True
+
+
+def list_processes_with(marker: bytes) -> list[int]:
+    """The processes of ours whose environment, as they were started, holds the bytes."""
+    found = []
+    own = os.getpid()
+    for name in os.listdir("/proc") if sys.platform == "linux" else ():
+        if not name.isdigit() or int(name) == own:
+            continue
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                if marker in file.read():
+                    found.append(int(name))
+        except OSError:
+            continue
+    return found
+
+
+def _list_children(pid: int) -> list[int]:
+    children: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
+                children += (int(word) for word in file.read().split())
+    except OSError:
+        pass
+    return children
+
+
+def _prctl(option: int, argument: object) -> bool:
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    return bool(library.prctl(option, argument, 0, 0, 0) == 0)

@@ -1,0 +1,176 @@
+"""A Composer home for one build: the user's own, seen through links, with an auth.json of its own.
+
+Setting COMPOSER_HOME moves more than auth.json: config.json, the global plugins, the keys and the
+cache would be gone. So every entry of the real home is linked into the private one, with a `cache`
+link to the real cache (which keeps the precedence of `cache-dir`, as COMPOSER_CACHE_DIR would not),
+and what a build creates there is carried back afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+AUTH_FILE = "auth.json"
+CONFIG_FILE = "config.json"
+_KEYS = ("keys.dev.pub", "keys.tags.pub")
+
+
+@dataclass(frozen=True, slots=True)
+class ComposerHome:
+    """Where Composer keeps the user's things when nobody interferes (Composer's `Factory`)."""
+
+    path: str
+    cache: str
+    data: str
+
+    @classmethod
+    def find(cls, environment: Mapping[str, str]) -> ComposerHome:
+        """The directories that Composer would use with that environment; none need exist."""
+        explicit = environment.get("COMPOSER_HOME")
+        home = explicit or _find_home(environment)
+        return cls(
+            path=os.path.abspath(home),
+            cache=os.path.abspath(_find_cache(environment, home)),
+            data=os.path.abspath(explicit or _find_data(environment, home)),
+        )
+
+
+class Overlay:
+    """The private home of one build, in `path`: links to the real one, and files of its own.
+
+    `own` holds the files that are ours, by name: they replace the user's and are never carried back.
+    """
+
+    def __init__(self, path: str, home: ComposerHome, own: Mapping[str, bytes]) -> None:
+        self.path = path
+        self.home = home
+        self._own = dict(own)
+        self._links: set[str] = set()
+        self._made: list[str] = []
+
+    def make(self, write: Callable[[str, bytes], None]) -> None:
+        """Fill the (empty, private) directory; `write` makes a private file; OSError."""
+        for name, data in self._own.items():
+            write(os.path.join(self.path, name), data)
+        for name in _list(self.home.path):
+            if name not in {*self._own, AUTH_FILE, "cache"}:
+                self._link(os.path.join(self.home.path, name), name)
+        for name in _KEYS:
+            if name not in self._links and os.path.exists(os.path.join(self.home.data, name)):
+                self._link(os.path.join(self.home.data, name), name)
+        # Where that fails, Composer goes on without a cache through the dangling link, as it would have.
+        with contextlib.suppress(OSError):
+            self._make_cache(self.home.cache)
+        self._link(self.home.cache, "cache")
+
+    def carry_back(self) -> tuple[str, ...]:
+        """Move what the build created into the real home; the names that could not be moved.
+
+        A new entry is moved; a link that the build replaced by a file (as an atomic write does)
+        replaces the real file. auth.json never leaves, and what appeared in the real home meanwhile
+        is never overwritten.
+        """
+        left = []
+        for name in _list(self.path):
+            if name in self._own or name == AUTH_FILE:
+                continue
+            source = os.path.join(self.path, name)
+            if name in self._links and os.path.islink(source):
+                continue
+            try:
+                self._move(source, name)
+            except OSError:
+                left.append(name)
+        for directory in reversed(self._made):
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)  # which the build had no use for
+        return tuple(left)
+
+    def _make_cache(self, path: str) -> None:
+        if not os.path.isdir(path):
+            self._make_cache(os.path.dirname(path))
+            os.mkdir(path)
+            self._made.append(path)
+
+    def _link(self, source: str, name: str) -> None:
+        os.symlink(source, os.path.join(self.path, name))
+        self._links.add(name)
+
+    def _move(self, source: str, name: str) -> None:
+        import shutil
+
+        if name == "cache":  # the link was replaced: what is there is only a cache
+            return
+        os.makedirs(self.home.path, exist_ok=True)
+        destination = os.path.join(self.home.path, name)
+        if name not in self._links and os.path.lexists(destination):
+            raise FileExistsError(name)
+        partial = os.path.join(self.home.path, f".{name}.{os.urandom(6).hex()}.partial")
+        try:
+            if os.path.isdir(source) and not os.path.islink(source):
+                shutil.copytree(source, partial, symlinks=True)
+            else:
+                shutil.copy2(source, partial, follow_symlinks=False)
+            os.replace(partial, destination)
+        finally:
+            if os.path.lexists(partial):
+                _discard(partial)
+
+
+def _find_home(environment: Mapping[str, str]) -> str:
+    user = _user_directory(environment)
+    places = [os.path.join(user, ".composer")]
+    if _uses_xdg(environment):
+        places.insert(0, os.path.join(environment.get("XDG_CONFIG_HOME") or os.path.join(user, ".config"), "composer"))
+    return next((place for place in places if os.path.isdir(place)), places[0])
+
+
+def _find_cache(environment: Mapping[str, str], home: str) -> str:
+    if environment.get("COMPOSER_CACHE_DIR"):
+        return environment["COMPOSER_CACHE_DIR"]
+    if environment.get("COMPOSER_HOME"):
+        return os.path.join(home, "cache")
+    user = _user_directory(environment)
+    if sys.platform == "darwin":
+        return os.path.join(user, "Library", "Caches", "composer")
+    legacy = os.path.join(home, "cache")
+    if home == os.path.join(user, ".composer") and os.path.isdir(legacy):
+        return legacy
+    if _uses_xdg(environment):
+        return os.path.join(environment.get("XDG_CACHE_HOME") or os.path.join(user, ".cache"), "composer")
+    return legacy
+
+
+def _find_data(environment: Mapping[str, str], home: str) -> str:
+    user = _user_directory(environment)
+    if home != os.path.join(user, ".composer") and _uses_xdg(environment):
+        return os.path.join(environment.get("XDG_DATA_HOME") or os.path.join(user, ".local", "share"), "composer")
+    return home
+
+
+def _user_directory(environment: Mapping[str, str]) -> str:
+    return environment.get("HOME") or os.path.expanduser("~")
+
+
+def _uses_xdg(environment: Mapping[str, str]) -> bool:
+    return any(name.startswith("XDG_") for name in environment) or os.path.isdir("/etc/xdg")
+
+
+def _list(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
+def _discard(path: str) -> None:
+    import shutil
+
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        os.unlink(path)

@@ -1,0 +1,121 @@
+"""The child's output on its way to ours: one channel for each place where it goes.
+
+stdout and stderr stay two streams, unless both go to the same place: then they share a channel, so
+that their order stays too. A terminal is stood for by a pseudo-terminal, anything else by a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from .terminal import Terminal
+
+# After this many seconds of silence, what a masker holds back and may show is shown: a prompt.
+_IDLE = 0.1
+_CHUNK = 262_144
+_PIPE_SIZE = 1_048_576
+
+
+class Filter(Protocol):
+    """What stands between a stream of the child and ours (`mask.Masker`)."""
+
+    def feed(self, data: bytes) -> bytes:
+        """What of all that was fed can be shown now."""
+
+    def flush_idle(self) -> bytes:
+        """What can be shown since nothing more came for a while."""
+
+    def close(self) -> bytes:
+        """The rest."""
+
+
+class Channel:
+    """One place where output goes, and the child's end of it."""
+
+    def __init__(self, sink: int, streams: Sequence[int]) -> None:
+        """`sink` is our descriptor of the place, `streams` the child's (1, 2) that go there."""
+        self.streams = tuple(streams)
+        self.terminal: Terminal | None = None
+        self._sink = sink
+        self._thread: threading.Thread | None = None
+        if os.isatty(sink):
+            self.terminal = Terminal(sink)
+            self.source, self.child_end = self.terminal.master, self.terminal.slave
+        else:
+            self.source, self.child_end = os.pipe()
+            with contextlib.suppress(OSError, AttributeError):
+                fcntl.fcntl(self.child_end, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+
+    def start(self, make_filter: Callable[[], Filter], stop: int) -> None:
+        """Let the output flow, from a thread of its own; `stop` becomes readable when no more is due."""
+        os.close(self.child_end)
+        self._thread = threading.Thread(target=self._pump, args=(make_filter, stop), daemon=True)
+        self._thread.start()
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait until all has been written; whether it has."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+            return not self._thread.is_alive()
+        return True
+
+    def _pump(self, make_filter: Callable[[], Filter], stop: int) -> None:
+        try:
+            masker = make_filter()
+            for data in self._read(stop):
+                self._write(masker.feed(data) if data else masker.flush_idle())
+            self._write(masker.close())
+        except OSError:
+            pass  # our reader is gone: closing our end tells the child, as it would have been told
+        finally:
+            os.close(self.source)
+
+    def _read(self, stop: int) -> Iterator[bytes]:
+        """What the child writes, and an empty string for each silence after it, until its end."""
+        poll = select.poll()
+        poll.register(self.source, select.POLLIN)
+        poll.register(stop, select.POLLIN)
+        stopping = False
+        silent = True
+        while True:
+            ready = dict(poll.poll(0 if stopping else None if silent else _IDLE * 1000))
+            if self.source in ready:
+                try:
+                    data = os.read(self.source, _CHUNK)
+                except OSError as error:
+                    if error.errno == errno.EIO:  # how a pseudo-terminal says that its child has gone
+                        return
+                    raise
+                if not data:
+                    return
+                silent = False
+                yield data
+            elif stopping:
+                return
+            elif stop in ready:
+                poll.unregister(stop)
+                stopping = True
+            else:
+                silent = True
+                yield b""
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._sink, view) :]
+
+
+def open_channels() -> list[Channel]:
+    """A channel for each place where our own stdout and stderr go."""
+    places: dict[tuple[int, ...], list[int]] = {}
+    for stream in (1, 2):
+        found = os.fstat(stream)
+        places.setdefault((found.st_dev, found.st_ino, found.st_rdev), []).append(stream)
+    return [Channel(streams[0], streams) for streams in places.values()]
