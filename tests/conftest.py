@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import Protocol
 import hypothesis
 import pytest
 
+from homes import make_home
 from searching import Found
 from searching import search_tree as _search_tree
 from servers import Servers, start_servers
@@ -48,26 +48,8 @@ def servers() -> Iterator[Servers]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
-    """The environment of a child process, complete: a home and every other private directory fresh below `tmp_path`.
-
-    HOME, the four XDG directories and TMPDIR exist; there is no COMPOSER_* (but COMPOSER_ALLOW_SUPERUSER for root), no
-    IC_SECRETS_*, and the system's git configuration is not read.
-    """
-    directories = {
-        "HOME": tmp_path / "home",
-        "XDG_CONFIG_HOME": tmp_path / "home/.config",
-        "XDG_CACHE_HOME": tmp_path / "home/.cache",
-        "XDG_DATA_HOME": tmp_path / "home/.local/share",
-        "XDG_RUNTIME_DIR": tmp_path / "run",
-        "TMPDIR": tmp_path / "tmp",
-    }
-    for directory in directories.values():
-        directory.mkdir(parents=True, mode=0o700)
-    environment = {name: str(path) for name, path in directories.items()}
-    environment |= {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "GIT_CONFIG_NOSYSTEM": "1"}
-    if os.geteuid() == 0:
-        environment["COMPOSER_ALLOW_SUPERUSER"] = "1"
-    return environment
+    """The environment of a child process, complete, with its home and temporary directory below `tmp_path`."""
+    return make_home(tmp_path)
 
 
 class Cli(Protocol):

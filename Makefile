@@ -1,0 +1,49 @@
+# `make demo` shows what ic-secrets does, `make test` proves it. Both install what is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long check lint wheel clean tools
+
+help:
+	@echo 'make demo       a real build with private repositories, from secrets at rest to nothing left'
+	@echo 'make test       everything: style, types, all tests, long loops in their short form'
+	@echo 'make test-long  everything, long loops and properties in their whole length'
+	@echo 'make check      the quick part: style, types, tests that need neither servers nor Composer'
+	@echo 'make lint       style and types'
+	@echo 'make wheel      build dist/*.whl'
+	@echo 'make clean      remove what was built, but not .venv'
+
+demo: $(READY)
+	@$(BIN)/python fixtures/demo.py
+
+test: lint
+	$(BIN)/pytest
+
+test-long: lint
+	$(BIN)/pytest --long
+
+check: lint
+	$(BIN)/pytest -m 'not slow and not integration'
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+wheel: $(READY)
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests fixtures hooks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+# Debian's packages come first, since one of them may be what makes .venv; where all are there, nothing is asked for.
+tools:
+	@PYTHON='$(PYTHON)' .ci/install
+
+$(READY): pyproject.toml | tools
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
