@@ -127,6 +127,10 @@ class StoreBusyError(StoreError):
     hint = "try again; another process is writing to the store"
 
 
+class StoreReadError(StoreError):
+    """The store is there, but cannot be read (permissions, a failing disk, a write that was cut off)."""
+
+
 class StoreWriteError(StoreError):
     """The store could not be written (disk full, read-only); it is as it was before."""
 

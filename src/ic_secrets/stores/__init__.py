@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import ConfigError
+from ..errors import ConfigError, StoreMissingError
 from ..resolve import Holdings
 from ..secret import Owner, Scope, Scopes, SecretType, SecretValue, Site
 
@@ -76,21 +77,26 @@ class Store(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """All writes inside are done together, or none is."""
 
+    def snapshot(self) -> AbstractContextManager[None]:
+        """All reads inside are of one moment, where the store can promise that; there are no writes inside."""
+
     def close(self) -> None:
         """Let go of files and connections; safe to call twice."""
 
 
-def read_chain(store: Store, owner: Owner, *, environment: str | None = None, scope: Scope | None = None,
-               values: bool = False) -> tuple[Holdings, ...]:
+def read_chain(
+    store: Store, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = False
+) -> tuple[Holdings, ...]:
     """What an owner holds, then for a site what its primary organization holds (rule 5): the `chain` of `resolve`.
 
     A site that the store does not know raises UnknownSiteError.
     """
     owners = [owner]
-    if owner.is_site:
-        organization = store.site(owner.name).organization
-        owners += [Owner.organization(organization)] if organization else []
-    return tuple(store.read(each, environment=environment, scope=scope, values=values) for each in owners)
+    with store.snapshot():
+        if owner.is_site:
+            organization = store.site(owner.name).organization
+            owners += [Owner.organization(organization)] if organization else []
+        return tuple(store.read(each, environment=environment, scope=scope, values=values) for each in owners)
 
 
 def open_store(url: str, load_keys: Callable[[], Sequence[MasterKey]], *, read_only: bool = False) -> Store:
@@ -103,6 +109,8 @@ def open_store(url: str, load_keys: Callable[[], Sequence[MasterKey]], *, read_o
     if scheme == "sqlite":
         from . import local
 
+        if not os.path.lexists(path):  # said before a missing key is: without a store it opens nothing
+            raise StoreMissingError(f"there is no store at {path}")
         return local.open_store(path, load_keys(), read_only=read_only)
     raise ConfigError(f"there is no kind of store called {scheme}:", hint="an embedded store is sqlite:PATH, or a path")
 

@@ -1,0 +1,59 @@
+"""New files that are private from their first byte, and that are there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def new_file(path: str) -> Iterator[str]:
+    """The name of an empty file, 0600, that becomes `path` on disk when the block ends well.
+
+    Missing directories are made, 0700. FileExistsError where `path` is there already, in whatever
+    shape: it is never overwritten. When the block raises, no file is left. A process killed within it
+    leaves `PATH.new` at most, which nothing reads and the next call removes; one call works in a
+    directory at a time.
+    """
+    path = os.path.abspath(path)
+    directory = os.path.dirname(path)
+    make_private_directory(directory)
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        temporary = path + ".new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        try:
+            yield temporary
+            _flush(temporary)
+            os.link(temporary, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+        os.fsync(lock)
+    finally:
+        os.close(lock)
+
+
+def make_private_directory(path: str) -> None:
+    """Make the directory and its missing parents, 0700 each; what is there stays as it is."""
+    if os.path.isdir(path):
+        return
+    make_private_directory(os.path.dirname(path))
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+
+
+def _flush(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

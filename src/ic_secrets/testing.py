@@ -1,0 +1,486 @@
+"""The contract that every store keeps, as tests: for authors of stores, ours and plugins alike.
+
+    from ic_secrets.testing import StoreContract
+
+    class TestMyStore(StoreContract):
+        @pytest.fixture
+        def store(self, tmp_path):
+            with open_my_store(tmp_path) as store:
+                yield store
+
+pytest finds the tests by inheritance. Each needs a store that is open for writing and empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from .errors import (
+    BaseMissingError,
+    ImmutableError,
+    InvalidNameError,
+    UndefinedSecretError,
+    UnknownSecretError,
+    UnknownSiteError,
+)
+from .resolve import inert_overrides
+from .secret import MAX_VALUE_BYTES, Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site
+from .stores import Store, read_chain
+
+SITE = Owner("site", "my-site")
+ORGANIZATION = Owner("organization", "agency")
+BUILD = frozenset({Scope.IC})
+ALL = frozenset(Scope)
+
+
+def set_base(
+    store: Store,
+    owner: Owner,
+    name: str,
+    text: str,
+    kind: SecretType = SecretType.ENV,
+    scopes: Scopes = BUILD,
+) -> bool:
+    """Set a base with that type and those scopes; whether it is new."""
+    return store.put(owner, None, name, SecretValue(text), kind=kind, scopes=scopes)
+
+
+def get_base(store: Store, owner: Owner, name: str) -> Secret:
+    """The owner's base of that name, with its value; AssertionError when it has none."""
+    for secret in store.read(owner).secrets:
+        if secret.name == name:
+            return secret
+    raise AssertionError(f"{owner} has no base {name}")
+
+
+def get_override(store: Store, owner: Owner, environment: str, name: str) -> Override:
+    """The owner's override of that name for the environment, with its value; AssertionError when it has none."""
+    for override in store.read(owner).overrides:
+        if (override.environment, override.name) == (environment, name):
+            return override
+    raise AssertionError(f"{owner}.{environment} has no override {name}")
+
+
+@contextlib.contextmanager
+def refused(error: type[BaseException]) -> Iterator[None]:
+    """What is inside raises that error; AssertionError when it does not."""
+    try:
+        yield
+    except error:
+        return
+    raise AssertionError(f"this should have been refused with {error.__name__}")
+
+
+class StoreContract:
+    """What any store promises. Subclass it with a fixture `store`: open for writing, and empty."""
+
+    def reopen(self, store: Store) -> Store:
+        """The same store as another process would find it now. Override it if yours can be opened again."""
+        return store
+
+    # --- sites and organizations ----------------------------------------------------------------
+
+    def test_a_new_store_is_empty(self, store: Store) -> None:
+        """It has no sites, and an owner that it does not know holds nothing."""
+        assert list(store.sites()) == []
+        for owner in (SITE, ORGANIZATION):
+            holdings = store.read(owner)
+            assert (holdings.owner, holdings.secrets, holdings.overrides) == (owner, (), ())
+
+    def test_an_unknown_site_is_an_error(self, store: Store) -> None:
+        """A typing mistake is not an empty site; a site that an organization is called like neither."""
+        store.set_site(Site("my-site-2"))
+        set_base(store, Owner("organization", "my-site"), "KEY", "v")
+        with refused(UnknownSiteError):
+            store.site("my-site")
+        with refused(UnknownSiteError):
+            store.delete_site("my-site")
+        with refused(UnknownSiteError):
+            read_chain(store, SITE)
+
+    def test_a_site_is_given_back_as_it_was_set(self, store: Store) -> None:
+        """With its primary and its supporting organizations, in their order, or without any."""
+        for site in (Site("a"), Site("b", "agency"), Site("c", None, ("z", "y")), Site("d", "agency", ("help",))):
+            store.set_site(site)
+            assert self.reopen(store).site(site.name) == site
+
+    def test_sites_come_in_the_order_of_their_names(self, store: Store) -> None:
+        """All of them, each with its organizations; organizations themselves are no sites."""
+        sites = [Site("a"), Site("a-b", "agency"), Site("b", None, ("help",)), Site("c")]
+        for site in (sites[2], sites[0], sites[3], sites[1]):
+            store.set_site(site)
+        set_base(store, ORGANIZATION, "KEY", "v")
+        assert list(store.sites()) == sites
+
+    def test_a_site_can_change_its_organization(self, store: Store) -> None:
+        """It keeps what it holds, and inherits from the new one alone."""
+        store.set_site(Site("my-site", "agency", ("help",)))
+        set_base(store, SITE, "KEY", "v")
+        store.set_site(Site("my-site", "studio"))
+        assert store.site("my-site") == Site("my-site", "studio")
+        assert [holdings.owner.name for holdings in read_chain(store, SITE)] == ["my-site", "studio"]
+        assert get_base(store, SITE, "KEY").value == SecretValue("v")
+
+    def test_the_first_base_makes_its_site(self, store: Store) -> None:
+        """A site without organizations; one that is there keeps its own."""
+        set_base(store, SITE, "KEY", "v")
+        assert store.site("my-site") == Site("my-site")
+        store.set_site(Site("other", "agency"))
+        set_base(store, Owner("site", "other"), "KEY", "v")
+        assert store.site("other") == Site("other", "agency")
+
+    def test_a_deleted_site_takes_all_that_it_holds_along(self, store: Store) -> None:
+        """Bases and overrides are counted; what others hold stays; the site can be made anew, empty."""
+        store.set_site(Site("my-site", "agency"))
+        for owner in (SITE, ORGANIZATION, Owner("site", "my-site-2"), Owner("organization", "my-site")):
+            set_base(store, owner, "KEY", "v")
+            store.put(owner, "dev", "KEY", SecretValue("w"))
+        assert store.delete_site("my-site") == 2
+        with refused(UnknownSiteError):
+            self.reopen(store).site("my-site")
+        assert store.read(SITE).secrets == ()
+        for owner in (ORGANIZATION, Owner("site", "my-site-2"), Owner("organization", "my-site")):
+            assert len(store.read(owner).secrets) == len(store.read(owner).overrides) == 1
+        store.set_site(Site("my-site"))
+        assert store.read(SITE).overrides == ()
+        assert store.delete_site("my-site") == 0
+
+    def test_a_site_outlives_its_last_secret(self, store: Store) -> None:
+        """And an organization is there as long as somebody names it."""
+        store.set_site(Site("my-site", "agency"))
+        for owner in (SITE, ORGANIZATION):
+            set_base(store, owner, "KEY", "v")
+            store.delete(owner, None, "KEY")
+        assert store.site("my-site") == Site("my-site", "agency")
+        assert [holdings.secrets for holdings in read_chain(store, SITE)] == [(), ()]
+
+    # --- bases ----------------------------------------------------------------------------------
+
+    def test_a_base_is_given_back_whole(self, store: Store) -> None:
+        """Name, type, scopes, value, version 1, and an identity; for each type and each set of scopes."""
+        cases = [
+            (SecretType.ENV, "API_KEY", BUILD),
+            (SecretType.RUNTIME, "a.b-c_D", ALL),
+            (SecretType.COMPOSER, "http-basic.repo.example.org:8443", frozenset({Scope.IC, Scope.USER})),
+            (SecretType.ENV, "OTHER", frozenset({Scope.WEB})),
+        ]
+        for owner in (SITE, ORGANIZATION):
+            for kind, name, scopes in cases:
+                assert set_base(store, owner, name, f"value of {name}", kind, scopes)
+            for kind, name, scopes in cases:
+                secret = get_base(self.reopen(store), owner, name)
+                assert (secret.owner, secret.name, secret.type, secret.scopes) == (owner, name, kind, scopes)
+                assert secret.value == SecretValue(f"value of {name}")
+                assert (secret.version, secret.expires) == (1, None)
+                assert secret.id
+
+    def test_a_value_is_given_back_to_the_byte(self, store: Store) -> None:
+        """Empty, with newlines, quotes, NUL and every script, up to 16,384 bytes (rule 4)."""
+        texts = ["", " ", "\n", "a\r\nb\n", "p@ss/%+\"\\ '`$", "\0", "ключ 鍵 🔑", "é" * (MAX_VALUE_BYTES // 2)]
+        for number, text in enumerate(texts):
+            set_base(store, SITE, f"KEY_{number}", text)
+        again = self.reopen(store)
+        for number, text in enumerate(texts):
+            secret = get_base(again, SITE, f"KEY_{number}")
+            assert secret.value is not None
+            assert secret.value.reveal() == text
+
+    def test_a_new_value_keeps_the_secret(self, store: Store) -> None:
+        """Its identity, type, scopes and date of birth stay; the version counts its values."""
+        assert set_base(store, SITE, "KEY", "one")
+        first = get_base(store, SITE, "KEY")
+        assert not store.put(SITE, None, "KEY", SecretValue("two"))
+        assert not set_base(store, SITE, "KEY", "three")
+        third = get_base(self.reopen(store), SITE, "KEY")
+        assert (third.version, third.value) == (3, SecretValue("three"))
+        assert (third.id, third.type, third.scopes, third.created) == (
+            first.id,
+            first.type,
+            first.scopes,
+            first.created,
+        )
+        assert third.changed >= first.changed
+
+    def test_a_value_expires_when_it_was_said_to(self, store: Store) -> None:
+        """A later value has its own date, or none."""
+        store.put(SITE, None, "KEY", SecretValue("one"), kind=SecretType.ENV, scopes=BUILD, expires=1_900_000_000)
+        store.put(SITE, "dev", "KEY", SecretValue("one"), expires=1_800_000_000)
+        secret, override = get_base(store, SITE, "KEY"), get_override(store, SITE, "dev", "KEY")
+        assert (secret.expires, override.expires) == (1_900_000_000, 1_800_000_000)
+        store.put(SITE, None, "KEY", SecretValue("two"))
+        secret = get_base(store, SITE, "KEY")
+        assert secret.expires is None
+
+    def test_the_first_set_says_type_and_scopes(self, store: Store) -> None:
+        """Without them nothing is written, and no site made."""
+        for kind, scopes in ((None, None), (SecretType.ENV, None), (None, BUILD)):
+            with refused(UndefinedSecretError):
+                store.put(SITE, None, "KEY", SecretValue("v"), kind=kind, scopes=scopes)
+        assert list(store.sites()) == []
+
+    def test_type_and_scopes_never_change(self, store: Store) -> None:
+        """Rule 3: another type, more scopes or fewer are refused, and the value stays."""
+        for owner in (SITE, ORGANIZATION):
+            set_base(store, owner, "KEY", "v", SecretType.ENV, frozenset({Scope.IC, Scope.USER}))
+            for kind, scopes in ((SecretType.RUNTIME, None), (None, BUILD), (None, ALL)):
+                with refused(ImmutableError):
+                    store.put(owner, None, "KEY", SecretValue("w"), kind=kind, scopes=scopes)
+            secret = get_base(store, owner, "KEY")
+            assert (secret.value, secret.version) == (SecretValue("v"), 1)
+
+    def test_a_name_follows_the_grammar_of_its_type(self, store: Store) -> None:
+        """Rule 10: what the type cannot be called is refused."""
+        for kind, name in (
+            (SecretType.ENV, "1KEY"),
+            (SecretType.ENV, "A-B"),
+            (SecretType.RUNTIME, "a b"),
+            (SecretType.COMPOSER, "API_KEY"),
+            (SecretType.COMPOSER, "http-basic.https://a.org"),
+        ):
+            with refused(InvalidNameError):
+                set_base(store, SITE, name, "v", kind)
+
+    def test_owners_are_apart(self, store: Store) -> None:
+        """A site and an organization of one name, and names that begin alike, share nothing."""
+        owners = [Owner("site", "a"), Owner("site", "a-b"), Owner("organization", "a"), Owner("organization", "a-b")]
+        for owner in owners:
+            set_base(store, owner, "KEY", f"of {owner}")
+        for owner in owners:
+            secret = get_base(store, owner, "KEY")
+            assert secret.value == SecretValue(f"of {owner}")
+        store.delete(owners[0], None, "KEY")
+        assert [len(store.read(owner).secrets) for owner in owners] == [0, 1, 1, 1]
+
+    # --- overrides ------------------------------------------------------------------------------
+
+    def test_an_override_belongs_to_its_owners_base(self, store: Store) -> None:
+        """Rule 6: type and scopes come from it; the base keeps its value; each environment has its own."""
+        for owner in (SITE, ORGANIZATION):
+            set_base(store, owner, "KEY", "base", SecretType.ENV, ALL)
+            assert store.put(owner, "dev", "KEY", SecretValue("one"))
+            assert store.put(owner, "live", "KEY", SecretValue("two"), kind=SecretType.ENV, scopes=ALL)
+            assert not store.put(owner, "dev", "KEY", SecretValue("three"))
+            secret = get_base(self.reopen(store), owner, "KEY")
+            dev = get_override(self.reopen(store), owner, "dev", "KEY")
+            live = get_override(self.reopen(store), owner, "live", "KEY")
+            assert (dev.owner, dev.base, dev.type, dev.scopes) == (owner, secret.id, SecretType.ENV, ALL)
+            assert (dev.value, dev.version) == (SecretValue("three"), 2)
+            assert (live.value, live.version) == (SecretValue("two"), 1)
+            assert (secret.value, secret.version) == (SecretValue("base"), 1)
+
+    def test_a_site_overrides_what_it_inherits(self, store: Store) -> None:
+        """Rule 6: the base may be that of the primary organization; the site's own goes first."""
+        store.set_site(Site("my-site", "agency"))
+        set_base(store, ORGANIZATION, "KEY", "org", SecretType.RUNTIME, ALL)
+        store.put(SITE, "dev", "KEY", SecretValue("v"))
+        inherited = get_base(store, ORGANIZATION, "KEY")
+        override = get_override(store, SITE, "dev", "KEY")
+        assert (override.base, override.type, override.scopes) == (inherited.id, SecretType.RUNTIME, ALL)
+        assert store.read(SITE).secrets == ()
+
+        set_base(store, SITE, "OWN", "site", SecretType.ENV, BUILD)
+        set_base(store, ORGANIZATION, "OWN", "org", SecretType.RUNTIME, ALL)
+        store.put(SITE, "dev", "OWN", SecretValue("v"))
+        own, override = get_base(store, SITE, "OWN"), get_override(store, SITE, "dev", "OWN")
+        assert (override.base, override.type) == (own.id, SecretType.ENV)
+
+    def test_an_override_without_a_base_is_refused(self, store: Store) -> None:
+        """Rule 6: neither another name's, another site's nor a supporting organization's base will do."""
+        store.set_site(Site("my-site", "agency", ("help",)))
+        for owner, name in (
+            (SITE, "OTHER"),
+            (Owner("site", "my-site-2"), "KEY"),
+            (Owner("organization", "help"), "KEY"),
+            (Owner("organization", "my-site"), "KEY"),
+        ):
+            set_base(store, owner, name, "v")
+        for owner in (SITE, ORGANIZATION, Owner("site", "unknown")):
+            with refused(BaseMissingError):
+                store.put(owner, "dev", "KEY", SecretValue("v"), kind=SecretType.ENV, scopes=BUILD)
+        assert [site.name for site in store.sites()] == ["my-site", "my-site-2"]
+
+    def test_an_override_has_no_type_or_scopes_of_its_own(self, store: Store) -> None:
+        """Rule 6: naming others than the base's is refused."""
+        set_base(store, SITE, "KEY", "v")
+        for kind, scopes in ((SecretType.RUNTIME, None), (None, ALL)):
+            with refused(ImmutableError):
+                store.put(SITE, "dev", "KEY", SecretValue("w"), kind=kind, scopes=scopes)
+        assert store.read(SITE).overrides == ()
+
+    def test_a_base_beside_an_override_is_like_it(self, store: Store) -> None:
+        """Rule 6: a site base made later has the type and scopes that a live override already has."""
+        store.set_site(Site("my-site", "agency"))
+        set_base(store, ORGANIZATION, "KEY", "org", SecretType.RUNTIME, ALL)
+        store.put(SITE, "dev", "KEY", SecretValue("v"))
+        for kind, scopes in ((SecretType.ENV, ALL), (SecretType.RUNTIME, BUILD)):
+            with refused(ImmutableError):
+                set_base(store, SITE, "KEY", "site", kind, scopes)
+        assert set_base(store, SITE, "KEY", "site", SecretType.RUNTIME, ALL)
+        store.delete(ORGANIZATION, None, "KEY")
+        store.delete(SITE, None, "KEY")
+        assert set_base(store, SITE, "KEY", "site", SecretType.ENV, BUILD)
+
+    def test_an_override_is_never_revived(self, store: Store) -> None:
+        """Rule 6: it is inert once its base is gone, also beside a new one, until it is set again."""
+        store.set_site(Site("my-site", "agency"))
+        set_base(store, ORGANIZATION, "KEY", "one", SecretType.ENV, BUILD)
+        first = get_base(store, ORGANIZATION, "KEY")
+        store.put(SITE, "dev", "KEY", SecretValue("v"))
+        store.delete(ORGANIZATION, None, "KEY")
+        assert [o.environment for o in inert_overrides(read_chain(store, SITE))] == ["dev"]
+        set_base(store, ORGANIZATION, "KEY", "two", SecretType.RUNTIME, ALL)
+        second = get_base(self.reopen(store), ORGANIZATION, "KEY")
+        assert second.id != first.id
+        assert second.version == 1
+        assert [o.environment for o in inert_overrides(read_chain(store, SITE))] == ["dev"]
+        store.put(SITE, "dev", "KEY", SecretValue("w"))
+        override = get_override(store, SITE, "dev", "KEY")
+        assert (override.base, override.type, override.scopes) == (second.id, SecretType.RUNTIME, ALL)
+        assert inert_overrides(read_chain(store, SITE)) == ()
+
+    # --- delete ---------------------------------------------------------------------------------
+
+    def test_a_base_takes_its_overrides_along(self, store: Store) -> None:
+        """All that the owner holds under the name, and nothing else; each value is counted."""
+        for owner in (SITE, ORGANIZATION):
+            for name in ("KEY", "KEY_2"):
+                set_base(store, owner, name, "v")
+                store.put(owner, "dev", name, SecretValue("w"))
+            store.put(owner, "live", "KEY", SecretValue("w"))
+        assert store.delete(SITE, None, "KEY") == 3
+        again = self.reopen(store)
+        assert [secret.name for secret in again.read(SITE).secrets] == ["KEY_2"]
+        assert [override.name for override in again.read(SITE).overrides] == ["KEY_2"]
+        assert len(again.read(ORGANIZATION).overrides) == 3
+
+    def test_overrides_alone_go_by_their_name_too(self, store: Store) -> None:
+        """Where the base is the organization's, it stays."""
+        store.set_site(Site("my-site", "agency"))
+        set_base(store, ORGANIZATION, "KEY", "v")
+        for environment in ("dev", "live"):
+            store.put(SITE, environment, "KEY", SecretValue("w"))
+        assert store.delete(SITE, None, "KEY") == 2
+        assert get_base(store, ORGANIZATION, "KEY").value == SecretValue("v")
+
+    def test_one_override_goes_alone(self, store: Store) -> None:
+        """The base and the other environments stay."""
+        set_base(store, SITE, "KEY", "v")
+        for environment in ("dev", "live"):
+            store.put(SITE, environment, "KEY", SecretValue("w"))
+        assert store.delete(SITE, "dev", "KEY") == 1
+        holdings = self.reopen(store).read(SITE)
+        assert [override.environment for override in holdings.overrides] == ["live"]
+        assert len(holdings.secrets) == 1
+
+    def test_what_is_not_there_cannot_be_deleted(self, store: Store) -> None:
+        """Another name, another environment, an unknown owner."""
+        set_base(store, SITE, "KEY", "v")
+        store.put(SITE, "dev", "KEY", SecretValue("w"))
+        for owner, environment, name in (
+            (SITE, None, "KEY_2"),
+            (SITE, "live", "KEY"),
+            (ORGANIZATION, None, "KEY"),
+            (Owner("site", "unknown"), None, "KEY"),
+        ):
+            with refused(UnknownSecretError):
+                store.delete(owner, environment, name)
+        assert len(store.read(SITE).secrets) == len(store.read(SITE).overrides) == 1
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def test_entries_come_in_the_order_of_names(self, store: Store) -> None:
+        """Whatever the order in which they were set."""
+        for name in ("B", "_", "a", "A", "C"):
+            set_base(store, SITE, name, "v")
+            store.put(SITE, "dev", name, SecretValue("w"))
+        holdings = store.read(SITE)
+        assert [secret.name for secret in holdings.secrets] == ["A", "B", "C", "_", "a"]
+        assert [override.name for override in holdings.overrides] == ["A", "B", "C", "_", "a"]
+
+    def test_values_are_given_only_where_asked_for(self, store: Store) -> None:
+        """Scope and environment narrow which values are given, never which entries."""
+        set_base(store, SITE, "BUILD", "v", SecretType.ENV, BUILD)
+        set_base(store, SITE, "USER", "v", SecretType.ENV, frozenset({Scope.USER, Scope.WEB}))
+        for name in ("BUILD", "USER"):
+            for override in ("dev", "live"):
+                store.put(SITE, override, name, SecretValue("w"))
+        everything = {(n, e) for n in ("BUILD", "USER") for e in ("", "dev", "live")}
+        cases: list[tuple[str | None, Scope | None, bool, set[tuple[str, str]]]] = [
+            (None, None, True, everything),
+            (None, None, False, set()),
+            ("dev", Scope.IC, False, set()),
+            (None, Scope.IC, True, {("BUILD", ""), ("BUILD", "dev"), ("BUILD", "live")}),
+            ("dev", None, True, {(n, e) for n, e in everything if e != "live"}),
+            ("dev", Scope.USER, True, {("USER", ""), ("USER", "dev")}),
+            ("other", Scope.WEB, True, {("USER", "")}),
+        ]
+        for environment, scope, values, expected in cases:
+            found = store.read(SITE, environment=environment, scope=scope, values=values)
+            entries = [(s.name, "", s.value) for s in found.secrets]
+            entries += [(o.name, o.environment, o.value) for o in found.overrides]
+            assert {(name, where) for name, where, _ in entries} == everything
+            assert {(name, where) for name, where, value in entries if value is not None} == expected
+
+    def test_only_the_primary_organization_reaches_a_site(self, store: Store) -> None:
+        """Rule 5, as the chain that a resolution gets."""
+        store.set_site(Site("my-site", "agency", ("help",)))
+        for name in ("agency", "help", "my-site"):
+            set_base(store, Owner("organization", name), "KEY", f"of {name}")
+        site, organization = read_chain(store, SITE, values=True)
+        assert (site.owner, site.secrets) == (SITE, ())
+        assert [secret.value for secret in organization.secrets] == [SecretValue("of agency")]
+
+    # --- transactions ---------------------------------------------------------------------------
+
+    def test_a_transaction_is_done_together(self, store: Store) -> None:
+        """What was written in it can be read in it, and afterwards."""
+        with store.transaction():
+            store.set_site(Site("my-site", "agency"))
+            set_base(store, ORGANIZATION, "KEY", "v")
+            store.put(SITE, "dev", "KEY", SecretValue("one"))
+            store.put(SITE, "dev", "KEY", SecretValue("two"))
+            set_base(store, SITE, "GONE", "v")
+            store.delete(SITE, None, "GONE")
+            inside = get_override(store, SITE, "dev", "KEY")
+        outside = get_override(self.reopen(store), SITE, "dev", "KEY")
+        assert inside == outside
+        assert (outside.value, outside.version) == (SecretValue("two"), 2)
+        assert store.read(SITE).secrets == ()
+
+    def test_a_transaction_that_fails_leaves_nothing(self, store: Store) -> None:
+        """Whatever ends it early; and the next one works."""
+        set_base(store, SITE, "KEY", "before")
+        for error in (UnknownSecretError("no such secret"), KeyboardInterrupt()):
+            with refused(type(error)), store.transaction():
+                store.put(SITE, None, "KEY", SecretValue("after"))
+                store.delete_site("my-site")
+                store.set_site(Site("other"))
+                raise error
+            again = get_base(self.reopen(store), SITE, "KEY")
+            assert (again.value, again.version) == (SecretValue("before"), 1)
+            assert [site.name for site in store.sites()] == ["my-site"]
+        assert not store.put(SITE, None, "KEY", SecretValue("after"))
+
+    def test_a_refusal_does_not_end_a_transaction(self, store: Store) -> None:
+        """A bulk import may skip what the rules refuse."""
+        with store.transaction():
+            set_base(store, SITE, "A", "v")
+            with refused(BaseMissingError):
+                store.put(SITE, "dev", "B", SecretValue("v"))
+            set_base(store, SITE, "C", "v")
+        assert [secret.name for secret in self.reopen(store).read(SITE).secrets] == ["A", "C"]
+
+    def test_a_snapshot_reads_the_same(self, store: Store) -> None:
+        """What is read within one is what would be read without."""
+        set_base(store, SITE, "KEY", "v")
+        with store.snapshot():
+            assert store.site("my-site") == Site("my-site")
+            assert get_base(store, SITE, "KEY").value == SecretValue("v")
+        set_base(store, SITE, "KEY_2", "v")
+        assert len(store.read(SITE).secrets) == 2
+
+    def test_closing_twice_is_safe(self, store: Store) -> None:
+        """As a context manager after an explicit close does it."""
+        store.close()
+        store.close()
