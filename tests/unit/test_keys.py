@@ -1,0 +1,203 @@
+"""Key files: private from their first byte, and read only where nobody else can read them."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from children import fork, run_in_child, wait
+from ic_secrets.errors import MasterKeyError
+from ic_secrets.stores.files import new_file
+from ic_secrets.stores.keys import create_key_file, load_key_file
+from ic_secrets.stores.sealing import MasterKey
+
+KEY = MasterKey.generate()
+TEXT = KEY.format()
+CANARY = TEXT[17:30]
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], int]]:
+    """Set the umask of this process until the test ends."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+def write(path: Path, text: str | bytes = TEXT + "\n", mode: int = 0o600) -> Path:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path.chmod(mode)
+    return path
+
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])
+@pytest.mark.parametrize("text", [TEXT, TEXT + "\n", TEXT + "\r\n", f"\n {TEXT} \n"])
+def test_a_private_key_file_is_read(tmp_path: Path, mode: int, text: str) -> None:
+    """With or without a newline, writable or not."""
+    assert load_key_file(str(write(tmp_path / "key", text, mode))) == KEY
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644, 0o666, 0o777])
+def test_a_key_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
+    """Whichever bit of group or others it is; the hint is the command that mends it."""
+    path = write(tmp_path / "key", mode=mode)
+    with pytest.raises(MasterKeyError, match=f"mode 0{mode:o}") as caught:
+        load_key_file(str(path))
+    assert caught.value.hint == f"chmod 600 {path}"
+    path.chmod(0o600)
+    assert load_key_file(str(path)) == KEY
+
+
+def link(path: Path) -> None:
+    path.symlink_to(write(path.with_name("real")))
+
+
+def link_to_nothing(path: Path) -> None:
+    path.symlink_to(path.with_name("nothing"))
+
+
+def listen(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (link, "symbolic link"),
+        (link_to_nothing, "symbolic link"),
+        (os.mkfifo, "no regular file"),
+        (listen, "cannot be read"),
+        (lambda path: path.mkdir(mode=0o700), "no regular file"),
+        (lambda path: None, "there is no key file"),
+        (lambda path: write(path, ""), "is empty"),
+        (lambda path: write(path, TEXT[:-1]), "malformed"),
+        (lambda path: write(path, "export KEY=" + TEXT), "malformed"),
+        (lambda path: write(path, TEXT + " # my key"), "malformed"),
+        (lambda path: write(path, TEXT + "\n" * 2000 + TEXT), None),
+        (lambda path: write(path, b"\xff\xfe" + TEXT.encode("utf-16-le")), "holds no master key"),
+        (lambda path: write(path, TEXT.replace("key-1", "key-2")), "does not know"),
+    ],
+)
+def test_what_is_no_key_file_is_refused(tmp_path: Path, make: Callable[[Path], object], message: str | None) -> None:
+    """The message names the file and has nothing of what is in it; a FIFO does not hold us up."""
+    path = tmp_path / "key"
+    make(path)
+    if message is None:  # one key, and so much white space that the rest is not looked at
+        assert load_key_file(str(path)) == KEY
+        return
+    with pytest.raises(MasterKeyError, match=message) as caught:
+        load_key_file(str(path))
+    assert str(path) in str(caught.value)
+    assert CANARY not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_path_that_cannot_be_one_is_refused() -> None:
+    """A NUL, a name too long, a file where a directory should be."""
+    for path in ("a\0b", "x" * 5000, "/etc/passwd/key"):
+        with pytest.raises(MasterKeyError):
+            load_key_file(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_key_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    """Its owner could have put a key of their own there."""
+    path = write(tmp_path / "key")
+    os.chown(path, 65534, 65534)
+    with pytest.raises(MasterKeyError, match="belongs to the user 65534") as caught:
+        load_key_file(str(path))
+    assert "chown" in caught.value.hint
+
+
+# --- making -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_a_new_key_file_is_private(tmp_path: Path, umask: Callable[[int], int], mask: int) -> None:
+    """0600 below directories of 0700, whatever the umask; those that were there stay as they are."""
+    tmp_path.chmod(0o755)
+    umask(mask)
+    path = tmp_path / "a" / "b" / "key"
+    create_key_file(str(path), KEY)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (path.parent, path.parent.parent, tmp_path)] == [
+        0o700,
+        0o700,
+        0o755,
+    ]
+    assert path.read_text() == TEXT + "\n"
+    assert load_key_file(str(path)) == KEY
+    assert [p.name for p in path.parent.iterdir()] == ["key"]
+
+
+def test_a_new_file_is_private_from_its_first_byte(tmp_path: Path, umask: Callable[[int], int]) -> None:
+    """Also while it is being filled, under its other name."""
+    umask(0)
+    with new_file(str(tmp_path / "key")) as temporary:
+        assert stat.S_IMODE(os.stat(temporary).st_mode) == 0o600
+        assert not (tmp_path / "key").exists()
+
+
+@pytest.mark.parametrize("make", [write, link, link_to_nothing, os.mkfifo, os.mkdir])
+def test_a_key_file_is_never_overwritten(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    """Nor written through a link: what is there stays, and nothing is added."""
+    make(tmp_path / "key")
+    before = sorted(p.name for p in tmp_path.iterdir())
+    with pytest.raises(MasterKeyError, match="is there already"):
+        create_key_file(str(tmp_path / "key"), MasterKey.generate())
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+    if make in (write, link):
+        assert (tmp_path / "key").read_text() == TEXT + "\n"
+
+
+def test_a_key_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    """When it cannot be written, no file is left under any name, and the message says why."""
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "key", "a\0b"):
+        with pytest.raises(MasterKeyError, match="cannot be made"):
+            create_key_file(str(path), KEY)
+
+    def child() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+        with pytest.raises(MasterKeyError, match="cannot be made: File too large"):
+            create_key_file(str(tmp_path / "key"), KEY)
+
+    assert run_in_child(child) == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_killed_process_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    """Killed while it fills the file, it has made no key file; the next call cleans up and works."""
+
+    def child() -> None:
+        with new_file(str(tmp_path / "key")) as temporary:
+            Path(temporary).write_text("half a k")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert run_in_child(child) == -signal.SIGKILL
+    assert not (tmp_path / "key").exists()
+    create_key_file(str(tmp_path / "key"), KEY)
+    assert load_key_file(str(tmp_path / "key")) == KEY
+    assert [p.name for p in tmp_path.iterdir()] == ["key"]
+
+
+def test_of_many_who_make_one_key_file_one_succeeds(tmp_path: Path) -> None:
+    """And the file holds that one's key, whole."""
+    path = str(tmp_path / "key")
+    keys = [MasterKey.generate() for _ in range(8)]
+    children = [fork(lambda key=key: create_key_file(path, key)) for key in keys]
+    statuses = [wait(child) for child in children]
+    assert sorted(statuses) == [0] + [1] * 7
+    assert load_key_file(path) == keys[statuses.index(0)]
+    assert [p.name for p in tmp_path.iterdir()] == ["key"]
