@@ -16,7 +16,6 @@ from . import composer
 from .environment import Preserve, add_secrets, check_size, inherit
 from .errors import (
     BuildError,
-    ExposureError,
     MalformedAuthError,
     ScrubIncompleteError,
     UnknownSecretError,
@@ -254,12 +253,7 @@ class Exposure:
 
     def __init__(self, preparation: Preparation, notify: Notify) -> None:
         request = preparation.request
-        parent = choose_parent(request.environment, request.run_dir)
-        if _is_below(parent, request.directory):
-            raise ExposureError(
-                f"{parent} lies below the project, where nothing secret is ever written",
-                hint="name a directory on a tmpfs with --run-dir",
-            )
+        parent = choose_parent(request.environment, request.directory, request.run_dir)
         self.failure: ScrubIncompleteError | None = None
         self._notify = notify
         self.directory = PrivateDirectory.make(parent)
@@ -336,8 +330,3 @@ def _read_text(path: str) -> str | None:
         raise MalformedAuthError(f"{path} is not UTF-8") from None
     except OSError as error:
         raise BuildError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _is_below(path: str, directory: str) -> bool:
-    path, directory = os.path.realpath(path), os.path.realpath(directory)
-    return os.path.commonpath([path, directory]) == directory != os.path.sep

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
 from .errors import ExposureError, ScrubIncompleteError
-from .files import is_private_directory, remove_tree, write_private
+from .files import is_below, is_private_directory, remove_tree, write_private
 from .linux import is_in_memory
 from .watchdog import Watchdog
 
@@ -106,16 +106,22 @@ class PrivateDirectory:
         self.scrub()
 
 
-def choose_parent(environment: Mapping[str, str], explicit: str | None = None) -> str:
+def choose_parent(environment: Mapping[str, str], project: str, explicit: str | None = None) -> str:
     """Where private directories go: `explicit`, else a tmpfs of the user's, else of the system's.
 
-    Where there is no tmpfs it is the temporary directory; ExposureError when `explicit` is unfit.
+    Where there is no tmpfs it is the temporary directory. It is never below the project; ExposureError
+    when no place is left, or `explicit` is unfit.
     """
-    if explicit:
-        if not os.path.isdir(explicit):
-            raise ExposureError(f"{explicit} is no directory", hint="name one that exists with --run-dir")
-        return os.path.abspath(explicit)
-    return _list_parents(environment)[0]
+    if explicit and not os.path.isdir(explicit):
+        raise ExposureError(f"{explicit} is no directory", hint="name one that exists with --run-dir")
+    parents = [os.path.abspath(explicit)] if explicit else _list_parents(environment)
+    for parent in parents:
+        if not is_below(parent, project):
+            return parent
+    raise ExposureError(
+        f"{parents[-1]} lies below the project, where nothing secret is ever written",
+        hint="name a directory on a tmpfs with --run-dir",
+    )
 
 
 def sweep(environment: Mapping[str, str], explicit: str | None = None) -> tuple[str, ...]:

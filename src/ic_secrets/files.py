@@ -30,6 +30,12 @@ def is_private_directory(path: str) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
+def is_below(path: str, directory: str) -> bool:
+    """Whether the path is the directory or lies below it, links followed; nothing is below the root itself."""
+    path, directory = os.path.realpath(path), os.path.realpath(directory)
+    return os.path.commonpath([path, directory]) == directory != os.path.sep
+
+
 def remove_tree(path: str) -> None:
     """Remove the directory and all below it, never through a link; OSError for what withstands.
 

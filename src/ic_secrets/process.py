@@ -149,7 +149,11 @@ class Child:
         """
         reader, writer = os.pipe()
         try:
-            self._start_streams(make_filter, reader)
+            try:
+                self._start_streams(make_filter, reader)
+            except BaseException:
+                self._signal_group(signal.SIGKILL)  # unmasked it must not go on
+                raise
             self._wait(grace)
             ended = 0 if allow_background else self._end_descendants(grace)
             on_end()
@@ -179,8 +183,8 @@ class Child:
 
     def _start_streams(self, make_filter: Callable[[], Filter], stop: int) -> None:
         terminals = [channel.terminal for channel in self._channels if channel.terminal]
-        for channel in self._channels:
-            channel.start(make_filter, stop)
+        for channel, masker in zip(self._channels, [make_filter() for _ in self._channels], strict=True):
+            channel.start(masker, stop)
         if self._keyboard and self._terminal:
             self._shared = len(terminals) < len(self._channels)
             self._terminal.pass_keys(shared=self._shared)

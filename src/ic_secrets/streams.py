@@ -12,7 +12,7 @@ import fcntl
 import os
 import select
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from .terminal import Terminal
@@ -53,10 +53,10 @@ class Channel:
             with contextlib.suppress(OSError, AttributeError):
                 fcntl.fcntl(self.child_end, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
 
-    def start(self, make_filter: Callable[[], Filter], stop: int) -> None:
+    def start(self, masker: Filter, stop: int) -> None:
         """Let the output flow, from a thread of its own; `stop` becomes readable when no more is due."""
         os.close(self.child_end)
-        self._thread = threading.Thread(target=self._pump, args=(make_filter, stop), daemon=True)
+        self._thread = threading.Thread(target=self._pump, args=(masker, stop), daemon=True)
         self._thread.start()
 
     def join(self, timeout: float | None) -> bool:
@@ -66,9 +66,8 @@ class Channel:
             return not self._thread.is_alive()
         return True
 
-    def _pump(self, make_filter: Callable[[], Filter], stop: int) -> None:
+    def _pump(self, masker: Filter, stop: int) -> None:
         try:
-            masker = make_filter()
             for data in self._read(stop):
                 self._write(masker.feed(data) if data else masker.flush_idle())
             self._write(masker.close())

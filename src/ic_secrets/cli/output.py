@@ -45,7 +45,7 @@ def print_json(schema: str, content: dict[str, Any]) -> None:
     """One JSON object on stdout, with its schema's name and version: `ic-secrets.list/1`."""
     import json
 
-    print(json.dumps({"schema": f"ic-secrets.{schema}", **content}, indent=2))
+    print(json.dumps({"schema": f"ic-secrets.{schema}/1", **content}, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

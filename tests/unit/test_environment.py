@@ -1,0 +1,82 @@
+"""What a build inherits, and what secrets may add to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ic_secrets.environment import Preserve, add_secrets, check_size, check_variable, inherit
+from ic_secrets.errors import EnvironmentTooBigError, InvalidValueError, ReservedNameError
+from ic_secrets.secret import SecretValue
+
+VALUE = SecretValue("canary-5f1c")
+
+RESERVED = """
+    PATH HOME LD_PRELOAD LD_LIBRARY_PATH LD_ANYTHING DYLD_INSERT_LIBRARIES BASH_ENV ENV IFS PYTHONPATH PYTHONSTARTUP
+    NODE_OPTIONS PHPRC PHP_INI_SCAN_DIR GIT_SSH_COMMAND GIT_SSH GIT_CONFIG_COUNT GIT_CONFIG_KEY_0 GIT_EXEC_PATH
+    COMPOSER_HOME IC_SECRETS_KEY IC_SECRETS_ANYTHING BASH_FUNC_x PERL5OPT RUBYOPT SHELLOPTS PS4 PROMPT_COMMAND
+""".split()
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_name_that_changes_what_runs_is_refused(name: str) -> None:
+    with pytest.raises(ReservedNameError, match=name):
+        check_variable(name, VALUE)
+
+
+@pytest.mark.parametrize("name", ["ACF_PRO_KEY", "path", "MY_PATH", "COMPOSER_AUTH", "HTTPS_PROXY", "LDAP_PASSWORD"])
+def test_any_other_name_is_taken(name: str) -> None:
+    check_variable(name, VALUE)
+
+
+def test_a_nul_is_refused_and_not_shown() -> None:
+    with pytest.raises(InvalidValueError, match="TOKEN") as caught:
+        check_variable("TOKEN", SecretValue("canary\0more"))
+    assert "canary" not in str(caught.value)
+
+
+def test_what_opens_the_store_is_not_inherited() -> None:
+    inherited = inherit(
+        {
+            "IC_SECRETS_KEY": "k",
+            "IC_SECRETS_STORE": "s",
+            "BAO_TOKEN": "t",
+            "VAULT_TOKEN": "t",
+            "VAULT_SECRET_ID": "t",
+            "VAULT_ADDR": "kept",
+            "PATH": "/bin",
+            "CI": "true",
+        }
+    )
+    assert inherited == {"VAULT_ADDR": "kept", "PATH": "/bin", "CI": "true"}
+
+
+def test_pristine_passes_on_the_basics_alone() -> None:
+    inherited = inherit({"PATH": "/bin", "LC_ALL": "C", "AWS_SECRET": "x", "COMPOSER_AUTH": "{}"}, pristine=True)
+    assert inherited == {"PATH": "/bin", "LC_ALL": "C"}
+
+
+@pytest.mark.parametrize(
+    ("preserve", "expected", "kept"),
+    [
+        (Preserve(), {"A": "canary-5f1c", "B": "canary-5f1c"}, ()),
+        (Preserve(everything=True), {"A": "set", "B": "canary-5f1c"}, ("A",)),
+        (Preserve(names=frozenset({"A"})), {"A": "set", "B": "canary-5f1c"}, ("A",)),
+        (Preserve(names=frozenset({"B"})), {"A": "canary-5f1c", "B": "canary-5f1c"}, ()),
+    ],
+)
+def test_a_secret_wins_unless_what_is_set_is_preserved(
+    preserve: Preserve, expected: dict[str, str], kept: tuple[str, ...]
+) -> None:
+    assert add_secrets({"A": "set"}, [("A", VALUE), ("B", VALUE)], preserve) == (expected, kept)
+
+
+def test_one_string_that_the_kernel_refuses_is_named() -> None:
+    check_size({"A": "x" * 131_069}, ["true"], 10_000_000)
+    with pytest.raises(EnvironmentTooBigError, match="variable A "):
+        check_size({"A": "x" * 131_070}, ["true"], 10_000_000)
+
+
+def test_too_much_in_all_is_refused() -> None:
+    environment = {f"V{n}": "x" * 16_384 for n in range(150)}
+    with pytest.raises(EnvironmentTooBigError, match="kernel takes"):
+        check_size(environment, ["true"], 2_097_152)

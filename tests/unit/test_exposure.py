@@ -1,0 +1,150 @@
+"""The private directory: private from the start, gone at the end, swept when its owner is dead."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ic_secrets.errors import ExposureError
+from ic_secrets.exposure import PrivateDirectory, choose_parent, sweep
+from ic_secrets.files import remove_tree, write_private
+
+HOLD = """
+import sys, time
+from ic_secrets.exposure import PrivateDirectory
+directory = PrivateDirectory.make(sys.argv[1])
+directory.write(directory.path + "/auth.json", b"canary")
+print(directory.path, flush=True)
+sys.stdin.read()
+"""
+
+
+def hold(parent: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A process that holds a private directory until its stdin closes."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(parent)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    return process, Path(process.stdout.readline().strip())
+
+
+def holds(pid: str, path: Path) -> bool:
+    """Whether the process has the directory open, as its owner and its watchdog have."""
+    try:
+        return str(path) in [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return False
+
+
+def wait_until_gone(path: Path) -> None:
+    """The watchdog works on its own; what it promises is a second."""
+    deadline = time.monotonic() + 10
+    while path.exists():
+        assert time.monotonic() < deadline, f"{path} is still there"
+        select.select([], [], [], 0.005)
+
+
+def test_everything_in_it_is_private(tmp_path: Path) -> None:
+    with PrivateDirectory.make(str(tmp_path)) as directory:
+        directory.write(f"{directory.path}/auth.json", b"x")
+        inner = directory.subdirectory("composer")
+        assert stat.S_IMODE(os.stat(directory.path).st_mode) == 0o700
+        assert stat.S_IMODE(os.stat(inner).st_mode) == 0o700
+        assert stat.S_IMODE(os.stat(f"{directory.path}/auth.json").st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_inside_scrubs_too(tmp_path: Path) -> None:
+    directory = PrivateDirectory.make(str(tmp_path))
+    directory.write(f"{directory.path}/auth.json", b"x")
+    with pytest.raises(InterruptedError), directory:
+        raise InterruptedError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_never_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError):
+        write_private(str(tmp_path / "link"), b"canary")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_parent_that_cannot_hold_it_is_refused() -> None:
+    with pytest.raises(ExposureError):
+        PrivateDirectory.make("/nowhere/at/all")
+    with pytest.raises(ExposureError, match="no directory"):
+        choose_parent({}, "/project", "/nowhere/at/all")
+
+
+def test_the_default_place_is_a_tmpfs(tmp_path: Path) -> None:
+    with PrivateDirectory.make(choose_parent({"TMPDIR": str(tmp_path)}, "/project")) as directory:
+        assert directory.in_memory
+
+
+def test_it_is_never_below_the_project(tmp_path: Path) -> None:
+    assert choose_parent({}, "/dev/shm") != "/dev/shm"
+    with pytest.raises(ExposureError, match="below the project"):
+        choose_parent({}, str(tmp_path), str(tmp_path))
+
+
+def test_a_runtime_directory_that_others_can_enter_is_not_used(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    assert choose_parent({"XDG_RUNTIME_DIR": str(tmp_path)}, "/project") != str(tmp_path)
+
+
+def test_a_living_run_is_never_swept(tmp_path: Path) -> None:
+    process, path = hold(tmp_path)
+    assert sweep({}, str(tmp_path)) == ()
+    assert (path / "auth.json").exists()
+    process.communicate()
+
+
+def test_a_killed_run_is_scrubbed_by_its_watchdog(tmp_path: Path) -> None:
+    process, path = hold(tmp_path)
+    process.kill()
+    wait_until_gone(path)
+    process.communicate()
+
+
+def test_where_the_watchdog_died_too_the_next_sweep_removes_it(tmp_path: Path) -> None:
+    process, path = hold(tmp_path)
+    dogs = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and holds(pid, path) and int(pid) != process.pid]
+    assert len(dogs) == 1
+    os.kill(dogs[0], signal.SIGKILL)
+    process.kill()
+    process.communicate()
+    assert path.exists()
+    assert sweep({}, str(tmp_path)) == (str(path),)
+    assert not path.exists()
+    assert sweep({}, str(tmp_path)) == ()
+
+
+def test_what_is_not_ours_by_name_or_kind_is_not_swept(tmp_path: Path) -> None:
+    (tmp_path / "ic-secrets-other").mkdir()
+    (tmp_path / f"ic-secrets-{os.geteuid()}-file").write_text("x")
+    (tmp_path / f"ic-secrets-{os.geteuid()}-link").symlink_to("/etc")
+    assert sweep({}, str(tmp_path)) == ()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_tree_that_was_made_unwritable_is_removed_and_links_are_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("x")
+    tree = tmp_path / "tree"
+    (tree / "a" / "b").mkdir(parents=True)
+    (tree / "a" / "b" / "auth.json").write_text("canary")
+    (tree / "link").symlink_to(outside)
+    (tree / "a" / "b").chmod(0o500)
+    (tree / "a").chmod(0o000)
+    remove_tree(str(tree))
+    assert not tree.exists()
+    assert (outside / "kept").exists()
