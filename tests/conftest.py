@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 import hypothesis
 import pytest
 
+from commandline import Cli
 from homes import make_home
 from searching import Found
 from searching import search_tree as _search_tree
@@ -52,51 +50,10 @@ def home(tmp_path: Path) -> dict[str, str]:
     return make_home(tmp_path)
 
 
-class Cli(Protocol):
-    """Runs the installed `ic-secrets` in the test's home."""
-
-    def __call__(
-        self,
-        *arguments: str | Path,
-        stdin: bytes = b"",
-        cwd: Path | None = None,
-        env: dict[str, str] | None = None,
-        timeout: float = 120,
-        check: int | None = None,
-    ) -> subprocess.CompletedProcess[bytes]: ...
-
-
 @pytest.fixture
 def cli(home: dict[str, str], tmp_path: Path) -> Cli:
-    """`cli("set", "my-site", "TOKEN", stdin=b"…")`: the finished process, its output as bytes.
-
-    `env` adds to the environment of `home`; the working directory is `tmp_path` unless `cwd` names another; with
-    `check`, another exit status than that fails the test and shows the output.
-    """
-
-    def run(
-        *arguments: str | Path,
-        stdin: bytes = b"",
-        cwd: Path | None = None,
-        env: dict[str, str] | None = None,
-        timeout: float = 120,
-        check: int | None = None,
-    ) -> subprocess.CompletedProcess[bytes]:
-        command = [str(Path(sys.executable).parent / "ic-secrets"), *map(str, arguments)]
-        done = subprocess.run(
-            command, input=stdin, capture_output=True, cwd=cwd or tmp_path, env=home | (env or {}), timeout=timeout
-        )
-        if check is not None and done.returncode != check:
-            pytest.fail(_told(arguments, done), pytrace=True)
-        return done
-
-    return run
-
-
-def _told(arguments: tuple[str | Path, ...], done: subprocess.CompletedProcess[bytes]) -> str:
-    command = " ".join(map(str, arguments))
-    output = (done.stdout + b"\n" + done.stderr).decode(errors="replace")
-    return f"ic-secrets {command} ended with {done.returncode}:\n{output}"
+    """`cli("list", "my-site")` runs the installed `ic-secrets` in the test's home; `cli.start(…)` only starts it."""
+    return Cli(home, tmp_path)
 
 
 @pytest.fixture(scope="session")
