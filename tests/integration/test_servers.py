@@ -217,8 +217,7 @@ def test_a_script_can_leave_a_daemon(servers: Servers, home: Environment, tmp_pa
     done = composer(project, home)
     assert done.returncode == 0, done.stderr
     pid = int((project / "daemon.pid").read_text())
-    os.kill(pid, 0)
-    os.killpg(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)  # ProcessLookupError where there is none
 
 
 def test_the_servers_keep_no_credential_in_a_file(servers: Servers, home: Environment) -> None:
