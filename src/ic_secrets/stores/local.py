@@ -15,6 +15,7 @@ from types import TracebackType
 
 from ..errors import (
     IcSecretsError,
+    InvalidNameError,
     InvalidValueError,
     StoreError,
     StoreExistsError,
@@ -170,7 +171,7 @@ class LocalStore(Store):
         expires: int | None = None,
     ) -> bool:
         """As every store; the value that is written expires when `expires` says, or never."""
-        check_site_name(owner.name, owner.kind)
+        _check_owner(owner)
         if expires is not None and not 0 <= expires < _MAX_TIME:
             raise InvalidValueError(f"{expires} is no time, in seconds since 1970")
         if environment is not None:
@@ -230,7 +231,7 @@ class LocalStore(Store):
                 with self._changing():
                     yield
             except BaseException:
-                self._doomed = True
+                self._doomed = self._writing
                 raise
 
     @contextlib.contextmanager
@@ -302,6 +303,11 @@ def _fill(path: str, key: MasterKey) -> None:
         database.commit()
     finally:
         database.close()
+
+
+def _check_owner(owner: Owner) -> None:
+    if owner not in (Owner.site(owner.name), Owner.organization(owner.name)):
+        raise InvalidNameError(f"{owner.kind!r} is no kind of owner")
 
 
 def _find_site(session: Session, name: str) -> Record:

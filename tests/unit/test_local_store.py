@@ -1,0 +1,638 @@
+"""The embedded store as a file: made, opened, refused, and what can be seen of it from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from children import fork, run_unprivileged, wait
+from ic_secrets.errors import (
+    BaseMissingError,
+    ImmutableError,
+    InvalidNameError,
+    InvalidValueError,
+    StoreBusyError,
+    StoreError,
+    StoreExistsError,
+    StoreFormatError,
+    StoreLockedError,
+    StoreMissingError,
+    StoreReadError,
+    StoreTamperedError,
+    StoreWriteError,
+)
+from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores import local, read_chain
+from ic_secrets.stores.local import LocalStore
+from ic_secrets.stores.sealing import MasterKey
+from local_stores import (
+    AGENCY,
+    BUILD,
+    CANARY,
+    EMPTY,
+    KEY,
+    MY_SITE,
+    OTHER_SITE,
+    dump,
+    make_store,
+    open_for_reading,
+    put,
+    raw,
+)
+
+TESTS = str(Path(__file__).parent.parent)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A filled store in a directory of its own."""
+    (tmp_path / "data").mkdir()
+    return make_store(tmp_path / "data")
+
+
+@pytest.fixture
+def store(path: str) -> Iterator[LocalStore]:
+    """The filled store, open for writing."""
+    with local.open_store(path, [KEY]) as store:
+        yield store
+
+
+# --- making one -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_a_new_store_is_private(tmp_path: Path, mask: int) -> None:
+    """0600 below directories of 0700, whatever the umask, and alone in its directory."""
+    tmp_path.chmod(0o755)
+    path = tmp_path / "a" / "b" / "store.db"
+    before = os.umask(mask)
+    try:
+        local.create(str(path), KEY).close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (path.parent, path.parent.parent, tmp_path)] == [
+        0o700,
+        0o700,
+        0o755,
+    ]
+    assert [p.name for p in path.parent.iterdir()] == ["store.db"]
+    assert path.stat().st_nlink == 1
+
+
+def test_a_new_store_can_be_written_at_once(tmp_path: Path) -> None:
+    """And opened by its key alone; two stores are never the same, even under one key."""
+    with local.create(str(tmp_path / "one"), KEY) as one, local.create(str(tmp_path / "two"), KEY) as two:
+        put(one, MY_SITE, None, "KEY", SecretType.ENV)
+        assert one.generation == 2
+        assert two.generation == 1
+        assert one.store_id != two.store_id
+        assert one.url == f"sqlite:{tmp_path}/one"
+    with local.open_store(str(tmp_path / "one"), [KEY]) as again:
+        assert again.store_id == one.store_id
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_a_store_is_never_made_over_something(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    """Not even over an empty file or through a link to nothing."""
+    path = tmp_path / "store.db"
+    make(path)
+    before = os.lstat(path)
+    with pytest.raises(StoreExistsError, match=r"store\.db"):
+        local.create(str(path), KEY)
+    assert os.path.samestat(os.lstat(path), before)
+    assert [p.name for p in tmp_path.iterdir()] == ["store.db"]
+
+
+def test_a_store_that_exists_is_left_as_it_is(path: str) -> None:
+    """Another `init` changes no byte of it."""
+    before = Path(path).read_bytes()
+    with pytest.raises(StoreExistsError):
+        local.create(path, MasterKey.generate())
+    assert Path(path).read_bytes() == before
+
+
+def test_of_many_who_make_one_store_one_succeeds(tmp_path: Path) -> None:
+    """And it is that one's: its key opens it, the others' do not."""
+    path = str(tmp_path / "store.db")
+    keys = [MasterKey.generate() for _ in range(6)]
+    children = [fork(lambda key=key: make_or_fail(path, key)) for key in keys]
+    statuses = [wait(child) for child in children]
+    assert sorted(statuses) == [0] + [1] * 5
+    with local.open_store(path, [keys[statuses.index(0)]]) as store:
+        assert store.generation == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["store.db"]
+
+
+def make_or_fail(path: str, key: MasterKey) -> None:
+    try:
+        local.create(path, key).close()
+    except StoreExistsError:
+        os._exit(1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["with space", "100%25.db", "what?mode=memory", "a#b", "ünï.db", b"raw-\xff.db", ":memory:", "file:x", "-x", "'"],
+)
+def test_a_store_can_have_any_name(tmp_path: Path, name: str | bytes) -> None:
+    """SQLite takes a URL, in which such names would mean something else."""
+    path = os.path.join(tmp_path, os.fsdecode(name))
+    with local.create(path, KEY) as store:
+        put(store, MY_SITE, None, "KEY", SecretType.ENV)
+    with open_for_reading(path) as store:
+        assert len(store.read(MY_SITE).secrets) == 1
+    assert os.listdir(os.fsencode(tmp_path)) == [os.fsencode(name)]
+
+
+def test_a_relative_path_is_that_of_its_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the working directory changes later."""
+    monkeypatch.chdir(tmp_path)
+    with local.create("store.db", KEY) as store:
+        monkeypatch.chdir("/")
+        put(store, MY_SITE, None, "KEY", SecretType.ENV)
+    assert (tmp_path / "store.db").exists()
+
+
+# --- opening one ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_store_opens_with_the_right_key_among_others(path: str, read_only: bool) -> None:
+    """As during a rotation, when readers hold two; in any order."""
+    other = MasterKey.generate()
+    for keys in ([KEY], [KEY, other], [other, KEY]):
+        with local.open_store(path, keys, read_only=read_only) as store:
+            assert len(store.read(MY_SITE).secrets) == 3
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_wrong_key_opens_nothing(path: str, read_only: bool) -> None:
+    """Not even the names; the message tells the keys apart by their ids."""
+    other = MasterKey.generate()
+    for keys in ([], [other], [other, MasterKey.generate()]):
+        with pytest.raises(StoreLockedError) as caught:
+            local.open_store(path, keys, read_only=read_only)
+        assert KEY.id in str(caught.value)
+        assert all(key.id in str(caught.value) for key in keys)
+        assert "IC_SECRETS_KEY_FILE" in caught.value.hint
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda path: None, StoreMissingError),
+        (lambda path: path.symlink_to("nowhere"), StoreMissingError),
+        (Path.touch, StoreFormatError),
+        (Path.mkdir, StoreFormatError),
+        (os.mkfifo, StoreFormatError),
+        (lambda path: path.write_text("no store\n" * 500), StoreFormatError),
+        (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(8192)), StoreError),
+        (lambda path: sqlite3.connect(path).executescript("CREATE TABLE secrets (a)").close(), StoreFormatError),
+    ],
+)
+def test_what_is_no_store_is_refused(
+    tmp_path: Path, make: Callable[[Path], object], error: type[StoreError], read_only: bool
+) -> None:
+    """Named, unchanged, and with nothing made beside it."""
+    path = tmp_path / "store.db"
+    make(path)
+    before = path.read_bytes() if path.is_file() else None, sorted(tmp_path.iterdir())
+    with pytest.raises(error, match=r"store\.db"):
+        local.open_store(str(path), [KEY], read_only=read_only)
+    assert (path.read_bytes() if path.is_file() else None, sorted(tmp_path.iterdir())) == before
+
+
+@pytest.mark.parametrize("name", ["a\0b", "/etc/passwd/store.db", ""])
+def test_a_path_that_can_be_no_store_has_none(name: str) -> None:
+    """Whatever the system says of such a path."""
+    with pytest.raises((StoreMissingError, StoreFormatError)):
+        local.open_store(name, [KEY])
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_newer_format_is_refused(path: str, read_only: bool) -> None:
+    """With the advice to upgrade, and without a try at reading it."""
+    with raw(path) as connection:
+        connection.execute("PRAGMA user_version = 2")
+        connection.execute("CREATE TABLE later (a)")
+    with pytest.raises(StoreFormatError, match="the format 2") as caught:
+        local.open_store(path, [KEY], read_only=read_only)
+    assert "upgrade" in caught.value.hint
+
+
+@pytest.mark.parametrize("size", [0, 100, 512, 4096, 8192, -4096, -1])
+def test_a_truncated_store_is_refused(path: str, size: int) -> None:
+    """Wherever it was cut."""
+    os.truncate(path, size if size >= 0 else os.path.getsize(path) + size)
+    with pytest.raises(StoreError), open_for_reading(path) as store:
+        dump(store)
+
+
+def test_a_store_in_another_journal_mode_is_brought_back(path: str) -> None:
+    """A reader of a directory that it may not write could not open a WAL."""
+    with raw(path) as connection:
+        assert connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
+    with local.open_store(path, [KEY]) as store:
+        put(store, MY_SITE, None, "API_KEY")
+        assert os.listdir(os.path.dirname(path)) == ["store.db"]
+    with raw(path) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+
+
+def test_a_foreign_database_is_not_converted(tmp_path: Path) -> None:
+    """To be told apart it is only read."""
+    path = tmp_path / "other.db"
+    with raw(str(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE t (a)")
+    with pytest.raises(StoreFormatError):
+        local.open_store(str(path), [KEY])
+    with raw(str(path)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+# --- reading only -----------------------------------------------------------------------------------
+
+
+def test_reading_writes_nothing(path: str) -> None:
+    """Not a byte, not a file beside it, and every write is refused."""
+    before = Path(path).read_bytes(), os.stat(path).st_mtime_ns
+    with open_for_reading(path) as store:
+        dump(store)
+        with store.transaction():
+            read_chain(store, MY_SITE, values=True)
+            assert os.listdir(os.path.dirname(path)) == ["store.db"]
+        for write in (
+            lambda: put(store, MY_SITE, None, "API_KEY"),
+            lambda: store.set_site(Site("new")),
+            lambda: store.delete_site("my-site"),
+            lambda: store.delete(MY_SITE, None, "API_KEY"),
+        ):
+            with pytest.raises(StoreWriteError, match="for reading only"):
+                write()
+    assert (Path(path).read_bytes(), os.stat(path).st_mtime_ns) == before
+
+
+def open_directory(path: str) -> Path:
+    """A copy of the store where every user can reach and read it, but not write."""
+    directory = Path(tempfile.mkdtemp(dir="/tmp"))
+    (directory / "store.db").write_bytes(Path(path).read_bytes())
+    (directory / "store.db").chmod(0o444)
+    directory.chmod(0o555)
+    return directory
+
+
+@pytest.fixture
+def unwritable(path: str) -> Iterator[str]:
+    """The store in a directory that is not to be written."""
+    directory = open_directory(path)
+    yield str(directory / "store.db")
+    directory.chmod(0o755)
+    for name in directory.iterdir():
+        name.unlink()
+    directory.rmdir()
+
+
+def test_a_build_reads_from_an_unwritable_directory(unwritable: str) -> None:
+    """Neither the file nor its directory need be writable."""
+
+    def child() -> None:
+        with open_for_reading(unwritable) as store:
+            site, organization = read_chain(store, MY_SITE, environment="dev", values=True)
+            assert len(site.secrets) == 3
+            assert organization.secrets[0].value is not None
+
+    assert run_unprivileged(child) == 0
+
+
+def test_a_write_to_an_unwritable_store_is_refused(unwritable: str) -> None:
+    """In words of ours, and it can still be read."""
+
+    def child() -> None:
+        with local.open_store(unwritable, [KEY]) as store:
+            before = dump(store)
+            with pytest.raises(StoreWriteError, match=r"store\.db cannot be written"):
+                put(store, MY_SITE, None, "API_KEY")
+            assert dump(store) == before
+
+    assert run_unprivileged(child) == 0
+
+
+def test_a_store_that_cannot_be_read_says_so(unwritable: str) -> None:
+    """It is there, but not for this user: that is neither missing nor locked."""
+    os.chmod(unwritable, 0o000)
+
+    def child(read_only: bool) -> None:
+        with pytest.raises(StoreReadError, match=r"store\.db cannot be read"):
+            local.open_store(unwritable, [KEY], read_only=read_only)
+
+    for read_only in (False, True):
+        assert run_unprivileged(lambda read_only=read_only: child(read_only)) == 0
+
+
+# --- transactions and locks -------------------------------------------------------------------------
+
+
+def test_a_write_waits_for_the_lock_and_gives_up(path: str) -> None:
+    """Named as busy; a reader goes on meanwhile; afterwards it works."""
+    with raw(path) as connection, local.open_store(path, [KEY], busy_timeout=20) as store:
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusyError, match="locked by another process"):
+            put(store, MY_SITE, None, "API_KEY")
+        assert len(store.read(MY_SITE).secrets) == 3
+        connection.rollback()
+        put(store, MY_SITE, None, "API_KEY")
+
+
+def test_a_commit_that_waits_too_long_leaves_nothing(path: str) -> None:
+    """A reader holds it up: the write is undone, and said to be busy."""
+    with open_for_reading(path) as reader, local.open_store(path, [KEY], busy_timeout=20) as store:
+        before = dump(store)
+        with reader.snapshot():
+            reader.read(MY_SITE)
+            with pytest.raises(StoreBusyError):
+                put(store, MY_SITE, None, "API_KEY")
+        assert dump(store) == before
+        put(store, MY_SITE, None, "API_KEY")
+
+
+def test_a_reader_behind_an_exclusive_lock_gives_up(path: str) -> None:
+    """That too is busy, not damaged."""
+    with raw(path) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreBusyError):
+            local.open_store(path, [KEY], read_only=True, busy_timeout=20)
+
+
+def test_a_snapshot_is_of_one_moment(path: str) -> None:
+    """What another process writes meanwhile waits; a chain is never half old and half new."""
+    program = f"""
+from local_stores import *
+with local.open_store({path!r}, [KEY]) as store:
+    with store.transaction():
+        put(store, MY_SITE, None, "API_KEY")
+        put(store, AGENCY, None, "API_KEY")
+        print("written", flush=True)
+"""
+    with open_for_reading(path) as reader:
+        with reader.snapshot():
+            first = reader.generation
+            before = reader.read(MY_SITE), reader.read(AGENCY)
+            writer = subprocess.Popen(
+                [sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": TESTS}
+            )
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"written\n"
+            # It now tries to commit, which it cannot before this snapshot ends.
+            assert (reader.read(MY_SITE), reader.read(AGENCY)) == before
+            assert reader.generation == first
+            assert writer.poll() is None
+        assert writer.wait() == 0
+        writer.stdout.close()
+        assert reader.generation == first + 1
+        assert (reader.read(MY_SITE).secrets[0].version, reader.read(AGENCY).secrets[0].version) == (3, 2)
+
+
+def test_the_generation_counts_the_writes(store: LocalStore) -> None:
+    """One for each transaction that changed something; reading and refusals are none."""
+    first = store.generation
+    put(store, MY_SITE, None, "API_KEY")
+    assert store.generation == first + 1
+    with store.transaction():
+        for _ in range(3):
+            put(store, MY_SITE, None, "API_KEY")
+    assert store.generation == first + 2
+    dump(store)
+    with store.transaction():
+        store.read(MY_SITE)
+    with pytest.raises(BaseMissingError):
+        put(store, MY_SITE, "dev", "UNKNOWN")
+    assert store.generation == first + 2
+    store.set_site(Site("my-site"))
+    store.delete(MY_SITE, None, "API_KEY")
+    store.delete_site("my-site")
+    assert store.generation == first + 5
+
+
+def test_a_transaction_within_another_is_a_part_of_it(store: LocalStore) -> None:
+    """It ends with the outer one; when it fails, so does that, even if somebody catches the error."""
+    first = store.generation
+    with store.transaction():
+        put(store, MY_SITE, None, "API_KEY")
+        with store.transaction():
+            put(store, MY_SITE, None, "LICENSE_KEY")
+    assert store.generation == first + 1
+    before = dump(store)
+    with pytest.raises(StoreWriteError, match="a part of the transaction failed"):
+        go_on_after_a_failure(store)
+    assert dump(store) == before
+    assert store.generation == first + 1
+
+
+def go_on_after_a_failure(store: LocalStore) -> None:
+    with store.transaction():
+        put(store, MY_SITE, None, "API_KEY")
+        with contextlib.suppress(ImmutableError), store.transaction():
+            put(store, MY_SITE, None, "LICENSE_KEY")
+            put(store, MY_SITE, None, "API_KEY", SecretType.RUNTIME)
+        with pytest.raises(StoreWriteError, match="an earlier write"):
+            put(store, MY_SITE, None, "API_KEY")
+
+
+def test_a_snapshot_is_not_written(store: LocalStore) -> None:
+    """It has no write lock, and could not get one safely."""
+    with store.snapshot():
+        for attempt in (lambda: put(store, MY_SITE, None, "API_KEY"), lambda: store.transaction().__enter__()):
+            with pytest.raises(StoreWriteError, match="for reading"):
+                attempt()
+        assert len(store.read(MY_SITE).secrets) == 3
+    put(store, MY_SITE, None, "API_KEY")
+
+
+def test_a_closed_store_says_so(path: str) -> None:
+    """Every method, in words of ours; within a transaction nothing was written."""
+    store = local.open_store(path, [KEY])
+    store.close()
+    store.close()
+    for use in (
+        lambda: store.read(MY_SITE),
+        lambda: store.site("my-site"),
+        store.sites,
+        lambda: put(store, MY_SITE, None, "API_KEY"),
+        lambda: store.generation,
+    ):
+        with pytest.raises(StoreError, match="closed"):
+            use()
+    with open_for_reading(path) as reader:
+        before = dump(reader)
+    with pytest.raises(StoreError):
+        close_too_early(local.open_store(path, [KEY]))
+    with open_for_reading(path) as reader:
+        assert dump(reader) == before
+
+
+def close_too_early(store: LocalStore) -> None:
+    with store.transaction():
+        put(store, MY_SITE, None, "API_KEY")
+        store.close()
+
+
+def test_another_thread_is_refused_in_our_words(store: LocalStore) -> None:
+    """A store is for one thread."""
+    with ThreadPoolExecutor(1) as pool, pytest.raises(StoreError):
+        pool.submit(store.read, MY_SITE).result()
+
+
+# --- what is refused --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda store: put(store, Owner("site", "Not A Site"), None, "KEY", SecretType.ENV),
+        lambda store: put(store, Owner("team", "a"), None, "KEY", SecretType.ENV),
+        lambda store: put(store, Owner("organization", "../x"), None, "KEY", SecretType.ENV),
+        lambda store: put(store, MY_SITE, "", "API_KEY"),
+        lambda store: put(store, MY_SITE, "a-very-long-environment", "API_KEY"),
+        lambda store: put(store, MY_SITE, None, "no-variable", SecretType.ENV),
+        lambda store: store.delete(MY_SITE, "", "API_KEY"),
+        lambda store: store.set_site(Site("Not A Site")),
+        lambda store: store.set_site(Site("my-site", "")),
+        lambda store: store.set_site(Site("my-site", "A B")),
+        lambda store: store.set_site(Site("my-site", "agency", ("help", "a,b"))),
+        lambda store: store.site("\udcff"),
+        lambda store: store.delete_site(""),
+    ],
+)
+def test_names_that_are_none_are_refused(store: LocalStore, write: Callable[[LocalStore], object]) -> None:
+    """Whatever came before the store; nothing is changed."""
+    before = dump(store)
+    with pytest.raises(InvalidNameError):
+        write(store)
+    assert dump(store) == before
+
+
+@pytest.mark.parametrize("expires", [-1, 2**53, 2**64])
+def test_a_time_that_is_none_is_refused(store: LocalStore, expires: int) -> None:
+    """Beyond what every reader can hold exactly."""
+    with pytest.raises(InvalidValueError):
+        store.put(MY_SITE, None, "API_KEY", SecretValue("v"), expires=expires)
+
+
+def test_times_are_those_of_the_writes(store: LocalStore) -> None:
+    """Seconds since 1970: created by the first value, changed by each."""
+    with raw(store.url.removeprefix("sqlite:")) as connection:
+        assert connection.execute("SELECT count(*) FROM secrets WHERE created > changed").fetchone() == (0,)
+    before = int(time.time())
+    put(store, MY_SITE, None, "NEW", SecretType.ENV)
+    secret = next(secret for secret in store.read(MY_SITE).secrets if secret.name == "NEW")
+    assert before <= secret.created == secret.changed <= time.time()
+
+
+# --- what can be seen from outside ------------------------------------------------------------------
+
+
+def test_no_value_and_no_key_is_in_the_file(path: str) -> None:
+    """Nor in its journal, nor in a message: names are readable there, values in no form."""
+    hidden = [CANARY.encode(), CANARY.encode().hex().encode(), KEY.format()[17:].encode(), bytes(range(32))]
+    with local.open_store(path, [KEY]) as store, store.transaction():
+        for number in range(2000):
+            store.put(MY_SITE, None, f"KEY_{number}", SecretValue(CANARY * 50), kind=SecretType.ENV, scopes=BUILD)
+        files = {name: (Path(path).parent / name).read_bytes() for name in os.listdir(os.path.dirname(path))}
+    files["committed"] = Path(path).read_bytes()
+    assert b"API_KEY" in files["committed"]
+    assert not [(name, needle) for name, data in files.items() for needle in hidden if needle in data]
+
+
+def test_what_was_deleted_or_replaced_is_gone_from_the_file(path: str) -> None:
+    """Not even its sealed form stays in free pages, where a key that leaks later would open it."""
+    with raw(path) as connection:
+        sealed = {row[0] for row in connection.execute("SELECT sealed FROM secrets WHERE owner = 'my-site'")}
+        kept = {row[0] for row in connection.execute("SELECT sealed FROM secrets WHERE owner <> 'my-site'")}
+    assert all(each in Path(path).read_bytes() for each in sealed | kept)
+    with local.open_store(path, [KEY]) as store:
+        put(store, MY_SITE, None, "LICENSE_KEY")
+        store.delete(MY_SITE, None, "API_KEY")
+        store.delete_site("my-site")
+    data = Path(path).read_bytes()
+    assert not [each for each in sealed if each in data]
+    assert all(each in data for each in kept)
+
+
+def test_the_same_value_is_never_sealed_alike(path: str) -> None:
+    """So nobody sees that two secrets are equal, or that one was set to what it was."""
+    with local.open_store(path, [KEY]) as store:
+        for name in ("A", "B"):
+            for _ in range(2):
+                store.put(MY_SITE, None, name, SecretValue("same"), kind=SecretType.ENV, scopes=BUILD)
+    with raw(path) as connection:
+        found = [row[0] for row in connection.execute("SELECT sealed FROM secrets")]
+    assert len({each[:12] for each in found}) == len(found)
+    assert len(set(found)) == len(found)
+
+
+def test_names_are_read_without_opening_a_value(path: str) -> None:
+    """`list` and completions need no cryptography, and no module that is slow to import."""
+    program = f"""
+import sys
+before = set(sys.modules)
+from ic_secrets.stores import local, read_chain, sealing
+from ic_secrets.secret import Owner
+with local.open_store({path!r}, [sealing.MasterKey(bytes(range(32)))], read_only=True) as store:
+    chain = read_chain(store, Owner.site("my-site"))
+    assert [secret.name for secret in chain[0].secrets][0] == "API_KEY", chain
+    assert len(list(store.sites())) == 3
+    loaded = {{name.partition(".")[0] for name in set(sys.modules) - before}}
+    assert not loaded & {{"cryptography", "pathlib", "tempfile", "shutil", "urllib", "platformdirs", "random"}}, loaded
+    assert store.read(Owner.site("my-site")).secrets[0].value is not None
+    assert "cryptography" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_read_does_not_follow_the_size_of_the_store(path: str) -> None:
+    """What SQLite steps through for one site is the same beside 3 sites and beside 300."""
+    small = count_steps(path)
+    with local.open_store(path, [KEY]) as store, store.transaction():
+        for number in range(300):
+            put(store, Owner.site(f"site-{number}"), None, "KEY", SecretType.ENV)
+    assert count_steps(path) < 1.3 * small
+
+
+def count_steps(path: str) -> int:
+    """How many hundreds of instructions of SQLite's machine the load of a build takes."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    with open_for_reading(path) as store:
+        store._database._connection.set_progress_handler(count, 10)
+        read_chain(store, MY_SITE, environment="dev", scope=Scope.IC, values=True)
+    return steps
+
+
+def test_a_build_of_another_site_is_not_held_up_by_a_damaged_one(path: str) -> None:
+    """A read verifies its own owner; the damaged one is refused by its own."""
+    with raw(path) as connection:
+        connection.execute("DELETE FROM secrets WHERE owner = 'other-site' AND name = 'API_KEY'")
+    with open_for_reading(path) as store:
+        assert len(store.read(MY_SITE).secrets) == 3
+        assert store.read(EMPTY).secrets == ()
+        with pytest.raises(StoreTamperedError, match="other-site"):
+            store.read(OTHER_SITE)
