@@ -21,6 +21,21 @@ def write_private(path: str, data: bytes, mode: int = 0o600) -> None:
         raise
 
 
+def replace_private(path: str, data: bytes) -> None:
+    """Replace the file's content at once, its mode and owner kept; OSError, and then it is as it was."""
+    before = os.stat(path, follow_symlinks=False)
+    partial = f"{path}.{os.urandom(6).hex()}.partial"
+    write_private(partial, data)
+    try:
+        if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(partial, before.st_uid, before.st_gid)
+        os.chmod(partial, stat.S_IMODE(before.st_mode))
+        os.replace(partial, path)
+    except OSError:
+        os.unlink(partial)
+        raise
+
+
 def is_private_directory(path: str) -> bool:
     """Whether it is a directory of ours that nobody else can enter."""
     try:

@@ -182,12 +182,14 @@ class Child:
         )
 
     def _start_streams(self, make_filter: Callable[[], Filter], stop: int) -> None:
-        terminals = [channel.terminal for channel in self._channels if channel.terminal]
-        for channel, masker in zip(self._channels, [make_filter() for _ in self._channels], strict=True):
+        maskers = [make_filter() for _ in self._channels]
+        if self._keyboard and self._terminal:
+            # Before the first output: who reads it may answer with a key at once.
+            self._shared = any(channel.terminal is None for channel in self._channels)
+            self._terminal.pass_keys(shared=self._shared)
+        for channel, masker in zip(self._channels, maskers, strict=True):
             channel.start(masker, stop)
         if self._keyboard and self._terminal:
-            self._shared = len(terminals) < len(self._channels)
-            self._terminal.pass_keys(shared=self._shared)
             self._terminal.forward_keys(
                 0,
                 suspend=lambda: self._signals.post(signal.SIGTSTP),

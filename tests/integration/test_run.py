@@ -205,7 +205,7 @@ def test_the_projects_own_cache_directory_is_used(
     project = servers.project(tmp_path, "cache-dir")
     cli("run", "my-site.dev", "--", *INSTALL, cwd=project, check=0)
     assert (project / "composer-cache" / "files").is_dir()
-    assert not (Path(home["XDG_CACHE_HOME"]) / "composer").exists()
+    assert not (Path(home["XDG_CACHE_HOME"]) / "composer" / "files").exists()
 
 
 @pytest.mark.parametrize("file", ["auth.json", "composer.json"])

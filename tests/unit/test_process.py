@@ -13,26 +13,7 @@ import pytest
 
 from ic_secrets.errors import ProgramNotExecutableError, ProgramNotFoundError
 from ic_secrets.process import find_program
-
-# A wrapper with all of process.py and streams.py, and a masker that is the simplest there is.
-WRAPPER = """
-import os, sys
-from ic_secrets.process import Child, SignalCatcher, find_program
-from ic_secrets.streams import open_channels
-
-class Upper:
-    def feed(self, data): return data.upper()
-    def flush_idle(self): return b""
-    def close(self): return b"!"
-
-with SignalCatcher() as signals:
-    grace, background, *command = sys.argv[1:]
-    child = Child(command, find_program(command[0], os.environ), dict(os.environ), signals, open_channels())
-    print(child.pid, file=open(os.environ["PID_FILE"], "w"), flush=True)
-    outcome = child.run(Upper, grace=float(grace), allow_background=background == "yes", on_end=lambda: None)
-print(outcome.ended, file=open(os.environ["ENDED_FILE"], "w"))
-sys.exit(outcome.status)
-"""
+from wrapper import WRAPPER
 
 
 class Wrapped:

@@ -1,0 +1,93 @@
+"""Which hosts a project needs, and for what, by its composer.json and composer.lock. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .composer import Document
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://(?:[^/@]*@)?([^/?#]+)", re.IGNORECASE)
+# What Composer asks by an API rather than by git, whatever a project configures.
+_API_HOSTS = frozenset({"github.com", "gitlab.com", "bitbucket.org", "codeberg.org"})
+_PUBLIC = frozenset({"repo.packagist.org", "packagist.org"})
+
+
+@dataclass(slots=True)
+class Needs:
+    """The hosts that a project asks by git, and those that it asks by HTTP itself."""
+
+    git: set[str] = field(default_factory=set)
+    http: set[str] = field(default_factory=set)
+    is_complete: bool = False
+
+    @property
+    def git_alone(self) -> frozenset[str]:
+        """The hosts that git alone needs, as far as that can be known.
+
+        Without a lock file a private repository may name downloads on any host: then none.
+        """
+        return frozenset(self.git - self.http) if self.is_complete else frozenset()
+
+
+def read_needs(manifest: Document, lock: Document | None) -> Needs:
+    """What composer.json (and composer.lock, where there is one) needs."""
+    needs = Needs()
+    config = manifest.get("config")
+    apis = _API_HOSTS | _strings(config, "github-domains") | _strings(config, "gitlab-domains")
+    for repository in _repositories(manifest):
+        host = _host(repository.get("url"))
+        kind = repository.get("type")
+        if host and kind in {"git", "vcs"} and not (kind == "vcs" and host in apis):
+            needs.git.add(host)
+        elif host:
+            needs.http.add(host)
+        if kind == "package":
+            _add_packages(needs, repository.get("package"))
+    if lock is not None:
+        _add_packages(needs, lock.get("packages"))
+        _add_packages(needs, lock.get("packages-dev"))
+    needs.is_complete = lock is not None or not needs.http - _PUBLIC
+    return needs
+
+
+def _add_packages(needs: Needs, packages: Any) -> None:
+    for package in packages if isinstance(packages, list) else [packages]:
+        if not isinstance(package, dict):
+            continue
+        source, dist = package.get("source"), package.get("dist")
+        if isinstance(source, dict) and source.get("type") == "git":
+            needs.git |= _hosts(source)
+        if isinstance(dist, dict):
+            needs.http |= _hosts(dist)
+
+
+def _hosts(place: Document) -> set[str]:
+    mirrors = place.get("mirrors")
+    urls = (
+        [place.get("url"), *(m.get("url") for m in mirrors if isinstance(m, dict))]
+        if isinstance(mirrors, list)
+        else [place.get("url")]
+    )
+    return {host for url in urls if (host := _host(url))}
+
+
+def _repositories(manifest: Document) -> Iterator[Document]:
+    repositories = manifest.get("repositories")
+    if isinstance(repositories, dict):
+        repositories = list(repositories.values())
+    for repository in repositories if isinstance(repositories, list) else []:
+        if isinstance(repository, dict):
+            yield repository
+
+
+def _strings(section: Any, name: str) -> set[str]:
+    values = section.get(name) if isinstance(section, dict) else None
+    return {value for value in values if isinstance(value, str)} if isinstance(values, list) else set()
+
+
+def _host(url: Any) -> str | None:
+    match = _URL.match(url) if isinstance(url, str) else None
+    return match[1].lower() if match else None
