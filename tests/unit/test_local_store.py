@@ -46,6 +46,7 @@ from local_stores import (
     OTHER_SITE,
     dump,
     make_store,
+    memory_directory,
     open_for_reading,
     put,
     raw,
@@ -55,10 +56,10 @@ TESTS = str(Path(__file__).parent.parent)
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> str:
+def path() -> Iterator[str]:
     """A filled store in a directory of its own."""
-    (tmp_path / "data").mkdir()
-    return make_store(tmp_path / "data")
+    with memory_directory() as directory:
+        yield make_store(directory)
 
 
 @pytest.fixture

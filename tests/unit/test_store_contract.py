@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +10,7 @@ from ic_secrets.stores import Store, local
 from ic_secrets.stores.local import LocalStore
 from ic_secrets.stores.sealing import MasterKey
 from ic_secrets.testing import StoreContract
+from local_stores import memory_directory
 
 KEY = MasterKey.generate()
 
@@ -19,9 +19,9 @@ class TestLocalStore(StoreContract):
     """The contract on an embedded store, where `reopen` is a second connection to its file."""
 
     @pytest.fixture
-    def store(self, tmp_path: Path) -> Iterator[Store]:
+    def store(self) -> Iterator[Store]:
         self.opened: list[LocalStore] = []
-        with local.create(str(tmp_path / "store.db"), KEY) as store:
+        with memory_directory() as directory, local.create(str(directory / "store.db"), KEY) as store:
             yield store
         for again in self.opened:
             again.close()

@@ -59,6 +59,9 @@ _REASONS = (
     "closed database",
 )
 
+# A damaged name within SQLite's own message makes that a UnicodeDecodeError.
+_ERRORS = (sqlite3.Error, UnicodeError)
+
 # The bytes of a path that mean themselves in a file: URL.
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-")
 
@@ -92,14 +95,14 @@ class Database:
         """All rows that the statement gives."""
         try:
             return self._connection.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._translate(error) from None
 
     def run(self, sql: str, values: Sequence[Value] = ()) -> int:
         """Run a statement that gives no rows; how many rows it changed."""
         try:
             return self._connection.execute(sql, values).rowcount
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._translate(error) from None
 
     def begin(self, *, write: bool) -> None:
@@ -200,7 +203,7 @@ class Database:
         connection = self._connect("rw")
         try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
-        except sqlite3.Error:
+        except _ERRORS:
             raise StoreReadError(
                 f"{self.path}: a write was cut off, and this user may not undo it",
                 hint="run any command once as a user who may write the store and its directory",
@@ -208,10 +211,10 @@ class Database:
         finally:
             connection.close()
 
-    def _translate(self, error: sqlite3.Error) -> StoreError:
+    def _translate(self, error: sqlite3.Error | UnicodeError) -> StoreError:
         """The error in our words; of SQLite's message only what is known to hold no data."""
         text = str(error)
-        if text.startswith("Could not decode") or "malformed" in text:
+        if isinstance(error, UnicodeError) or text.startswith("Could not decode") or "malformed" in text:
             return StoreTamperedError(f"{self.path} is damaged")
         if "not a database" in text:
             return StoreFormatError(f"{self.path} is no ic-secrets store")

@@ -123,7 +123,7 @@ class LocalStore(Store):
 
     def sites(self) -> Iterator[Site]:
         with self._reading() as session:
-            found = [_to_site(record) for record in session.manifest.records() if record.owner.is_site]
+            found = [_to_site(record) for record in session.records() if record.owner.is_site]
         return iter(sorted(found, key=lambda site: site.name))
 
     def set_site(self, site: Site) -> None:
@@ -311,7 +311,7 @@ def _check_owner(owner: Owner) -> None:
 
 
 def _find_site(session: Session, name: str) -> Record:
-    record = session.manifest.find(Owner.site(name))
+    record = session.find(Owner.site(name))
     if record is None:
         raise UnknownSiteError(f"the store knows no site {name}")
     return record
@@ -329,7 +329,7 @@ def _chain(session: Session, owner: Owner, environment: str | None, name: str) -
     held = session.held(owner).names.get(name, {})
     chain = [_holdings(owner, held)]
     if owner.is_site and "" not in held and (held or environment is not None):
-        record = session.manifest.find(owner)
+        record = session.find(owner)
         if record and record.organization:
             organization = Owner.organization(record.organization)
             chain.append(_holdings(organization, session.held(organization).names.get(name, {})))

@@ -62,13 +62,23 @@ class Session:
         self._changed = False
         self.manifest = Manifest(database, keys)
 
+    def find(self, owner: Owner) -> Record | None:
+        """The owner's record, or None for an owner that the store does not know: both are verified."""
+        self._settle(owner)
+        return self.manifest.find(owner)
+
+    def records(self) -> list[Record]:
+        """The records of all owners, verified, in no particular order."""
+        for owner in list(self._held):
+            self._settle(owner)
+        return self.manifest.records()
+
     def rows(self, owner: Owner) -> list[Row]:
         """What the owner holds, verified, in the order of name and environment.
 
         StoreTamperedError names the row that is not genuine, or the owner where a row is missing.
         """
-        self._settle(owner)
-        record = self.manifest.find(owner)
+        record = self.find(owner)
         found = select_rows(self._database, owner)
         if record is None and not found:
             return []
@@ -119,9 +129,8 @@ class Session:
 
     def set_site(self, owner: Owner, organization: str | None, supporting: tuple[str, ...]) -> None:
         """Make the site, or give it these organizations."""
-        self._settle(owner)
+        record = self.find(owner)
         self._changed = True
-        record = self.manifest.find(owner)
         digest = record.digest if record else digest_rows(())
         self.manifest.set(Record(owner, organization, supporting, digest))
 
