@@ -72,7 +72,8 @@ def _percent_forms(text: str) -> list[str]:
     """Percent-encoded (RFC 3986) by PHP's rawurlencode and urlencode, JavaScript and parsers of URLs, in both cases."""
     data = encode(text)
     forms = [quote_from_bytes(data, safe) for safe in ("", "/", "!'()*", "!$&'()*+,;=")]
-    forms.append(forms[0].replace("%20", "+").replace("~", "%7E"))
+    forms.append(forms[0].replace("%20", "+"))
+    forms.append(forms[-1].replace("~", "%7E"))
     return forms + [_PERCENT.sub(lambda found: found[0].lower(), form) for form in forms]
 
 

@@ -20,6 +20,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .needles import SHORTEST, Needle
 
@@ -32,6 +33,8 @@ _SHORTEST_BROKEN = 8
 _LONGEST_BREAK = 512
 # How far back something can have begun of which no shard has been seen yet.
 _LOOK_BACK = 2 * (_SHARD + _LONGEST_BREAK)
+# How much of what ends there decides whether it can be the end of such a beginning.
+_ENDING = 3
 _BLANK = b" \t\r\n"
 _PADDING = b" \t\r"
 _INDENTATION = b" \t"
@@ -66,8 +69,7 @@ class Match:
         return self.spans[-1][1]
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
+class _Begun(NamedTuple):
     """What may be an occurrence cut by the end of the data: where it began, and from where it would be masked."""
 
     start: int
@@ -169,6 +171,8 @@ class _Index:
         self._stubs: dict[bytes, int] = {}
         self._heads: dict[bytes, dict[bytes, int]] = {}
         self._openings: dict[bytes, int] = {}
+        # How any of the long ones can end; nothing else needs a second look.
+        self._endings: set[bytes] = set()
         for text in texts:
             for number, (_, shard) in enumerate(text.shards):
                 shards.setdefault(shard, []).append((text, number))
@@ -180,6 +184,7 @@ class _Index:
         literal = not any(b"\0" in shard for shard in shards)
         expressions = list(shards) if literal else [b"".join(b"\\x%02x" % byte for byte in shard) for shard in shards]
         self._database.compile(expressions=expressions, ids=range(len(shards)), flags=0, literal=literal)
+        self._make_scratch = hyperscan.Scratch
 
     def _learn(self, data: bytes) -> None:
         opening = data[: min(_SHARD, len(data)) - 1]
@@ -190,11 +195,12 @@ class _Index:
         for size in range(1, min(SHORTEST, len(head) + 1)):
             _lower(self._stubs, head[:size], len(data))
         _lower(self._heads.setdefault(head[:SHORTEST], {}), head, len(data))
+        self._endings.update(head[size - _ENDING : size] for size in range(SHORTEST, len(head) + 1))
 
-    def survey(self, view: bytes, *, every: bool = False) -> tuple[list[Match], list[_Begun]]:
-        """All matches, and what has begun: of those with no shard yet the longest alone, or `every` one."""
+    def survey(self, view: bytes, *, final: bool, every: bool) -> tuple[list[Match], list[_Begun]]:
+        """All matches and, if not `final`, what has begun: of those with no shard yet the longest or `every` one."""
         matches: dict[Match, None] = {}
-        begun = []
+        begun: list[_Begun] = []
         for number, end in self._scan(view):
             shard, places = self._places[number]
             for text, which in places:
@@ -203,6 +209,8 @@ class _Index:
                     matches[found] = None
                 elif found:
                     begun.append(found)
+        if final:
+            return list(matches), []
         for stub in self._look_for_stubs(view):
             begun.append(stub)
             if not every:
@@ -212,29 +220,29 @@ class _Index:
         return list(matches), begun
 
     def _scan(self, view: bytes) -> list[tuple[int, int]]:
-        import hyperscan
-
-        if not hasattr(self._local, "scratch"):
-            self._local.scratch = hyperscan.Scratch(self._database)  # a thread's own
+        try:
+            scratch = self._local.scratch
+        except AttributeError:
+            scratch = self._local.scratch = self._make_scratch(self._database)  # each thread needs its own
         hits: list[tuple[int, int]] = []
 
         def note(number: int, _start: int, end: int, _flags: int, _context: object) -> None:
             hits.append((number, end))
 
-        self._database.scan(view, note, scratch=self._local.scratch)
+        self._database.scan(view, note, scratch=scratch)
         return hits
 
     def _look_for_stubs(self, view: bytes) -> Iterator[_Begun]:
         """The ends of the view, blanks aside, that begin a needle, longest first."""
         seen = view[-_LOOK_BACK:].translate(None, _BLANK)[1 - 2 * _SHARD :]
-        for size in range(len(seen), SHORTEST - 1, -1):
-            for head, length in self._heads.get(seen[-size : SHORTEST - size or None], {}).items():
-                if head.startswith(seen[-size:]):
-                    yield _begun_stub(view, size, length)
-        for size in range(min(SHORTEST - 1, len(seen)), 0, -1):
-            least = self._stubs.get(seen[-size:])
-            if least:
-                yield _begun_stub(view, size, least)
+        if seen[-_ENDING:] in self._endings:
+            for start in range(len(seen) - SHORTEST + 1):
+                for head, length in self._heads.get(seen[start : start + SHORTEST], {}).items():
+                    if head.startswith(seen[start:]):
+                        yield _begun_stub(view, len(seen) - start, length)
+        for start in range(max(0, len(seen) - SHORTEST + 1), len(seen)):
+            if seen[start:] in self._stubs:
+                yield _begun_stub(view, len(seen) - start, self._stubs[seen[start:]])
 
     def _look_for_openings(self, view: bytes) -> Iterator[_Begun]:
         """The ends of the view that begin a needle of several lines, which is found unbroken only."""
@@ -265,27 +273,28 @@ class _Projection:
     """Output without its escape sequences, and the way back from there."""
 
     def __init__(self, data: bytes, *, final: bool) -> None:
-        self.end = len(data)
-        self._escapes: list[Span] = []
-        # Where the runs of text between the sequences begin, here and in the output.
-        self._here, self._there = [0], [0]
-        runs = []
-        for found in (_ESCAPE if final else _ESCAPE_IN_STREAM).finditer(data):
-            runs.append(data[self._there[-1] : found.start()])
-            if found.lastgroup:
-                self.end = found.start()
-                break
-            self._escapes.append(found.span())
-            self._here.append(self._here[-1] + len(runs[-1]))
-            self._there.append(found.end())
-        else:
-            runs.append(data[self._there[-1] :])
-        self.data = b"".join(runs)
+        # No sequence holds a line break, so a line's beginning is a safe place to begin reading.
+        read = [] if final else list(_ESCAPE_IN_STREAM.finditer(data, data.rfind(b"\n") + 1))
+        self.end = read[-1].start() if read and read[-1].lastgroup else len(data)
+        self._output = data[: self.end]
+        self.data = _ESCAPE.sub(b"", self._output)
+        # Nearly always only the end has to be found in the output.
+        self._tabulate(self.end if final else self._output.rfind(b"\n", 0, max(0, self.end - _LOOK_BACK)) + 1)
+
+    def _tabulate(self, start: int) -> None:
+        """Note where the sequences from `start` on are, and where the runs of text between begin, there and here."""
+        self._escapes = [found.span() for found in _ESCAPE.finditer(self._output, start)]
+        self._there = [start, *(end for _, end in self._escapes)]
+        ends = [*(begin for begin, _ in self._escapes), self.end]
+        lengths = [end - begin for begin, end in zip(self._there, ends, strict=True)]
+        self._here = list(itertools.accumulate(lengths[:-1], initial=len(self.data) - sum(lengths)))
 
     def locate(self, position: int) -> int:
         """The offset in the output of the byte at that position here."""
         if position >= len(self.data):
             return self.end
+        if position < self._here[0]:
+            self._tabulate(0)
         run = bisect_right(self._here, position) - 1
         return self._there[run] + position - self._here[run]
 
@@ -293,14 +302,16 @@ class _Projection:
         """The match in the output: a span more for each sequence inside."""
         spans = []
         for start, end in match.spans:
-            run = bisect_right(self._here, start)
-            cuts = [start, *self._here[run : bisect_right(self._here, end - 1)], end]
+            self.locate(start)
+            cuts = [start, *self._here[bisect_right(self._here, start) : bisect_right(self._here, end - 1)], end]
             spans += [(self.locate(a), self.locate(b - 1) + 1) for a, b in itertools.pairwise(cuts) if a < b]
         return Match(match.needle, tuple(spans))
 
     def leave_escape(self, offset: int) -> int:
         """The offset, or the start of the sequence that it is inside of."""
-        number = bisect_right(self._escapes, (offset, 0)) - 1
+        if offset < self._there[0]:
+            self._tabulate(0)
+        number = bisect_right(self._escapes, (offset, self.end)) - 1
         if number >= 0 and offset < self._escapes[number][1]:
             return self._escapes[number][0]
         return min(offset, self.end)
@@ -330,12 +341,11 @@ class Patterns:
         wider = Patterns((*self.needles, *needles))
         return wider if len(wider.needles) > len(self.needles) else self
 
-    def compile(self) -> _Index:
+    def compile(self) -> None:
         """Load the matcher and compile, unless that has been done; whoever has time to spare calls this first."""
         with self._lock:
-            if self._index is None:
+            if self._index is None and self._texts:
                 self._index = _Index(self._texts.values())
-            return self._index
 
     def find(self, data: bytes) -> list[Match]:
         """Every occurrence in the data, overlapping ones too, in the order of their offsets."""
@@ -344,15 +354,16 @@ class Patterns:
 
     def survey(self, data: bytes, *, final: bool, every: bool = False) -> tuple[list[Match], list[_Begun]]:
         """What `_Index.survey` finds in the output and in its projection, in offsets of the output."""
-        if not self._texts or not data:
+        if self._index is None:
+            self.compile()
+        if self._index is None or not data:
             return [], []
-        index = self._index or self.compile()
-        matches, begun = index.survey(data, every=every)
+        matches, begun = self._index.survey(data, final=final, every=every)
         if b"\x1b" not in data:
             return matches, begun
         projection = _Projection(data, final=final)
         leave, locate = projection.leave_escape, projection.locate
-        more, begun_there = index.survey(projection.data, every=every)
+        more, begun_there = self._index.survey(projection.data, final=final, every=every)
         held = [_Begun(leave(one.start), leave(one.hold), one.is_half) for one in begun]
         held += [_Begun(locate(one.start), locate(one.hold), one.is_half) for one in begun_there]
         held.append(_Begun(projection.end, projection.end, is_half=False))

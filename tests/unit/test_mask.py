@@ -1,0 +1,525 @@
+"""Masking a stream: whatever the chunks, the output is that of the whole, and no needle is in it.
+
+`reference` says what that is: a plain and slow reading of the whole text, one needle and one offset at
+a time, that shares no code with the masker.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import random
+import subprocess
+import sys
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ic_secrets.mask import Masker, Patterns, mask_bytes, mask_text
+from ic_secrets.needles import Needle, derive
+from ic_secrets.secret import SecretType, SecretValue
+
+TOKEN = b"tk-EXAMPLE-0123456789-abcdefghijklmnop"
+
+
+def needles_of(*values: bytes) -> list[Needle]:
+    return [Needle(f"S{number}", "raw", value) for number, value in enumerate(values)]
+
+
+def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
+
+
+def mask_chunks(chunks: Sequence[bytes], needles: Patterns | Iterable[Needle]) -> bytes:
+    masker = Masker(needles)
+    return b"".join(masker.feed(chunk) for chunk in chunks) + masker.close()
+
+
+# --- the reference --------------------------------------------------------------------------------
+
+
+def reference(text: bytes, values: Sequence[bytes], mark: bytes = b"***") -> bytes:
+    hidden = [False] * len(text)
+    for view in (list(range(len(text))), visible_offsets(text)):
+        data = bytes(text[offset] for offset in view)
+        for value in (value.strip(b" \t\r\n") for value in values):
+            for start in range(len(data)) if len(value) >= 4 else ():
+                for position in itertools.chain.from_iterable(occurrence(data, start, value)):
+                    hidden[view[position]] = True
+    shown = b""
+    for offset, byte in enumerate(text):
+        if not hidden[offset]:
+            shown += bytes([byte])
+        elif offset == 0 or not hidden[offset - 1]:
+            shown += mark
+    return shown
+
+
+def visible_offsets(text: bytes) -> list[int]:
+    """The offsets of what a terminal would show, roughly: all but the escape sequences."""
+    offsets = []
+    position = 0
+    while position < len(text):
+        if text[position] != 0x1B:
+            offsets.append(position)
+            position += 1
+        else:
+            position += 1 + escape_length(text[position + 1 :])
+    return offsets
+
+
+def escape_length(rest: bytes) -> int:
+    """How many bytes after an ESC belong to its sequence."""
+    if rest[:1] == b"[":
+        parameters = run_length(rest[1:], range(0x30, 0x40), 32)
+        between = run_length(rest[1 + parameters :], range(0x20, 0x30), 4)
+        last = rest[1 + parameters + between :][:1]
+        if last and 0x40 <= last[0] <= 0x7E:
+            return 1 + parameters + between + 1
+    if rest[:1] in {b"]", b"P", b"X", b"^", b"_"}:
+        length = run_length(rest[1:], set(range(256)) - {7, 0x1B, 0x0D, 0x0A}, 2048)
+        for end in (b"\x07", b"\x1b\\"):
+            if rest[1 + length :].startswith(end):
+                return 1 + length + len(end)
+    between = run_length(rest, range(0x20, 0x30), 4)
+    last = rest[between : between + 1]
+    return between + 1 if last and 0x30 <= last[0] <= 0x7E else 0
+
+
+def run_length(data: bytes, allowed: Iterable[int], most: int) -> int:
+    allowed = set(allowed)
+    return len(list(itertools.takewhile(allowed.__contains__, data[:most])))
+
+
+def occurrence(data: bytes, start: int, value: bytes) -> Iterator[list[int]]:
+    """The positions of the value's pieces, when it begins at `start`, broken over lines or not."""
+    if data[start : start + len(value)] == value:
+        yield list(range(start, start + len(value)))
+        return
+    half = min(len(value) // 2, 16)
+    first, second = value[:half].rstrip(), value[half : 2 * half].strip()
+    if len(value) < 8 or min(len(first), len(second)) < 4 or b"\n" in value or b"\r" in value:
+        return
+    pieces, breaks = [[]], []
+    position, index = start, 0
+    while index < len(value):
+        blanks = data[position : position + len(data[position:]) - len(data[position:].lstrip(b" \t\r\n"))]
+        own = value[index : index + len(value[index:]) - len(value[index:].lstrip(b" \t"))]
+        if index and blanks.count(b"\n") == 1 and len(blanks) <= 512 and b"\r" not in blanks.partition(b"\n")[2]:
+            position += len(blanks)
+            index += len(own)
+            breaks.append(index)
+            pieces.append([])
+        elif blanks != own:
+            return
+        for _ in range(len(own) if blanks == own else 0):
+            pieces[-1].append(position)
+            position, index = position + 1, index + 1
+        if data[position : position + 1] != value[index : index + 1]:
+            return
+        pieces[-1].append(position)
+        position, index = position + 1, index + 1
+    at = half + value[half : 2 * half].index(second)
+    is_first_whole = not any(0 < place < len(first) for place in breaks)
+    is_second_whole = not any(at < place < at + len(second) for place in breaks)
+    if is_first_whole or (is_second_whole and sum(place <= at for place in breaks) <= 1):
+        yield from (piece for piece in pieces if piece is not pieces[0] or len(piece) >= 4)
+
+
+# --- the law: every split, and the reference ------------------------------------------------------
+
+# Few letters, so that needles overlap, border on themselves, and begin everywhere.
+letters = st.sampled_from([b"a", b"b", b"ab", b"c"])
+short_values = st.lists(letters, min_size=4, max_size=12).map(b"".join)
+long_values = st.lists(st.sampled_from([b"a", b"b", b"c", b"d ", b"e"]), min_size=8, max_size=50).map(b"".join)
+values = st.lists(short_values | long_values, min_size=1, max_size=4)
+breaks = st.sampled_from([b"\n", b"\r\n", b"  \n  ", b" \r\n\t", b"\n\n", b" ", b"\n" + b" " * 300, b" " * 600])
+escapes = st.sampled_from(
+    [b"\x1b[31m", b"\x1b[0m", b"\x1b[", b"\x1b", b"\x1b]8;;", b"\x1b\\", b"\x07", b"\x1b]0;ab\x07", b"\x1b(B", b"\x1bM"]
+)
+noise = st.binary(max_size=4) | letters
+
+
+@st.composite
+def texts_with(draw: st.DrawFn, hidden: Sequence[bytes]) -> bytes:
+    """Text with the values in it, whole, cut short, and with breaks and escape sequences inside."""
+    pieces = []
+    for _ in range(draw(st.integers(0, 5))):
+        value = draw(st.sampled_from(hidden))
+        places = draw(st.lists(st.integers(0, len(value)), max_size=4))
+        for part in cut(value, places):
+            pieces += [part, draw(st.just(b"") | breaks | escapes)]
+        pieces.append(draw(noise | breaks | escapes))
+        if draw(st.booleans()):
+            pieces.append(value[: draw(st.integers(0, len(value)))])
+    return b"".join(pieces)
+
+
+cases = values.flatmap(lambda hidden: st.tuples(st.just(hidden), texts_with(hidden)))
+places = st.lists(st.integers(0, 10_000), max_size=12)
+
+
+@given(cases, places)
+@example(([b"abcXYZ-secret-a"], b"abcXYZ-secret-abcXYZ-secret-a"), [16])
+@example(([b"abab"], b"abababab"), [1, 2, 3, 4, 5, 6, 7])
+@example(([b"abcdefgh", b"efghijkl"], b"abcdefghijkl"), [8])
+@example(([b"abcd", b"efgh"], b"abcdefgh"), [4])
+def test_any_split_gives_what_the_reference_gives(case: tuple[list[bytes], bytes], at: list[int]) -> None:
+    """The unsplit text masked plainly and slowly is what comes out of any chunks."""
+    hidden, text = case
+    assert mask_chunks(cut(text, at), needles_of(*hidden)) == reference(text, hidden)
+
+
+@given(cases)
+def test_single_bytes_give_what_the_reference_gives(case: tuple[list[bytes], bytes]) -> None:
+    """The finest split of all."""
+    hidden, text = case
+    assert mask_chunks([text[at : at + 1] for at in range(len(text))], needles_of(*hidden)) == reference(text, hidden)
+
+
+@given(cases, places)
+def test_no_output_holds_a_needle(case: tuple[list[bytes], bytes], at: list[int]) -> None:
+    """Neither what was there nor what a mask and its neighbours make."""
+    hidden, text = case
+    shown = mask_chunks(cut(text, at), needles_of(*hidden))
+    assert not [value for value in hidden if value.strip() in shown]
+
+
+star_values = st.lists(st.sampled_from([b"*", b"**", b"a", b"#"]), min_size=4, max_size=8).map(b"".join)
+
+
+@given(st.lists(star_values, min_size=1, max_size=3), st.data())
+@example([b"a***a", b"bbbb"], None)
+def test_values_with_stars_are_not_made_by_masks(hidden: list[bytes], data: st.DataObject | None) -> None:
+    """`a***a` is a value like any other: a mask beside an `a` must not print it."""
+    pieces = st.sampled_from([*hidden, b"*", b"a", b"#", b"**a"])
+    text = b"".join(data.draw(st.lists(pieces, max_size=8))) if data else b"abbbba and *bbbb*"
+    patterns = Patterns(needles_of(*hidden))
+    shown = mask_bytes(text, patterns)
+    assert shown == reference(text, hidden, patterns.mark)
+    assert not [value for value in hidden if value in shown]
+
+
+@given(st.binary(max_size=300), places)
+def test_output_without_needles_passes_untouched(data: bytes, at: list[int]) -> None:
+    """Any bytes: invalid UTF-8, NUL, escape sequences, no final newline."""
+    assert mask_chunks(cut(data, at), needles_of(TOKEN)) == data
+
+
+@pytest.mark.slow
+@given(cases, places)
+def test_any_split_with_another_needle_joining_equals_the_rest_masked(
+    case: tuple[list[bytes], bytes], at: list[int]
+) -> None:
+    """A needle that joins is masked in all that was not yet shown."""
+    hidden, text = case
+    masker = Masker(needles_of(*hidden))
+    chunks = cut(text, at)
+    shown = b"".join(masker.feed(chunk) for chunk in chunks[:-1])
+    masker.add(needles_of(*hidden, TOKEN))
+    shown += masker.feed(chunks[-1] + b" " + TOKEN) + masker.close()
+    assert shown == reference(text + b" " + TOKEN, [*hidden, TOKEN])
+
+
+# --- overlaps, borders, ends ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hidden", "text", "shown"),
+    [
+        ([b"abcdef", b"defghi"], b"xabcdefghix", b"x***x"),
+        ([b"secret", b"secret-longer"], b"secret-longer secret", b"*** ***"),
+        ([b"abcXYZ-secret-a"], b"abcXYZ-secret-a", b"***"),
+        ([b"abcXYZ-secret-a"], b"abcXYZ-secret-abcXYZ-secret-a.", b"***."),
+        ([b"aaaa"], b"baaaaaaab", b"b***b"),
+        ([b"abcd", b"efgh"], b"abcdefgh", b"***"),
+        ([TOKEN], b"\xff\xfe" + TOKEN + b"\xc3", b"\xff\xfe***\xc3"),
+        ([TOKEN], b"50%\r" + b"\x08" * 9 + TOKEN + b"\r", b"50%\r" + b"\x08" * 9 + b"***\r"),
+        ([TOKEN], TOKEN, b"***"),
+        ([TOKEN], TOKEN + b"\n", b"***\n"),
+        ([b"nul\0inside"], b"[nul\0inside] nul inside", b"[***] nul inside"),
+        ([b"abc"], b"abc", b"abc"),
+        ([b"  padded  \n"], b"[  padded  \n]", b"[  ***  \n]"),
+        ([b""], b"text", b"text"),
+        ([], b"text", b"text"),
+        ([TOKEN], b"", b""),
+    ],
+)
+def test_examples(hidden: list[bytes], text: bytes, shown: bytes) -> None:
+    """One line each; every split in two gives the same."""
+    needles = Patterns(needles_of(*hidden))
+    assert mask_bytes(text, needles) == shown
+    for at in range(len(text) + 1):
+        assert mask_chunks([text[:at], text[at:]], needles) == shown
+
+
+# --- broken by colours and line ends --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (b"\x1b[31m" + TOKEN[:9] + b"\x1b[0m" + TOKEN[9:], b"\x1b[31m***\x1b[0m***"),
+        (TOKEN[:9] + b"\x1b[1;32m\x1b[K" + TOKEN[9:] + b"\x1b[m", b"***\x1b[1;32m\x1b[K***\x1b[m"),
+        (
+            b"\x1b]8;;https://u:" + TOKEN + b"@h/\x1b\\link\x1b]8;;\x07",
+            b"\x1b]8;;https://u:***@h/\x1b\\link\x1b]8;;\x07",
+        ),
+        (b"\x1b]0;never ended\n" + TOKEN, b"\x1b]0;never ended\n***"),
+        (TOKEN[:20] + b"\x1b]0;title\x07" + TOKEN[20:], b"***\x1b]0;title\x07***"),
+        (b"".join(b"\x1b[3%dm%c" % (at % 8, byte) for at, byte in enumerate(TOKEN)), None),
+    ],
+)
+def test_escape_sequences_inside_a_value_hide_nothing(text: bytes, shown: bytes | None) -> None:
+    """The value is masked, the sequences stay, so that colours end where they did; for every split in two."""
+    needles = Patterns(needles_of(TOKEN))
+    expected = reference(text, [TOKEN]) if shown is None else shown
+    for at in range(len(text) + 1):
+        assert mask_chunks([text[:at], text[at:]], needles) == expected
+
+
+def error_box(message: bytes, width: int, *, colour: bool = False) -> bytes:
+    """What Symfony's Console makes of an exception's message."""
+    lines = [message[start : start + width - 5] for start in range(0, len(message), width - 5)]
+    longest = max(map(len, lines))
+    start, end = (b"\x1b[37;41m", b"\x1b[39;49m") if colour else (b"", b"")
+    rows = [b"", *lines, b""]
+    return b"".join(start + b"  " + row.ljust(longest) + b"  " + end + b"\n" for row in rows)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_error_box_hides_no_token_wherever_it_wraps(width: int, colour: bool) -> None:
+    """At every column, every piece of more than three characters is masked, and the box keeps its lines."""
+    patterns = Patterns(needles_of(TOKEN))
+    for column in range(width):
+        box = error_box(
+            b"x" * column + b" https://user:" + TOKEN + b"@repo.example.org/p.json refused", width, colour=colour
+        )
+        shown = mask_bytes(box, patterns)
+        visible = bytes(shown[offset] for offset in visible_offsets(shown))
+        assert shown.count(b"\n") == box.count(b"\n")
+        assert b"***" in visible
+        assert not [at for at in range(len(TOKEN) - 3) if TOKEN[at : at + 4] in visible]
+
+
+def test_a_wrap_in_a_space_of_the_value_hides_nothing() -> None:
+    """The padding around the break may have eaten the blank of a pass phrase."""
+    shown = mask_bytes(b"(correct horse \n   battery staple)", needles_of(b"correct horse battery staple"))
+    assert shown == b"(*** \n   ***)"
+
+
+def test_base64_in_lines_is_masked() -> None:
+    """MIME's 76 columns, and what the command line's base64 writes."""
+    value = bytes(range(33, 127)) * 3
+    patterns = Patterns(derive("KEY", SecretType.ENV, SecretValue(value.decode())))
+    for lead in range(3):
+        shown = mask_bytes(base64.encodebytes(b"x" * lead + value), patterns)
+        assert set(shown.split(b"\n")[1:-2]) == {b"***"}
+
+
+def test_short_values_are_not_pieced_together() -> None:
+    """Below eight bytes, two ends of lines are two ends of lines; and one break is one, not a blank line."""
+    assert mask_bytes(b"abcd\nefg", needles_of(b"abcdefg")) == b"abcd\nefg"
+    assert mask_bytes(b"abcd\n\nefgh", needles_of(b"abcdefgh")) == b"abcd\n\nefgh"
+    assert mask_bytes(b"abcd efgh", needles_of(b"abcdefgh")) == b"abcd efgh"
+
+
+def test_a_value_of_several_lines_is_one_mask_and_each_line_another() -> None:
+    """As it was, with a terminal's line ends, and line by line; its border lines stay."""
+    value = "-----BEGIN EXAMPLE-----\nQUJDREVGR0hJSktM\nTU5P\n-----END EXAMPLE-----\n"
+    patterns = Patterns(derive("PEM", SecretType.ENV, SecretValue(value)))
+    assert mask_bytes(b"[" + value.encode() + b"]", patterns) == b"[***\n]"
+    assert mask_bytes(b"[" + value.replace("\n", "\r\n").encode() + b"]", patterns) == b"[***\r\n]"
+    assert mask_bytes(b"  QUJDREVGR0hJSktM\n-----BEGIN EXAMPLE-----", patterns) == b"  ***\n-----BEGIN EXAMPLE-----"
+
+
+# --- what is held back, and for how long ----------------------------------------------------------
+
+plain = st.lists(st.sampled_from([b"a", b"b", b"c"]), max_size=40).map(b"".join)
+
+
+@given(st.lists(plain.filter(lambda value: len(value) >= 4), min_size=1, max_size=4), plain)
+def test_only_what_may_begin_a_needle_is_held_back(hidden: list[bytes], text: bytes) -> None:
+    """The longest end of the text that is a proper beginning of a needle, less what is masked already."""
+    beginnings = {value[:size] for value in hidden for size in range(1, len(value))}
+    held = next((size for size in range(len(text), 0, -1) if text[-size:] in beginnings), 0)
+    shown = Masker(needles_of(*hidden)).feed(text)
+    full = reference(text, hidden)
+    assert full.startswith(shown)
+    assert shown.startswith(reference(text[: len(text) - held], hidden)) or full == shown
+    assert full.endswith(text[len(text) - held :]) is False or len(shown) >= len(full) - held
+
+
+@pytest.mark.parametrize("line", [b"line t\n", b"line tk\n", b"line tk-\r\n", b"tk-  \n    ", b"\x1b[32mt\x1b[0m\n"])
+def test_the_end_of_a_line_is_not_held_back(line: bytes) -> None:
+    """Up to three characters of a needle before a line break: the line is shown at once, and a wrap is found still."""
+    masker = Masker(needles_of(TOKEN))
+    assert masker.feed(line) == line
+    seen = len(line.strip()) - 5 if line.startswith(b"line") else 0
+    assert masker.feed(TOKEN[seen:] + b"\n")[-4:] == b"***\n"
+
+
+def test_half_a_sequence_is_held_back_until_it_is_whole() -> None:
+    """And no longer than sequences are."""
+    masker = Masker(needles_of(TOKEN))
+    assert masker.feed(b"info\x1b[3") == b"info"
+    assert masker.feed(b"1mred") == b"\x1b[31mred"
+    assert masker.feed(b"\x1b]0;" + b"x" * 2000) == b""
+    assert masker.feed(b"x" * 100) == b"\x1b]0;" + b"x" * 2100
+
+
+def test_a_prompt_is_flushed_when_nothing_more_comes() -> None:
+    """Its end may look like a needle's beginning."""
+    masker = Masker(needles_of(TOKEN))
+    assert masker.feed(b"Password for t") == b"Password for "
+    assert masker.flush_idle() == b"t"
+    assert masker.flush_idle() == b""
+    assert masker.feed(b"he host: ") == b"he host: "
+    assert masker.close() == b""
+
+
+@pytest.mark.parametrize("size", range(1, len(TOKEN)))
+def test_half_a_needle_is_never_flushed(size: int) -> None:
+    """Less than half is shown, and the match goes on; of half or more nothing is."""
+    masker = Masker(needles_of(TOKEN))
+    shown = [masker.feed(b"> " + TOKEN[:size]), masker.flush_idle(), masker.feed(TOKEN[size:] + b"!"), masker.close()]
+    plain = TOKEN[:size] if 2 * size < len(TOKEN) else b""
+    assert shown == [b"> ", plain, b"***!", b""]
+
+
+@given(cases, places)
+def test_flushing_shows_no_needle(case: tuple[list[bytes], bytes], at: list[int]) -> None:
+    """However often it is flushed, what is held is given out once, and no needle is ever whole."""
+    hidden, text = case
+    masker = Masker(needles_of(*hidden))
+    shown = b"".join(masker.feed(chunk) + masker.flush_idle() for chunk in cut(text, at)) + masker.close()
+    assert not [value for value in hidden if value.strip() in shown]
+    assert len(shown) >= len(reference(text, hidden)) - 3 * len(text)
+
+
+def test_a_needle_joins_in_mid_stream() -> None:
+    """What is held back may complete it."""
+    masker = Masker(needles_of(b"abcdefgh"))
+    assert masker.feed(b"minted abcd") == b"minted "
+    masker.add(needles_of(b"abcd-minted"))
+    assert masker.feed(b"-minted, again abcd-minted\n") == b"***, again ***\n"
+    assert masker.masked == {"S0": 2}
+
+
+def test_what_was_masked_is_counted_by_name() -> None:
+    """Overlapping forms of one secret are one; what is found again at a chunk's edge is not counted again."""
+    masker = Masker([*derive("http-basic.h.org", SecretType.COMPOSER, SecretValue("git s3cret-example"))])
+    assert masker.masked == {}
+    for _ in range(3):
+        masker.feed(b"https://git:s3cret-example@h.org s3cret-")
+        masker.feed(b"example")
+    masker.close()
+    assert masker.masked == {"http-basic.h.org": 6}
+
+
+# --- large and many -------------------------------------------------------------------------------
+
+
+def test_memory_stays_flat() -> None:
+    """Sixteen megabytes in one chunk or many: what is kept at the end is not more than a beginning of a needle."""
+    masker = Masker(needles_of(TOKEN, TOKEN * 20))
+    block = (b"a line of a build, and a little more of it, tk\n" * 1400)[:65_536]
+    masker.feed(block)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in range(256):
+        masker.feed(block)
+    after, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 4096
+    assert peak - before < 4 * len(block)
+
+
+def test_a_huge_chunk_equals_its_pieces() -> None:
+    """A chunk is cut inside, too: needles across those cuts are found."""
+    edge = 1 << 20
+    text = bytearray(b"." * (3 * edge))
+    for at in (edge - 7, 2 * edge - len(TOKEN), 2 * edge + 100, 3 * edge - len(TOKEN)):
+        text[at : at + len(TOKEN)] = TOKEN
+    assert mask_bytes(bytes(text), needles_of(TOKEN)) == bytes(text).replace(TOKEN, b"***")
+
+
+def test_streams_share_patterns_across_threads() -> None:
+    """Two streams stay two, and are masked at the same time."""
+    patterns = Patterns(needles_of(TOKEN))
+    lines = [b"%d " % number + TOKEN + b"\n" for number in range(2000)]
+    results: dict[int, bytes] = {}
+
+    def work(which: int) -> None:
+        results[which] = mask_chunks(cut(b"".join(lines), range(0, 90_000, 997 + which)), patterns)
+
+    threads = [threading.Thread(target=work, args=(which,)) for which in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(results.values()) == {b"".join(b"%d ***\n" % number for number in range(2000))}
+
+
+def test_find_names_places_and_needles() -> None:
+    """For the search of files: every occurrence, broken ones with a span for each piece."""
+    patterns = Patterns(derive("TOKEN", SecretType.ENV, SecretValue(TOKEN.decode())))
+    data = b"one " + TOKEN + b"\n" + base64.b64encode(TOKEN) + b"\n" + TOKEN[:20] + b"\n" + TOKEN[20:]
+    found = patterns.find(data)
+    assert [(match.needle.encoding, len(match.spans)) for match in found if match.needle.encoding == "raw"] == [
+        ("raw", 1),
+        ("raw", 2),
+    ]
+    assert any(match.needle.encoding == "base64" for match in found)
+    assert b"".join(data[start:end] for start, end in found[-1].spans) == TOKEN
+
+
+def test_text_that_we_quote_is_masked_too() -> None:
+    """And half characters, which file names can hold, survive."""
+    assert mask_text(f"cannot open /tmp/{TOKEN.decode()}/\udcff", needles_of(TOKEN)) == "cannot open /tmp/***/\udcff"
+
+
+def test_the_module_is_cheap_to_import() -> None:
+    """The matcher is loaded by the first search."""
+    code = "import sys, ic_secrets.mask; print('hyperscan' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_no_needle_shows_itself() -> None:
+    """Neither a needle nor a match prints its data."""
+    patterns = Patterns(needles_of(TOKEN))
+    assert TOKEN.decode() not in repr(patterns.needles) + repr(patterns.find(TOKEN)) + repr(patterns)
+
+
+# --- a long build, at random ----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_long_log_cut_at_random_is_what_the_whole_is(rounds: Callable[[int, int], int]) -> None:
+    """Many secrets in all clothes, whole and wrapped, in colour and not, in chunks of any size."""
+    chance = random.Random(7)
+    secrets = [f"value-{number}-{chance.randrange(10**20)}" for number in range(40)]
+    needles = [
+        one for number, value in enumerate(secrets) for one in derive(f"S{number}", SecretType.ENV, SecretValue(value))
+    ]
+    patterns = Patterns(needles)
+    for _ in range(rounds(10, 300)):
+        lines = []
+        for _ in range(400):
+            needle = chance.choice(needles).data
+            at = chance.randrange(len(needle))
+            infix = chance.choice([b"", b"", b"  \n  ", b"\x1b[33m", b"\r\n"])
+            lines.append(
+                b"word " * chance.randrange(12) + needle[:at] + infix + needle[at:] + b" more" * chance.randrange(3)
+            )
+        log = b"\n".join(lines)
+        chunks = cut(log, [chance.randrange(len(log)) for _ in range(chance.randrange(1, 400))])
+        shown = mask_chunks(chunks, patterns)
+        assert shown == mask_bytes(log, patterns)
+        assert not [needle for needle in needles if needle.data in shown]

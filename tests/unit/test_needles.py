@@ -1,0 +1,371 @@
+"""Which forms of a value are needles, and which parts of a value are none.
+
+The table of clothes is checked against what PHP, Composer's language, and bash themselves write.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import random
+import re
+import shlex
+import subprocess
+import urllib.parse
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ic_secrets.mask import Patterns, mask_bytes
+from ic_secrets.needles import (
+    Exposed,
+    Needle,
+    derive,
+    derive_all,
+    derive_token,
+    for_search,
+    is_common,
+    too_common,
+    too_short,
+)
+from ic_secrets.secret import SecretType, SecretValue
+
+ENV, COMPOSER, RUNTIME = SecretType.ENV, SecretType.COMPOSER, SecretType.RUNTIME
+PLAIN = "example-value_0123"
+ODD = "p@ss/w\"rd's $x`+é&<b>\\ ~!,;%"
+
+
+def forms(name: str, kind: SecretType, value: str, *encodings: str) -> set[bytes]:
+    needles = derive(name, kind, SecretValue(value))
+    return {needle.data for needle in needles if not encodings or needle.encoding in encodings}
+
+
+def raw(name: str, value: str | list[object] | dict[str, object]) -> set[bytes]:
+    return forms(name, COMPOSER, value if isinstance(value, str) else json.dumps(value), "raw")
+
+
+# --- clothes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        urllib.parse.quote(ODD, safe=""),
+        urllib.parse.quote_plus(ODD),
+        json.dumps(ODD)[1:-1],
+        json.dumps(ODD)[1:-1].replace("/", "\\/"),
+        json.dumps(ODD, ensure_ascii=False)[1:-1],
+        shlex.quote(ODD)[1:-1],
+        ODD.replace("'", "'\\''"),
+        ODD.replace("\\", "\\\\").replace("'", "\\'"),
+        html.escape(ODD),
+        html.escape(ODD).replace("&#x27;", "&#039;"),
+        base64.b64encode(ODD.encode()).decode(),
+        base64.urlsafe_b64encode(ODD.encode()).decode(),
+        ODD.encode().hex(),
+        ODD.encode().hex().upper(),
+    ],
+)
+def test_each_encoding_is_masked_whole(form: str) -> None:
+    """Whatever stands around it."""
+    assert mask_bytes(f"<<{form}>>".encode(), derive("ODD", ENV, SecretValue(ODD))) == b"<<***>>"
+
+
+def test_encodings_have_stable_words() -> None:
+    """Reports are read by programs; where two encoders write the same, the first of these is named."""
+    value = SecretValue(ODD + "\n" + PLAIN)
+    words = list(dict.fromkeys(needle.encoding for needle in derive("ODD", ENV, value)))
+    assert words == ["raw", "line", "urlencoded", "json", "shell", "php", "xml", "crlf", "base64", "base64url", "hex"]
+
+
+def test_lower_case_percent_encoding_is_a_needle() -> None:
+    """Upper and lower hex digits, the value's own letters untouched."""
+    value = "A/B+C=D\xe9"
+    assert forms("N", ENV, value, "urlencoded") >= {b"A%2FB%2BC%3DD%C3%A9", b"A%2fB%2bC%3dD%c3%a9"}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "code",
+    [
+        "json_encode($v)",
+        "json_encode($v, JSON_UNESCAPED_SLASHES)",
+        "json_encode($v, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_PRETTY_PRINT)",
+        "json_encode($v, JSON_HEX_TAG | JSON_HEX_APOS | JSON_HEX_AMP | JSON_HEX_QUOT)",
+        "var_export($v, true)",
+        "rawurlencode($v)",
+        "urlencode($v)",
+        "http_build_query(['v' => $v])",
+        "htmlspecialchars($v)",
+        "htmlspecialchars($v, ENT_NOQUOTES)",
+        "htmlspecialchars($v, ENT_QUOTES | ENT_XML1)",
+        "escapeshellarg($v)",
+        "addslashes($v)",
+        "base64_encode($v)",
+        "base64_encode('user:' . $v)",
+        "rtrim(strtr(base64_encode('xy' . $v), '+/', '-_'), '=')",
+        "bin2hex($v)",
+        "strtoupper(bin2hex($v))",
+    ],
+)
+def test_what_php_makes_of_a_value_is_masked(code: str) -> None:
+    """All of it, but for the quotes around, and the characters of base64 that also depend on what stands before."""
+    for value in (ODD, "Ünïcode/\u20ac-\U0001f600-value", PLAIN):
+        program = f"setlocale(LC_ALL, 'C.UTF-8'); $v = $argv[1]; echo '<', {code}, '>';"
+        shown = mask_bytes(run_program("php", "-r", program, value), derive("N", ENV, SecretValue(value)))
+        assert re.fullmatch(rb"<(v=|dXNlcj.|eH..?)?['\"]?\*\*\*['\"]?>", shown)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+@pytest.mark.parametrize("code", ["printf '<%q>' \"$1\"", 'v=$1; declare -p v; set -x; : "$1"', 'echo "<${1@Q}>"'])
+def test_what_bash_makes_of_a_value_is_masked(code: str, locale: str) -> None:
+    """`printf %q`, `declare -p`, `set -x` and `@Q`, in a locale of bytes as well."""
+    for value in (ODD, "two words", "tab\tand $'quote'", "a,b{c}[d]*?e^f", "line one\nline two"):
+        shown = run_program("bash", "-c", code, "bash", value, locale=locale)
+        masked = mask_bytes(shown, derive("N", ENV, SecretValue(value)))
+        assert b"***" in masked
+        assert not any(word in masked for word in value.encode().split() if len(word) > 3)
+
+
+def run_program(*command: str, locale: str = "C.UTF-8") -> bytes:
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": locale}
+    done = subprocess.run(command, capture_output=True, env=environment, check=True)
+    return done.stdout + done.stderr
+
+
+@given(st.binary(max_size=5), st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=8, max_size=30))
+def test_base64_amid_anything_is_masked(before: bytes, value: str) -> None:
+    """Whatever stands before and after: but for the edge characters, nothing of the value's own is left."""
+    value = value.strip()
+    if len(value) < 8:
+        return
+    patterns = Patterns(derive("N", ENV, SecretValue(value)))
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for after in (b"", b"x", b"yz"):
+            text = encode(before + value.encode() + after)
+            shown = mask_bytes(text, patterns)
+            assert patterns.mark in shown
+            assert len(shown) - len(patterns.mark) <= len(encode(before)) + len(encode(after)) + 4
+
+
+def test_a_pair_is_a_needle_in_its_clothes() -> None:
+    """`user:password`, percent-encoded, in base64, and as Composer abridges it; the user alone is none."""
+    found = forms("http-basic.repo.example.org", COMPOSER, "gituser g1t-p4ss/w5rd")
+    assert found >= {
+        b"g1t-p4ss/w5rd",
+        b"gituser:g1t-p4ss/w5rd",
+        b"gituser:g1t-p4ss%2Fw5rd",
+        base64.b64encode(b"gituser:g1t-p4ss/w5rd"),
+        b"g1t...5rd",
+        b"git...ser:g1t...5rd",
+    }
+    assert b"gituser" not in found
+
+
+def test_a_token_is_paired_as_composer_pairs_it() -> None:
+    """`TOKEN:x-oauth-basic` for GitHub, `oauth2:TOKEN` and `TOKEN:private-token` for GitLab."""
+    token = "example0123456789"
+    assert base64.b64encode(f"{token}:x-oauth-basic".encode()) in forms("github-oauth.github.com", COMPOSER, token)
+    assert f"oauth2:{token}".encode() in forms("gitlab-oauth.gitlab.com", COMPOSER, token)
+    assert f"{token}:private-token".encode() in forms("gitlab-token.gitlab.com", COMPOSER, token)
+    assert b"tok...ple" in forms("bearer.example.org", COMPOSER, "token-example")
+
+
+def test_each_run_of_bytes_is_listed_once() -> None:
+    """What equals the value is `raw`."""
+    needles = derive("PLAIN", ENV, SecretValue(PLAIN))
+    assert needles[0] == Needle("PLAIN", "raw", PLAIN.encode())
+    assert len({needle.data for needle in needles}) == len(needles)
+    assert {needle.encoding for needle in needles} == {"raw", "base64", "hex"}
+
+
+def test_a_needle_shows_no_data() -> None:
+    assert PLAIN not in repr(derive("PLAIN", ENV, SecretValue(PLAIN)))
+
+
+# --- what of a composer credential is secret ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("http-basic.a.org", "user pass-word", {"pass-word"}),
+        ("http-basic.a.org", {"username": "user", "password": "pass word"}, {"pass word"}),
+        ("http-basic.a.org", "tok-3xample x-oauth-basic", {"tok-3xample"}),
+        ("http-basic.a.org", {"username": "tok-3xample", "password": ""}, {"tok-3xample"}),
+        ("http-basic.a.org", "x-access-token tok-3xample", {"tok-3xample"}),
+        ("http-basic.a.org", "token tok-3xample", {"tok-3xample"}),
+        ("http-basic.a.org", "licence-k3y https://my-site.example.org", {"licence-k3y"}),
+        ("http-basic.a.org", "ghp_example0123 pass-word", {"ghp_example0123", "pass-word"}),
+        ("http-basic.a.org", "only-one-word", {"only-one-word"}),
+        ("http-basic.a.org", "one two-words three-words", {"two-words", "three-words"}),
+        ("bearer.a.org", "tok-3xample", {"tok-3xample"}),
+        ("bearer.a.org", '"tok-3xample"', {"tok-3xample"}),
+        ("github-oauth.github.com", "tok-3xample", {"tok-3xample"}),
+        ("gitlab-oauth.gitlab.com", "tok-3xample", {"tok-3xample"}),
+        (
+            "gitlab-oauth.gitlab.com",
+            {"token": "tok-3xample", "refresh-token": "r3fresh-example", "expires-at": 1234567890},
+            {"tok-3xample", "r3fresh-example"},
+        ),
+        ("gitlab-token.gitlab.com", "tok-3xample", {"tok-3xample"}),
+        ("gitlab-token.gitlab.com", "someone tok-3xample", {"tok-3xample"}),
+        ("gitlab-token.gitlab.com", "tok-3xample private-token", {"tok-3xample"}),
+        ("gitlab-token.gitlab.com", {"username": "oauth2", "token": "tok-3xample"}, {"tok-3xample"}),
+        ("bitbucket-oauth.bitbucket.org", "consumer-k3y s3cret-example", {"s3cret-example"}),
+        (
+            "bitbucket-oauth.bitbucket.org",
+            {
+                "consumer-key": "consumer-k3y",
+                "consumer-secret": "s3cret-example",
+                "access-token": "m1nted-example",
+                "access-token-expiration": 1234567890,
+            },
+            {"s3cret-example", "m1nted-example"},
+        ),
+        ("forgejo-token.codeberg.org", "someone tok-3xample", {"tok-3xample"}),
+        ("custom-headers.a.org", "X-Key: k3y-example", {"k3y-example"}),
+        ("custom-headers.a.org", ["X-Key: k3y-example", "X-Two: tw0-example"], {"k3y-example", "tw0-example"}),
+        ("custom-headers.a.org", "Authorization: Bearer tok-3xample", {"Bearer tok-3xample", "tok-3xample"}),
+        (
+            "custom-headers.a.org",
+            "Authorization: Basic dXNlcjpwYXNzLXdvcmQ=",
+            {"Basic dXNlcjpwYXNzLXdvcmQ=", "dXNlcjpwYXNzLXdvcmQ=", "pass-word"},
+        ),
+        (
+            "client-certificate.a.org",
+            {"local_cert": "/etc/ssl/client.pem", "local_pk": "/etc/ssl/client.key", "passphrase": "pass phrase"},
+            {"pass phrase"},
+        ),
+        ("client-certificate.a.org", {"local_cert": "/etc/ssl/client.pem"}, set()),
+        ("bearer.a.org", "{not json", {"{not", "json"}),
+    ],
+)
+def test_what_is_secret_in_a_credential(
+    name: str, value: str | list[object] | dict[str, object], secret: set[str]
+) -> None:
+    """User names, consumer keys, paths and names of headers are no needles by themselves, unless one is the token."""
+    assert raw(name, value) == {one.encode() for one in secret}
+
+
+def test_a_short_password_is_hidden_with_its_user() -> None:
+    """The pair is long enough where the password is not."""
+    exposed = Exposed("http-basic.a.org", COMPOSER, SecretValue("user abc"))
+    assert b"user:abc" in {needle.data for needle in derive_all([exposed])}
+    assert too_short([exposed]) == ("http-basic.a.org",)
+
+
+# --- lines and leaves -----------------------------------------------------------------------------
+
+
+def test_each_telling_line_is_a_needle() -> None:
+    """Borders and brackets are none, nor is what is too short."""
+    value = "-----BEGIN EXAMPLE KEY-----\nQUJDREVGR0hJSktM\nTU5PUA==\nQQ==\n-----END EXAMPLE KEY-----\n"
+    assert forms("PEM", ENV, value, "line") == {b"QUJDREVGR0hJSktM", b"TU5PUA=="}
+    assert forms("CONF", RUNTIME, "{\n  option = example-1;\n}\n};;;;\n", "line") == {b"option = example-1;"}
+
+
+def test_leaves_of_json_are_needles_and_its_lines_are_not() -> None:
+    """Whatever is under a key that sounds secret, and what is long; `{` and `"type": …` never."""
+    value = json.dumps(
+        {
+            "type": "service_account",
+            "mode": "dev",
+            "project": "my-project-4711",
+            "password": "abcd",
+            "nested": [{"private_key": "-----BEGIN EXAMPLE-----\nQUJDREVGR0hJ\n-----END EXAMPLE-----\n"}],
+            "token_uri": "https://oauth2.example.com/token",
+            "hook": "https://hooks.example.com/T0/B0/a1b2c3d4e5f6a7b8c9d0",
+        },
+        indent=2,
+    )
+    found = derive("ACCOUNT", ENV, SecretValue(value))
+    by_encoding = {
+        encoding: {needle.data for needle in found if needle.encoding == encoding}
+        for encoding in ("raw", "leaf", "line")
+    }
+    assert by_encoding["raw"] - {value.encode()} == {
+        b"my-project-4711",
+        b"abcd",
+        b"-----BEGIN EXAMPLE-----\nQUJDREVGR0hJ\n-----END EXAMPLE-----",
+        b"https://hooks.example.com/T0/B0/a1b2c3d4e5f6a7b8c9d0",
+    }
+    assert by_encoding["leaf"] == {b"service_account", b"https://oauth2.example.com/token"}
+    assert by_encoding["line"] == {b"QUJDREVGR0hJ"}
+
+
+def test_the_password_in_an_address_is_a_needle() -> None:
+    """As it is written, and as it is meant."""
+    found = forms("DATABASE_URL", ENV, "mysql://app:p%40ss-example@db/app", "raw", "urlencoded")
+    assert found >= {b"p@ss-example", b"p%40ss-example"}
+
+
+def test_half_characters_in_json_do_no_harm() -> None:
+    assert derive("N", ENV, SecretValue(r'{"token": "abc\ud800def"}'))
+    assert derive("N", ENV, SecretValue("[" * 16_000))
+
+
+# --- short and common values ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["a", "abc", "\u20ac", "  abc \n"])
+def test_a_value_below_four_bytes_is_named_not_masked(value: str) -> None:
+    assert derive("SHORT", ENV, SecretValue(value)) == ()
+    assert too_short([Exposed("SHORT", ENV, SecretValue(value))]) == ("SHORT",)
+
+
+def test_an_empty_value_is_not_too_short() -> None:
+    assert derive("EMPTY", ENV, SecretValue("")) == ()
+    assert too_short([Exposed("EMPTY", ENV, SecretValue(""))]) == ()
+
+
+def test_derived_forms_need_six_bytes() -> None:
+    """`true` is masked, and so is its hex, but not five characters of its base64."""
+    found = derive("FLAG", ENV, SecretValue("true"))
+    assert all(len(needle.data) >= 6 for needle in found if needle.encoding != "raw")
+    assert {needle.data for needle in found if needle.encoding == "raw"} == {b"true"}
+
+
+@pytest.mark.parametrize("value", ["true", "production", "localhost", "1234", "20240101", "********", "Password"])
+def test_a_common_value_is_masked_and_named_but_not_searched_for(value: str) -> None:
+    """Declared secret, it is masked; but files are full of it, and an honest build must pass."""
+    exposed = [Exposed("COMMON", ENV, SecretValue(value)), Exposed("OTHER", ENV, SecretValue(PLAIN))]
+    assert too_common(exposed) == ("COMMON",)
+    needles = derive_all(exposed)
+    assert mask_bytes(f"mode={value};".encode(), needles).count(value.encode()) == 0
+    assert value.encode() not in {needle.data for needle in for_search(needles)}
+
+
+def test_the_search_looks_for_eight_bytes_and_more() -> None:
+    """And not for what a JSON value says in public."""
+    value = json.dumps({"type": "service_account", "token": "abcdefg", "id": "example-0123"})
+    found = {needle.data for needle in for_search(derive("N", ENV, SecretValue(value)))}
+    assert b"example-0123" in found
+    assert not found & {b"abcdefg", b"service_account"}
+    assert min(map(len, found)) >= 8
+
+
+def test_an_uncommon_value_is_not_common() -> None:
+    assert not any(map(is_common, [PLAIN, "correct horse", "12345678901234", "aab"]))
+
+
+# --- tokens found later ---------------------------------------------------------------------------
+
+
+def test_a_token_that_was_minted_has_needles_too() -> None:
+    found = {needle.data for needle in derive_token("bitbucket-oauth.bitbucket.org", "m1nted-example\n")}
+    assert found >= {b"m1nted-example", b"x-token-auth:m1nted-example", b"m1n...ple"}
+
+
+# --- how many -------------------------------------------------------------------------------------
+
+
+def test_fifty_secrets_have_some_hundreds_of_needles() -> None:
+    """Enough for every encoding, few enough for the matcher."""
+    chance = random.Random(1)
+    values = ["".join(chance.choices("ABCDEFGHJKLMNPQRSTabcdefghijkmnp23456789", k=32)) for _ in range(50)]
+    needles = derive_all(Exposed(f"N{at}", ENV, SecretValue(value)) for at, value in enumerate(values))
+    assert 300 < len(needles) < 1000
