@@ -213,9 +213,14 @@ def find_too_new(credentials: Iterable[Credential], version: tuple[int, ...]) ->
     return tuple(credential for credential in credentials if METHODS[credential.method].since > version[:2])
 
 
+def is_composer(command: Sequence[str]) -> bool:
+    """Whether the command's program is Composer, by its name."""
+    return bool(command) and command[0].rsplit("/", 1)[-1].startswith("composer")
+
+
 def find_project(command: Sequence[str], directory: str, join: Callable[[str, str], str]) -> str:
     """The directory that a Composer command works in: its `-d`/`--working-dir`, else `directory`."""
-    if not command or not command[0].rsplit("/", 1)[-1].startswith("composer"):
+    if not is_composer(command):
         return directory
     words = iter(command[1:])
     for word in words:

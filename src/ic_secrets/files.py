@@ -21,15 +21,23 @@ def write_private(path: str, data: bytes, mode: int = 0o600) -> None:
         raise
 
 
-def replace_private(path: str, data: bytes) -> None:
-    """Replace the file's content at once, its mode and owner kept; OSError, and then it is as it was."""
-    before = os.stat(path, follow_symlinks=False)
+def replace_file(path: str, data: bytes) -> None:
+    """Give the file that content at once; OSError, and then it is as it was.
+
+    Mode and owner stay those of the file, or are what the umask makes of a new one.
+    """
     partial = f"{path}.{os.urandom(6).hex()}.partial"
     write_private(partial, data)
     try:
-        if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-            os.chown(partial, before.st_uid, before.st_gid)
-        os.chmod(partial, stat.S_IMODE(before.st_mode))
+        try:
+            before = os.stat(path, follow_symlinks=False)
+            if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                os.chown(partial, before.st_uid, before.st_gid)
+            os.chmod(partial, stat.S_IMODE(before.st_mode))
+        except FileNotFoundError:
+            mask = os.umask(0o077)
+            os.umask(mask)
+            os.chmod(partial, 0o666 & ~mask)
         os.replace(partial, path)
     except OSError:
         os.unlink(partial)

@@ -94,10 +94,14 @@ class SignalCatcher:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a build ended: its exit status, and how many processes had to be ended after it."""
+    """How a build ended: its exit status, and how many processes had to be ended after it.
+
+    `is_cut` says that a fault of ours kept the rest of its output from being shown.
+    """
 
     status: int
     ended: int = 0
+    is_cut: bool = False
 
 
 def find_program(name: str, environment: Mapping[str, str]) -> str:
@@ -163,7 +167,7 @@ class Child:
             self._restore_terminals()
             os.close(writer)
         assert self._exit is not None
-        return Outcome(self._signals.status or self._exit, ended)
+        return Outcome(self._signals.status or self._exit, ended, any(channel.is_broken for channel in self._channels))
 
     def _spawn(self, command: Sequence[str], program: str, environment: Mapping[str, str]) -> int:
         actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []

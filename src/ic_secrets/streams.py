@@ -37,7 +37,7 @@ class Filter(Protocol):
 
 
 class Channel:
-    """One place where output goes, and the child's end of it."""
+    """One place where output goes, and the child's end of it. `is_broken` when its filter failed."""
 
     def __init__(self, sink: int, streams: Sequence[int]) -> None:
         """`sink` is our descriptor of the place, `streams` the child's (1, 2) that go there."""
@@ -45,6 +45,7 @@ class Channel:
         self.terminal: Terminal | None = None
         self._sink = sink
         self._thread: threading.Thread | None = None
+        self.is_broken = False
         if os.isatty(sink):
             self.terminal = Terminal(sink)
             self.source, self.child_end = self.terminal.master, self.terminal.slave
@@ -73,6 +74,8 @@ class Channel:
             self._write(masker.close())
         except OSError:
             pass  # our reader is gone: closing our end tells the child, as it would have been told
+        except Exception:
+            self.is_broken = True  # a fault of the filter's: nothing is shown that did not pass it
         finally:
             os.close(self.source)
 

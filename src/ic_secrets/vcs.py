@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .files import replace_private
+from .files import replace_file
 
 # A user name alone is no credential, unless it is as long as tokens are.
 _USERINFO = re.compile(rb"(?P<scheme>https?://)(?P<userinfo>[^/@\s\"]*:[^/@\s\"]*|[^/:@\s\"]{20,})@(?P<host>[^/\s\"]+)")
@@ -30,7 +30,7 @@ class Residue:
 
 def find_residue(cache: str, projects: Iterable[str] = ()) -> tuple[Residue, ...]:
     """Every clone with a credential in its configuration: in Composer's cache, and in the projects' vendor."""
-    paths = [*_list_caches(cache), *(path for project in projects for path in _list_clones(project))]
+    paths = [*(_list_caches(cache) if cache else ()), *(path for project in projects for path in _list_clones(project))]
     found = []
     for path in dict.fromkeys(paths):
         hosts = dict.fromkeys(match["host"].decode(errors="replace") for match in _USERINFO.finditer(_read(path)))
@@ -41,7 +41,7 @@ def find_residue(cache: str, projects: Iterable[str] = ()) -> tuple[Residue, ...
 
 def mend(residue: Residue) -> None:
     """Take the credentials out of the configuration's URLs; all else stays. OSError."""
-    replace_private(residue.path, _USERINFO.sub(rb"\g<scheme>\g<host>", _read(residue.path)))
+    replace_file(residue.path, _USERINFO.sub(rb"\g<scheme>\g<host>", _read(residue.path)))
 
 
 def _list_caches(cache: str) -> Iterator[str]:

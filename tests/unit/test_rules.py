@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.build import BuildRequest, Notice, load, prepare
 from ic_secrets.composer import parse_credential
 from ic_secrets.errors import (
     BaseMissingError,
@@ -17,6 +16,7 @@ from ic_secrets.errors import (
     UndefinedSecretError,
     UnknownSiteError,
 )
+from ic_secrets.preparation import BuildRequest, Notice, load, prepare
 from ic_secrets.resolve import Verdict, inert_overrides, resolve, trace
 from ic_secrets.secret import (
     MAX_VALUE_BYTES,

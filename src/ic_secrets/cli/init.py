@@ -34,9 +34,7 @@ def run_init(words: Sequence[str]) -> int:
         return 0
     print_message("", f"made the store {path}")
     if made:
-        print_message(
-            "", f"made its key {key_file}: keep a copy elsewhere, nothing else opens the store"
-        )
+        print_message("", f"made its key {key_file}: keep a copy elsewhere, nothing else opens the store")
     return 0
 
 

@@ -6,10 +6,11 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from ..build import BuildRequest, Notice, run_build
+from ..build import run_build
 from ..environment import Preserve
 from ..errors import LEAK_FOUND, NOT_STARTED, IcSecretsError, UsageError
 from ..linux import harden
+from ..preparation import BuildRequest, Notice
 from .opening import opened_store
 from .output import print_error, print_message
 from .parsing import Parser, add_store_options, parse_duration, read_settings, split_names
@@ -55,9 +56,10 @@ def _make_parser() -> Parser:
     parser.add_argument("--no-mask", action="store_true", help="do not mask the output")
     parser.add_argument("--run-dir", metavar="DIR", help="make the private directory there")
     parser.add_argument("--grace", metavar="DURATION", default="10s", help="between TERM and KILL (10s)")
-    parser.add_argument(
-        "--allow-background", action="store_true", help="let processes of the build outlive it"
-    )
+    parser.add_argument("--allow-background", action="store_true", help="let processes of the build outlive it")
+    parser.add_argument("--leaks", choices=["fail", "warn", "off"], default="fail", help="what a leak does (fail)")
+    parser.add_argument("--leaks-allow", metavar="NAME|GLOB", action="append", default=[], help="a leak that is known")
+    parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and the proof that it is gone")
     add_store_options(parser)
     return parser
 
@@ -78,8 +80,11 @@ def _make_request(arguments: argparse.Namespace, command: Sequence[str]) -> Buil
         run_dir=arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR"),
         grace=parse_duration(arguments.grace),
         allow_background=arguments.allow_background,
+        leaks=arguments.leaks,
+        leaks_allowed=tuple(arguments.leaks_allow),
+        receipt=arguments.receipt and os.path.abspath(arguments.receipt),
     )
 
 
 def _print_notice(notice: Notice) -> None:
-    print_message("warning", notice.text, notice.hint)
+    print_message(notice.level, notice.text, notice.hint)

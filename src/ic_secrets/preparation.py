@@ -1,0 +1,330 @@
+"""What a build will be, decided and checked while nothing is exposed: load, select, resolve, render.
+
+Every refusal of a build is in here, so that a build that starts has nothing left to fail on but itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from . import composer
+from .environment import Preserve, add_secrets, check_size, inherit
+from .errors import BuildError, MalformedAuthError, UnknownSecretError
+from .git import Login, find_logins
+from .needles import SHORTEST, Exposed, too_common, too_short
+from .needs import read_needs
+from .overlay import AUTH_FILE, CONFIG_FILE, ComposerHome
+from .process import find_program
+from .resolve import Definition, inert_overrides, resolve
+from .secret import Owner, Scope, SecretType, SecretValue, Target
+from .stores import Store, read_chain
+
+# Environments that no build runs for on the platform (rule 12).
+_NEVER_BUILT = frozenset({"test", "live"})
+# What the private directory's paths add to the environment, at the most, in bytes.
+_ADDED = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the person should know; the build goes on. `level` is `warning` or `error`."""
+
+    text: str
+    hint: str = ""
+    level: str = "warning"
+
+
+Notify = Callable[[Notice], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """What is to be built, and how. `grace` is in seconds; `leaks` is `fail`, `warn` or `off`."""
+
+    target: Target
+    command: tuple[str, ...]
+    directory: str
+    environment: Mapping[str, str]
+    only: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
+    preserve: Preserve = field(default_factory=Preserve)
+    pristine: bool = False
+    mask: bool = True
+    run_dir: str | None = None
+    grace: float = 10.0
+    allow_background: bool = False
+    leaks: str = "fail"
+    leaks_allowed: tuple[str, ...] = ()
+    receipt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """All that a build needs, decided and checked, while nothing is exposed yet.
+
+    `files` are those of the private Composer home; `git_alone` are hosts whose login is not among them,
+    since only git needs it. `caches` are the directories that Composer may use as its cache.
+    """
+
+    request: BuildRequest
+    program: str
+    project: str
+    secrets: tuple[Definition, ...]
+    logins: tuple[Login, ...]
+    git: str | None
+    git_alone: frozenset[str]
+    environment: Mapping[str, str]
+    home: ComposerHome
+    caches: tuple[str, ...]
+    files: Mapping[str, bytes] = field(repr=False)
+
+
+def prepare(store: Store, request: BuildRequest, notify: Notify) -> Preparation:
+    """Load, select, resolve and render, and refuse what cannot become a build."""
+    if request.target.environment in _NEVER_BUILT:
+        notify(
+            Notice(
+                f"{request.target.environment} is never built on the platform",
+                "builds run for dev and multidevs; their code is deployed to test and live",
+            )
+        )
+    program = find_program(request.command[0], request.environment)
+    secrets = select(load(store, request.target, notify), request, notify)
+    warn_of_values(secrets, notify)
+    credentials = render_credentials(secrets, notify)
+    environment = render_environment(secrets, request, notify)
+    home = ComposerHome.find(environment)
+    project = read_project(request)
+    warn_of_collisions(project, credentials, notify)
+    alone = project.git_alone & {c.host for c in credentials if c.method == "http-basic"}
+    files = render_home(home, credentials, alone, environment, notify)
+    check_size(environment, request.command, os.sysconf("SC_ARG_MAX") - _ADDED)
+    return Preparation(
+        request=request,
+        program=program,
+        project=project.directory,
+        secrets=secrets,
+        logins=find_logins(credentials),
+        git=_find_git(environment),
+        git_alone=alone,
+        environment=environment,
+        home=home,
+        caches=tuple(dict.fromkeys([home.cache, *project.caches])),
+        files=files,
+    )
+
+
+def load(store: Store, target: Target, notify: Notify) -> tuple[Definition, ...]:
+    """The definitions that the target's build gets (scope `ic`), of any type, in the order of names."""
+    owner = Owner.site(target.site)
+    chain = read_chain(store, owner, environment=target.environment, scope=Scope.IC, values=True)
+    for override in inert_overrides(chain):
+        notify(
+            Notice(
+                f"the override {override.owner}.{override.environment} {override.name} is not used: "
+                "the secret that it belonged to is gone",
+                f"set it again, or `ic-secrets delete {override.owner}.{override.environment} {override.name}`",
+            )
+        )
+    return resolve(target.environment, Scope.IC, chain)
+
+
+def select(definitions: Sequence[Definition], request: BuildRequest, notify: Notify) -> tuple[Definition, ...]:
+    """What is exposed of them: `env` and `composer` secrets (rule 8), narrowed by --only and --except."""
+    exposed = [secret for secret in definitions if secret.type is not SecretType.RUNTIME]
+    names = {secret.name for secret in exposed}
+    for name in sorted(request.only - names):
+        raise UnknownSecretError(
+            f"{request.target} has no secret {name} that a build gets",
+            hint=f"`ic-secrets explain {request.target} {name}` shows why",
+        )
+    for name in sorted(request.excluded - names):
+        notify(Notice(f"{request.target} has no secret {name} that could be left out"))
+    return tuple(
+        secret
+        for secret in exposed
+        if secret.name not in request.excluded and (not request.only or secret.name in request.only)
+    )
+
+
+def given_value(secret: Definition) -> SecretValue:
+    """The value; BuildError where the store does not give it."""
+    if secret.value is None:
+        raise BuildError(f"the store does not give the value of {secret.name} ({secret.source})")
+    return secret.value
+
+
+def list_exposed(secrets: Sequence[Definition]) -> tuple[Exposed, ...]:
+    """The secrets as the masker and the search take them."""
+    return tuple(Exposed(secret.name, secret.type, given_value(secret)) for secret in secrets)
+
+
+def warn_of_values(secrets: Sequence[Definition], notify: Notify) -> None:
+    """Name the values that cannot be hidden, or not be searched for."""
+    exposed = list_exposed(secrets)
+    for name in too_short(exposed):
+        notify(Notice(f"{name} has a value, or a part, of less than {SHORTEST} bytes, which is not masked"))
+    for name in too_common(exposed):
+        notify(Notice(f"{name} is a common word: it is masked wherever it stands, and not searched for"))
+
+
+def render_credentials(secrets: Sequence[Definition], notify: Notify) -> tuple[composer.Credential, ...]:
+    """The `composer` secrets as Composer takes them."""
+    credentials = tuple(
+        composer.parse_credential(secret.name, given_value(secret))
+        for secret in secrets
+        if secret.type is SecretType.COMPOSER
+    )
+    for host, used, unused in composer.find_rivals(credentials):
+        notify(Notice(f"{used} and {unused} are for one host, {host}: Composer uses {used} alone"))
+    return credentials
+
+
+def render_environment(secrets: Sequence[Definition], request: BuildRequest, notify: Notify) -> dict[str, str]:
+    """What the build inherits, with the `env` secrets in it."""
+    variables = [(secret.name, given_value(secret)) for secret in secrets if secret.type is SecretType.ENV]
+    inherited = inherit(request.environment, pristine=request.pristine)
+    environment, kept = add_secrets(inherited, variables, request.preserve)
+    for name in kept:
+        notify(Notice(f"{name} was set already and is preserved; the secret of that name is not used"))
+    return environment
+
+
+def render_home(
+    home: ComposerHome,
+    credentials: Sequence[composer.Credential],
+    left_out: Collection[str],
+    environment: dict[str, str],
+    notify: Notify,
+) -> dict[str, bytes]:
+    """The files of the private Composer home; takes from `environment`'s COMPOSER_AUTH what secrets set.
+
+    The credentials of hosts that are `left_out` are not in them, nor the user's own. MalformedAuthError
+    names the user's file that Composer would stumble over.
+    """
+    hosts = {credential.host for credential in credentials}
+    auth = _read_auth(os.path.join(home.path, AUTH_FILE))
+    auth, _ = composer.drop_hosts(auth, set(left_out))
+    merged = composer.merge_auth(auth, [c for c in credentials if c.host not in left_out])
+    inherited = environment.get("COMPOSER_AUTH")
+    if inherited:
+        document = composer.parse_document(inherited, "COMPOSER_AUTH")
+        composer.check_sections(document, "COMPOSER_AUTH")
+        document, dropped = composer.drop_hosts(document, hosts)
+        composer.move_headers(document, merged, hosts)
+        for host in dropped:
+            notify(Notice(f"COMPOSER_AUTH also had a credential for {host}; the secret is used instead"))
+        environment["COMPOSER_AUTH"] = json.dumps(document)
+    files = {AUTH_FILE: json.dumps(merged, indent=4).encode()}
+    config = _read_auth(os.path.join(home.path, CONFIG_FILE))
+    section = config.get("config")
+    if isinstance(section, dict):
+        config["config"], dropped = composer.drop_hosts(section, hosts)
+        if dropped:
+            files[CONFIG_FILE] = json.dumps(config, indent=4).encode()
+            place = os.path.join(home.path, CONFIG_FILE)
+            notify(
+                Notice(
+                    f"{place} also has a credential for {', '.join(dropped)}; the secret is used instead",
+                    "the build sees a copy of that file, and what it writes there is not kept",
+                )
+            )
+    return files
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The project that is built: its files, as far as they are there and can be read.
+
+    `auth_file` and `manifest_file` are the paths of its auth.json and composer.json.
+    """
+
+    directory: str
+    auth_file: str
+    auth: composer.Document
+    manifest_file: str
+    config: composer.Document
+    git_alone: frozenset[str]
+    caches: tuple[str, ...]
+
+
+def read_project(request: BuildRequest) -> Project:
+    """The project in which the command works; MalformedAuthError when its auth.json is not what Composer expects.
+
+    A malformed composer.json is Composer's to explain: its own message says where.
+    """
+    directory = composer.find_project(request.command, request.directory, os.path.join)
+    manifest_file = os.path.join(directory, request.environment.get("COMPOSER") or "composer.json")
+    auth_file = os.path.join(os.path.dirname(os.path.realpath(manifest_file)), AUTH_FILE)
+    manifest = _read_leniently(manifest_file)
+    config = manifest.get("config")
+    config = config if isinstance(config, dict) else {}
+    lock_file = f"{manifest_file.removesuffix('.json')}.lock"
+    lock = _read_leniently(lock_file) if os.path.exists(lock_file) else None
+    caches = [config[name] for name in ("cache-dir", "cache-vcs-dir") if isinstance(config.get(name), str)]
+    return Project(
+        directory=directory,
+        auth_file=auth_file,
+        auth=_read_auth(auth_file),
+        manifest_file=manifest_file,
+        config=config,
+        # Another program may start Composer elsewhere, for another project: then nothing is known.
+        git_alone=read_needs(manifest, lock).git_alone if composer.is_composer(request.command) else frozenset(),
+        caches=tuple(os.path.join(directory, os.path.expanduser(path)) for path in caches),
+    )
+
+
+def warn_of_collisions(project: Project, credentials: Sequence[composer.Credential], notify: Notify) -> None:
+    """Name the project's own credentials that Composer prefers to the secrets'; its files stay as they are."""
+    found = [
+        *composer.find_collisions(project.auth, project.auth_file, credentials),
+        *composer.find_collisions(project.config, project.manifest_file, credentials),
+    ]
+    for collision in found:
+        notify(
+            Notice(
+                f"{collision.file} has its own {collision.method} for {collision.host}, which Composer prefers "
+                "to the secret",
+                "remove it there, if the secret is to be used",
+            )
+        )
+
+
+def _find_git(environment: Mapping[str, str]) -> str | None:
+    try:
+        return os.path.abspath(find_program("git", environment))
+    except BuildError:
+        return None
+
+
+def _read_leniently(path: str) -> composer.Document:
+    with contextlib.suppress(BuildError):
+        return composer.parse_document(_read_text(path) or "{}", path)
+    return {}
+
+
+def _read_auth(path: str) -> composer.Document:
+    """The document, empty where there is no file; MalformedAuthError, BuildError."""
+    text = _read_text(path)
+    if text is None:
+        return {}
+    document = composer.parse_document(text, path)
+    composer.check_sections(document, path)
+    return document
+
+
+def _read_text(path: str) -> str | None:
+    """The text of the file, None where there is none; BuildError when it cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UnicodeDecodeError:
+        raise MalformedAuthError(f"{path} is not UTF-8") from None
+    except OSError as error:
+        raise BuildError(f"{path} cannot be read: {error.strerror}") from None

@@ -1,0 +1,180 @@
+"""The receipt of a build: what was exposed, and the proof that it is gone. No value, no part of one.
+
+Its schema is docs/receipt.schema.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from . import __version__
+from .composer import METHODS
+from .errors import BuildError, ScrubIncompleteError
+from .files import replace_file
+from .leaks import SearchResult
+from .minted import MintedTokens
+from .preparation import BuildRequest, Notice, Notify, Preparation
+from .process import find_program
+from .resolve import Definition
+from .secret import SecretType, split_composer_name
+from .vcs import Residue
+
+SCHEMA = "ic-secrets.receipt/1"
+_TIMEOUT = 30.0
+
+
+class Exposed(Protocol):
+    """What a receipt asks of an exposure that has ended."""
+
+    scrubbed: tuple[str, ...]
+    hosts_seen: tuple[str, ...]
+    mended: tuple[Residue, ...]
+    minted: MintedTokens
+    failure: ScrubIncompleteError | None
+
+
+class Receipt:
+    """One build's, from its start."""
+
+    def __init__(self, request: BuildRequest) -> None:
+        self._request = request
+        self._started = time.time()
+        self._notices: list[Notice] = []
+        self.versions: Mapping[str, str | None] = {}
+
+    def listen(self, notify: Notify) -> Notify:
+        """The same `notify`, which also keeps the notice for the receipt."""
+
+        def keep(notice: Notice) -> None:
+            self._notices.append(notice)
+            notify(notice)
+
+        return keep
+
+    def write(self, preparation: Preparation, exposure: Exposed, result: SearchResult | None, status: int) -> None:
+        """Write it where the request asks for it; BuildError when it cannot be written."""
+        path = self._request.receipt
+        if path is None:
+            return
+        document = self.render(preparation, exposure, result, status)
+        try:
+            replace_file(path, (json.dumps(document, indent=2) + "\n").encode())
+        except OSError as error:
+            raise BuildError(f"the receipt {path} cannot be written: {error.strerror}") from None
+
+    def render(
+        self, preparation: Preparation, exposure: Exposed, result: SearchResult | None, status: int
+    ) -> dict[str, Any]:
+        """The document, as its schema describes it."""
+        target = self._request.target
+        return {
+            "schema": SCHEMA,
+            "target": {"site": target.site, "environment": target.environment},
+            "program": os.path.basename(preparation.program),
+            "revision": self.versions.get("revision"),
+            "versions": {"ic-secrets": __version__, "composer": self.versions.get("composer")},
+            "started": _format(self._started),
+            "ended": _format(time.time()),
+            "status": status,
+            "secrets": [_describe(secret, preparation) for secret in preparation.secrets],
+            "minted": sorted({needle.name for needle in exposure.minted.needles}),
+            "git": {
+                "seen_in_arguments": list(exposure.hosts_seen),
+                "mended": [{"path": residue.path, "hosts": list(residue.hosts)} for residue in exposure.mended],
+            },
+            "leaks": _describe_search(result, self._request.leaks),
+            "scrub": {
+                "complete": exposure.failure is None,
+                "paths": [{"path": path, "gone": not os.path.lexists(path)} for path in exposure.scrubbed],
+            },
+            "notices": [{"level": notice.level, "text": notice.text} for notice in self._notices],
+        }
+
+
+def check_writable(path: str) -> None:
+    """BuildError when no file can be written beside `path`: said before the build rather than after it."""
+    directory = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path) or not os.access(directory, os.W_OK | os.X_OK):
+        raise BuildError(f"the receipt {path} cannot be written", hint="--receipt takes a file in a directory of yours")
+
+
+def find_versions(preparation: Preparation) -> dict[str, str | None]:
+    """The project's git revision and Composer's version, None where there is none to be had.
+
+    Both are asked for before anything is exposed.
+    """
+    environment = dict(preparation.request.environment)
+    version = _ask(["composer", "--version", "--no-ansi", "--no-plugins", "--no-interaction"], environment, preparation)
+    return {
+        "revision": _ask(["git", "rev-parse", "HEAD"], environment, preparation),
+        "composer": next((word for word in (version or "").split() if word[:1].isdigit()), None),
+    }
+
+
+def _ask(command: list[str], environment: dict[str, str], preparation: Preparation) -> str | None:
+    import subprocess
+
+    try:
+        program = find_program(command[0], environment)
+        done = subprocess.run(
+            [program, *command[1:]],
+            cwd=preparation.project,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT,
+        )
+    except (BuildError, OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode(errors="replace").strip() or None if done.returncode == 0 else None
+
+
+def _describe(secret: Definition, preparation: Preparation) -> dict[str, Any]:
+    destination: dict[str, Any] = {"variable": secret.name}
+    if secret.type is SecretType.COMPOSER:
+        method, host = split_composer_name(secret.name)
+        assert method in METHODS
+        destination = {
+            "auth_json": host not in preparation.git_alone,
+            "git_helper": any(login.name == secret.name for login in preparation.logins),
+            "method": method,
+            "host": host,
+        }
+    return {
+        "name": secret.name,
+        "type": secret.type.value,
+        "source": secret.source,
+        "version": secret.version,
+        "destination": destination,
+    }
+
+
+def _describe_search(result: SearchResult | None, mode: str) -> dict[str, Any]:
+    if result is None:
+        return {"mode": mode, "searched_files": 0, "searched_bytes": 0, "findings": [], "unsearched": []}
+    return {
+        "mode": mode,
+        "searched_files": result.files,
+        "searched_bytes": result.size,
+        "findings": [
+            {
+                "path": finding.path,
+                "member": finding.member,
+                "line": finding.line,
+                "offset": finding.offset,
+                "where": finding.where,
+                "secret": finding.name,
+                "encoding": finding.encoding,
+            }
+            for finding in result.findings
+        ],
+        "unsearched": [{"path": path, "reason": reason} for path, reason in result.unsearched],
+    }
+
+
+def _format(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
