@@ -154,9 +154,9 @@ class LocalStore(Store):
                 wanted = wanted and (scope is None or scope.value in row.scopes.split(","))
                 value = session.open(row) if wanted else None
                 if row.environment:
-                    overrides.append(row.override(value))
+                    overrides.append(row.override(owner, value))
                 else:
-                    secrets.append(row.secret(value))
+                    secrets.append(row.secret(owner, value))
         return Holdings(owner, tuple(secrets), tuple(overrides))
 
     def put(
@@ -340,6 +340,6 @@ def _holdings(owner: Owner, held: Mapping[str, Row]) -> Holdings:
     rows = held.values()
     return Holdings(
         owner,
-        tuple(row.secret(None) for row in rows if not row.environment),
-        tuple(row.override(None) for row in rows if row.environment),
+        tuple(row.secret(owner, None) for row in rows if not row.environment),
+        tuple(row.override(owner, None) for row in rows if row.environment),
     )

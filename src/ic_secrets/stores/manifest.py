@@ -189,22 +189,22 @@ def _manifest_key(master: MasterKey, store_id: str) -> bytes:
 
 
 def _owner_mac(key: bytes, kind: str, name: str, organization: str | None, supporting: str, digest: bytes) -> bytes:
-    link = b"" if organization is None else encode(organization)
-    return _mac(key, "ic-secrets/1 owner", kind, name, link, supporting, digest)
+    link = ("none", "") if organization is None else ("primary", organization)
+    return _mac(key, "ic-secrets/1 owner", kind, name, *link, supporting, digest.hex())
 
 
 def _bucket_mac(key: bytes, number: int, owners: Iterable[tuple[Any, ...]]) -> bytes:
-    named = sorted((columns[0], columns[1], columns[-1]) for columns in owners)
+    named = sorted((columns[0], columns[1], columns[-1].hex()) for columns in owners)
     return _mac(key, "ic-secrets/1 bucket", str(number), *(field for columns in named for field in columns))
 
 
 def _root_mac(
     master: MasterKey, store_id: str, generation: int, data_keys: dict[int, bytes], buckets: list[bytes]
 ) -> bytes:
-    keys = (field for number, wrapped in data_keys.items() for field in (str(number), wrapped))
-    fields = (store_id, master.id, str(generation), str(len(data_keys)), *keys, *buckets)
+    keys = [field for number, wrapped in data_keys.items() for field in (str(number), wrapped.hex())]
+    fields = (store_id, master.id, str(generation), str(len(data_keys)), *keys, *[mac.hex() for mac in buckets])
     return _mac(_manifest_key(master, store_id), "ic-secrets/1 root", *fields)
 
 
-def _mac(key: bytes, *fields: str | bytes) -> bytes:
+def _mac(key: bytes, *fields: str) -> bytes:
     return hmac.digest(key, encode(*fields), "sha256")

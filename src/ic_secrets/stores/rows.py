@@ -43,12 +43,26 @@ class Row(NamedTuple):
 
     def associated(self, store_id: str) -> bytes:
         """What the value's seal is bound to: the store and every field but the sealed value."""
-        *fields, _ = self
-        return encode("ic-secrets/1 value", store_id, *("" if f is None else str(f) for f in fields))
+        return encode(
+            "ic-secrets/1 value",
+            store_id,
+            self.kind,
+            self.owner,
+            self.name,
+            self.environment,
+            self.base,
+            self.type,
+            self.scopes,
+            str(self.version),
+            str(self.created),
+            str(self.changed),
+            "" if self.expires is None else str(self.expires),
+            str(self.data_key),
+        )
 
     def digest(self, store_id: str) -> bytes:
-        """SHA-256 of all of the row."""
-        return hashlib.sha256(encode(self.associated(store_id), self.sealed)).digest()
+        """SHA-256 of all of the row: what comes before the sealed value has a fixed number of fields."""
+        return hashlib.sha256(self.associated(store_id) + self.sealed).digest()
 
     def label(self) -> str:
         """Its owner, environment and name as people write them, safe to print even if an enemy wrote it."""
@@ -56,12 +70,12 @@ class Row(NamedTuple):
         text = f"{where if self.kind == 'site' else f'org:{where}'} {self.name}"
         return (text if text.isprintable() else ascii(text))[:400]
 
-    def secret(self, value: SecretValue | None) -> Secret:
-        """The base that this row is."""
+    def secret(self, owner: Owner, value: SecretValue | None) -> Secret:
+        """The base that this row of the owner is."""
         kind, scopes = _meaning(self.type, self.scopes)
         return Secret(
             id=self.base,
-            owner=Owner(self.kind, self.owner),
+            owner=owner,
             name=self.name,
             type=kind,
             scopes=scopes,
@@ -72,12 +86,12 @@ class Row(NamedTuple):
             expires=self.expires,
         )
 
-    def override(self, value: SecretValue | None) -> Override:
-        """The override that this row is."""
+    def override(self, owner: Owner, value: SecretValue | None) -> Override:
+        """The override that this row of the owner is."""
         kind, scopes = _meaning(self.type, self.scopes)
         return Override(
             base=self.base,
-            owner=Owner(self.kind, self.owner),
+            owner=owner,
             environment=self.environment,
             name=self.name,
             type=kind,

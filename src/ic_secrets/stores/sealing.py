@@ -142,13 +142,12 @@ def unwrap_data_key(master: MasterKey, store_id: str, number: int, wrapped: byte
     return DataKey(number, _decrypt(cipher, wrapped, _wrapping_data(master, store_id, number)))
 
 
-def encode(*fields: str | bytes) -> bytes:
-    """The fields one after the other, each after its length in four bytes.
+def encode(*fields: str) -> bytes:
+    """The fields one after the other, each after its length and a colon (netstrings without the comma).
 
     No two lists of fields give the same bytes, so that what is bound to them is bound to each.
     """
-    data = [field.encode() if isinstance(field, str) else field for field in fields]
-    return b"".join([part for field in data for part in (len(field).to_bytes(4, "big"), field)])
+    return "".join([f"{len(field)}:{field}" for field in fields]).encode()
 
 
 def hkdf(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
