@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -19,7 +20,7 @@ from ic_secrets.errors import (
     UnknownSiteError,
 )
 from ic_secrets.secret import Owner, Scope, Scopes, SecretType, SecretValue, Site
-from ic_secrets.stores import local
+from ic_secrets.stores import local, session
 from local_stores import KEY, memory_directory
 
 SITES = ("a", "b")
@@ -126,8 +127,11 @@ class LocalStoreMachine(RuleBasedStateMachine):
         self.saved: Model | None = None  # the model before the running transaction
         self.generation = 1
 
-    @initialize()
-    def make(self) -> None:
+    @initialize(max_rows=st.sampled_from([1, 3, session._MAX_ROWS]))
+    def make(self, max_rows: int) -> None:
+        """With a bulk so small that what was read for it is forgotten and read again, too."""
+        patch = self.stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(session, "_MAX_ROWS", max_rows)
         directory = self.stack.enter_context(memory_directory())
         self.path = str(directory / "store.db")
         self.store = local.create(self.path, KEY)

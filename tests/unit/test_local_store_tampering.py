@@ -344,6 +344,7 @@ MANIFEST_ATTACKS: dict[str, tuple[Attack, str]] = {
         "the manifest",
     ),
     "a bucket added": (sql("INSERT INTO buckets VALUES (256, zeroblob(32))"), "the manifest"),
+    "a bucket renumbered": (sql("UPDATE buckets SET number = 256 WHERE number = 255"), "the manifest"),
     "a bucket's MAC as text": (sql("UPDATE buckets SET mac = 'text' WHERE number = 1"), "the manifest"),
     "the generation raised": (sql("UPDATE store SET generation = generation + 1"), "the manifest"),
     "the generation lowered": (sql("UPDATE store SET generation = generation - 1"), "the manifest"),
@@ -379,6 +380,16 @@ def test_a_manifest_that_was_tampered_with_is_noticed(path: str, attack: str) ->
             ask(store)
 
 
+def test_a_key_id_that_is_none_is_not_shown(path: str) -> None:
+    """Who has another key is told the store's key, but not what an enemy wrote in its place."""
+    for master in ("\x1b[2J", "a" * 15, "A" * 16, ""):
+        with raw(path) as db:
+            sql("UPDATE store SET master = ?", master)(db)
+        with pytest.raises(StoreTamperedError, match="the manifest") as caught:
+            local.open_store(path, [MasterKey.generate()])
+        assert str(caught.value).isprintable()
+
+
 def test_an_absent_owner_is_proved_absent(path: str) -> None:
     """A deleted site is not an unknown one, nor an organization one that holds nothing."""
     for owner in (MY_SITE, AGENCY):
@@ -392,18 +403,25 @@ def test_an_absent_owner_is_proved_absent(path: str) -> None:
         assert store.read(Owner("site", "unknown")).secrets == ()
 
 
+RECORD = "kind, name, organization, supporting, digest, mac"
+
+
 def test_a_list_of_sites_is_verified_whole(path: str) -> None:
     """Each record of it, though no secret is read: one wrong site refuses the list."""
     for statement, named in (
         ("UPDATE owners SET organization = 'studio' WHERE name = 'empty'", "the record of empty"),
         ("DELETE FROM owners WHERE name = 'late'", "the manifest"),
         ("UPDATE owners SET bucket = 1000 WHERE name = 'late'", "the manifest"),
-        ("INSERT INTO owners SELECT bucket, kind, 'new', organization, supporting, digest, mac FROM owners", "new"),
+        (f"INSERT INTO owners SELECT 1000, {RECORD} FROM owners WHERE name = 'empty'", "the manifest"),
+        (
+            f"INSERT INTO owners SELECT bucket, {RECORD.replace('name', repr('new'))} FROM owners WHERE name = 'empty'",
+            "new",
+        ),
     ):
         fresh = path + ".fresh"
         shutil.copy(path, fresh)
         with raw(fresh) as db:
-            sql(statement + (" WHERE name = 'empty'" if statement.startswith("INSERT") else ""))(db)
+            sql(statement)(db)
         with open_for_reading(fresh) as store:
             with pytest.raises(StoreTamperedError, match=named):
                 store.sites()

@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ic_secrets.errors import MasterKeyError
-from ic_secrets.stores.rows import Row
+from ic_secrets.stores.database import FORMAT
+from ic_secrets.stores.manifest import _bucket_mac, _owner_mac, _root_mac
+from ic_secrets.stores.rows import Row, digest_rows
 from ic_secrets.stores.sealing import (
     DataKey,
     MasterKey,
@@ -279,6 +281,29 @@ def test_a_rows_digest_is_of_all_of_it() -> None:
     digests = {row.digest(store_id) for row in rows for store_id in ("store", "store-2")}
     assert len(digests) == 2 * len(rows)
     assert ROW.digest("store") == ROW._replace().digest("store")
+
+
+def test_the_format_never_changes() -> None:
+    """What a store in the field holds is fixed by these bytes; another encoding needs another format number."""
+    row = ROW._replace(sealed=b"sealed", expires=1_900_000_000)
+    assert row.associated("store") == (
+        b"18:ic-secrets/1 value5:store4:site7:my-site3:KEY3:dev4:base3:env7:ic,user1:33:1003:20010:19000000001:1"
+    )
+    record = ("site", "my-site", "agency", "help,studio", row.digest("store"))
+    lonely = ("site", "lonely", None, "", digest_rows(()))
+    owners = [(*each, _owner_mac(bytes(32), *each)) for each in (record, lonely)]
+    bucket = _bucket_mac(bytes(32), 7, owners)
+    root = _root_mac(FIXED, "store", 42, {1: b"one", 2: b"two"}, [bucket] * 256)
+    found = [row.digest("store"), *(owner[-1] for owner in owners), bucket, root]
+    assert [each.hex()[:32] for each in found] == [
+        "6bb03e5675f327578b32e21a2771d01f",
+        "f2bccb06b35cfd6395cda1c6d2ee4df6",
+        "bdd2ec9952b8e983af1da0eaaf766c26",
+        "5f0b3138a9f73aa24d3f292d714dc6a6",
+        "7fd4b46743496ae15387993f251d6bb8",
+    ]
+    assert _bucket_mac(bytes(32), 7, owners[::-1]) == bucket
+    assert FORMAT == 1
 
 
 def test_sealing_is_imported_without_cryptography() -> None:

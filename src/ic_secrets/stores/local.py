@@ -178,13 +178,7 @@ class LocalStore(Store):
             check_environment(environment)
         with self._changing() as session:
             chain = _chain(session, owner, environment, name)
-            if environment is None:
-                kind, scopes = check_base(name, chain, kind, scopes)
-                check_secret_name(kind, name)
-                base = chain[0].secrets[0].id if chain[0].secrets else os.urandom(8).hex()
-            else:
-                found = find_base(environment, name, chain, kind, scopes)
-                kind, scopes, base = found.type, found.scopes, found.id
+            kind, scopes, base = _define(chain, environment, name, kind, scopes)
             old = session.held(owner).names.get(name, {}).get(environment or "")
             now = int(time.time())
             row = Row(
@@ -271,7 +265,8 @@ class LocalStore(Store):
         try:
             yield self._session
         except BaseException as error:
-            self._doomed = isinstance(error, StoreError) or not isinstance(error, IcSecretsError)
+            refused = isinstance(error, IcSecretsError) and not isinstance(error, StoreError)
+            self._doomed = self._doomed or not refused
             raise
 
     @contextlib.contextmanager
@@ -334,6 +329,18 @@ def _chain(session: Session, owner: Owner, environment: str | None, name: str) -
             organization = Owner.organization(record.organization)
             chain.append(_holdings(organization, session.held(organization).names.get(name, {})))
     return chain
+
+
+def _define(
+    chain: list[Holdings], environment: str | None, name: str, kind: SecretType | None, scopes: Scopes | None
+) -> tuple[SecretType, Scopes, str]:
+    """Type, scopes and base of what is about to be written (rules 3, 6 and 10); a new base has a random id."""
+    if environment is not None:
+        base = find_base(environment, name, chain, kind, scopes)
+        return base.type, base.scopes, base.id
+    kind, scopes = check_base(name, chain, kind, scopes)
+    check_secret_name(kind, name)
+    return kind, scopes, chain[0].secrets[0].id if chain[0].secrets else os.urandom(8).hex()
 
 
 def _holdings(owner: Owner, held: Mapping[str, Row]) -> Holdings:
