@@ -137,6 +137,7 @@ class Child:
         self._keyboard = self._terminal is not None and os.isatty(0)
         self._exit: int | None = None
         self._deadline: float | None = None
+        self._told: set[int] = set()
         adopt_orphans()
         try:
             self.pid = self._spawn(command, program, environment)
@@ -204,6 +205,7 @@ class Child:
         while not self._reap():
             for number in self._signals.wait(self._time_left()):
                 self._handle(number, grace)
+            self._end_newcomers()
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 end_processes([self.pid, *list_descendants(self.pid)], signal.SIGKILL)
                 self._signal_group(signal.SIGKILL)
@@ -211,6 +213,7 @@ class Child:
 
     def _handle(self, number: int, grace: float) -> None:
         if number in _ENDING:
+            self._told = {self.pid, *list_descendants(self.pid)}
             self._signal_group(number)
             # The first signal asks, the second one does not wait.
             self._deadline = time.monotonic() + (grace if len(self._signals.ending) == 1 else 0)
@@ -225,8 +228,17 @@ class Child:
                 if channel.terminal:
                     channel.terminal.copy_size()
 
+    def _end_newcomers(self) -> None:
+        """What is started after the signal does not know of it: Composer tries a git again that was ended."""
+        if self._deadline is not None:
+            new = set(list_descendants(self.pid)) - self._told
+            end_processes(new, signal.SIGTERM)
+            self._told |= new
+
     def _time_left(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        if self._deadline is None:
+            return None
+        return min(_INTERVAL, max(0.0, self._deadline - time.monotonic()))
 
     def _signal_group(self, number: int) -> None:
         groups = {self.pid}

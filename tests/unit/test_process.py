@@ -106,6 +106,14 @@ def test_a_second_signal_does_not_wait_for_the_grace(tmp_path: Path) -> None:
     assert wrapped.finish()[0] == 143
 
 
+def test_what_is_started_after_the_signal_is_ended_too(tmp_path: Path) -> None:
+    """Composer starts a git again that was ended, and would wait for it."""
+    wrapped = Wrapped(tmp_path, 'trap ":" TERM; echo ready; sleep 300; echo again; sleep 300; exit 0', grace=3600)
+    wrapped.wait_for_line()
+    os.kill(wrapped.process.pid, signal.SIGTERM)
+    assert wrapped.finish() == (143, b"AGAIN\n!", b"!")
+
+
 def test_what_the_build_left_running_is_ended(tmp_path: Path) -> None:
     daemon = "(setsid bash -c 'trap \"\" TERM; echo $$; while :; do sleep 300; done' &)"
     wrapped = Wrapped(tmp_path, f"{daemon}; (sleep 300 & echo $!); read", grace=0.3)

@@ -30,7 +30,7 @@ COMMANDS = {
     "list": Entry("listing", "run_list", "what an owner holds and inherits, values redacted"),
     "delete": Entry("secrets", "run_delete", "delete a secret with its overrides, or one override"),
     "run": Entry("run", "run_run", "run a build with a site's secrets, and leave none behind"),
-    "scrub": Entry("scrub", "run_scrub", "remove what a dead run left"),
+    "scrub": Entry("scrub", "run_scrub", "remove what a dead run left, mend git configurations"),
 }
 
 

@@ -1,0 +1,224 @@
+"""git gets its credentials by a helper: none in arguments, none in a clone, whatever the server says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from searching import search_tree
+from servers import Server, Servers
+from watching import ArgumentWatch
+
+pytestmark = pytest.mark.integration
+
+INSTALL = ("composer", "install", "--no-interaction", "--no-progress", "--no-ansi")
+UPDATE = ("composer", "update", "--no-interaction", "--no-progress", "--no-ansi")
+
+
+@pytest.fixture
+def store(cli: Any, servers: Servers) -> None:
+    """A store whose site `my-site` has a credential for each private server."""
+    cli("init", check=0)
+    for server in (servers.basic, servers.bearer, servers.git):
+        give(cli, server)
+
+
+@pytest.fixture
+def watch(servers: Servers) -> Iterator[ArgumentWatch]:
+    password = servers.git.password
+    needles = [password.encode(), quote(password, safe="").encode(), quote(password).encode()]
+    with ArgumentWatch(needles) as watching:
+        yield watching
+
+
+def give(cli: Any, server: Server) -> None:
+    name = ("set", "my-site", server.secret_name, "--type", "composer", "--scope", "ic")
+    cli(*name, stdin=server.secret_value, check=0)
+
+
+def clones(home: dict[str, str]) -> list[Path]:
+    return sorted((Path(home["XDG_CACHE_HOME"]) / "composer" / "vcs").glob("*/config"))
+
+
+def assert_clean(servers: Servers, tmp_path: Path, home: dict[str, str]) -> None:
+    assert not any(b"@" in path.read_bytes().split(b"url =", 1)[-1].split(b"\n")[0] for path in clones(home))
+    assert not (Path(home["HOME"]) / ".git-credentials").exists()
+    assert search_tree([tmp_path, Path("/dev/shm")], servers.needles) == []
+
+
+def long_lived(watch: ArgumentWatch) -> set[bytes]:
+    """Arguments with the password that stay: those of git itself, not of what Composer starts it through."""
+    return {
+        arguments
+        for arguments in watch.seen
+        if not arguments.startswith((b"sh\0-c\0", b"/bin/sh\0/dev/shm/", b"/bin/sh\0-c\0"))
+        and not arguments.split(b"\0")[1].endswith(b"/git")
+    }
+
+
+def test_the_password_is_in_no_arguments_and_no_configuration(
+    cli: Any, store: None, servers: Servers, tmp_path: Path, home: dict[str, str], watch: ArgumentWatch
+) -> None:
+    (Path(home["HOME"]) / ".gitconfig").write_text("[credential]\n\thelper = store\n")
+    project = servers.project(tmp_path, "everything")
+    cli("run", "my-site.dev", "--", *INSTALL, cwd=project, check=0)
+    assert any(b"git" in program for program in watch.programs)
+    assert watch.seen == set()
+    assert len(clones(home)) == 2
+    assert_clean(servers, tmp_path, home)
+
+
+def test_without_ic_secrets_the_password_is_there_to_be_seen(
+    servers: Servers, tmp_path: Path, home: dict[str, str], watch: ArgumentWatch
+) -> None:
+    """The watch is not blind: this is what Composer does by itself."""
+    project = servers.project(tmp_path, "git-only")
+    auth = {"COMPOSER_AUTH": servers.composer_auth("git")}
+    subprocess.run(INSTALL, cwd=project, env=home | auth, check=True, capture_output=True, timeout=120)
+    assert watch.seen
+
+
+def test_the_users_own_helper_for_another_host_goes_on_working(
+    cli: Any, servers: Servers, tmp_path: Path, home: dict[str, str]
+) -> None:
+    cli("init", check=0)
+    give(cli, servers.basic)
+    login = tmp_path / "login"
+    login.write_text(f"username={servers.git.user}\npassword={servers.git.password}\n")
+    (Path(home["HOME"]) / ".gitconfig").write_text(f'[credential]\n\thelper = "!f() {{ cat {login}; }}; f"\n')
+    project = servers.project(tmp_path, "git-only")
+    cli("run", "my-site.dev", "--", *INSTALL, cwd=project, check=0)
+    assert (project / "vendor" / "initech" / "vault").is_dir()
+
+
+def test_configuration_that_comes_by_variables_is_kept(
+    cli: Any, store: None, servers: Servers, tmp_path: Path, work: Path
+) -> None:
+    mine = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "user.name", "GIT_CONFIG_VALUE_0": "Somebody"}
+    done = cli("run", "my-site.dev", "--", "git", "config", "user.name", env=mine, cwd=work, check=0)
+    assert done.stdout == b"Somebody\n"
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    path = tmp_path / "work"
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_a_refusal_leaves_nothing_in_the_cache(
+    cli: Any,
+    store: None,
+    servers: Servers,
+    tmp_path: Path,
+    home: dict[str, str],
+    watch: ArgumentWatch,
+    status: int,
+) -> None:
+    """The clones are there already; now the remote refuses the credential, or is gone."""
+    project = servers.project(tmp_path, "everything")
+    cli("run", "my-site.dev", "--", *INSTALL, cwd=project, check=0)
+    receipt = tmp_path / "receipt.json"
+    with servers.git.answering("initech/vault", status, after_challenge=True):
+        done = cli("run", "my-site.dev", "--receipt", receipt, "--", *UPDATE, cwd=project)
+    assert done.returncode not in {120, 121, 125}
+    assert long_lived(watch) == set()
+    seen = json.loads(receipt.read_text())["git"]["seen_in_arguments"]
+    if watch.seen:
+        assert seen == [servers.git.host]
+    if seen:
+        assert servers.git.host in done.stderr.decode()
+    assert_clean(servers, tmp_path, home)
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_a_host_that_git_alone_needs_is_never_retried_with_the_password_in_arguments(
+    cli: Any, store: None, servers: Servers, tmp_path: Path, home: dict[str, str], watch: ArgumentWatch, status: int
+) -> None:
+    project = servers.project(tmp_path, "git-only")
+    receipt = tmp_path / "receipt.json"
+    with servers.git.answering("initech/vault", status, after_challenge=True):
+        done = cli("run", "my-site.dev", "--receipt", receipt, "--", *INSTALL, cwd=project)
+    assert done.returncode in {1, 100, 255}
+    document = json.loads(receipt.read_text())
+    assert document["git"]["seen_in_arguments"] == []
+    host = next(secret for secret in document["secrets"] if secret["name"] == servers.git.secret_name)
+    assert host["destination"]["auth_json"] is False
+    assert host["destination"]["git_helper"] is True
+    assert watch.seen == set()
+    assert_clean(servers, tmp_path, home)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_while_git_waits_for_the_remote_leaves_nothing(
+    cli: Any, store: None, servers: Servers, tmp_path: Path, home: dict[str, str], watch: ArgumentWatch, number: int
+) -> None:
+    project = servers.project(tmp_path, "everything")
+    cli("run", "my-site.dev", "--", *INSTALL, cwd=project, check=0)
+    command = [str(Path(sys.executable).parent / "ic-secrets"), "run", "my-site.dev", "--", *UPDATE]
+    with servers.git.hanging("initech/vault", after_challenge=True) as hang:
+        process = subprocess.Popen(command, cwd=project, env=home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        hang.wait_for_request()
+        builders = processes_in(project)
+        assert builders
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
+    wait_until(lambda: not builders & processes_in(project))
+    wait_until(lambda: not list(Path(home["XDG_RUNTIME_DIR"]).glob("ic-secrets-*")))
+    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), output
+    assert watch.seen == set()
+    wait_until(lambda: search_tree([Path("/dev/shm")], servers.needles) == [])
+    assert_clean(servers, tmp_path, home)
+
+
+def processes_in(directory: Path) -> set[int]:
+    found = set()
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            if Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(directory):
+                found.add(pid)
+        except OSError:
+            continue
+    return found
+
+
+def wait_until(condition: Any, timeout: float = 20) -> None:
+    import time
+
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_residue_of_an_earlier_build_is_reported_by_run_and_taken_out_by_scrub(
+    cli: Any, store: None, servers: Servers, tmp_path: Path, home: dict[str, str], work: Path
+) -> None:
+    config = Path(home["XDG_CACHE_HOME"]) / "composer" / "vcs" / "https---git.example.org-acme" / "config"
+    installed = work / "vendor" / "acme" / "tool" / ".git" / "config"
+    text = '[core]\n\tbare = true\n[remote "origin"]\n\turl = https://someone:stale-pass@git.example.org/acme.git\n'
+    for path in (config, installed):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        path.chmod(0o640)
+    done = cli("run", "my-site.dev", "--", "true", cwd=work, check=0)
+    for path in (config, installed):
+        assert f"{path} holds a credential for git.example.org, left by an earlier build" in done.stderr.decode()
+        assert path.read_text() == text
+    assert "stale-pass" not in done.stderr.decode()
+    cli("scrub", cwd=work, check=0)
+    for path in (config, installed):
+        assert path.read_text() == text.replace("someone:stale-pass@", "")
+        assert path.stat().st_mode & 0o777 == 0o640
+    done = cli("scrub", "--json", cwd=work, check=0)
+    assert json.loads(done.stdout) == {"schema": "ic-secrets.scrub/1", "removed": [], "mended": []}
