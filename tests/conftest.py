@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -78,3 +79,19 @@ def cli(home: dict[str, str], tmp_path: Path) -> Cli:
 def search_tree() -> Callable[..., list[Found]]:
     """`search_tree(paths, needles)`: every place where a planted value lies, plain or encoded; see `searching`."""
     return _search_tree
+
+
+@pytest.fixture
+def private(home: dict[str, str]) -> Iterator[Path]:
+    """Where private directories are made: a place of the test's own, on a tmpfs as at a user's."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ic-secrets-test-") as directory:
+        home["IC_SECRETS_RUN_DIR"] = directory
+        yield Path(directory)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A working directory without a project."""
+    path = tmp_path / "work"
+    path.mkdir()
+    return path

@@ -83,6 +83,7 @@ class Exposure:
         self.since = time.time_ns() - _CLOCK_LAG
         self._notify = notify
         self._patterns: Patterns | None = None
+        self._maskers: list[LiveMasker] = []
         parent = choose_parent(request.environment, request.directory, request.run_dir)
         self.directory = PrivateDirectory.make(parent)
         try:
@@ -114,7 +115,18 @@ class Exposure:
 
     def make_masker(self) -> LiveMasker:
         """A masker for one stream of the build."""
-        return LiveMasker(self.patterns, self.minted)
+        masker = LiveMasker(self.patterns, self.minted)
+        self._maskers.append(masker)
+        return masker
+
+    @property
+    def masked(self) -> dict[str, int]:
+        """How often each secret was masked in the output."""
+        counts: dict[str, int] = {}
+        for masker in self._maskers:
+            for name, count in masker.masked.items():
+                counts[name] = counts.get(name, 0) + count
+        return counts
 
     def finish(self) -> None:
         """Remove the secrets, carry back what the build added to the Composer home, remove the rest.

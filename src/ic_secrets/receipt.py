@@ -36,6 +36,10 @@ class Exposed(Protocol):
     minted: MintedTokens
     failure: ScrubIncompleteError | None
 
+    @property
+    def masked(self) -> Mapping[str, int]:
+        """How often each secret was masked in the output."""
+
 
 class Receipt:
     """One build's, from its start."""
@@ -82,6 +86,7 @@ class Receipt:
             "status": status,
             "secrets": [_describe(secret, preparation) for secret in preparation.secrets],
             "minted": sorted({needle.name for needle in exposure.minted.needles}),
+            "masked": dict(sorted(exposure.masked.items())),
             "git": {
                 "seen_in_arguments": list(exposure.hosts_seen),
                 "mended": [{"path": residue.path, "hosts": list(residue.hosts)} for residue in exposure.mended],

@@ -108,13 +108,6 @@ def test_configuration_that_comes_by_variables_is_kept(
     assert done.stdout == b"Somebody\n"
 
 
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    path = tmp_path / "work"
-    path.mkdir()
-    return path
-
-
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
 def test_a_refusal_leaves_nothing_in_the_cache(
     cli: Any,

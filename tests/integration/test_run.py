@@ -8,8 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +21,6 @@ pytestmark = pytest.mark.integration
 
 Search = Callable[..., list[Found]]
 INSTALL = ("composer", "install", "--no-interaction", "--no-progress", "--no-ansi")
-
-
-@pytest.fixture
-def private(home: dict[str, str]) -> Iterator[Path]:
-    """Where private directories are made: a place of the test's own, on a tmpfs as at a user's."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ic-secrets-test-") as directory:
-        home["IC_SECRETS_RUN_DIR"] = directory
-        yield Path(directory)
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    """A working directory without a project."""
-    path = tmp_path / "work"
-    path.mkdir()
-    return path
 
 
 @pytest.fixture
