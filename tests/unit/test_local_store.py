@@ -33,7 +33,7 @@ from ic_secrets.errors import (
     StoreWriteError,
 )
 from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores import local, read_chain
+from ic_secrets.stores import local, read_chain, session
 from ic_secrets.stores.local import LocalStore
 from ic_secrets.stores.sealing import MasterKey
 from local_stores import (
@@ -393,7 +393,9 @@ with local.open_store({path!r}, [KEY]) as store:
             first = reader.generation
             before = reader.read(MY_SITE), reader.read(AGENCY)
             writer = subprocess.Popen(
-                [sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": TESTS}
+                [sys.executable, "-c", program],
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")])},
             )
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"written\n"
@@ -451,6 +453,47 @@ def go_on_after_a_failure(store: LocalStore) -> None:
             put(store, MY_SITE, None, "API_KEY", SecretType.RUNTIME)
         with pytest.raises(StoreWriteError, match="an earlier write"):
             put(store, MY_SITE, None, "API_KEY")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda store: put(store, MY_SITE, None, "API_KEY"),
+        lambda store: store.set_site(Site("my-site")),
+        lambda store: store.delete_site("my-site"),
+        lambda store: None,
+    ],
+)
+def test_nothing_is_written_outside_of_its_transaction(store: LocalStore, write: Callable[[LocalStore], None]) -> None:
+    """When SQLite itself has undone it after a failure, what follows is refused, not kept piece by piece."""
+    before = dump(store)
+    with pytest.raises(StoreWriteError, match="its transaction has ended"):
+        go_on_after_a_rollback(store, write)
+    assert dump(store) == before
+
+
+def go_on_after_a_rollback(store: LocalStore, write: Callable[[LocalStore], None]) -> None:
+    with store.transaction():
+        put(store, MY_SITE, None, "API_KEY")
+        store._database._connection.rollback()
+        write(store)
+
+
+def test_the_connection_is_set_up_for_safety(store: LocalStore, path: str) -> None:
+    """As the promises about crashes, enemies and the disk need it."""
+    wanted = {
+        "journal_mode": "delete",
+        "synchronous": 3,  # EXTRA: the directory too is on disk before a write is acknowledged
+        "secure_delete": 1,
+        "trusted_schema": 0,
+        "cell_size_check": 1,
+        "temp_store": 2,  # memory: no temporary file holds what the store does
+        "busy_timeout": 30_000,
+    }
+    assert {name: store._database.query(f"PRAGMA {name}")[0][0] for name in wanted} == wanted
+    with open_for_reading(path) as reader:
+        for name in ("trusted_schema", "cell_size_check", "temp_store", "busy_timeout"):
+            assert reader._database.query(f"PRAGMA {name}")[0][0] == wanted[name]
 
 
 def test_a_snapshot_is_not_written(store: LocalStore) -> None:
@@ -533,14 +576,16 @@ def test_a_time_that_is_none_is_refused(store: LocalStore, expires: int) -> None
         store.put(MY_SITE, None, "API_KEY", SecretValue("v"), expires=expires)
 
 
-def test_times_are_those_of_the_writes(store: LocalStore) -> None:
-    """Seconds since 1970: created by the first value, changed by each."""
-    with raw(store.url.removeprefix("sqlite:")) as connection:
-        assert connection.execute("SELECT count(*) FROM secrets WHERE created > changed").fetchone() == (0,)
-    before = int(time.time())
-    put(store, MY_SITE, None, "NEW", SecretType.ENV)
-    secret = next(secret for secret in store.read(MY_SITE).secrets if secret.name == "NEW")
-    assert before <= secret.created == secret.changed <= time.time()
+def test_times_are_those_of_the_writes(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole seconds since 1970: created by the first value, changed by each."""
+    for now in (1_000.9, 2_000.1, 3_000.0):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        put(store, MY_SITE, None, "NEW", SecretType.ENV)
+        put(store, MY_SITE, "dev", "NEW")
+        holdings = store.read(MY_SITE)
+        secret = next(secret for secret in holdings.secrets if secret.name == "NEW")
+        override = next(override for override in holdings.overrides if override.name == "NEW")
+        assert (secret.created, secret.changed) == (override.created, override.changed) == (1000, int(now))
 
 
 # --- what can be seen from outside ------------------------------------------------------------------
@@ -628,6 +673,42 @@ def count_steps(path: str) -> int:
     return steps
 
 
+def test_a_bulk_reads_each_owner_once(path: str) -> None:
+    """However many values are written to it, and each site's organization once for all of them."""
+    with local.open_store(path, [KEY]) as store:
+        statements: list[str] = []
+        store._database._connection.set_trace_callback(statements.append)
+        with store.transaction():
+            for number in range(20):
+                store.set_site(Site(f"site-{number}", "agency"))
+                for name in ("A", "B", "C"):
+                    put(store, Owner.site(f"site-{number}"), None, name, SecretType.ENV)
+                put(store, Owner.site(f"site-{number}"), "dev", "INHERITED")
+        assert len([each for each in statements if each.startswith("SELECT") and "FROM secrets" in each]) == 21
+        assert len([each for each in statements if each.startswith("UPDATE store")]) == 1
+
+
+def test_a_bulk_keeps_its_memory_in_bounds(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept for writing is counted right, and the owners used least recently make room."""
+    monkeypatch.setattr(session, "_MAX_ROWS", 30)
+    with local.open_store(path, [KEY]) as store, store.transaction():
+        for _ in range(3):
+            for number in range(10):
+                for name in ("A", "B", "C", "D", "E"):
+                    put(store, Owner.site(f"site-{number}"), None, name, SecretType.ENV)
+                    assert store._session is not None
+                    kept = {owner.name: len(held.digests) for owner, held in store._session._held.items()}
+                    assert store._session._rows == sum(kept.values()) <= 30 + 1
+                store.delete(Owner.site(f"site-{number}"), None, "A")
+            assert list(kept) == [f"site-{number}" for number in range(10 - len(kept), 10)]
+            assert len(kept) > 4
+            assert len(list(store.sites())) == 3 + 10
+            assert store.delete_site("site-9") == 4
+            assert store._session._rows == sum(len(held.digests) for held in store._session._held.values())
+    with open_for_reading(path) as store:
+        assert [len(store.read(Owner.site(f"site-{number}")).secrets) for number in range(10)] == [4] * 9 + [0]
+
+
 def test_a_build_of_another_site_is_not_held_up_by_a_damaged_one(path: str) -> None:
     """A read verifies its own owner; the damaged one is refused by its own."""
     with raw(path) as connection:
@@ -637,3 +718,17 @@ def test_a_build_of_another_site_is_not_held_up_by_a_damaged_one(path: str) -> N
         assert store.read(EMPTY).secrets == ()
         with pytest.raises(StoreTamperedError, match="other-site"):
             store.read(OTHER_SITE)
+
+
+def test_a_write_reads_an_organization_only_where_it_matters(path: str) -> None:
+    """For an override of what it holds, not for what the site has itself: here it is damaged."""
+    with raw(path) as connection:
+        connection.execute("DELETE FROM secrets WHERE owner = 'agency' AND name = 'API_KEY'")
+    with local.open_store(path, [KEY]) as store:
+        put(store, MY_SITE, None, "API_KEY")
+        put(store, MY_SITE, "live", "API_KEY")
+        put(store, MY_SITE, None, "NEW", SecretType.ENV)
+        with pytest.raises(StoreTamperedError, match="org:agency"):
+            put(store, MY_SITE, "live", "INHERITED")
+        with pytest.raises(StoreTamperedError, match="org:agency"):
+            put(store, MY_SITE, None, "INHERITED", SecretType.RUNTIME)

@@ -252,7 +252,7 @@ def test_a_bulk_that_does_not_fit_leaves_nothing(path: str) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
         with local.open_store(path, [KEY]) as store:
-            store._database.run("PRAGMA cache_size = 10")  # so that it writes, and fails, before the commit
+            store._database.query("PRAGMA cache_size = 10")  # so that it writes, and fails, before the commit
             before = dump(store), store.generation
             with pytest.raises(StoreWriteError):
                 write_whatever_happens(store)

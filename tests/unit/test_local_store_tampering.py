@@ -578,6 +578,25 @@ def test_a_flipped_bit_changes_nothing_or_is_noticed(path: str, rounds: Callable
     assert not [message for message in messages if CANARY in message]
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"tablebucketsbuckets", b"table\xf3ucketsbuckets"),  # SQLite's message about it is not UTF-8
+        (b"CREATE TABLE buckets", b"CREATE TABLE \xf3uckets"),
+        (b"my-site", b"my-\xf3ite"),
+        (b"SQLite format 3", b"SQLite format 4"),
+    ],
+)
+def test_damaged_text_is_refused_in_our_words(path: str, old: bytes, new: bytes) -> None:
+    """Text that is no UTF-8, wherever: an error of ours, not one of the decoder's."""
+    data = Path(path).read_bytes()
+    assert old in data
+    Path(path).write_bytes(data.replace(old, new))
+    for read_only in (True, False):
+        with pytest.raises(StoreError), local.open_store(path, [KEY], read_only=read_only) as store:
+            dump(store)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_overwritten_pages_are_noticed(path: str, seed: int) -> None:
     """Noise or zeros over a page, two pages exchanged: an error of ours."""

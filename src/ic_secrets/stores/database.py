@@ -92,18 +92,17 @@ class Database:
             raise
 
     def query(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
-        """All rows that the statement gives."""
+        """The rows that the statement gives."""
         try:
             return self._connection.execute(sql, values).fetchall()
         except _ERRORS as error:
             raise self._translate(error) from None
 
-    def run(self, sql: str, values: Sequence[Value] = ()) -> int:
-        """Run a statement that gives no rows; how many rows it changed."""
-        try:
-            return self._connection.execute(sql, values).rowcount
-        except _ERRORS as error:
-            raise self._translate(error) from None
+    def run(self, sql: str, values: Sequence[Value] = ()) -> None:
+        """Change rows, within a transaction that writes."""
+        if not self._is_running():  # SQLite undid it when something failed; alone this would be kept at once
+            raise StoreWriteError(f"{self.path} is not written: its transaction has ended")
+        self.query(sql, values)
 
     def begin(self, *, write: bool) -> None:
         """Start a transaction, and check that the file is still ours.
@@ -120,8 +119,6 @@ class Database:
     def commit(self) -> None:
         """Put the transaction on disk; when that fails, it is undone and the error says so."""
         try:
-            if not self._is_running():  # SQLite itself undid it when a write failed
-                raise StoreWriteError(f"{self.path} could not be written, and nothing of it was kept")
             self.run("COMMIT")
         except BaseException:
             self.rollback()
@@ -164,7 +161,7 @@ class Database:
 
     def _begin(self, write: bool) -> None:
         self._writing = write
-        self.run("BEGIN IMMEDIATE" if write else "BEGIN")
+        self.query("BEGIN IMMEDIATE" if write else "BEGIN")
         try:
             self._check_format()
         except BaseException:
@@ -173,16 +170,16 @@ class Database:
 
     def _arrange(self, journal: str) -> None:
         """Check the format before anything that could change a file that is not ours."""
-        self.run("PRAGMA trusted_schema=OFF")
-        self.run("PRAGMA cell_size_check=ON")
-        self.run("PRAGMA temp_store=MEMORY")
+        self.query("PRAGMA trusted_schema=OFF")
+        self.query("PRAGMA cell_size_check=ON")
+        self.query("PRAGMA temp_store=MEMORY")
         self.begin(write=False)
         self.rollback()
         if not self.read_only:
-            self.run(f"PRAGMA journal_mode={journal}")
-            self.run("PRAGMA synchronous=EXTRA")
-            self.run("PRAGMA secure_delete=ON")
-            self.run("PRAGMA cache_size=-32768")
+            self.query(f"PRAGMA journal_mode={journal}")
+            self.query("PRAGMA synchronous=EXTRA")
+            self.query("PRAGMA secure_delete=ON")
+            self.query("PRAGMA cache_size=-32768")
 
     def _check_format(self) -> None:
         ((application,),) = self.query("PRAGMA application_id")
