@@ -1,8 +1,8 @@
 """The private directory of a build: made, filled, scrubbed and swept.
 
 It lies on a tmpfs where there is one, since nothing reliably erases a disk. Its owner holds a lock
-(flock) on the directory itself, shared with the watchdog; a directory whose lock is free belongs to
-nobody alive and may be swept. A process id would prove nothing: ids are used again.
+(flock) on the directory itself; a directory whose lock is free belongs to nobody alive and may be
+swept. A process id would prove nothing: ids are used again.
 """
 
 from __future__ import annotations
@@ -30,25 +30,28 @@ class PrivateDirectory:
     Leaving it scrubs. `parent` is where it is made; `in_memory` says whether that is a tmpfs.
     """
 
-    def __init__(self, path: str, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int, watchdog: Watchdog) -> None:
         self.path = path
         self.in_memory = is_in_memory(path)
+        self.watchdog = watchdog
         self._descriptor = descriptor
         self._written: list[str] = []
-        self.watchdog = Watchdog(path, descriptor)
 
     @classmethod
     def make(cls, parent: str) -> PrivateDirectory:
-        """A new directory in `parent`, locked, watched; ExposureError when it cannot be made."""
-        try:
-            while True:
-                path = os.path.join(parent, f"{_PREFIX}{os.geteuid()}-{os.urandom(8).hex()}")
+        """A new directory in `parent`, watched from before it is there, and locked; ExposureError when it cannot be."""
+        while True:
+            path = os.path.join(parent, f"{_PREFIX}{os.geteuid()}-{os.urandom(8).hex()}")
+            watchdog = Watchdog(path)
+            try:
                 os.mkdir(path, 0o700)
                 descriptor = _lock(path)
-                if descriptor is not None:
-                    return cls(path, descriptor)
-        except OSError as error:
-            raise ExposureError(f"no private directory can be made in {parent}: {error.strerror}") from None
+            except OSError as error:
+                watchdog.dismiss()
+                raise ExposureError(f"no private directory can be made in {parent}: {error.strerror}") from None
+            if descriptor is not None:
+                return cls(path, descriptor, watchdog)
+            watchdog.dismiss()  # a sweep won the moment between the two, and took it for a dead run's
 
     @property
     def is_scrubbed(self) -> bool:

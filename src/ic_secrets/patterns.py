@@ -194,8 +194,10 @@ class _Index:
         head = data[: min(2 * _SHARD, len(data)) - 1].translate(None, _BLANK)
         for size in range(1, min(SHORTEST, len(head) + 1)):
             _lower(self._stubs, head[:size], len(data))
-        _lower(self._heads.setdefault(head[:SHORTEST], {}), head, len(data))
-        self._endings.update(head[size - _ENDING : size] for size in range(SHORTEST, len(head) + 1))
+        heads = self._heads.setdefault(head[:SHORTEST], {})
+        if head not in heads:
+            self._endings.update([head[size - _ENDING : size] for size in range(SHORTEST, len(head) + 1)])
+        _lower(heads, head, len(data))
 
     def survey(self, view: bytes, *, final: bool, every: bool) -> tuple[list[Match], list[_Begun]]:
         """All matches and, if not `final`, what has begun: of those with no shard yet the longest or `every` one."""
@@ -328,10 +330,9 @@ class Patterns:
         self.needles = tuple(dict.fromkeys(needles))
         self._texts: dict[bytes, _Text] = {}
         for needle in self.needles:
-            for data in (needle.data, _ESCAPE.sub(b"", needle.data)):
-                text = _Text(needle, data.strip(_BLANK))
-                if len(text.data) >= SHORTEST:
-                    self._texts.setdefault(text.data, text)
+            for data in {needle.data.strip(_BLANK), _ESCAPE.sub(b"", needle.data).strip(_BLANK)} - self._texts.keys():
+                if len(data) >= SHORTEST:
+                    self._texts[data] = _Text(needle, data)
         self.mark = next((mark for mark in _MARKS if not any(_joins(mark, data) for data in self._texts)), _MARKS[0])
         self._lock = threading.Lock()
         self._index: _Index | None = None

@@ -27,12 +27,12 @@ _INTERVAL = 0.01
 class Watchdog:
     """Our end of the watchdog of one private directory."""
 
-    def __init__(self, path: str, descriptor: int) -> None:
-        """Start it; `descriptor` is the directory's lock, which it shares."""
+    def __init__(self, path: str) -> None:
+        """Start it, before there is anything at `path`; when this returns, nothing that kills us reaches it."""
         reader, self._writer = os.pipe()
         middle = os.fork()
         if middle == 0:
-            _detach(path, reader, self._writer, descriptor)
+            _detach(path, reader)
         os.close(reader)
         os.waitpid(middle, 0)
 
@@ -60,7 +60,7 @@ def end_processes(pids: Iterable[int], number: int) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
-def _detach(path: str, reader: int, writer: int, descriptor: int) -> NoReturn:
+def _detach(path: str, reader: int) -> NoReturn:
     """In the forked child: become a process that nobody waits for, and stand guard."""
     try:
         signal.set_wakeup_fd(-1)
@@ -72,7 +72,7 @@ def _detach(path: str, reader: int, writer: int, descriptor: int) -> NoReturn:
         null = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(null, stream)
-        _close_all_but({0, 1, 2, reader, descriptor})
+        _close_all_but({0, 1, 2, reader})
         os.chdir("/")
         rename_process("ic-secrets-dog")
         _guard(path, reader)

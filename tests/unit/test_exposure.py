@@ -30,18 +30,28 @@ sys.stdin.read()
 def hold(parent: Path) -> tuple[subprocess.Popen[str], Path]:
     """A process that holds a private directory until its stdin closes."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(parent)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(parent)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"HELD_IN": str(parent)},
     )
     assert process.stdout
     return process, Path(process.stdout.readline().strip())
 
 
-def holds(pid: str, path: Path) -> bool:
-    """Whether the process has the directory open, as its owner and its watchdog have."""
-    try:
-        return str(path) in [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-    except OSError:
-        return False
+def find_watchdogs(parent: Path) -> list[int]:
+    """The watchdogs that `hold` started there: a fork keeps the environment of its program."""
+    found = []
+    for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+        except OSError:
+            continue
+        if f"HELD_IN={parent}".encode() in environment and name == "ic-secrets-dog":
+            found.append(int(pid))
+    return found
 
 
 def wait_until_gone(path: Path) -> None:
@@ -116,7 +126,8 @@ def test_a_killed_run_is_scrubbed_by_its_watchdog(tmp_path: Path) -> None:
 
 def test_where_the_watchdog_died_too_the_next_sweep_removes_it(tmp_path: Path) -> None:
     process, path = hold(tmp_path)
-    dogs = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and holds(pid, path) and int(pid) != process.pid]
+    while not (dogs := find_watchdogs(tmp_path)):  # its name is the first thing that it sets, in its own time
+        select.select([], [], [], 0.005)
     assert len(dogs) == 1
     os.kill(dogs[0], signal.SIGKILL)
     process.kill()

@@ -44,6 +44,12 @@ def mask_chunks(chunks: Sequence[bytes], needles: Patterns | Iterable[Needle]) -
 
 
 def reference(text: bytes, values: Sequence[bytes], mark: bytes = b"***") -> bytes:
+    """The text masked."""
+    return render(text, find_hidden(text, values), mark)
+
+
+def find_hidden(text: bytes, values: Sequence[bytes]) -> list[bool]:
+    """Which bytes belong to a value."""
     hidden = [False] * len(text)
     for view in (list(range(len(text))), visible_offsets(text)):
         data = bytes(text[offset] for offset in view)
@@ -51,6 +57,11 @@ def reference(text: bytes, values: Sequence[bytes], mark: bytes = b"***") -> byt
             for start in range(len(data)) if len(value) >= 4 else ():
                 for position in itertools.chain.from_iterable(occurrence(data, start, value)):
                     hidden[view[position]] = True
+    return hidden
+
+
+def render(text: bytes, hidden: Sequence[bool], mark: bytes = b"***") -> bytes:
+    """The text with each run of hidden bytes as one mark."""
     shown = b""
     for offset, byte in enumerate(text):
         if not hidden[offset]:
@@ -138,7 +149,7 @@ letters = st.sampled_from([b"a", b"b", b"ab", b"c"])
 short_values = st.lists(letters, min_size=4, max_size=12).map(b"".join)
 long_values = st.lists(st.sampled_from([b"a", b"b", b"c", b"d ", b"e"]), min_size=8, max_size=50).map(b"".join)
 values = st.lists(short_values | long_values, min_size=1, max_size=4)
-breaks = st.sampled_from([b"\n", b"\r\n", b"  \n  ", b" \r\n\t", b"\n\n", b" ", b"\n" + b" " * 300, b" " * 600])
+breaks = st.sampled_from([b"\n", b"\r\n", b"  \n  ", b" \r\n\t", b"\r\r\n", b"\n\n", b" ", b"\n" + b" " * 40])
 escapes = st.sampled_from(
     [b"\x1b[31m", b"\x1b[0m", b"\x1b[", b"\x1b", b"\x1b]8;;", b"\x1b\\", b"\x07", b"\x1b]0;ab\x07", b"\x1b(B", b"\x1bM"]
 )
@@ -169,6 +180,9 @@ places = st.lists(st.integers(0, 10_000), max_size=12)
 @example(([b"abab"], b"abababab"), [1, 2, 3, 4, 5, 6, 7])
 @example(([b"abcdefgh", b"efghijkl"], b"abcdefghijkl"), [8])
 @example(([b"abcd", b"efgh"], b"abcdefgh"), [4])
+@example(([b"abcdefgh"], b"abcd" + b" " * 255 + b"\n" + b" " * 256 + b"efgh"), [4, 100, 300, 600])
+@example(([b"abcdefgh"], b"abcd" + b" " * 256 + b"\n" + b" " * 256 + b"efgh"), [4, 100, 300, 600])
+@example(([b"abcd-efgh"], b"abc \r\n  d-\x1b]0;" + b"a" * 2049 + b"\x07efgh"), [7, 2000])
 def test_any_split_gives_what_the_reference_gives(case: tuple[list[bytes], bytes], at: list[int]) -> None:
     """The unsplit text masked plainly and slowly is what comes out of any chunks."""
     hidden, text = case
@@ -349,20 +363,20 @@ def test_only_what_may_begin_a_needle_is_held_back(hidden: list[bytes], text: by
     """The longest end of the text that is a proper beginning of a needle, less what is masked already."""
     beginnings = {value[:size] for value in hidden for size in range(1, len(value))}
     held = next((size for size in range(len(text), 0, -1) if text[-size:] in beginnings), 0)
-    shown = Masker(needles_of(*hidden)).feed(text)
-    full = reference(text, hidden)
-    assert full.startswith(shown)
-    assert shown.startswith(reference(text[: len(text) - held], hidden)) or full == shown
-    assert full.endswith(text[len(text) - held :]) is False or len(shown) >= len(full) - held
+    is_hidden = find_hidden(text, hidden)
+    end = next((at for at in range(len(text) - held, len(text)) if not is_hidden[at]), len(text))
+    assert Masker(needles_of(*hidden)).feed(text) == render(text[:end], is_hidden)
 
 
-@pytest.mark.parametrize("line", [b"line t\n", b"line tk\n", b"line tk-\r\n", b"tk-  \n    ", b"\x1b[32mt\x1b[0m\n"])
-def test_the_end_of_a_line_is_not_held_back(line: bytes) -> None:
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [(b"line t\n", 1), (b"line tk\n", 2), (b"line tk-\r\n", 3), (b"tk-  \n    ", 3), (b"\x1b[32mt\x1b[0m\n", 1)],
+)
+def test_the_end_of_a_line_is_not_held_back(line: bytes, seen: int) -> None:
     """Up to three characters of a needle before a line break: the line is shown at once, and a wrap is found still."""
     masker = Masker(needles_of(TOKEN))
     assert masker.feed(line) == line
-    seen = len(line.strip()) - 5 if line.startswith(b"line") else 0
-    assert masker.feed(TOKEN[seen:] + b"\n")[-4:] == b"***\n"
+    assert masker.feed(TOKEN[seen:] + b"\n") == b"***\n"
 
 
 def test_half_a_sequence_is_held_back_until_it_is_whole() -> None:
@@ -395,12 +409,13 @@ def test_half_a_needle_is_never_flushed(size: int) -> None:
 
 @given(cases, places)
 def test_flushing_shows_no_needle(case: tuple[list[bytes], bytes], at: list[int]) -> None:
-    """However often it is flushed, what is held is given out once, and no needle is ever whole."""
+    """However often it is flushed, what is to be shown is shown, in order, and no needle is ever whole."""
     hidden, text = case
     masker = Masker(needles_of(*hidden))
     shown = b"".join(masker.feed(chunk) + masker.flush_idle() for chunk in cut(text, at)) + masker.close()
     assert not [value for value in hidden if value.strip() in shown]
-    assert len(shown) >= len(reference(text, hidden)) - 3 * len(text)
+    left = iter(shown)
+    assert all(byte in left for byte in reference(text, hidden).replace(b"***", b""))
 
 
 def test_a_needle_joins_in_mid_stream() -> None:
