@@ -25,7 +25,7 @@ LAYERS = [
     ["watchdog"],
     ["overlay", "exposure", "terminal"],
     ["streams"],
-    ["archives", "vcs"],
+    ["archives", "vcs", "walk", "findings"],
     ["process", "leaks"],
     ["preparation"],
     ["receipt"],

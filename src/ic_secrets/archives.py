@@ -1,28 +1,60 @@
-"""What is inside of archives: zip, tar (also compressed), gzip, and PHP's phar."""
+"""What is inside of archives: zip, tar (also compressed), gzip, bzip2, xz, and PHP's phar.
+
+Archives come from anywhere. None can make us unpack more than a limit, or hold more than a piece of a
+member in memory, and whatever is wrong with one is an ArchiveError or a MemberError.
+"""
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import IO, TYPE_CHECKING, NamedTuple
 
-Member = tuple[str, Callable[[int], bytes]]
+if TYPE_CHECKING:
+    import zipfile
 
-_SUFFIXES = (".zip", ".phar", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".jar")
-_MAGIC = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c")
+Read = Callable[[int], bytes]
+
+_SUFFIXES = (".zip", ".phar", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".jar", ".rar")
+_MAGIC = (
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"\x1f\x8b\x08",
+    b"BZh",
+    b"\xfd7zXZ\0",
+    b"\x28\xb5\x2f\xfd",
+    b"7z\xbc\xaf\x27\x1c",
+)
 _TAR_MAGIC = b"ustar"
 _TAR_OFFSET = 257
-# A member, and an archive, are unpacked so far, in bytes: one that claims more is an attack or no business of a build.
+_TAR_BLOCK = 512
+
+# What is unpacked of one archive at the most, in bytes and in members: more is an attack, or no business of a build.
 _LARGEST = 1 << 30
+_MOST_MEMBERS = 200_000
+# A header of a tar, the list of a phar, or a member of one as it is packed: they are held in memory.
+_LARGEST_HEADER = 1 << 20
+_LARGEST_PIECE = 64 << 20
 
 _HALT = b"__HALT_COMPILER();"
-_ZLIB, _BZIP2 = 0x1000, 0x2000
+_PHAR_ZLIB, _PHAR_BZIP2 = 0x1000, 0x2000
 
 
 class ArchiveError(Exception):
     """The archive cannot be read to its end; the message says why."""
+
+
+class MemberError(Exception):
+    """One member cannot be read to its end, but others may; the message says why."""
+
+
+class Member(NamedTuple):
+    """A file or link inside. `read` gives up to so many bytes of its content: ArchiveError, MemberError."""
+
+    name: str
+    target: str
+    read: Read
 
 
 def is_archive(name: str, start: bytes) -> bool:
@@ -31,125 +63,254 @@ def is_archive(name: str, start: bytes) -> bool:
         name.lower().endswith(_SUFFIXES)
         or start.startswith(_MAGIC)
         or start[_TAR_OFFSET : _TAR_OFFSET + len(_TAR_MAGIC)] == _TAR_MAGIC
+        or (start.startswith((b"#!", b"<?php")) and _find_manifest(start) > 0 and b"Phar" in start)
     )
 
 
-def open_members(path: str) -> Iterator[Member]:
-    """The files inside, each with a function that reads so many bytes of it; ArchiveError."""
-    import tarfile
+def open_members(file: IO[bytes], name: str) -> Iterator[Member]:
+    """The members of the archive that the file holds, each to be read before the next; ArchiveError."""
     import zipfile
 
     budget = _Budget()
     try:
-        if zipfile.is_zipfile(path):
-            yield from _open_zip(path, budget)
-        elif tarfile.is_tarfile(path):
-            yield from _open_tar(path, budget)
+        start = _read_at(file, 0, _TAR_BLOCK)
+        unpacker = _find_unpacker(start)
+        if unpacker:
+            members = _open_packed(unpacker, file, name, budget)
+        elif _is_tar(start):
+            members = _open_tar(file, budget)
+        elif zipfile.is_zipfile(file):
+            members = _open_zip(file, budget)
+        elif _find_halt(file) is not None:
+            members = _open_phar(file, budget)
         else:
-            yield from _open_other(path, budget)
-    except ArchiveError:
+            raise ArchiveError("an archive of a kind that is not read, or a damaged one")
+        for number, member in enumerate(members):
+            if number == _MOST_MEMBERS:
+                raise ArchiveError(f"more than {_MOST_MEMBERS:,} files inside")
+            yield member
+    except (ArchiveError, GeneratorExit):
         raise
-    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, struct.error) as error:
-        raise ArchiveError(f"a damaged or unknown archive ({type(error).__name__})") from None
-    except Exception as error:  # zlib.error, lzma.LZMAError, BadZipFile, TarError share no base
-        raise ArchiveError(f"a damaged or unknown archive ({type(error).__name__})") from None
+    except Exception as error:  # zlib.error, LZMAError, BadZipFile, TarError and struct.error share no base
+        raise ArchiveError(f"a damaged archive ({type(error).__name__})") from None
 
 
 class _Budget:
-    """How much may still be unpacked from one archive."""
+    """How much may still be unpacked of one archive."""
 
     def __init__(self) -> None:
         self._left = _LARGEST
 
-    def reader(self, file: BinaryIO) -> Callable[[int], bytes]:
-        """A function that reads from the file; ArchiveError when all in all it is too much."""
+    def spend(self, data: bytes) -> bytes:
+        """The data; ArchiveError when all in all it is too much."""
+        self._left -= len(data)
+        if self._left < 0:
+            raise ArchiveError(f"more than {_LARGEST >> 20} MiB inside")
+        return data
 
-        def read(size: int) -> bytes:
-            data = file.read(size)
-            self._left -= len(data)
-            if self._left < 0:
-                raise ArchiveError(f"more than {_LARGEST >> 20} MiB inside")
-            return data
+    def guard(self, read: Read) -> Read:
+        """The same function, within the budget; whatever is wrong with the member is a MemberError."""
 
-        return read
+        def guarded(size: int) -> bytes:
+            try:
+                data = read(size)
+            except ArchiveError:
+                raise
+            except Exception as error:
+                raise MemberError(f"a damaged member ({type(error).__name__})") from None
+            return self.spend(data)
+
+        return guarded
 
 
-def _open_zip(path: str, budget: _Budget) -> Iterator[Member]:
+def _read_nothing(_size: int) -> bytes:
+    return b""
+
+
+def _read_at(file: IO[bytes], offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)
+
+
+# --- zip ------------------------------------------------------------------------------------------
+
+
+def _open_zip(file: IO[bytes], budget: _Budget) -> Iterator[Member]:
     import zipfile
 
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
-            if info.flag_bits & 1:
-                raise ArchiveError("an encrypted archive")
-            if not info.is_dir():
-                with archive.open(info) as file:
-                    yield info.filename, budget.reader(file)  # type: ignore[arg-type]
+            if info.is_dir():
+                yield Member(info.filename, "", _read_nothing)
+            elif info.flag_bits & 1:
+                yield Member(info.filename, "", _refuse("an encrypted member"))
+            else:
+                yield from _open_zipped(archive, info, budget)
 
 
-def _open_tar(path: str, budget: _Budget) -> Iterator[Member]:
+def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: _Budget) -> Iterator[Member]:
+    try:
+        opened = archive.open(info)
+    except Exception as error:
+        yield Member(info.filename, "", _refuse(f"a damaged member ({type(error).__name__})"))
+        return
+    with opened:
+        yield Member(info.filename, "", budget.guard(opened.read))
+
+
+def _refuse(reason: str) -> Read:
+    def refuse(_size: int) -> bytes:
+        raise MemberError(reason)
+
+    return refuse
+
+
+# --- tar, and what is compressed as a whole -------------------------------------------------------
+
+
+def _is_tar(start: bytes) -> bool:
+    """Whether the first block is the header of a tar: its checksum is right, whatever the format."""
     import tarfile
 
-    with tarfile.open(path) as archive:
+    try:
+        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+class _Stream:
+    """What tarfile reads from: a bounded stream that begins with what was read of it already."""
+
+    def __init__(self, start: bytes, read: Read) -> None:
+        self._start = start
+        self._read = read
+
+    def read(self, size: int) -> bytes:
+        """Up to so many bytes."""
+        data, self._start = self._start[:size], self._start[size:]
+        return data or self._read(size)
+
+
+def _open_tar(stream: IO[bytes] | _Stream, budget: _Budget) -> Iterator[Member]:
+    import tarfile
+
+    class Info(tarfile.TarInfo):
+        """A header; one that makes tarfile read too much into memory is refused."""
+
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Info:
+            info = super().frombuf(buf, encoding, errors)
+            if info.type not in tarfile.SUPPORTED_TYPES and info.size > _LARGEST_HEADER:
+                raise ArchiveError("a header of more than 1 MiB")
+            return info
+
+    if not isinstance(stream, _Stream):
+        stream.seek(0)
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=Info) as archive:  # type: ignore[arg-type]
         for info in archive:
             file = archive.extractfile(info) if info.isreg() else None
-            if file is not None:
-                with file:
-                    yield info.name, budget.reader(file)  # type: ignore[arg-type]
+            yield Member(info.name, info.linkname, budget.guard(file.read) if file else _read_nothing)
 
 
-def _open_other(path: str, budget: _Budget) -> Iterator[Member]:
+def _find_unpacker(start: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
+    """What opens a stream that was compressed as a whole."""
     import bz2
     import gzip
     import lzma
 
-    openers: dict[bytes, Callable[[str], BinaryIO]] = {
-        b"\x1f\x8b": gzip.open,  # type: ignore[dict-item]
-        b"BZh": bz2.open,  # type: ignore[dict-item]
-        b"\xfd7zXZ\0": lzma.open,  # type: ignore[dict-item]
-    }
-    with open(path, "rb") as file:
-        start = file.read(8)
-    for magic, opener in openers.items():
-        if start.startswith(magic):
-            with opener(path) as unpacked:
-                yield os.path.splitext(os.path.basename(path))[0], budget.reader(unpacked)
-            return
-    if path.lower().endswith(".phar"):
-        yield from _open_phar(path, budget)
-        return
-    raise ArchiveError("an archive of a kind that is not read")
+    if start.startswith(b"\x1f\x8b"):
+        return lambda file: gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
+    if start.startswith(b"BZh"):
+        return bz2.BZ2File  # type: ignore[return-value]
+    if start.startswith(b"\xfd7zXZ\0"):
+        return lzma.LZMAFile  # type: ignore[return-value]
+    return None
 
 
-def _open_phar(path: str, budget: _Budget) -> Iterator[Member]:
+def _open_packed(
+    unpacker: Callable[[IO[bytes]], IO[bytes]], file: IO[bytes], name: str, budget: _Budget
+) -> Iterator[Member]:
+    """The members of the tar that was compressed, or the one file that was."""
+    file.seek(0)
+    with unpacker(file) as unpacked:
+        start = unpacked.read(_TAR_BLOCK)
+        # What a tar is made of counts too: its headers may unpack to more than all its members.
+        stream = _Stream(start, lambda size: budget.spend(unpacked.read(size)))
+        if _is_tar(start):
+            yield from _open_tar(stream, _Budget())
+        else:
+            yield Member(os.path.splitext(os.path.basename(name))[0], "", _Budget().guard(stream.read))
+
+
+# --- PHP's phar -----------------------------------------------------------------------------------
+
+
+def _find_manifest(data: bytes) -> int:
+    """The offset behind the end of the stub, as PHP finds it (phar_parse_pharfile); -1 where there is none."""
+    start = data.find(_HALT)
+    if start < 0:
+        return -1
+    start += len(_HALT)
+    for ending in (b" ?>\r\n", b"\n?>\r\n", b" ?>\n", b"\n?>\n", b" ?>", b"\n?>"):
+        if data.startswith(ending, start):
+            return start + len(ending)
+    return start
+
+
+def _find_halt(file: IO[bytes]) -> int | None:
+    """The offset of a phar's list of files; the stub before it is a program, and never large."""
+    position = _find_manifest(_read_at(file, 0, _LARGEST_HEADER))
+    return position if position > 0 else None
+
+
+def _open_phar(file: IO[bytes], budget: _Budget) -> Iterator[Member]:
     """The files of a phar in PHP's own format (https://www.php.net/manual/en/phar.fileformat.phar.php)."""
+    start = _find_halt(file) or 0
+    (length,) = struct.unpack("<I", _read_at(file, start, 4))
+    if length > _LARGEST_PIECE:
+        raise ArchiveError("a list of files that is too long")
+    manifest = file.read(length)
+    content = start + 4 + length
+    count, _version, _flags, alias = struct.unpack_from("<IHII", manifest)
+    position = 14 + alias
+    (metadata,) = struct.unpack_from("<I", manifest, position)
+    position += 4 + metadata
+    for _ in range(count):
+        (size,) = struct.unpack_from("<I", manifest, position)
+        name = manifest[position + 4 : position + 4 + size].decode(errors="surrogateescape")
+        position += 4 + size
+        _size, _time, packed, _crc, flags, more = struct.unpack_from("<IIIIII", manifest, position)
+        position += 24 + more
+        yield Member(name, "", budget.guard(_open_packed_piece(file, content, packed, flags)))
+        content += packed
+
+
+def _open_packed_piece(file: IO[bytes], offset: int, packed: int, flags: int) -> Read:
     import bz2
     import zlib
 
-    with open(path, "rb") as file:
-        data = file.read(_LARGEST)
-    start = data.find(_HALT)
-    if start < 0:
-        raise ArchiveError("no phar: it has no __HALT_COMPILER")
-    position = start + len(_HALT)
-    for ending in (b" ?>\r\n", b" ?>\n", b"?>\r\n", b"?>\n", b" ?>", b"\r\n", b"\n"):
-        if data.startswith(ending, position):
-            position += len(ending)
-            break
-    length, count, _, _, alias = struct.unpack_from("<IIHII", data, position)
-    content = position + 4 + length
-    position += 18 + alias
-    (metadata,) = struct.unpack_from("<I", data, position)
-    position += 4 + metadata
-    for _ in range(count):
-        (size,) = struct.unpack_from("<I", data, position)
-        name = data[position + 4 : position + 4 + size].decode(errors="surrogateescape")
-        position += 4 + size
-        _, _, packed, _, flags, more = struct.unpack_from("<IIIIII", data, position)
-        position += 24 + more
-        body = data[content : content + packed]
-        content += packed
-        if flags & _ZLIB:
-            body = zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, _LARGEST)
-        elif flags & _BZIP2:
-            body = bz2.BZ2Decompressor().decompress(body, _LARGEST)
-        yield name, budget.reader(io.BytesIO(body))
+    if packed > _LARGEST_PIECE:
+        return _refuse(f"a member of more than {_LARGEST_PIECE >> 20} MiB")
+    body = _read_at(file, offset, packed)
+    if flags & _PHAR_ZLIB:
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+
+        def inflate(size: int) -> bytes:
+            nonlocal body
+            data = inflater.decompress(body, size)
+            body = inflater.unconsumed_tail
+            return data
+
+        return inflate
+    if flags & _PHAR_BZIP2:
+        decompressor = bz2.BZ2Decompressor()
+
+        def decompress(size: int) -> bytes:
+            nonlocal body
+            data = decompressor.decompress(body, size)
+            body = b""
+            return data
+
+        return decompress
+    return _Stream(body, _read_nothing).read

@@ -8,16 +8,15 @@ shown as `***`.
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import stat
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from itertools import accumulate
 
 from .archives import ArchiveError, MemberError, is_archive, open_members
-from .needles import Needle
+from .findings import PROLOGUE, Finding, Names, Places, SearchResult
 from .patterns import Match, Patterns
 from .walk import Entry, Kind, Place, Walk
 
@@ -36,63 +35,7 @@ _WINDOW = 2 << 20
 _LEAST_OVERLAP = 64 << 10
 # A file that grows while it is read is read so far beyond the size that it had.
 _GROWTH = 64 << 20
-# Where NUL stands this early, it is no text, and has offsets instead of lines.
-_PROLOGUE = 8192
-
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One place where a value lies. `line` counts from 1, None where there are no lines; `offset` is in bytes.
-
-    Forms of one secret that overlap, stand in one line or go on from line to line are one finding, with
-    the plainest encoding of them. `member` is the file's name inside of an archive. `where` is
-    `content`, `name` (of the file) or `link` (its target).
-    """
-
-    path: str
-    line: int | None
-    offset: int
-    name: str
-    encoding: str
-    where: str = "content"
-    member: str | None = None
-
-    @property
-    def place(self) -> str:
-        """`FILE:LINE`, `FILE@OFFSET`, with the member of an archive behind `!`."""
-        path = f"{self.path}!{self.member}" if self.member else self.path
-        if self.where != "content":
-            return f"{path} ({self.where})"
-        return f"{path}:{self.line}" if self.line is not None else f"{path}@{self.offset}"
-
-
-@dataclass(slots=True)
-class SearchResult:
-    """What a search found, and what it did not look at: paths and why.
-
-    `failures` counts those of the `unsearched` that could not be read, unlike those that were left out.
-    """
-
-    findings: list[Finding] = field(default_factory=list)
-    unsearched: list[tuple[str, str]] = field(default_factory=list)
-    files: int = 0
-    size: int = 0
-    failures: int = 0
-
-    def without(self, allowed: Collection[str], base: str) -> SearchResult:
-        """The result less the findings that are allowed, by a secret's name or a glob of the path (below `base`)."""
-
-        def is_allowed(finding: Finding) -> bool:
-            paths = (finding.path, os.path.relpath(finding.path, base))
-            return any(
-                pattern == finding.name or any(fnmatch.fnmatchcase(path, pattern) for path in paths)
-                for pattern in allowed
-            )
-
-        kept = [finding for finding in self.findings if not is_allowed(finding)]
-        return SearchResult(kept, self.unsearched, self.files, self.size, self.failures)
 
 
 def search(
@@ -143,8 +86,6 @@ def hide_values(path: str, patterns: Patterns) -> str:
 
 
 def _hide_paths(result: SearchResult, patterns: Patterns) -> None:
-    from dataclasses import replace
-
     result.findings = [
         replace(
             finding,
@@ -167,7 +108,7 @@ class _Reader:
         self._overlap = max(_LEAST_OVERLAP, *(4 * len(needle.data) for needle in patterns.needles), 0)
         # No colour stands inside of a value in a binary file: looking for that there would double the work.
         self._ignores_colour = not any(b"\x1b" in needle.data for needle in patterns.needles)
-        self._names = _Names(patterns.needles)
+        self._names = Names(patterns.needles)
         self._pieces: list[bytes] = []
         self._sources: list[tuple[str, str]] = []
         self._size = 0
@@ -198,7 +139,7 @@ class _Reader:
             found.setdefault(bisect_right(starts, match.start) - 1, []).append(match)
         for number, group in found.items():
             path, where = sources[number]
-            places = _Places(self._names, path, where)
+            places = Places(self._names, path, where)
             places.take(pieces[number], group, starts[number])
             self._result.findings += places.findings
 
@@ -252,14 +193,14 @@ class _Reader:
     def _search_windows(
         self, path: str, member: str | None, start: bytes, read: Callable[[int], bytes]
     ) -> list[Finding]:
-        places = _Places(self._names, path, "content", member)
+        places = Places(self._names, path, "content", member)
         for data, owned in _windows(start, read, self._overlap):
             places.take(data, self._patterns.find(self._without_colour(data)), 0, owned)
         return places.findings
 
     def _without_colour(self, data: bytes) -> bytes:
         """The data; a binary one without its escape characters, whose place NUL takes."""
-        if self._ignores_colour and b"\x1b" in data and b"\0" in data[:_PROLOGUE]:
+        if self._ignores_colour and b"\x1b" in data and b"\0" in data[:PROLOGUE]:
             return data.replace(b"\x1b", b"\0")
         return data
 
@@ -280,7 +221,7 @@ class _Reader:
         self, path: str, name: str, target: str, read: Callable[[int], bytes], inside: list[Finding]
     ) -> None:
         for where, text in (("name", name), ("link", target)):
-            places = _Places(self._names, path, where, name)
+            places = Places(self._names, path, where, name)
             data = text.encode(errors="surrogateescape")
             places.take(data, self._patterns.find(data))
             inside += places.findings
@@ -291,105 +232,6 @@ class _Reader:
                 self._result.unsearched.append((f"{path}!{name}", "an archive inside of an archive"))
         except MemberError as error:
             self._result.unsearched.append((f"{path}!{name}", str(error)))
-
-
-class _Names:
-    """Which secrets a needle tells of, the plainest encoding first."""
-
-    def __init__(self, needles: Collection[Needle]) -> None:
-        self._rank = {needle: rank for rank, needle in enumerate(needles)}
-        self._same: dict[bytes, list[Needle]] = {}
-        for needle in needles:
-            self._same.setdefault(needle.data.strip(), []).append(needle)
-
-    def list_needles(self, needle: Needle) -> list[Needle]:
-        """The needle, and those of other secrets that are the same bytes."""
-        return self._same[needle.data.strip()]
-
-    def plainer(self, one: Needle, other: Needle) -> Needle:
-        """The one of two that stands first."""
-        return one if self._rank[one] <= self._rank[other] else other
-
-
-@dataclass(slots=True)
-class _Group:
-    """Occurrences of one secret that are one finding; `end` and `last` are where, and in which line, it ends."""
-
-    line: int | None
-    offset: int
-    needle: Needle
-    end: int
-    last: int | None
-
-
-class _Places:
-    """Occurrences in one content, name or link on their way to findings, window by window."""
-
-    def __init__(self, names: _Names, path: str, where: str, member: str | None = None) -> None:
-        self._names = names
-        self._path = path
-        self._where = where
-        self._member = member
-        self._groups: list[_Group] = []
-        self._latest: dict[str, _Group] = {}
-        self._offset = 0  # of the window
-        self._has_lines: bool | None = None
-        self._line, self._counted = 1, 0
-
-    def take(self, data: bytes, matches: Iterable[Match], start: int = 0, owned: int | None = None) -> None:
-        """Take the matches in the window, their offsets less `start`; what begins after `owned` bytes, the next has."""
-        if self._has_lines is None:
-            self._has_lines = self._where == "content" and b"\0" not in data[:_PROLOGUE]
-        owned = len(data) if owned is None else owned
-        for match in matches:
-            first = match.start - start
-            if first < owned:
-                self._add(match, self._offset + first, self._offset + match.end - start, self._count(data, first))
-        self._count(data, owned)
-        self._offset += owned
-
-    @property
-    def findings(self) -> list[Finding]:
-        """A finding for each group."""
-        return [
-            Finding(
-                self._path,
-                group.line,
-                group.offset,
-                group.needle.name,
-                group.needle.encoding,
-                self._where,
-                self._member,
-            )
-            for group in self._groups
-        ]
-
-    def _count(self, data: bytes, position: int) -> int | None:
-        """The line of that position in the window; positions only go forward."""
-        if not self._has_lines:
-            return None
-        self._line += data.count(b"\n", self._counted - self._offset, position)
-        self._counted = max(self._counted, self._offset + position)
-        return self._line
-
-    def _add(self, match: Match, offset: int, end: int, line: int | None) -> None:
-        for needle in self._names.list_needles(match.needle):
-            group = self._latest.get(needle.name)
-            if group and (offset < group.end or self._where != "content" or _goes_on(group, needle, line)):
-                group.needle = self._names.plainer(group.needle, needle)
-                group.end = max(group.end, end)
-                group.last = line
-                continue
-            group = _Group(line, offset, needle, end, line)
-            self._latest[needle.name] = group
-            self._groups.append(group)
-
-
-def _goes_on(group: _Group, needle: Needle, line: int | None) -> bool:
-    """Whether an occurrence in that line is one finding with the group: in the same line, or the value's next one."""
-    if line is None or group.last is None:
-        return False
-    return line == group.last or (line == group.last + 1 and group.needle.encoding == needle.encoding == "line")
 
 
 def _windows(start: bytes, read: Callable[[int], bytes], overlap: int) -> Iterator[tuple[bytes, int]]:

@@ -1,0 +1,163 @@
+"""The walk over trees that a search goes: each directory once, nothing through links."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import stat
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+# File systems that hold no files but show what the kernel knows; some of theirs have no end.
+_KERNEL_TYPES = frozenset(
+    "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts efivarfs fusectl mqueue nsfs proc pstore "
+    "rpc_pipefs securityfs selinuxfs sysfs tracefs".split()
+)
+
+
+class Kind(enum.Enum):
+    """What an entry of a directory is; `OTHER` are pipes, sockets and devices."""
+
+    FILE = "file"
+    LINK = "link"
+    DIRECTORY = "directory"
+    OTHER = "other"
+
+
+class Entry(NamedTuple):
+    """One thing that the walk has come by."""
+
+    path: str
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A tree to search. `most` limits the entries that are walked; `own` passes over what others own."""
+
+    path: str
+    most: int | None = None
+    own: bool = False
+
+
+class Walk:
+    """Which entries are to be searched. `left_out` and `failed` tell of those that were not walked, and why."""
+
+    def __init__(self, since: int | None, skip: Collection[str]) -> None:
+        """`since` leaves out what has not changed from then on (ns); `skip` are directories not to walk."""
+        self.left_out: list[tuple[str, str]] = []
+        self.failed: list[tuple[str, OSError]] = []
+        self._since = since
+        self._kernel = _list_kernel_devices()
+        self._seen: set[tuple[int, int]] = set()
+        for path in skip:
+            with contextlib.suppress(OSError):
+                self._is_new(path)
+
+    def list_due(self, places: Iterable[Place]) -> Iterator[Entry]:
+        """What is below the places, and a place itself where it is a file or a link to one.
+
+        A place that is not there is passed over. Files come last: those in a tree that was walked are
+        known by then.
+        """
+        files = []
+        for place in places:
+            try:
+                found = os.stat(place.path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self.failed.append((place.path, error))
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                yield from self._walk(place)
+            elif stat.S_ISREG(found.st_mode):
+                files.append(os.path.realpath(place.path))
+            else:
+                self.left_out.append((place.path, "neither a file nor a directory"))
+        for path in dict.fromkeys(files):
+            parent = _identify(os.path.dirname(path))
+            if parent not in self._seen and self._is_due(path, own=False):
+                yield Entry(path, os.path.basename(path), Kind.FILE)
+
+    def _walk(self, place: Place) -> Iterator[Entry]:
+        count = 0
+        waiting = [place.path]
+        while waiting:
+            directory = waiting.pop()
+            try:
+                if not self._is_new(directory, is_root=directory is place.path):
+                    continue
+                with os.scandir(directory) as entries:
+                    for entry in entries:
+                        count += 1
+                        kind = _judge(entry)
+                        if kind is Kind.DIRECTORY:
+                            waiting.append(entry.path)
+                        if self._is_due(entry, own=place.own):
+                            yield Entry(entry.path, entry.name, kind)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self.failed.append((directory, error))
+            if place.most is not None and count > place.most:
+                self.left_out.append((place.path, f"more than {place.most:,} entries"))
+                return
+
+    def _is_new(self, directory: str, *, is_root: bool = True) -> bool:
+        """Whether the directory is to be walked, and has not been yet; only a root may be a link to one. OSError."""
+        found = _identify(directory, follow=is_root)
+        if found is None or found in self._seen:
+            return False
+        self._seen.add(found)
+        kernel = self._kernel.get(found[0])
+        if kernel:
+            self.left_out.append((directory, f"a file system of the kernel's ({kernel})"))
+        return not kernel
+
+    def _is_due(self, entry: os.DirEntry[str] | str, *, own: bool) -> bool:
+        if self._since is None and not own:
+            return True
+        try:
+            found = os.lstat(entry) if isinstance(entry, str) else entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        if own and found.st_uid != os.geteuid():
+            return False
+        return self._since is None or found.st_ctime_ns >= self._since
+
+
+def _judge(entry: os.DirEntry[str]) -> Kind:
+    if entry.is_file(follow_symlinks=False):
+        return Kind.FILE
+    if entry.is_dir(follow_symlinks=False):
+        return Kind.DIRECTORY
+    return Kind.LINK if entry.is_symlink() else Kind.OTHER
+
+
+def _identify(directory: str, *, follow: bool = True) -> tuple[int, int] | None:
+    """Device and inode of the directory, None where there is none any more."""
+    try:
+        found = os.stat(directory, follow_symlinks=follow)
+    except FileNotFoundError:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
+
+
+def _list_kernel_devices() -> dict[int, str]:
+    """The devices of the mounted file systems of the kernel's, by /proc/self/mountinfo, and their types."""
+    devices = {}
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            for line in mounts:
+                fields, _, tail = line.partition(" - ")
+                kind = tail.split(" ", 1)[0]
+                if kind in _KERNEL_TYPES:
+                    major, _, minor = fields.split(" ", 3)[2].partition(":")
+                    devices[os.makedev(int(major), int(minor))] = kind
+    except (OSError, ValueError, IndexError):
+        pass
+    return devices
