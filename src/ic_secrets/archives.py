@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
     import zipfile
@@ -25,6 +25,7 @@ _MAGIC = (
     b"\xfd7zXZ\0",
     b"\x28\xb5\x2f\xfd",
     b"7z\xbc\xaf\x27\x1c",
+    b"Rar!\x1a\x07",
 )
 _TAR_MAGIC = b"ustar"
 _TAR_OFFSET = 257
@@ -60,10 +61,10 @@ class Member(NamedTuple):
 def is_archive(name: str, start: bytes) -> bool:
     """Whether the name or the first bytes are those of an archive."""
     return (
-        name.lower().endswith(_SUFFIXES)
+        name[-8:].lower().endswith(_SUFFIXES)
         or start.startswith(_MAGIC)
         or start[_TAR_OFFSET : _TAR_OFFSET + len(_TAR_MAGIC)] == _TAR_MAGIC
-        or (start.startswith((b"#!", b"<?php")) and _find_manifest(start) > 0 and b"Phar" in start)
+        or (start.startswith(b"#!") and _find_manifest(start) > 0 and b"Phar" in start)
     )
 
 
@@ -200,14 +201,19 @@ def _open_tar(stream: IO[bytes] | _Stream, budget: _Budget) -> Iterator[Member]:
 
         @classmethod
         def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Info:
-            info = super().frombuf(buf, encoding, errors)
-            if info.type not in tarfile.SUPPORTED_TYPES and info.size > _LARGEST_HEADER:
-                raise ArchiveError("a header of more than 1 MiB")
+            try:
+                info = super().frombuf(buf, encoding, errors)
+            except tarfile.HeaderError:
+                if buf.strip(b"\0"):  # tarfile would take it for the end
+                    raise ArchiveError("a damaged archive") from None
+                raise
+            if info.type not in tarfile.REGULAR_TYPES and info.size > _LARGEST_HEADER:
+                raise ArchiveError(f"a header of more than {_LARGEST_HEADER >> 20} MiB")
             return info
 
     if not isinstance(stream, _Stream):
         stream.seek(0)
-    with tarfile.open(fileobj=stream, mode="r|", tarinfo=Info) as archive:  # type: ignore[arg-type]
+    with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|", tarinfo=Info) as archive:
         for info in archive:
             file = archive.extractfile(info) if info.isreg() else None
             yield Member(info.name, info.linkname, budget.guard(file.read) if file else _read_nothing)
@@ -220,11 +226,11 @@ def _find_unpacker(start: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
     import lzma
 
     if start.startswith(b"\x1f\x8b"):
-        return lambda file: gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
+        return lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file))
     if start.startswith(b"BZh"):
-        return bz2.BZ2File  # type: ignore[return-value]
+        return bz2.BZ2File
     if start.startswith(b"\xfd7zXZ\0"):
-        return lzma.LZMAFile  # type: ignore[return-value]
+        return lzma.LZMAFile
     return None
 
 

@@ -99,7 +99,7 @@ class _Group:
 class Places:
     """Occurrences in one content, name or link on their way to findings, window by window."""
 
-    def __init__(self, names: Names, path: str, where: str, member: str | None = None) -> None:
+    def __init__(self, names: Names, path: str, where: str = "content", member: str | None = None) -> None:
         self._names = names
         self._path = path
         self._where = where

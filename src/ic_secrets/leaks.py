@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import accumulate
 
-from .archives import ArchiveError, MemberError, is_archive, open_members
+from .archives import ArchiveError, Member, MemberError, is_archive, open_members
 from .findings import PROLOGUE, Finding, Names, Places, SearchResult
 from .patterns import Match, Patterns
 from .walk import Entry, Kind, Place, Walk
@@ -72,7 +72,7 @@ def search(
 
 def hide_values(path: str, patterns: Patterns) -> str:
     """The path, with `***` for each of its parts that a value lies in."""
-    data = os.fsencode(path)
+    data = path.encode(errors="surrogateescape")
     spans = [(match.start, match.end) for match in patterns.find(data)]
     if not spans:
         return path
@@ -80,7 +80,7 @@ def hide_values(path: str, patterns: Patterns) -> str:
     for part in data.split(b"/"):
         end = start + len(part)
         is_told = any(first < end and start < last for first, last in spans)
-        parts.append(HIDDEN if is_told else os.fsdecode(part))
+        parts.append(HIDDEN if is_told else part.decode(errors="surrogateescape"))
         start = end + 1
     return "/".join(parts)
 
@@ -166,21 +166,20 @@ class _Reader:
                 self._result.size += len(data)
                 self._add(path, "content", self._without_colour(data))
             else:
-                self._result.findings += self._search_content(path, descriptor, data, found.st_size)
+                self._search_content(path, descriptor, data, found.st_size, self._result.findings)
             if archive:
                 self._result.unsearched.append((path, _ARCHIVE))
         finally:
             os.close(descriptor)
 
-    def _search_content(self, path: str, descriptor: int, start: bytes, size: int) -> list[Finding]:
-        """The findings in a file of which the start was read, window by window."""
-        most = size + _GROWTH
+    def _search_content(self, path: str, descriptor: int, start: bytes, size: int, found: list[Finding]) -> None:
+        """Search a file of which the start was read, window by window."""
         total = len(start)
-        self._result.size += len(start)
+        self._result.size += total
 
         def read(wanted: int) -> bytes:
             nonlocal total
-            if total > most:
+            if total > size + _GROWTH:
                 self._result.unsearched.append((path, "it grows while it is read"))
                 return b""
             data = os.read(descriptor, wanted)
@@ -188,15 +187,15 @@ class _Reader:
             self._result.size += len(data)
             return data
 
-        return self._search_windows(path, None, start, read)
+        self._search_windows(Places(self._names, path), start, read, found)
 
-    def _search_windows(
-        self, path: str, member: str | None, start: bytes, read: Callable[[int], bytes]
-    ) -> list[Finding]:
-        places = Places(self._names, path, "content", member)
-        for data, owned in _windows(start, read, self._overlap):
-            places.take(data, self._patterns.find(self._without_colour(data)), 0, owned)
-        return places.findings
+    def _search_windows(self, places: Places, start: bytes, read: Callable[[int], bytes], found: list[Finding]) -> None:
+        """Add the findings, also those before a place that cannot be read."""
+        try:
+            for data, owned in _windows(start, read, self._overlap):
+                places.take(data, self._patterns.find(self._without_colour(data)), 0, owned)
+        finally:
+            found += places.findings
 
     def _without_colour(self, data: bytes) -> bytes:
         """The data; a binary one without its escape characters, whose place NUL takes."""
@@ -206,32 +205,31 @@ class _Reader:
 
     def _take_archive(self, path: str, descriptor: int, start: bytes, size: int) -> None:
         """Search an archive as it is, and inside; what lies in a member is not also reported as it is."""
-        outside = self._search_content(path, descriptor, start, size)
+        outside: list[Finding] = []
         inside: list[Finding] = []
+        self._search_content(path, descriptor, start, size, outside)
         try:
             with open(descriptor, "rb", closefd=False) as file:
                 for member in open_members(file, path):
-                    self._take_member(path, member.name, member.target, member.read, inside)
+                    self._take_member(path, member, inside)
         except ArchiveError as error:
             self._result.unsearched.append((path, str(error)))
         named = {finding.name for finding in inside}
         self._result.findings += inside + [finding for finding in outside if finding.name not in named]
 
-    def _take_member(
-        self, path: str, name: str, target: str, read: Callable[[int], bytes], inside: list[Finding]
-    ) -> None:
-        for where, text in (("name", name), ("link", target)):
-            places = Places(self._names, path, where, name)
+    def _take_member(self, path: str, member: Member, found: list[Finding]) -> None:
+        for where, text in (("name", member.name), ("link", member.target)):
+            places = Places(self._names, path, where, member.name)
             data = text.encode(errors="surrogateescape")
             places.take(data, self._patterns.find(data))
-            inside += places.findings
+            found += places.findings
         try:
-            start = read(_SMALL)
-            inside += self._search_windows(path, name, start, read)
-            if is_archive(name, start):
-                self._result.unsearched.append((f"{path}!{name}", "an archive inside of an archive"))
+            start = member.read(_SMALL)
+            if is_archive(member.name, start):
+                self._result.unsearched.append((f"{path}!{member.name}", "an archive inside of an archive"))
+            self._search_windows(Places(self._names, path, "content", member.name), start, member.read, found)
         except MemberError as error:
-            self._result.unsearched.append((f"{path}!{name}", str(error)))
+            self._result.unsearched.append((f"{path}!{member.name}", str(error)))
 
 
 def _windows(start: bytes, read: Callable[[int], bytes], overlap: int) -> Iterator[tuple[bytes, int]]:
