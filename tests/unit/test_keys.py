@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from children import fork, run_in_child, wait
+from children import fork, run_in_child, run_unprivileged, wait
 from ic_secrets.errors import MasterKeyError
 from ic_secrets.stores.files import new_file
 from ic_secrets.stores.keys import create_key_file, load_key_file
 from ic_secrets.stores.sealing import MasterKey
+from local_stores import memory_directory
 
 KEY = MasterKey.generate()
 TEXT = KEY.format()
@@ -158,6 +159,30 @@ def test_a_key_file_is_never_overwritten(tmp_path: Path, make: Callable[[Path], 
     assert sorted(p.name for p in tmp_path.iterdir()) == before
     if make in (write, link):
         assert (tmp_path / "key").read_text() == TEXT + "\n"
+
+
+def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    """By whoever does not look for our lock: theirs stays, and ours is not left under its other name."""
+    with pytest.raises(FileExistsError), new_file(str(tmp_path / "key")):
+        write(tmp_path / "key", "theirs")
+    assert (tmp_path / "key").read_text() == "theirs"
+    assert [p.name for p in tmp_path.iterdir()] == ["key"]
+
+
+def test_what_is_there_is_said_to_be_there_first() -> None:
+    """Also where nothing could be written: that is not the reason why there is no new key."""
+    with memory_directory() as directory:
+        write(directory / "key")
+        directory.chmod(0o555)
+
+        def child() -> None:
+            with pytest.raises(MasterKeyError, match="is there already"):
+                create_key_file(str(directory / "key"), KEY)
+            with pytest.raises(MasterKeyError, match="cannot be made: Permission denied"):
+                create_key_file(str(directory / "other"), KEY)
+
+        assert run_unprivileged(child) == 0
+        directory.chmod(0o700)
 
 
 def test_a_key_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -233,6 +233,16 @@ def test_a_data_key_is_wrapped_for_one_master_key_store_and_number() -> None:
         unwrap_data_key(FIXED, "store", 1, again).open(sealed, b"here")
 
 
+def test_wrappings_and_seals_never_change_their_form() -> None:
+    """A data key wrapped, and a value sealed, by the first version that could."""
+    wrapped = bytes.fromhex(
+        "87a5e211bad2f77cd9ddbc5ee0575fb2ea2e95f7e8a593a0f2487fd54ddc"
+        "7fb138c21ff4e4399d1e52edfdadeef0d3bbc30fe217e6403601f2a63405"
+    )
+    sealed = bytes.fromhex("d0317c9389c2c5c0b50d552544f4aca47bbe48519883c2fcab5deb8c2c369d056cd085")
+    assert unwrap_data_key(FIXED, "store", 1, wrapped).open(sealed, b"here") == b"hunter2"
+
+
 @given(st.lists(st.text(max_size=5), max_size=4), st.lists(st.text(max_size=5), max_size=4))
 def test_no_two_lists_of_fields_are_encoded_alike(one: list[str], other: list[str]) -> None:
     """What is bound to the bytes is bound to each field and its place."""
