@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from . import git
 from .errors import LEAK_FOUND, ScrubIncompleteError
 from .exposure import PrivateDirectory, choose_parent, sweep
-from .leaks import Place, SearchResult, search
 from .minted import LiveMasker, MintedTokens
 from .needles import derive_all, for_search
 from .overlay import AUTH_FILE, Overlay
@@ -24,7 +25,10 @@ from .process import Child, SignalCatcher
 from .receipt import Receipt, check_writable, find_versions
 from .stores import Store
 from .streams import open_channels
-from .vcs import Residue, find_residue, mend
+
+if TYPE_CHECKING:  # what looks for traces is loaded while the build runs, not before
+    from .leaks import Place, SearchResult
+    from .vcs import Residue
 
 # File systems stamp changes with a clock that lags behind ours by a tick of the kernel's, in ns.
 _CLOCK_LAG = 50_000_000
@@ -83,6 +87,7 @@ class Exposure:
         self.since = time.time_ns() - _CLOCK_LAG
         self._notify = notify
         self._patterns: Patterns | None = None
+        self._lock = threading.Lock()  # both streams may ask at once
         self._maskers: list[LiveMasker] = []
         parent = choose_parent(request.environment, request.directory, request.run_dir)
         self.directory = PrivateDirectory.make(parent)
@@ -106,16 +111,16 @@ class Exposure:
             self.directory.scrub()
             raise
 
-    @property
-    def patterns(self) -> Patterns:
-        """The needles of every value that the build could see."""
-        if self._patterns is None:
-            self._patterns = Patterns(derive_all(list_exposed(self.preparation.secrets)))
-        return self._patterns
+    def find_patterns(self) -> Patterns:
+        """The needles of every value that the build could see, derived once."""
+        with self._lock:
+            if self._patterns is None:
+                self._patterns = Patterns(derive_all(list_exposed(self.preparation.secrets)))
+            return self._patterns
 
     def make_masker(self) -> LiveMasker:
         """A masker for one stream of the build."""
-        masker = LiveMasker(self.patterns, self.minted)
+        masker = LiveMasker(self.find_patterns, self.minted)
         self._maskers.append(masker)
         return masker
 
@@ -192,6 +197,8 @@ def mend_clones(exposure: Exposure, notify: Notify) -> None:
                 "change the credential, if this machine has other users",
             )
         )
+    from .vcs import mend
+
     mended = []
     for residue in find_clones(exposure.preparation):
         if os.stat(residue.path).st_ctime_ns < exposure.since:
@@ -213,15 +220,19 @@ def mend_clones(exposure: Exposure, notify: Notify) -> None:
 
 def find_clones(preparation: Preparation) -> tuple[Residue, ...]:
     """The clones with a credential in their configuration, in the caches and the project."""
+    from .vcs import find_residue
+
     found = [residue for cache in preparation.caches for residue in find_residue(cache)]
     return tuple(dict.fromkeys([*found, *find_residue("", [preparation.project])]))
 
 
 def find_leaks(exposure: Exposure) -> SearchResult:
     """Search what the build could have written, as far as it changed since the build began."""
+    from .leaks import search
+
     preparation = exposure.preparation
     request = preparation.request
-    needles = for_search((*exposure.patterns.needles, *exposure.minted.needles))
+    needles = for_search((*exposure.find_patterns().needles, *exposure.minted.needles))
     result = search(_list_places(preparation), Patterns(needles), since=exposure.since, skip=[exposure.directory.path])
     return result.without(request.leaks_allowed, preparation.project)
 
@@ -240,6 +251,8 @@ def decide_status(status: int, exposure: Exposure, result: SearchResult | None, 
 
 
 def _list_places(preparation: Preparation) -> list[Place]:
+    from .leaks import Place
+
     request, home = preparation.request, preparation.home
     places = [Place(request.directory), Place(preparation.project)]
     places += [Place(path) for path in (home.path, home.data, *preparation.caches)]
@@ -249,5 +262,5 @@ def _list_places(preparation: Preparation) -> list[Place]:
         with contextlib.suppress(OSError):
             hidden = sorted(name for name in os.listdir(user) if name.startswith("."))
             places += [Place(os.path.join(user, name), most=_MOST_ENTRIES, own=True) for name in hidden]
-    temporary = dict.fromkeys([request.environment.get("TMPDIR") or "/tmp", "/tmp", "/dev/shm"])  # noqa: S108
-    return places + [Place(path, most=_MOST_ENTRIES, own=True) for path in temporary]
+    temporary = request.environment.get("TMPDIR") or "/tmp"  # noqa: S108
+    return [*places, Place(temporary, most=_MOST_ENTRIES, own=True)]

@@ -11,8 +11,7 @@ import copy
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from .errors import InvalidValueError, MalformedAuthError
 from .secret import COMPOSER_METHODS, SecretValue, split_composer_name
@@ -38,8 +37,7 @@ _GITHUB_TOKEN = re.compile(r"[.A-Za-z0-9_-]+")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:\s*\S.*")
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(NamedTuple):
     """One way to authenticate: since which Composer, and the fields of its JSON.
 
     `required` fields are also the words of the short form, in that order. `token` says that a bare
@@ -69,8 +67,7 @@ METHODS: Mapping[str, Method] = {
 _MAY_BE_EMPTY = frozenset({"password", "passphrase"})
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(NamedTuple):
     """A `composer` secret as Composer takes it: `auth[method][host] = content`."""
 
     name: str
@@ -82,8 +79,7 @@ class Credential:
         return f"Credential({self.name})"
 
 
-@dataclass(frozen=True, slots=True)
-class Collision:
+class Collision(NamedTuple):
     """A place of the project whose credential Composer prefers to ours, or that of another method."""
 
     host: str

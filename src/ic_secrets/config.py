@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import ConfigError, MasterKeyError
 from .secret import Target
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
 _APP = "ic-secrets"
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """A value and its source: `--flag`, a variable's name, or `default`."""
 
     value: str

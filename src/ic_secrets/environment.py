@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import EnvironmentTooBigError, InvalidValueError, ReservedNameError
 from .secret import SecretValue
@@ -50,14 +50,14 @@ _MAX_STRING = 131_072
 _POINTER = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Preserve:
+class Preserve(NamedTuple):
     """Which variables that are already set win over a secret: all, or those named."""
 
     everything: bool = False
     names: frozenset[str] = frozenset()
 
-    def __contains__(self, name: str) -> bool:
+    def keeps(self, name: str) -> bool:
+        """Whether that variable wins."""
         return self.everything or name in self.names
 
 
@@ -86,7 +86,7 @@ def add_secrets(
     result, kept = dict(environment), []
     for name, value in secrets:
         check_variable(name, value)
-        if name in result and name in preserve:
+        if name in result and preserve.keeps(name):
             kept.append(name)
         else:
             result[name] = value.reveal()

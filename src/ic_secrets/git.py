@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .composer import LOAD_ORDER, Credential
 
@@ -19,8 +19,7 @@ SEEN_FILE = "seen"
 SHIM_FILE = "git"
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(NamedTuple):
     """A user name and password for git at one host, as Composer would put them into a URL."""
 
     name: str

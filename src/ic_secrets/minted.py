@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .mask import Masker
@@ -54,39 +54,42 @@ class MintedTokens:
 
 
 class LiveMasker:
-    """A masker that learns what is minted before it shows anything that came afterwards."""
+    """A masker that learns what is minted before it shows anything that came afterwards.
 
-    def __init__(self, patterns: Patterns, minted: MintedTokens) -> None:
-        self._masker = Masker(patterns)
+    The patterns are asked for when there is something to mask: a build that prints nothing loads no matcher.
+    """
+
+    def __init__(self, find_patterns: Callable[[], Patterns], minted: MintedTokens) -> None:
+        self._find_patterns = find_patterns
         self._minted = minted
+        self._masker: Masker | None = None
         self._known = 0
 
     @property
     def masked(self) -> Mapping[str, int]:
         """How often a value of each secret was masked, by name."""
-        return self._masker.masked
+        return self._masker.masked if self._masker else {}
 
     def feed(self, data: bytes) -> bytes:
         """What of all that was fed can be shown now."""
-        self._learn()
-        return self._masker.feed(data)
+        return self._learn().feed(data)
 
     def flush_idle(self) -> bytes:
         """What can be shown since nothing more came for a while."""
-        self._learn()
-        return self._masker.flush_idle()
+        return self._learn().flush_idle() if self._masker else b""
 
     def close(self) -> bytes:
         """The rest."""
-        self._learn()
-        return self._masker.close()
+        return self._learn().close() if self._masker else b""
 
-    def _learn(self) -> None:
+    def _learn(self) -> Masker:
+        masker = self._masker = self._masker or Masker(self._find_patterns())
         self._minted.refresh()
         needles = self._minted.needles
         if len(needles) > self._known:
             new, self._known = needles[self._known :], len(needles)
-            self._masker.add(new)
+            masker.add(new)
+        return masker
 
 
 def _list_texts(document: Any) -> Iterator[tuple[str, str]]:

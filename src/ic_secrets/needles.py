@@ -13,7 +13,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from .clothes import clothe, clothe_pair, elide, encode
@@ -70,8 +70,7 @@ _PEM_BORDER = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]+-----")
 _HEADER_SCHEME = re.compile(r"(basic|bearer|token|digest|apikey)\s+(\S.*)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Exposed:
+class Exposed(NamedTuple):
     """One secret that a build can see; the name of a `composer` one holds its method: `http-basic.HOST`."""
 
     name: str
@@ -79,23 +78,25 @@ class Exposed:
     value: SecretValue
 
 
-@dataclass(frozen=True, slots=True)
-class Needle:
+class Needle(NamedTuple):
     """One form of one secret. `encoding` is a short stable word for reports; `data` is never shown."""
 
     name: str
     encoding: str
-    data: bytes = field(repr=False)
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"Needle({self.name}, {self.encoding})"
 
 
-@dataclass(slots=True)
 class _Parts:
     """What of a value is secret: texts, in all clothes; lines and public leaves, as they are; pairs of two texts."""
 
-    texts: list[str] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-    leaves: list[str] = field(default_factory=list)
-    pairs: list[tuple[str, str]] = field(default_factory=list)
+    def __init__(self, texts: Iterable[str] = (), pairs: Iterable[tuple[str, str]] = ()) -> None:
+        self.texts = list(texts)
+        self.lines: list[str] = []
+        self.leaves: list[str] = []
+        self.pairs = list(pairs)
 
 
 def derive(name: str, kind: SecretType, value: SecretValue) -> tuple[Needle, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from .composer import Document
@@ -15,13 +14,13 @@ _API_HOSTS = frozenset({"github.com", "gitlab.com", "bitbucket.org", "codeberg.o
 _PUBLIC = frozenset({"repo.packagist.org", "packagist.org"})
 
 
-@dataclass(slots=True)
 class Needs:
     """The hosts that a project asks by git, and those that it asks by HTTP itself."""
 
-    git: set[str] = field(default_factory=set)
-    http: set[str] = field(default_factory=set)
-    is_complete: bool = False
+    def __init__(self) -> None:
+        self.git: set[str] = set()
+        self.http: set[str] = set()
+        self.is_complete = False
 
     @property
     def git_alone(self) -> frozenset[str]:

@@ -12,15 +12,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 AUTH_FILE = "auth.json"
 CONFIG_FILE = "config.json"
 _KEYS = ("keys.dev.pub", "keys.tags.pub")
 
 
-@dataclass(frozen=True, slots=True)
-class ComposerHome:
+class ComposerHome(NamedTuple):
     """Where Composer keeps the user's things when nobody interferes (Composer's `Factory`)."""
 
     path: str

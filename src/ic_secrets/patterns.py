@@ -19,7 +19,6 @@ import re
 import threading
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from .needles import SHORTEST, Needle
@@ -51,8 +50,7 @@ _ESCAPE_IN_STREAM = re.compile(rb"\x1b(?:%b|%b|[ -/]{0,4}[0-~])?" % (_WHOLE, _OP
 Span = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """One occurrence of a needle: the spans of its pieces, in order; one span where nothing breaks it."""
 
     needle: Needle

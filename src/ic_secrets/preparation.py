@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from . import composer
 from .environment import Preserve, add_secrets, check_size, inherit
@@ -29,8 +29,7 @@ _NEVER_BUILT = frozenset({"test", "live"})
 _ADDED = 16_384
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """Something that the person should know; the build goes on. `level` is `warning` or `error`."""
 
     text: str
@@ -41,8 +40,7 @@ class Notice:
 Notify = Callable[[Notice], None]
 
 
-@dataclass(frozen=True, slots=True)
-class BuildRequest:
+class BuildRequest(NamedTuple):
     """What is to be built, and how. `grace` is in seconds; `leaks` is `fail`, `warn` or `off`."""
 
     target: Target
@@ -51,7 +49,7 @@ class BuildRequest:
     environment: Mapping[str, str]
     only: frozenset[str] = frozenset()
     excluded: frozenset[str] = frozenset()
-    preserve: Preserve = field(default_factory=Preserve)
+    preserve: Preserve = Preserve()
     pristine: bool = False
     mask: bool = True
     run_dir: str | None = None
@@ -62,8 +60,7 @@ class BuildRequest:
     receipt: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Preparation:
+class Preparation(NamedTuple):
     """All that a build needs, decided and checked, while nothing is exposed yet.
 
     `files` are those of the private Composer home; `git_alone` are hosts whose login is not among them,
@@ -80,7 +77,10 @@ class Preparation:
     environment: Mapping[str, str]
     home: ComposerHome
     caches: tuple[str, ...]
-    files: Mapping[str, bytes] = field(repr=False)
+    files: Mapping[str, bytes]
+
+    def __repr__(self) -> str:
+        return f"Preparation({self.request.target})"
 
 
 def prepare(store: Store, request: BuildRequest, notify: Notify) -> Preparation:
@@ -236,8 +236,7 @@ def render_home(
     return files
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
+class Project(NamedTuple):
     """The project that is built: its files, as far as they are there and can be read.
 
     `auth_file` and `manifest_file` are the paths of its auth.json and composer.json.

@@ -13,8 +13,8 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import FrameType, TracebackType
+from typing import NamedTuple
 
 from .errors import SIGNAL_BASE, ProgramNotExecutableError, ProgramNotFoundError
 from .linux import adopt_orphans, is_zombie, list_descendants
@@ -92,8 +92,7 @@ class SignalCatcher:
         self._queue.append(number)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a build ended: its exit status, and how many processes had to be ended after it.
 
     `is_cut` says that a fault of ours kept the rest of its output from being shown.

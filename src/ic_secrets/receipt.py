@@ -9,19 +9,21 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import __version__
 from .composer import METHODS
 from .errors import BuildError, ScrubIncompleteError
 from .files import replace_file
-from .leaks import SearchResult
 from .minted import MintedTokens
 from .preparation import BuildRequest, Notice, Notify, Preparation
 from .process import find_program
 from .resolve import Definition
 from .secret import SecretType, split_composer_name
-from .vcs import Residue
+
+if TYPE_CHECKING:
+    from .leaks import SearchResult
+    from .vcs import Residue
 
 SCHEMA = "ic-secrets.receipt/1"
 _TIMEOUT = 30.0

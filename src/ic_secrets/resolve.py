@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from .errors import BaseMissingError, ImmutableError, UndefinedSecretError
 from .secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, format_scopes
 
 
-@dataclass(frozen=True, slots=True)
-class Holdings:
+class Holdings(NamedTuple):
     """What one owner holds, verified by its store."""
 
     owner: Owner
@@ -34,8 +33,7 @@ class Verdict(enum.Enum):
     INERT = "inert"  # an override whose base is gone
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(NamedTuple):
     """One value that a name has somewhere in the chain; `environment` is None for a base."""
 
     owner: Owner
@@ -73,10 +71,10 @@ def trace(environment: str | None, scope: Scope, chain: Sequence[Holdings]) -> d
         for definition in definitions:
             if definition.verdict is Verdict.WON:
                 if definition.name in won_here:
-                    definition = replace(definition, verdict=Verdict.OVERRIDDEN)
+                    definition = definition._replace(verdict=Verdict.OVERRIDDEN)
                 elif definition.name in taken:
                     won_here.add(definition.name)
-                    definition = replace(definition, verdict=Verdict.SHADOWED)
+                    definition = definition._replace(verdict=Verdict.SHADOWED)
                 else:
                     won_here.add(definition.name)
             traced.setdefault(definition.name, []).append(definition)

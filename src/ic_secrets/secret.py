@@ -9,8 +9,7 @@ from __future__ import annotations
 import enum
 import hmac
 import re
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from .errors import InvalidNameError, InvalidValueError
 
@@ -117,8 +116,7 @@ class SecretValue:
         raise TypeError("a SecretValue is not to be pickled or copied out of its process")
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """A site or an organization. `str()` gives it as the command line takes it."""
 
     kind: str
@@ -143,8 +141,7 @@ class Owner:
         return self.name if self.is_site else f"org:{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A site and one of its environments, written `my-site.dev`."""
 
     site: str
@@ -161,8 +158,7 @@ class Target:
         return f"{self.site}.{self.environment}"
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(NamedTuple):
     """A secret's base value, as its owner holds it.
 
     `id` is the identity of this very base: an override belongs to it, and a new secret of the same
@@ -182,8 +178,7 @@ class Secret:
     expires: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(NamedTuple):
     """Another value of a secret for one environment of its owner.
 
     `base` is the id of the `Secret` that it was set over, on this owner or on the site's primary
@@ -203,8 +198,7 @@ class Override:
     expires: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """A site of the store: its primary organization, and those that only support it (rule 5)."""
 
     name: str

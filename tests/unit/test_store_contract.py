@@ -6,7 +6,6 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,9 +62,9 @@ def _each(**fields: Any) -> dict[str, Any]:
     """A store that gives every entry with these fields."""
 
     def change(held: Holdings) -> Holdings:
-        secrets = tuple(replace(secret, **fields) for secret in held.secrets)
-        overrides = tuple(replace(override, **fields) for override in held.overrides)
-        return replace(held, secrets=secrets, overrides=overrides)
+        secrets = tuple(secret._replace(**fields) for secret in held.secrets)
+        overrides = tuple(override._replace(**fields) for override in held.overrides)
+        return held._replace(secrets=secrets, overrides=overrides)
 
     return _read(change)
 
@@ -118,7 +117,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "hears of no scope": (_without("scope"), "values_are_given_only_where_asked_for"),
     "hears of no environment": (_without("environment"), "values_are_given_only_where_asked_for"),
     "gives only what was asked for": (
-        _read(lambda held: replace(held, secrets=tuple(s for s in held.secrets if s.value is not None))),
+        _read(lambda held: held._replace(secrets=tuple(s for s in held.secrets if s.value is not None))),
         "values_are_given_only_where_asked_for",
     ),
     "gives no values": (_each(value=None), "a_base_is_given_back_whole"),
@@ -128,30 +127,29 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "knows one set of scopes": (_each(scopes=frozenset({Scope.IC})), "an_override_belongs_to_its_owners_base"),
     "knows one owner": (_each(owner=Owner("site", "my-site")), "a_base_is_given_back_whole"),
     "has entries backwards": (
-        _read(lambda held: replace(held, secrets=held.secrets[::-1], overrides=held.overrides[::-1])),
+        _read(lambda held: held._replace(secrets=held.secrets[::-1], overrides=held.overrides[::-1])),
         "entries_come_in_the_order_of_names",
     ),
     "takes a name for an identity": (
         _read(
-            lambda held: replace(
-                held,
-                secrets=tuple(replace(s, id=s.name) for s in held.secrets),
-                overrides=tuple(replace(o, base=o.name) for o in held.overrides),
+            lambda held: held._replace(
+                secrets=tuple(s._replace(id=s.name) for s in held.secrets),
+                overrides=tuple(o._replace(base=o.name) for o in held.overrides),
             )
         ),
         "an_override_is_never_revived",
     ),
-    "has no overrides": (_read(lambda held: replace(held, overrides=())), "one_override_goes_alone"),
+    "has no overrides": (_read(lambda held: held._replace(overrides=())), "one_override_goes_alone"),
     "has sites backwards": (
         _answer("sites", lambda sites: iter(sorted(sites, key=lambda s: s.name, reverse=True))),
         "sites_come_in_the_order_of_their_names",
     ),
     "forgets supporting organizations": (
-        _answer("site", lambda site: replace(site, supporting=())),
+        _answer("site", lambda site: site._replace(supporting=())),
         "a_site_is_given_back_as_it_was_set",
     ),
     "forgets the organization": (
-        _answer("site", lambda site: replace(site, organization=None)),
+        _answer("site", lambda site: site._replace(organization=None)),
         "only_the_primary_organization_reaches_a_site",
     ),
     "says that all is new": (_answer("put", lambda new: True), "a_new_value_keeps_the_secret"),

@@ -6,15 +6,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
+from typing import NamedTuple
 
 from .. import __version__
 from ..errors import NOT_STARTED, IcSecretsError, UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A command: the module and function that do it, and what it does in a line."""
 
     module: str
@@ -30,6 +29,8 @@ COMMANDS = {
     "list": Entry("listing", "run_list", "what an owner holds and inherits, values redacted"),
     "delete": Entry("secrets", "run_delete", "delete a secret with its overrides, or one override"),
     "run": Entry("run", "run_run", "run a build with a site's secrets, and leave none behind"),
+    "scan": Entry("scan", "run_scan", "find a target's values in files"),
+    "mask": Entry("mask", "run_mask", "hide a target's values in what passes"),
     "scrub": Entry("scrub", "run_scrub", "remove what a dead run left, mend git configurations"),
 }
 

@@ -16,8 +16,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import StoreLockedError, StoreTamperedError
 from ..secret import Owner
@@ -31,8 +30,7 @@ _OWNER_COLUMNS = "kind, name, organization, supporting, digest, mac"
 _OWNER_TYPES = ((str, str, str, str, bytes, bytes), (str, str, type(None), str, bytes, bytes))
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What the manifest keeps of an owner. A site has one even while it holds nothing."""
 
     owner: Owner

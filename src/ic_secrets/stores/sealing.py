@@ -14,7 +14,6 @@ import binascii
 import hmac
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import MasterKeyError
@@ -33,7 +32,6 @@ class SealError(ValueError):
     """Sealed bytes are not those that were made with this key and these associated data."""
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class MasterKey:
     """The 32 random bytes from which the keys of a store are derived; whoever has them has all.
 
@@ -41,11 +39,16 @@ class MasterKey:
     line of text that a key file holds, `parse` takes it.
     """
 
+    __slots__ = ("_secret",)
     _secret: bytes
 
-    def __post_init__(self) -> None:
-        if len(self._secret) != KEY_BYTES:
-            raise MasterKeyError(f"a master key has {KEY_BYTES} bytes, not {len(self._secret)}")
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != KEY_BYTES:
+            raise MasterKeyError(f"a master key has {KEY_BYTES} bytes, not {len(secret)}")
+        object.__setattr__(self, "_secret", secret)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("a MasterKey does not change")
 
     @classmethod
     def generate(cls) -> MasterKey:

@@ -7,7 +7,6 @@ bulk of writes reads and checks each owner once and computes its digest once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 
 from ..errors import StoreTamperedError
 from ..secret import Owner, SecretValue
@@ -22,13 +21,13 @@ _MAX_ROWS = 20_000
 DataKeys = dict[tuple[int, bytes], DataKey]
 
 
-@dataclass(slots=True)
 class Held:
     """What an owner holds, without the values: by name, then by environment ("" for the base)."""
 
-    names: dict[str, dict[str, Row]] = field(default_factory=dict)
-    digests: dict[tuple[str, str], bytes] = field(default_factory=dict)
-    changed: bool = False
+    def __init__(self) -> None:
+        self.names: dict[str, dict[str, Row]] = {}
+        self.digests: dict[tuple[str, str], bytes] = {}
+        self.changed = False
 
     def keep(self, row: Row, digest: bytes) -> None:
         """Take the row in, with its digest."""
@@ -159,7 +158,7 @@ class Session:
         record = self.manifest.find(owner)
         if owner.is_site or held.digests:
             record = record or Record(owner, None, (), b"")
-            self.manifest.set(replace(record, digest=held.digest()))
+            self.manifest.set(record._replace(digest=held.digest()))
         elif record:
             self.manifest.remove(owner)
         held.changed = False
