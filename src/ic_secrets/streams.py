@@ -69,9 +69,9 @@ class Channel:
 
     def _pump(self, masker: Filter, stop: int) -> None:
         try:
-            for data in self._read(stop):
-                self._write(masker.feed(data) if data else masker.flush_idle())
-            self._write(masker.close())
+            for data in read_with_silences(self.source, stop):
+                write_whole(self._sink, masker.feed(data) if data else masker.flush_idle())
+            write_whole(self._sink, masker.close())
         except OSError:
             pass  # our reader is gone: closing our end tells the child, as it would have been told
         except Exception:
@@ -79,39 +79,46 @@ class Channel:
         finally:
             os.close(self.source)
 
-    def _read(self, stop: int) -> Iterator[bytes]:
-        """What the child writes, and an empty string for each silence after it, until its end."""
-        poll = select.poll()
-        poll.register(self.source, select.POLLIN)
-        poll.register(stop, select.POLLIN)
-        stopping = False
-        silent = True
-        while True:
-            ready = dict(poll.poll(0 if stopping else None if silent else _IDLE * 1000))
-            if self.source in ready:
-                try:
-                    data = os.read(self.source, _CHUNK)
-                except OSError as error:
-                    if error.errno == errno.EIO:  # how a pseudo-terminal says that its child has gone
-                        return
-                    raise
-                if not data:
-                    return
-                silent = False
-                yield data
-            elif stopping:
-                return
-            elif stop in ready:
-                poll.unregister(stop)
-                stopping = True
-            else:
-                silent = True
-                yield b""
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._sink, view) :]
+def read_with_silences(source: int, stop: int | None = None) -> Iterator[bytes]:
+    """What comes from the descriptor, and an empty string for each silence after it, until its end.
+
+    When `stop` becomes readable, only what is there already is still read.
+    """
+    poll = select.poll()
+    poll.register(source, select.POLLIN)
+    if stop is not None:
+        poll.register(stop, select.POLLIN)
+    stopping = False
+    silent = True
+    while True:
+        ready = dict(poll.poll(0 if stopping else None if silent else _IDLE * 1000))
+        if source in ready:
+            try:
+                data = os.read(source, _CHUNK)
+            except OSError as error:
+                if error.errno == errno.EIO:  # how a pseudo-terminal says that its child has gone
+                    return
+                raise
+            if not data:
+                return
+            silent = False
+            yield data
+        elif stopping:
+            return
+        elif stop is not None and stop in ready:
+            poll.unregister(stop)
+            stopping = True
+        else:
+            silent = True
+            yield b""
+
+
+def write_whole(sink: int, data: bytes) -> None:
+    """Write all of it, in as many pieces as it takes; OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(sink, view) :]
 
 
 def open_channels() -> list[Channel]:
