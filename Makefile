@@ -4,12 +4,13 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check lint wheel clean tools
+.PHONY: help demo test test-long test-composers check lint wheel clean tools
 
 help:
 	@echo 'make demo       a real build with private repositories, from secrets at rest to nothing left'
 	@echo 'make test       everything: style, types, all tests, long loops in their short form'
 	@echo 'make test-long  everything, long loops and properties in their whole length'
+	@echo 'make test-composers  what must hold for Composer, on two newer ones too (as root; 1 GB, fetched once)'
 	@echo 'make check      the quick part: style, types, tests that need neither servers nor Composer'
 	@echo 'make lint       style and types'
 	@echo 'make wheel      build dist/*.whl'
@@ -23,6 +24,10 @@ test: lint
 
 test-long: lint
 	$(BIN)/pytest --long
+
+test-composers: $(READY)
+	.ci/composers
+	$(BIN)/pytest tests/composers
 
 check: lint
 	$(BIN)/pytest -m 'not slow and not integration'
