@@ -17,6 +17,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from screen import Screen
 from searching import search_tree
 from servers import Servers
 
@@ -175,6 +176,24 @@ def test_what_a_build_prints_is_masked(cli: Any, site: Path, script: str) -> Non
     assert CANARY.encode() not in shown
     assert base64.b64encode(CANARY.encode())[:16] not in shown
     assert CANARY.encode().hex().encode()[:24] not in shown
+
+
+def test_on_a_terminal_composer_keeps_its_colours_and_its_size_and_is_masked(
+    cli: Any, site: Path, servers: Servers, tmp_path: Path, home: dict[str, str]
+) -> None:
+    name = ("set", "my-site", servers.basic.secret_name, "--type", "composer", "--scope", "ic")
+    cli(*name, stdin=servers.basic.secret_value, check=0)
+    project = servers.project(tmp_path, "basic-only")
+    script = 'composer install && stty size && composer config --global --list && cat "$COMPOSER_HOME/auth.json"'
+    screen = Screen([PROGRAM, "run", "my-site", "--", "sh", "-c", script], home | {"TERM": "xterm"}, project)
+    shown = screen.read_to_end()
+    assert screen.finish() == 0
+    assert b"\x1b[32m" in shown, "green, as Composer prints on a terminal"
+    assert b"100%" in shown, "a progress bar"
+    assert b"\r\n30 100\r\n" in shown
+    assert b"***" in shown
+    assert not any(needle in shown for needle in servers.basic.needles)
+    assert json.dumps(servers.basic.password).encode()[1:-1] not in shown
 
 
 def test_the_wrapper_cannot_be_looked_into(cli: Any, site: Path, home: dict[str, str]) -> None:
