@@ -105,7 +105,7 @@ class Exposure:
             self.environment = {
                 **preparation.environment,
                 "COMPOSER_HOME": self._overlay.path,
-                **(self._expose_git() if preparation.logins and preparation.git else {}),
+                **self._expose_git(),
             }
         except BaseException:
             self.directory.scrub()
@@ -154,11 +154,14 @@ class Exposure:
             self.failure = error
 
     def _expose_git(self) -> dict[str, str]:
-        """Hand git its logins by a helper; the variables that say so."""
+        """Hand git its logins by a helper; the variables that say so, none where it has none."""
         preparation = self.preparation
+        if not preparation.git or not (preparation.logins or preparation.minting_hosts):
+            return {}
         place = self.directory.subdirectory("git")
         self._seen = os.path.join(place, git.SEEN_FILE)
-        for name, data in git.render_files(preparation.logins, place, preparation.git).items():
+        files = git.render_files(preparation.logins, preparation.minting_hosts, place, preparation.git)
+        for name, data in files.items():
             self.directory.write(os.path.join(place, name), data, 0o700 if name == git.SHIM_FILE else 0o600)
         path = preparation.environment.get("PATH", os.defpath)
         # Where nothing can be executed, the real git is found behind ours.
@@ -192,9 +195,10 @@ def mend_clones(exposure: Exposure, notify: Notify) -> None:
     for host in exposure.hosts_seen:
         notify(
             Notice(
-                f"{host} refused git's credential, and Composer tried again with it in git's arguments: "
-                "for a moment other users of this machine could read it there",
-                "change the credential, if this machine has other users",
+                f"Composer put the login for {host} into git's arguments: for a moment other users of this machine "
+                "could read it there",
+                "that happens when the server refuses it to git, or gives Composer a new one; "
+                "change it if the machine has other users",
             )
         )
     from .vcs import mend

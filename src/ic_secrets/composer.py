@@ -20,17 +20,7 @@ from .secret import COMPOSER_METHODS, SecretValue, split_composer_name
 Document = dict[str, Any]
 
 # When several methods know one host, Composer lets the one that it loads last win.
-LOAD_ORDER = (
-    "bitbucket-oauth",
-    "github-oauth",
-    "gitlab-oauth",
-    "gitlab-token",
-    "forgejo-token",
-    "http-basic",
-    "bearer",
-    "custom-headers",
-    "client-certificate",
-)
+LOAD_ORDER = COMPOSER_METHODS
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _GITHUB_TOKEN = re.compile(r"[.A-Za-z0-9_-]+")

@@ -34,8 +34,8 @@ class Login(NamedTuple):
 def find_logins(credentials: Iterable[Credential]) -> tuple[Login, ...]:
     """The login of each host that git can use one for; of several methods, that which Composer prefers.
 
-    bitbucket-oauth has none before Composer has exchanged it for a token; headers and client
-    certificates are nothing that git takes from Composer.
+    bitbucket-oauth has none before Composer has exchanged it for a token (`find_minting_hosts`); headers
+    and client certificates are nothing that git takes from Composer.
     """
     logins: dict[str, Login] = {}
     for credential in sorted(credentials, key=lambda item: LOAD_ORDER.index(item.method)):
@@ -45,24 +45,35 @@ def find_logins(credentials: Iterable[Credential]) -> tuple[Login, ...]:
     return tuple(logins.values())
 
 
-def render_files(logins: Sequence[Login], directory: str, real_git: str | None) -> dict[str, bytes]:
-    """The files of the private directory `directory` by name: one login each, the configuration, the shim."""
+def find_minting_hosts(credentials: Iterable[Credential]) -> tuple[str, ...]:
+    """The hosts for which Composer mints a token that git needs; only the URL that it then uses has it."""
+    return tuple(credential.host for credential in credentials if credential.method == "bitbucket-oauth")
+
+
+def render_files(
+    logins: Sequence[Login], minting_hosts: Sequence[str], directory: str, real_git: str
+) -> dict[str, bytes]:
+    """The files of the private directory `directory` by name: one login each, the configuration, the shim.
+
+    The login of a minting host is not there yet: the shim writes it when it takes it out of a URL.
+    """
     files: dict[str, bytes] = {}
-    lines = []
+    places: dict[str, str] = {}
     for number, login in enumerate(logins):
-        name = f"login-{number}"
-        files[name] = f"username={login.username}\npassword={login.password}\n".encode()
-        command = f'!f() {{ test "$1" = get && cat {shlex.quote(f"{directory}/{name}")}; }}; f'
+        places[login.host] = f"login-{number}"
+        files[places[login.host]] = f"username={login.username}\npassword={login.password}\n".encode()
+    minted = {host: f"minted-{number}" for number, host in enumerate(minting_hosts)}
+    files |= dict.fromkeys([SEEN_FILE, *minted.values()], b"")  # which the shim writes to
+    lines = []
+    for host, name in (places | minted).items():
+        path = shlex.quote(f"{directory}/{name}")
+        command = f'!f() {{ test "$1" = get && test -s {path} && cat {path}; }}; f'
         for scheme in ("https", "http"):
             # The empty helper resets the list for this host alone: the user's own would save the password.
-            lines += [
-                f"[credential {_quote(f'{scheme}://{login.host}')}]",
-                "\thelper =",
-                f"\thelper = {_quote(command)}",
-            ]
+            lines += [f"[credential {_quote(f'{scheme}://{host}')}]", "\thelper =", f"\thelper = {_quote(command)}"]
     files[CONFIG_FILE] = "\n".join([*lines, ""]).encode()
-    if real_git:
-        files[SHIM_FILE] = _render_shim([login.host for login in logins], f"{directory}/{SEEN_FILE}", real_git)
+    keep = {host: f"{directory}/{name}" for host, name in minted.items()}
+    files[SHIM_FILE] = _render_shim([*places, *minted], keep, f"{directory}/{SEEN_FILE}", real_git)
     return files
 
 
@@ -92,22 +103,33 @@ def _pair(credential: Credential) -> tuple[str, str] | None:
     return (content, "bearer") if credential.method == "bearer" else None
 
 
-def _render_shim(hosts: Sequence[str], seen: str, real_git: str) -> bytes:
-    """A POSIX shell script: only builtins before the exec, since each more moment shows its own arguments."""
-    if not hosts:
-        return f'#!/bin/sh\nexec {shlex.quote(real_git)} "$@"\n'.encode()
-    pattern = "|".join(shlex.quote(host) for host in hosts)
+def _render_shim(hosts: Iterable[str], keep: Mapping[str, str], seen: str, real_git: str) -> bytes:
+    """A POSIX shell script: only builtins before the exec, since each more moment shows its own arguments.
+
+    The login of a host in `keep` is written to the file there, as git's credential protocol takes it.
+    """
+    pattern = "|".join(shlex.quote(host) for host in dict.fromkeys(hosts))
+    kept = "".join(
+        f"""
+            {shlex.quote(host)}) printf 'url=%s://%s\\n' "$scheme" "$authority" >{shlex.quote(path)} ;;"""
+        for host, path in keep.items()
+    )
     return f"""#!/bin/sh
 for word do
   shift
   case $word in
     http://*:*@*|https://*:*@*)
+      scheme=${{word%%://*}}
       rest=${{word#*://}}
       authority=${{rest%%/*}}
-      case ${{authority##*@}} in
+      host=${{authority##*@}}
+      case $host in
         {pattern})
-          printf '%s\\n' "${{authority##*@}}" >>{shlex.quote(seen)}
-          word=${{word%%://*}}://${{authority##*@}}${{rest#"$authority"}} ;;
+          printf '%s\\n' "$host" >>{shlex.quote(seen)}
+          case $host in{kept}
+            *) ;;
+          esac
+          word=$scheme://$host${{rest#"$authority"}} ;;
       esac ;;
   esac
   set -- "$@" "$word"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from . import composer
 from .environment import Preserve, add_secrets, check_size, inherit
 from .errors import BuildError, MalformedAuthError, UnknownSecretError
-from .git import Login, find_logins
+from .git import Login, find_logins, find_minting_hosts
 from .needles import SHORTEST, Exposed, too_common, too_short
 from .needs import read_needs
 from .overlay import AUTH_FILE, CONFIG_FILE, ComposerHome
@@ -72,6 +72,7 @@ class Preparation(NamedTuple):
     project: str
     secrets: tuple[Definition, ...]
     logins: tuple[Login, ...]
+    minting_hosts: tuple[str, ...]
     git: str | None
     git_alone: frozenset[str]
     environment: Mapping[str, str]
@@ -109,6 +110,7 @@ def prepare(store: Store, request: BuildRequest, notify: Notify) -> Preparation:
         project=project.directory,
         secrets=secrets,
         logins=find_logins(credentials),
+        minting_hosts=find_minting_hosts(credentials),
         git=_find_git(environment),
         git_alone=alone,
         environment=environment,

@@ -16,7 +16,8 @@ from .errors import InvalidNameError, InvalidValueError
 MAX_VALUE_BYTES = 16_384
 REDACTED = "***"
 
-# The methods of `composer config --auth METHOD.HOST`; client-certificate is taken by auth.json only.
+# The methods of `composer config --auth METHOD.HOST`, in the order in which Composer loads them. client-certificate is
+# taken by auth.json only.
 COMPOSER_METHODS = (
     "bitbucket-oauth",
     "github-oauth",
