@@ -165,15 +165,19 @@ def test_a_remote_that_refuses_a_first_clone_leaves_nothing(
 def test_a_remote_that_refuses_an_update_leaves_nothing(
     cli: Any, store: None, servers: Servers, tmp_path: Path, watch: ArgumentWatch, no_residue: NoResidue, status: int
 ) -> None:
-    """The clones are there already, and Composer may retry with the password; git never has it."""
+    """The clones are there already; Composer has the password too, and may retry with it, but git never sees it."""
     project, receipt = servers.project(tmp_path, "everything"), tmp_path / "receipt.json"
     cli("run", "my-site.dev", "--", *INSTALL, cwd=project, check=0)
+    (project / "composer.lock").unlink()  # which would have told that git alone needs the host
+    mark = servers.mark()
     with servers.git.answering("initech/vault", status, after_challenge=True):
         done = cli("run", "--receipt", receipt, "my-site.dev", "--", *UPDATE, "-vvv", cwd=project)
+    refused = [r for r in servers.requests(mark) if r.path.startswith("/initech/vault.git") and r.had_authorization]
+    assert {request.status for request in refused} == {status}
     assert done.returncode not in OURS
     assert seen_by_git(watch) == set()
     seen = json.loads(receipt.read_text())["git"]["seen_in_arguments"]
-    assert seen == [servers.git.host] if watch.seen else seen in ([], [servers.git.host])
+    assert seen == ([] if status == 404 else [servers.git.host]), "Composer retries what was refused, not what is gone"
     assert_masked(servers.needles, done.stdout + done.stderr)
     no_residue()
 
