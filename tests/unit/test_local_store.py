@@ -479,6 +479,29 @@ def go_on_after_a_rollback(store: LocalStore, write: Callable[[LocalStore], None
         write(store)
 
 
+def test_a_write_that_was_interrupted_spoils_its_transaction(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its traces cannot be told from what was meant, even if the caller goes on as if nothing had happened."""
+    before = dump(store)
+    with pytest.raises(StoreWriteError, match="a part of the transaction failed"):
+        go_on_after_an_interrupt(store, monkeypatch)
+    assert dump(store) == before
+
+
+def go_on_after_an_interrupt(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: int) -> bytes:
+        raise KeyboardInterrupt
+
+    with store.transaction():
+        put(store, MY_SITE, None, "LICENSE_KEY")
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(os, "urandom", interrupt)
+            put(store, MY_SITE, None, "API_KEY")
+        with pytest.raises(StoreWriteError, match="an earlier write"):
+            put(store, MY_SITE, None, "API_KEY")
+
+
 def test_the_connection_is_set_up_for_safety(store: LocalStore, path: str) -> None:
     """As the promises about crashes, enemies and the disk need it."""
     wanted = {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.errors import StoreError, StoreLockedError, StoreTamperedError
+from ic_secrets.errors import StoreError, StoreFormatError, StoreLockedError, StoreTamperedError
 from ic_secrets.secret import Owner, SecretType, SecretValue, Site
 from ic_secrets.stores import local, read_chain
 from ic_secrets.stores.manifest import bucket_of
@@ -579,21 +579,21 @@ def test_a_flipped_bit_changes_nothing_or_is_noticed(path: str, rounds: Callable
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old", "new", "error"),
     [
-        (b"tablebucketsbuckets", b"table\xf3ucketsbuckets"),  # SQLite's message about it is not UTF-8
-        (b"CREATE TABLE buckets", b"CREATE TABLE \xf3uckets"),
-        (b"my-site", b"my-\xf3ite"),
-        (b"SQLite format 3", b"SQLite format 4"),
+        (b"tablebucketsbuckets", b"table\xf3ucketsbuckets", StoreTamperedError),  # SQLite's message is no UTF-8 then
+        (b"CREATE TABLE buckets", b"CREATE TABLE \xf3uckets", StoreTamperedError),
+        (b"my-site", b"my-\xf3ite", StoreTamperedError),
+        (b"SQLite format 3", b"SQLite format 4", StoreFormatError),
     ],
 )
-def test_damaged_text_is_refused_in_our_words(path: str, old: bytes, new: bytes) -> None:
+def test_damaged_text_is_refused_in_our_words(path: str, old: bytes, new: bytes, error: type[StoreError]) -> None:
     """Text that is no UTF-8, wherever: an error of ours, not one of the decoder's."""
     data = Path(path).read_bytes()
     assert old in data
     Path(path).write_bytes(data.replace(old, new))
     for read_only in (True, False):
-        with pytest.raises(StoreError), local.open_store(path, [KEY], read_only=read_only) as store:
+        with pytest.raises(error), local.open_store(path, [KEY], read_only=read_only) as store:
             dump(store)
 
 
