@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,14 +27,6 @@ INSTALL = ("composer", "install", *OPTIONS)
 UPDATE = ("composer", "update", *OPTIONS)
 STATUSES = [401, 403, 404, 500]
 OURS = {120, 121, 125}
-
-
-@pytest.fixture
-def private(home: dict[str, str]) -> Iterator[Path]:
-    """Where private directories are made: a place of the test's own, on a tmpfs as at a user's."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ic-secrets-test-") as directory:
-        home["IC_SECRETS_RUN_DIR"] = directory
-        yield Path(directory)
 
 
 @pytest.fixture
