@@ -268,6 +268,27 @@ def test_a_signal_during_a_script_ends_both_and_scrubs(
     assert_nothing_left(tmp_path, private, servers, search_tree)
 
 
+def test_a_daemon_that_a_script_left_behind_is_ended_and_told_of(
+    cli: Any, store: None, servers: Servers, tmp_path: Path, private: Path, search_tree: Search
+) -> None:
+    project = servers.project(tmp_path, "daemon-script")
+    done = cli("run", "--grace", "0.2s", "my-site.dev", "--", *INSTALL, cwd=project, check=0)
+    assert not Path(f"/proc/{(project / 'daemon.pid').read_text().strip()}").exists()
+    assert b"that the build had left running" in done.stderr
+    assert_nothing_left(tmp_path, private, servers, search_tree)
+
+
+def test_a_daemon_is_left_alone_where_that_is_allowed(
+    cli: Any, store: None, servers: Servers, tmp_path: Path, private: Path
+) -> None:
+    project = servers.project(tmp_path, "daemon-script")
+    cli("run", "--allow-background", "my-site.dev", "--", *INSTALL, cwd=project, check=0)
+    daemon = int((project / "daemon.pid").read_text())
+    assert Path(f"/proc/{daemon}").exists()
+    os.kill(daemon, signal.SIGKILL)
+    assert list(private.iterdir()) == []
+
+
 @pytest.mark.parametrize(("script", "status"), [("exit 7", 7), ("kill -TERM $$", 143), ("kill -KILL $$", 137)])
 def test_however_the_build_ends_the_private_directory_is_gone(
     cli: Any,
