@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Read = Callable[[int], bytes]
 
-_SUFFIXES = (".zip", ".phar", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".jar", ".rar")
+_SUFFIXES = frozenset("zip phar tar gz tgz bz2 tbz2 xz txz zst 7z jar rar".split())
 _MAGIC = (
     b"PK\x03\x04",
     b"PK\x05\x06",
@@ -27,6 +27,7 @@ _MAGIC = (
     b"7z\xbc\xaf\x27\x1c",
     b"Rar!\x1a\x07",
 )
+_FIRST_BYTES = frozenset(magic[:1] for magic in _MAGIC)
 _TAR_MAGIC = b"ustar"
 _TAR_OFFSET = 257
 _TAR_BLOCK = 512
@@ -61,8 +62,8 @@ class Member(NamedTuple):
 def is_archive(name: str, start: bytes) -> bool:
     """Whether the name or the first bytes are those of an archive."""
     return (
-        name[-8:].lower().endswith(_SUFFIXES)
-        or start.startswith(_MAGIC)
+        name[name.rfind(".") + 1 :].lower() in _SUFFIXES
+        or (start[:1] in _FIRST_BYTES and start.startswith(_MAGIC))
         or start[_TAR_OFFSET : _TAR_OFFSET + len(_TAR_MAGIC)] == _TAR_MAGIC
         or (start.startswith(b"#!") and _find_manifest(start) > 0 and b"Phar" in start)
     )

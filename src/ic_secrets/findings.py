@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .needles import Needle
 from .patterns import Match
@@ -14,8 +14,7 @@ from .patterns import Match
 PROLOGUE = 8192
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One place where a value lies. `line` counts from 1, None where there are no lines; `offset` is in bytes.
 
     Forms of one secret that overlap, stand in one line or go on from line to line are one finding, with
@@ -40,18 +39,26 @@ class Finding:
         return f"{path}:{self.line}" if self.line is not None else f"{path}@{self.offset}"
 
 
-@dataclass(slots=True)
 class SearchResult:
     """What a search found, and what it did not look at: paths and why.
 
-    `failures` counts those of the `unsearched` that could not be read, unlike those that were left out.
+    `files` and `size` (in bytes) are what was read; `failures` counts those of the `unsearched` that
+    could not be read, unlike those that were left out.
     """
 
-    findings: list[Finding] = field(default_factory=list)
-    unsearched: list[tuple[str, str]] = field(default_factory=list)
-    files: int = 0
-    size: int = 0
-    failures: int = 0
+    def __init__(
+        self,
+        findings: Iterable[Finding] = (),
+        unsearched: Iterable[tuple[str, str]] = (),
+        files: int = 0,
+        size: int = 0,
+        failures: int = 0,
+    ) -> None:
+        self.findings = list(findings)
+        self.unsearched = list(unsearched)
+        self.files = files
+        self.size = size
+        self.failures = failures
 
     def without(self, allowed: Collection[str], base: str) -> SearchResult:
         """The result less the findings that are allowed, by a secret's name or a glob of the path (below `base`)."""
@@ -85,15 +92,16 @@ class Names:
         return one if self._rank[one] <= self._rank[other] else other
 
 
-@dataclass(slots=True)
 class _Group:
     """Occurrences of one secret that are one finding; `end` and `last` are where, and in which line, it ends."""
 
-    line: int | None
-    offset: int
-    needle: Needle
-    end: int
-    last: int | None
+    __slots__ = ("end", "last", "line", "needle", "offset")
+
+    def __init__(self, line: int | None, offset: int, needle: Needle, end: int) -> None:
+        self.line = self.last = line
+        self.offset = offset
+        self.needle = needle
+        self.end = end
 
 
 class Places:
@@ -119,7 +127,8 @@ class Places:
             first = match.start - start
             if first < owned:
                 self._add(match, self._offset + first, self._offset + match.end - start, self._count(data, first))
-        self._count(data, owned)
+        if owned < len(data):
+            self._count(data, owned)
         self._offset += owned
 
     @property
@@ -154,7 +163,7 @@ class Places:
                 group.end = max(group.end, end)
                 group.last = line
                 continue
-            group = _Group(line, offset, needle, end, line)
+            group = _Group(line, offset, needle, end)
             self._latest[needle.name] = group
             self._groups.append(group)
 

@@ -12,30 +12,35 @@ import os
 import stat
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import replace
 from itertools import accumulate
 
 from .archives import ArchiveError, Member, MemberError, is_archive, open_members
 from .findings import PROLOGUE, Finding, Names, Places, SearchResult
+from .needles import Needle
 from .patterns import Match, Patterns
 from .walk import Entry, Kind, Place, Walk
 
-__all__ = ["Finding", "Place", "SearchResult", "hide_values", "search"]
+__all__ = ["Finding", "Place", "SearchResult", "search"]
 
 HIDDEN = "***"
 _ARCHIVE = "an archive, not searched inside"
+_NESTED = "an archive inside of an archive"
 
-# Small files are searched together, so many bytes at a time: a search of its own for each would cost more than reading.
+# Files are searched together, so many bytes at a time: a search of its own for each would cost more than reading it.
 _BATCH = 1 << 20
-_SMALL = 128 << 10
+# What is as long as this is searched by itself, since putting it together would cost more.
+_LONG = 256 << 10
 # Between two of them. No needle holds this byte, and no escape sequence goes on after it.
 _BORDER = b"\xff\n"
-# Larger files are read in windows; each overlaps the next by more than the longest needle with line breaks inside.
+# Longer files are read in windows; each overlaps the next by more than the longest needle with line breaks inside.
 _WINDOW = 2 << 20
 _LEAST_OVERLAP = 64 << 10
 # A file that grows while it is read is read so far beyond the size that it had.
 _GROWTH = 64 << 20
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+# Path, `where` and member of a `Finding`.
+_Source = tuple[str, str, str | None]
 
 
 def search(
@@ -45,13 +50,13 @@ def search(
     since: int | None = None,
     deep: bool = False,
     skip: Collection[str] = (),
-    hidden: Patterns | None = None,
+    hidden: Collection[Needle] = (),
 ) -> SearchResult:
     """Search the trees; a directory that several hold is walked once. The findings are in the order of their paths.
 
     `since` leaves out what has not changed from that time on (ns since the epoch); `deep` looks into
-    archives; `skip` names directories that are not walked; `hidden` is what no path may show, where that
-    is more than what is searched for. OSError is never raised: what cannot be read is in `unsearched`.
+    archives; `skip` names directories that are not walked; `hidden` is what no path may show beside what
+    is searched for. OSError is never raised: what cannot be read is in `unsearched`.
     """
     result = SearchResult()
     walk = Walk(since, skip)
@@ -59,21 +64,40 @@ def search(
     for entry in walk.list_due(places):
         reader.take(entry)
     reader.flush()
-    for path, reason in walk.left_out:
-        result.unsearched.append((path, reason))
+    result.unsearched += walk.left_out
     for path, error in (*walk.failed, *reader.failed):
         result.unsearched.append((path, error.strerror or "unreadable"))
         result.failures += 1
-    _hide_paths(result, hidden or patterns)
-    result.findings.sort(key=lambda finding: (finding.path, finding.member or "", finding.offset, finding.name))
-    result.unsearched.sort()
+    _put_in_order(result, patterns, {needle.data for needle in (*patterns.needles, *hidden)})
     return result
 
 
-def hide_values(path: str, patterns: Patterns) -> str:
-    """The path, with `***` for each of its parts that a value lies in."""
+def _put_in_order(result: SearchResult, patterns: Patterns, telling: Collection[bytes]) -> None:
+    """Sort; hide values in paths; leave out what an archive shows from outside and from inside."""
+    inside = {(finding.path, finding.name) for finding in result.findings if finding.member}
+    findings = [
+        finding._replace(
+            path=_hide_values(finding.path, patterns, telling),
+            member=finding.member and _hide_values(finding.member, patterns, telling),
+        )
+        for finding in result.findings
+        if finding.member or finding.where != "content" or (finding.path, finding.name) not in inside
+    ]
+    result.findings = sorted(
+        dict.fromkeys(findings), key=lambda one: (one.path, one.member or "", one.offset, one.name)
+    )
+    result.unsearched = sorted((_hide_values(path, patterns, telling), reason) for path, reason in result.unsearched)
+
+
+def _hide_values(path: str, patterns: Patterns, telling: Collection[bytes]) -> str:
+    """The path, with `***` for each of its parts that a value lies in, or a piece of one."""
     data = path.encode(errors="surrogateescape")
     spans = [(match.start, match.end) for match in patterns.find(data)]
+    for needle in telling:
+        start = data.find(needle)
+        while start >= 0:
+            spans.append((start, start + len(needle)))
+            start = data.find(needle, start + 1)
     if not spans:
         return path
     parts, start = [], 0
@@ -85,18 +109,6 @@ def hide_values(path: str, patterns: Patterns) -> str:
     return "/".join(parts)
 
 
-def _hide_paths(result: SearchResult, patterns: Patterns) -> None:
-    result.findings = [
-        replace(
-            finding,
-            path=hide_values(finding.path, patterns),
-            member=finding.member and hide_values(finding.member, patterns),
-        )
-        for finding in result.findings
-    ]
-    result.unsearched = [(hide_values(path, patterns), reason) for path, reason in result.unsearched]
-
-
 class _Reader:
     """Reads what the walk lists, and searches it batch by batch."""
 
@@ -105,22 +117,22 @@ class _Reader:
         self._result = result
         self._patterns = patterns
         self._deep = deep
-        self._overlap = max(_LEAST_OVERLAP, *(4 * len(needle.data) for needle in patterns.needles), 0)
+        self._overlap = max([_LEAST_OVERLAP, *(4 * len(needle.data) for needle in patterns.needles)])
         # No colour stands inside of a value in a binary file: looking for that there would double the work.
         self._ignores_colour = not any(b"\x1b" in needle.data for needle in patterns.needles)
         self._names = Names(patterns.needles)
         self._pieces: list[bytes] = []
-        self._sources: list[tuple[str, str]] = []
+        self._sources: list[_Source] = []
         self._size = 0
 
     def take(self, entry: Entry) -> None:
         """Search the entry's name, and what it holds."""
-        self._add(entry.path, "name", os.fsencode(entry.name))
+        self._add((entry.path, "name", None), os.fsencode(entry.name))
         try:
             if entry.kind is Kind.FILE:
                 self._take_file(entry.path)
             elif entry.kind is Kind.LINK:
-                self._add(entry.path, "link", os.fsencode(os.readlink(entry.path)))
+                self._add((entry.path, "link", None), os.fsencode(os.readlink(entry.path)))
         except FileNotFoundError:
             return
         except OSError as error:
@@ -130,21 +142,13 @@ class _Reader:
         """Search what has been gathered."""
         pieces, sources = self._pieces, self._sources
         self._pieces, self._sources, self._size = [], [], 0
-        matches = self._patterns.find(_BORDER.join(pieces))
-        if not matches:
-            return
-        starts = list(accumulate((len(piece) + len(_BORDER) for piece in pieces), initial=0))
-        found: dict[int, list[Match]] = {}
-        for match in matches:
-            found.setdefault(bisect_right(starts, match.start) - 1, []).append(match)
-        for number, group in found.items():
-            path, where = sources[number]
-            places = Places(self._names, path, where)
-            places.take(pieces[number], group, starts[number])
-            self._result.findings += places.findings
+        self._search_batch(pieces, sources)
 
-    def _add(self, path: str, where: str, data: bytes) -> None:
-        self._sources.append((path, where))
+    def _add(self, source: _Source, data: bytes) -> None:
+        if len(data) >= _LONG:
+            self._search_batch([data], [source])
+            return
+        self._sources.append(source)
         self._pieces.append(data)
         self._size += len(data)
         if self._size >= _BATCH:
@@ -156,26 +160,21 @@ class _Reader:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 return
-            data = os.read(descriptor, min(found.st_size, _SMALL) + 1)
+            data = os.read(descriptor, min(found.st_size, _WINDOW) + 1)
             self._result.files += 1
-            archive = is_archive(path, data)
-            if archive and self._deep:
-                self._take_archive(path, descriptor, data, found.st_size)
-                return
+            self._result.size += len(data)
             if len(data) == found.st_size:
-                self._result.size += len(data)
-                self._add(path, "content", self._without_colour(data))
+                self._add((path, "content", None), data)
             else:
-                self._search_content(path, descriptor, data, found.st_size, self._result.findings)
-            if archive:
-                self._result.unsearched.append((path, _ARCHIVE))
+                self._take_long(path, descriptor, data, found.st_size)
+            if is_archive(path, data):
+                self._take_archive(path, descriptor)
         finally:
             os.close(descriptor)
 
-    def _search_content(self, path: str, descriptor: int, start: bytes, size: int, found: list[Finding]) -> None:
-        """Search a file of which the start was read, window by window."""
+    def _take_long(self, path: str, descriptor: int, start: bytes, size: int) -> None:
+        """Search a file of which the start was read, to its end."""
         total = len(start)
-        self._result.size += total
 
         def read(wanted: int) -> bytes:
             nonlocal total
@@ -187,15 +186,56 @@ class _Reader:
             self._result.size += len(data)
             return data
 
-        self._search_windows(Places(self._names, path), start, read, found)
+        self._take_content((path, "content", None), start, read)
 
-    def _search_windows(self, places: Places, start: bytes, read: Callable[[int], bytes], found: list[Finding]) -> None:
-        """Add the findings, also those before a place that cannot be read."""
+    def _take_content(self, source: _Source, start: bytes, read: Callable[[int], bytes]) -> None:
+        """Search what was read and what is still to be read; what `read` raises, after all before it was taken."""
+        places = Places(self._names, *source)
+        for data, owned in _windows(start, read, self._overlap):
+            if data is start and owned == len(data):
+                self._add(source, data)
+            else:
+                self._search_window(places, data, owned)
+
+    def _take_archive(self, path: str, descriptor: int) -> None:
+        if not self._deep:
+            self._result.unsearched.append((path, _ARCHIVE))
+            return
         try:
-            for data, owned in _windows(start, read, self._overlap):
-                places.take(data, self._patterns.find(self._without_colour(data)), 0, owned)
-        finally:
-            found += places.findings
+            with open(descriptor, "rb", closefd=False) as file:
+                for member in open_members(file, path):
+                    self._take_member(path, member)
+        except ArchiveError as error:
+            self._result.unsearched.append((path, str(error)))
+
+    def _take_member(self, path: str, member: Member) -> None:
+        for where, text in (("name", member.name), ("link", member.target)):
+            self._add((path, where, member.name), text.encode(errors="surrogateescape"))
+        try:
+            start = member.read(_WINDOW)
+            if is_archive(member.name, start):
+                self._result.unsearched.append((f"{path}!{member.name}", _NESTED))
+            self._take_content((path, "content", member.name), start, member.read)
+        except MemberError as error:
+            self._result.unsearched.append((f"{path}!{member.name}", str(error)))
+
+    def _search_batch(self, pieces: list[bytes], sources: list[_Source]) -> None:
+        matches = self._patterns.find(_BORDER.join(map(self._without_colour, pieces)))
+        if not matches:
+            return
+        starts = list(accumulate((len(piece) + len(_BORDER) for piece in pieces), initial=0))
+        found: dict[int, list[Match]] = {}
+        for match in matches:
+            found.setdefault(bisect_right(starts, match.start) - 1, []).append(match)
+        for number, group in found.items():
+            places = Places(self._names, *sources[number])
+            places.take(pieces[number], group, starts[number])
+            self._result.findings += places.findings
+
+    def _search_window(self, places: Places, data: bytes, owned: int) -> None:
+        places.take(data, self._patterns.find(self._without_colour(data)), 0, owned)
+        if owned == len(data):
+            self._result.findings += places.findings
 
     def _without_colour(self, data: bytes) -> bytes:
         """The data; a binary one without its escape characters, whose place NUL takes."""
@@ -203,42 +243,20 @@ class _Reader:
             return data.replace(b"\x1b", b"\0")
         return data
 
-    def _take_archive(self, path: str, descriptor: int, start: bytes, size: int) -> None:
-        """Search an archive as it is, and inside; what lies in a member is not also reported as it is."""
-        outside: list[Finding] = []
-        inside: list[Finding] = []
-        self._search_content(path, descriptor, start, size, outside)
-        try:
-            with open(descriptor, "rb", closefd=False) as file:
-                for member in open_members(file, path):
-                    self._take_member(path, member, inside)
-        except ArchiveError as error:
-            self._result.unsearched.append((path, str(error)))
-        named = {finding.name for finding in inside}
-        self._result.findings += inside + [finding for finding in outside if finding.name not in named]
-
-    def _take_member(self, path: str, member: Member, found: list[Finding]) -> None:
-        for where, text in (("name", member.name), ("link", member.target)):
-            places = Places(self._names, path, where, member.name)
-            data = text.encode(errors="surrogateescape")
-            places.take(data, self._patterns.find(data))
-            found += places.findings
-        try:
-            start = member.read(_SMALL)
-            if is_archive(member.name, start):
-                self._result.unsearched.append((f"{path}!{member.name}", "an archive inside of an archive"))
-            self._search_windows(Places(self._names, path, "content", member.name), start, member.read, found)
-        except MemberError as error:
-            self._result.unsearched.append((f"{path}!{member.name}", str(error)))
-
 
 def _windows(start: bytes, read: Callable[[int], bytes], overlap: int) -> Iterator[tuple[bytes, int]]:
-    """Windows of the data, and how many bytes of each are not in the next one as well."""
+    """Windows of the data, and how many bytes of each are not in the next one as well; at last, what `read` raised."""
     data = start
-    while more := read(_WINDOW):
-        if len(data) > overlap:
-            owned = len(data) - overlap
-            yield data, owned
-            data = data[owned:]
-        data += more
+    fault: Exception | None = None
+    try:
+        while more := read(_WINDOW):
+            if len(data) > overlap:
+                owned = len(data) - overlap
+                yield data, owned
+                data = data[owned:]
+            data += more
+    except (OSError, ArchiveError, MemberError) as error:
+        fault = error
     yield data, len(data)
+    if fault:
+        raise fault

@@ -7,7 +7,6 @@ import enum
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 # File systems that hold no files but show what the kernel knows; some of theirs have no end.
@@ -34,8 +33,7 @@ class Entry(NamedTuple):
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A tree to search. `most` limits the entries that are walked; `own` passes over what others own."""
 
     path: str

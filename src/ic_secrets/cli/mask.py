@@ -1,0 +1,46 @@
+"""`ic-secrets mask`: a filter that hides a target's values in what passes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from ..errors import IcSecretsError
+from ..linux import harden
+from ..mask import Masker, Patterns
+from ..needles import SHORTEST, derive_all, too_short
+from ..streams import read_with_silences, write_whole
+from .exposing import find_exposed
+from .output import print_message
+from .parsing import Parser, add_store_options, read_settings
+
+
+def run_mask(words: Sequence[str]) -> int:
+    """Copy stdin to stdout with the values masked. Nothing of it is read before they are known."""
+    parser = Parser(
+        "mask",
+        "Copy stdin to stdout, with *** for every value that a build of the target would see (scope ic), in all its\n"
+        "encodings. What is held back, since it may be the beginning of a value, appears after 0.1 s of silence.",
+        "composer diagnose 2>&1 | ic-secrets mask my-site.dev",
+    )
+    parser.add_argument("target", metavar="SITE[.ENV]", nargs="?", help="the target (IC_SECRETS_SITE, IC_SECRETS_ENV)")
+    add_store_options(parser)
+    arguments = parser.read(words)
+    harden()
+    exposed = find_exposed(arguments, read_settings(arguments, dict(os.environ)).target(arguments.target))
+    for name in too_short(exposed):
+        print_message("warning", f"{name} has a value, or a part, of less than {SHORTEST} bytes, which is not masked")
+    _pass_on(Masker(Patterns(derive_all(exposed))))
+    return 0
+
+
+def _pass_on(masker: Masker) -> None:
+    """Let stdin through the masker to stdout; BrokenPipeError when nobody reads there any more."""
+    try:
+        for data in read_with_silences(0):
+            write_whole(1, masker.feed(data) if data else masker.flush_idle())
+        write_whole(1, masker.close())
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise IcSecretsError(f"stdin cannot be passed on to stdout: {error.strerror}") from None

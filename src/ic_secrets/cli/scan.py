@@ -1,0 +1,171 @@
+"""`ic-secrets scan`: a target's values in files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import IcSecretsError, UsageError
+from ..files import replace_file
+from ..leaks import Place, SearchResult, search
+from ..linux import harden
+from ..needles import Exposed, derive_all, for_search, is_common
+from ..patterns import Patterns
+from ..secret import Target
+from .exposing import find_exposed
+from .output import _printable as printable
+from .output import print_json, print_message
+from .parsing import Parser, add_json, add_store_options, read_settings
+
+# So many paths are named for each reason why they were not searched; --json names all.
+_MOST_NAMED = 20
+
+_DESCRIPTION = """\
+Search the files below each PATH for the values that a build of the target would see (scope ic), in all their
+encodings: vendor/ and hidden files too, links not followed. Exit status: 0 nothing was found, 1 something was,
+or could not be read, 2 the command was wrong.
+
+The first word is the target if it can be one: without a slash, lower case letters, digits and hyphens, perhaps
+a dot and an environment. Anything else is a path already, and the target is the one of IC_SECRETS_SITE; where
+that is set, the name of something that exists is a path too. A path that looks like a target is written ./PATH,
+or stands behind --, which has the target before it and paths alone behind it."""
+
+
+def run_scan(words: Sequence[str]) -> int:
+    """Search and report; 1 when something was found or could not be read."""
+    before, paths = _split(list(words))
+    arguments = _make_parser().read(before)
+    harden()
+    settings = read_settings(arguments, dict(os.environ))
+    name, paths = _choose_target(arguments.words, paths, has_default=settings.find("site") is not None)
+    target = settings.target(name)
+    for path in paths:
+        if not os.path.exists(path):
+            raise IcSecretsError(f"{path} is not there", hint="`ic-secrets scan --help` tells targets from paths")
+    exposed = find_exposed(arguments, target)
+    result = _search(exposed, paths, deep=arguments.deep).without(arguments.leaks_allow, os.getcwd())
+    if arguments.sarif:
+        _write_sarif(arguments.sarif, result)
+    if arguments.json:
+        print_json("scan", {"target": {"site": target.site, "environment": target.environment}, **_describe(result)})
+    else:
+        _print_result(result)
+    return 1 if result.findings or result.failures else 0
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str] | None]:
+    """What stands before `--`, and the paths behind it; None where there is no `--`."""
+    if "--" in words:
+        at = words.index("--")
+        return words[:at], words[at + 1 :]
+    return words, None
+
+
+def _make_parser() -> Parser:
+    parser = Parser("scan", _DESCRIPTION, "ic-secrets scan my-site.dev vendor composer.lock")
+    parser.usage = "ic-secrets scan [OPTIONS] [SITE[.ENV]] [--] PATH..."
+    parser.add_argument("words", metavar="PATH", nargs="*", help="the target, and files or directories")
+    parser.add_argument("--deep", action="store_true", help="look into archives: zip, tar, gzip, bzip2, xz, phar")
+    parser.add_argument("--sarif", metavar="FILE", help="also write the findings there, for code scanning")
+    parser.add_argument("--leaks-allow", metavar="NAME|GLOB", action="append", default=[], help="a leak that is known")
+    add_json(parser)
+    add_store_options(parser)
+    return parser
+
+
+def _choose_target(words: list[str], paths: list[str] | None, *, has_default: bool) -> tuple[str | None, list[str]]:
+    """The target's name, None for that of the settings, and the paths; UsageError. `--help` says the rule."""
+    if paths is not None:
+        if len(words) > 1:
+            raise UsageError("before -- stands the target alone", hint="ic-secrets scan SITE.ENV -- PATH...")
+        name = words[0] if words else None
+    elif words and _can_be_target(words[0]) and not (has_default and os.path.lexists(words[0])):
+        name, paths = words[0], words[1:]
+    else:
+        name, paths = None, words
+    if not paths:
+        hint = f"a path that looks like a target is written ./{name}" if name else "ic-secrets scan SITE.ENV PATH..."
+        raise UsageError("no path to search", hint=hint)
+    return name, paths
+
+
+def _can_be_target(word: str) -> bool:
+    try:
+        Target.parse(word)
+    except IcSecretsError:
+        return False
+    return True
+
+
+def _search(exposed: Sequence[Exposed], paths: Sequence[str], *, deep: bool) -> SearchResult:
+    needles = derive_all(exposed)
+    searched = for_search(needles)
+    known = {needle.name for needle in searched}
+    for one in exposed:
+        if one.name not in known:
+            print_message("warning", f"{one.name} is too short or too common a value to be searched for")
+    # A path can tell values that are too short to be searched for.
+    telling = [needle for needle in needles if not is_common(needle.data.decode(errors="replace"))]
+    return search(map(Place, paths), Patterns(searched), deep=deep, hidden=telling)
+
+
+# --- for people -----------------------------------------------------------------------------------
+
+
+def _print_result(result: SearchResult) -> None:
+    for finding in result.findings:
+        print(printable(f"{finding.place}: {finding.name} ({finding.encoding})"))
+    reasons: dict[str, list[str]] = {}
+    for path, reason in result.unsearched:
+        reasons.setdefault(reason, []).append(path)
+    for reason, paths in reasons.items():
+        named = ", ".join(paths[:_MOST_NAMED])
+        more = f" and {len(paths) - _MOST_NAMED:,} more" if len(paths) > _MOST_NAMED else ""
+        print_message("warning", f"not searched: {named}{more} ({reason})")
+    size = f"{result.files:,} {'file' if result.files == 1 else 'files'}, {result.size / 1e6:,.1f} MB"
+    count = len(result.findings)
+    found = f"{count:,} {'finding' if count == 1 else 'findings'}" if count else "nothing found"
+    missed = f"; {result.failures:,} could not be read" if result.failures else ""
+    print_message("", f"{found} in {size}{missed}")
+
+
+# --- for programs ---------------------------------------------------------------------------------
+
+
+def _describe(result: SearchResult) -> dict[str, Any]:
+    return {
+        "findings": [
+            {
+                "path": _encodable(finding.path),
+                "member": finding.member and _encodable(finding.member),
+                "line": finding.line,
+                "offset": finding.offset,
+                "where": finding.where,
+                "secret": finding.name,
+                "encoding": finding.encoding,
+            }
+            for finding in result.findings
+        ],
+        "unsearched": [{"path": _encodable(path), "reason": reason} for path, reason in result.unsearched],
+        "searched_files": result.files,
+        "searched_bytes": result.size,
+        "failures": result.failures,
+    }
+
+
+def _encodable(text: str) -> str:
+    r"""The text, with `\udcXX` for each byte that is no UTF-8 written out: half a character is no JSON for many."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _write_sarif(path: str, result: SearchResult) -> None:
+    """Write the findings as SARIF 2.1.0; IcSecretsError when that cannot be done."""
+    import json
+
+    from .sarif import render
+
+    try:
+        replace_file(path, (json.dumps(render(result.findings, os.getcwd()), indent=2) + "\n").encode())
+    except OSError as error:
+        raise IcSecretsError(f"{path} cannot be written: {error.strerror}") from None
