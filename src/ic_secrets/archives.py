@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Read = Callable[[int], bytes]
 
-_SUFFIXES = frozenset("zip phar tar gz tgz bz2 tbz2 xz txz zst 7z jar rar".split())
+_SUFFIXES = frozenset(".zip .phar .tar .gz .tgz .bz2 .tbz2 .xz .txz .zst .7z .jar .rar".split())
 _MAGIC = (
     b"PK\x03\x04",
     b"PK\x05\x06",
@@ -62,7 +62,7 @@ class Member(NamedTuple):
 def is_archive(name: str, start: bytes) -> bool:
     """Whether the name or the first bytes are those of an archive."""
     return (
-        name[name.rfind(".") + 1 :].lower() in _SUFFIXES
+        name[name.rfind(".") :].lower() in _SUFFIXES
         or (start[:1] in _FIRST_BYTES and start.startswith(_MAGIC))
         or start[_TAR_OFFSET : _TAR_OFFSET + len(_TAR_MAGIC)] == _TAR_MAGIC
         or (start.startswith(b"#!") and _find_manifest(start) > 0 and b"Phar" in start)
@@ -294,30 +294,25 @@ def _open_phar(file: IO[bytes], budget: _Budget) -> Iterator[Member]:
 
 
 def _open_packed_piece(file: IO[bytes], offset: int, packed: int, flags: int) -> Read:
+    """A function that unpacks what lies there, as far as it is asked."""
     import bz2
     import zlib
 
     if packed > _LARGEST_PIECE:
         return _refuse(f"a member of more than {_LARGEST_PIECE >> 20} MiB")
     body = _read_at(file, offset, packed)
-    if flags & _PHAR_ZLIB:
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    if not flags & (_PHAR_ZLIB | _PHAR_BZIP2):
+        return _Stream(body, _read_nothing).read
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS) if flags & _PHAR_ZLIB else bz2.BZ2Decompressor()
 
-        def inflate(size: int) -> bytes:
-            nonlocal body
-            data = inflater.decompress(body, size)
-            body = inflater.unconsumed_tail
-            return data
+    def unpack(size: int) -> bytes:
+        nonlocal body
+        if unpacker.eof:
+            return b""
+        data = unpacker.decompress(body, size)
+        body = getattr(unpacker, "unconsumed_tail", b"")  # only zlib hands back what it has not come to
+        if not data and not unpacker.eof:
+            raise EOFError
+        return data
 
-        return inflate
-    if flags & _PHAR_BZIP2:
-        decompressor = bz2.BZ2Decompressor()
-
-        def decompress(size: int) -> bytes:
-            nonlocal body
-            data = decompressor.decompress(body, size)
-            body = b""
-            return data
-
-        return decompress
-    return _Stream(body, _read_nothing).read
+    return unpack

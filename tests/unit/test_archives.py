@@ -1,0 +1,261 @@
+"""What is inside of archives: every kind that is read, and every way in which one can be bad."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import random
+import shutil
+import struct
+import subprocess
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ic_secrets import archives
+from ic_secrets.archives import ArchiveError, MemberError, is_archive, open_members
+
+FILES = {"a.txt": b"the first file\n" * 100, "sub/b.bin": bytes(range(256)) * 600, "sub/empty": b""}
+
+
+def read_all(path: Path) -> dict[str, bytes | str]:
+    """The content of each member, or what is wrong with it; ArchiveError."""
+    found: dict[str, bytes | str] = {}
+    with path.open("rb") as file:
+        for member in open_members(file, str(path)):
+            try:
+                pieces = []
+                while piece := member.read(1000):
+                    pieces.append(piece)
+                found[member.name] = b"".join(pieces)
+            except MemberError as error:
+                found[member.name] = str(error)
+    return found
+
+
+def make_zip(path: Path, compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in FILES.items():
+            archive.writestr(name, data)
+    return path
+
+
+def make_tar(path: Path, mode: str = "w", form: int = tarfile.PAX_FORMAT) -> Path:
+    with tarfile.open(path, mode, format=form) as archive:
+        for name, data in FILES.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def make_phar(path: Path, compression: str = "", stub: str = "") -> Path:
+    """A phar as PHP itself makes it."""
+    if not shutil.which("php"):
+        pytest.fail("php is not installed")
+    source = path.parent / f"{path.name}.files"
+    for name, data in FILES.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(data)
+    code = f"$p = new Phar('{path}'); $p->buildFromDirectory('{source}'); {stub} {compression}"
+    subprocess.run(["php", "-d", "phar.readonly=0", "-r", code], check=True)
+    return path
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zip(tmp_path: Path, compression: int) -> None:
+    assert read_all(make_zip(tmp_path / "a.zip", compression)) == FILES
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_tar(tmp_path: Path, mode: str, form: int) -> None:
+    assert read_all(make_tar(tmp_path / "a.any", mode, form)) == FILES
+
+
+def test_names_and_links_of_a_tar(tmp_path: Path) -> None:
+    long = "long/" * 60 + "name"
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, kind in ((long, tarfile.REGTYPE), ("link", tarfile.SYMTYPE), ("pipe", tarfile.FIFOTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type = kind
+            info.linkname = "/the/target" if name == "link" else ""
+            archive.addfile(info)
+    with (tmp_path / "a.tar").open("rb") as file:
+        members = [(member.name, member.target, member.read(10)) for member in open_members(file, "a.tar")]
+    assert members == [(long, "", b""), ("link", "/the/target", b""), ("pipe", "", b"")]
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_one_compressed_file(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    (tmp_path / "dump.sql.packed").write_bytes(compress(FILES["a.txt"]) + compress(b"and more"))
+    assert read_all(tmp_path / "dump.sql.packed") == {"dump.sql": FILES["a.txt"] + b"and more"}
+
+
+@pytest.mark.parametrize("compression", ["", "$p->compressFiles(Phar::GZ);"])
+@pytest.mark.parametrize(
+    "stub",
+    [
+        "",
+        r"$p->setStub(\"#!/usr/bin/env php\n<?php echo 1; __HALT_COMPILER();\");".replace(r"\"", '"'),
+        "$p->setMetadata(['key' => 'value']); $p->setAlias('name.phar');",
+    ],
+)
+def test_phar(tmp_path: Path, compression: str, stub: str) -> None:
+    assert read_all(make_phar(tmp_path / "a.phar", compression, stub)) == FILES
+
+
+@pytest.mark.parametrize("flags", [0x1000, 0x2000])
+def test_a_compressed_phar(tmp_path: Path, flags: int) -> None:
+    (tmp_path / "a.phar").write_bytes(make_phar_by_hand(FILES["sub/b.bin"], flags))
+    assert read_all(tmp_path / "a.phar") == {"z": FILES["sub/b.bin"]}
+
+
+@pytest.mark.parametrize("kind", ["Phar::TAR", "Phar::ZIP"])
+def test_a_phar_that_is_a_tar_or_a_zip(tmp_path: Path, kind: str) -> None:
+    path = make_phar(tmp_path / "a.phar", f"$p->convertToExecutable({kind});")
+    (made,) = (found for found in tmp_path.glob("a.phar.*") if found.is_file())
+    assert path.exists()
+    found = read_all(made)
+    assert {name: found[name] for name in FILES} == FILES
+
+
+def test_a_phar_without_its_suffix_is_an_archive(tmp_path: Path) -> None:
+    stub = '$p->setStub("#!/usr/bin/env php\\n<?php Phar::mapPhar(); __HALT_COMPILER(); ?>");'
+    path = make_phar(tmp_path / "a.phar", stub=stub).rename(tmp_path / "tool")
+    assert is_archive("tool", path.read_bytes())
+    assert read_all(path) == FILES
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "expected"),
+    [
+        ("a.zip", b"", True),
+        ("A.TAR.GZ", b"", True),
+        ("a.phar", b"<?php", True),
+        ("no-suffix", b"PK\x03\x04", True),
+        ("no-suffix", b"\x1f\x8b\x08", True),
+        ("no-suffix", b"x" * 257 + b"ustar\0", True),
+        ("Compiler.php", b"<?php return new Phar($file, '__HALT_COMPILER();');", False),
+        ("zip", b"PKI", False),
+        ("README", b"", False),
+        ("dir.zip/file", b"BZ", False),
+    ],
+)
+def test_what_is_an_archive(name: str, start: bytes, expected: bool) -> None:
+    assert is_archive(name, start) is expected
+
+
+def test_what_is_no_archive_is_an_error(tmp_path: Path) -> None:
+    for name, data in {"a.zip": b"", "b.phar": b"<?php", "c.7z": b"7z\xbc\xaf\x27\x1c" + b"x" * 999}.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ArchiveError, match="not read, or a damaged one"):
+            read_all(tmp_path / name)
+
+
+def test_an_encrypted_member_is_named_and_others_are_read(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip")
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 8] |= 1
+    path.write_bytes(data)
+    assert read_all(path) == FILES | {"a.txt": "an encrypted member"}
+
+
+def test_a_damaged_member_of_a_zip_is_named_and_others_are_read(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"the first")] = 0
+    path.write_bytes(data)
+    assert read_all(path) == FILES | {"a.txt": "a damaged member (BadZipFile)"}
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "gz", "phar"])
+def test_cut_or_changed_archives_end_with_an_error_or_are_read(tmp_path: Path, kind: str) -> None:
+    """Nothing but ArchiveError and MemberError comes out, and no member has content that was never in it."""
+    path = tmp_path / f"a.{kind}"
+    if kind == "zip":
+        make_zip(path)
+    elif kind == "gz":
+        path.write_bytes(gzip.compress(FILES["sub/b.bin"]))
+    elif kind == "phar":
+        make_phar(path, "$p->compressFiles(Phar::GZ);")
+    else:
+        make_tar(path, f"w:{kind[4:]}")
+    whole = path.read_bytes()
+    chance = random.Random(kind)
+    failed = 0
+    for number in range(150):
+        data = bytearray(whole)
+        if number % 2:
+            del data[chance.randrange(len(data)) :]
+        else:
+            for _ in range(3):
+                data[chance.randrange(min(len(data), 2000))] = chance.randrange(256)
+        path.write_bytes(data)
+        try:
+            failed += any(isinstance(content, str) for content in read_all(path).values())
+        except ArchiveError:
+            failed += 1
+    assert failed > 50
+
+
+def test_a_tar_that_is_damaged_behind_its_first_member_is_not_taken_for_read(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tar", form=tarfile.USTAR_FORMAT)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"sub/b.bin")] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match="damaged"):
+        read_all(path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "gz", "tar.gz", "phar"])
+def test_a_bomb_is_bounded(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "_LARGEST", 1 << 20)
+    path = tmp_path / f"a.{kind}"
+    zeros = bytes(8 << 20)
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in "abc":
+                archive.writestr(name, zeros[: 700 << 10])
+    elif kind == "gz":
+        path.write_bytes(gzip.compress(zeros))
+    elif kind == "tar.gz":
+        with tarfile.open(path, "w:gz") as archive:
+            info = tarfile.TarInfo("zeros")
+            info.size = len(zeros)
+            archive.addfile(info, io.BytesIO(zeros))
+    else:
+        path.write_bytes(make_phar_by_hand(zeros))
+    with pytest.raises(ArchiveError, match="more than 1 MiB inside"):
+        read_all(path)
+
+
+def make_phar_by_hand(content: bytes, flags: int = 0x1000) -> bytes:
+    """With one file: `flags` 0x1000 compresses it as zlib does, 0x2000 by bzip2, which PHP can do where it has it."""
+    packer = zlib.compressobj(wbits=-15)
+    packed = bz2.compress(content) if flags == 0x2000 else packer.compress(content) + packer.flush()
+    entry = struct.pack("<I", 1) + b"z" + struct.pack("<IIIIII", len(content), 0, len(packed), 0, flags, 0)
+    manifest = struct.pack("<IHIII", 1, 0x1100, 0, 0, 0) + entry
+    return b"<?php __HALT_COMPILER(); ?>\r\n" + struct.pack("<I", len(manifest)) + manifest + packed
+
+
+def test_a_header_that_is_a_bomb_is_bounded(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("././@LongLink")
+    info.type = tarfile.GNUTYPE_LONGNAME
+    info.size = 64 << 20
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(64 << 20)))
+    with pytest.raises(ArchiveError, match="header"):
+        read_all(tmp_path / "a.tar.gz")
+
+
+def test_too_many_members_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "_MOST_MEMBERS", 2)
+    with pytest.raises(ArchiveError, match="more than 2 files"):
+        read_all(make_zip(tmp_path / "a.zip"))
