@@ -11,6 +11,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "ic_secrets"
 
 LAYERS = [
     ["errors"],
+    ["linux"],
+    ["files"],
     ["secret"],
     ["resolve"],
     ["clothes"],
@@ -19,7 +21,6 @@ LAYERS = [
     ["mask"],
     ["composer", "environment"],
     ["git", "needs", "minted"],
-    ["linux", "files"],
     ["stores"],
     ["testing"],
     ["watchdog"],
@@ -27,6 +28,7 @@ LAYERS = [
     ["streams"],
     ["archives", "vcs", "walk", "findings"],
     ["process", "leaks"],
+    ["questions"],
     ["preparation"],
     ["receipt"],
     ["build"],

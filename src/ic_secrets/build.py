@@ -10,18 +10,20 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from . import git
-from .errors import LEAK_FOUND, ScrubIncompleteError
+from .errors import LEAK_FOUND, SCRUB_INCOMPLETE, IcSecretsError, ScrubIncompleteError
 from .exposure import PrivateDirectory, choose_parent, sweep
+from .files import read_regular
+from .mask import mask_text
 from .minted import LiveMasker, MintedTokens
 from .needles import derive_all, for_search
 from .overlay import AUTH_FILE, Overlay
 from .patterns import Patterns
 from .preparation import BuildRequest, Notice, Notify, Preparation, list_exposed, prepare
-from .process import Child, SignalCatcher
+from .process import Child, Outcome, SignalCatcher
 from .receipt import Receipt, check_writable, find_versions
 from .stores import Store
 from .streams import open_channels
@@ -34,13 +36,16 @@ if TYPE_CHECKING:  # what looks for traces is loaded while the build runs, not b
 _CLOCK_LAG = 50_000_000
 # Trees that are not the build's alone are walked this far, in entries.
 _MOST_ENTRIES = 100_000
+_LARGEST = 1 << 20
+
+T = TypeVar("T")
 
 
 def run_build(store: Store, request: BuildRequest, notify: Notify) -> int:
     """Build with the target's secrets; the exit status that the contract of `run` gives.
 
     Raises IcSecretsError when the build could not be started; then nothing was exposed, or what was
-    is gone again.
+    is gone again. Once it has run, a fault of ours is told, and never hides the build's own status.
     """
     receipt = Receipt(request)
     notify = receipt.listen(notify)
@@ -50,7 +55,8 @@ def run_build(store: Store, request: BuildRequest, notify: Notify) -> int:
         if request.receipt:
             check_writable(request.receipt)
             receipt.versions = find_versions(preparation)
-        sweep(request.environment, request.run_dir)
+        for path, reason in sweep(request.environment, request.run_dir).failed:
+            notify(Notice(f"{path}, left by a dead run, cannot be removed: {reason}", "remove it by hand"))
         with expose(preparation, notify) as exposure:
             if signals.ending:
                 return signals.status
@@ -63,15 +69,42 @@ def run_build(store: Store, request: BuildRequest, notify: Notify) -> int:
                 allow_background=request.allow_background,
                 on_end=exposure.finish,
             )
-        if outcome.ended:
-            notify(Notice(f"{outcome.ended} processes that the build had left running were ended"))
-        if outcome.is_cut:
-            notify(Notice("the output could not be masked, and was cut off there", "please report it", "error"))
-        mend_clones(exposure, notify)
-        result = find_leaks(exposure) if request.leaks != "off" else None
-        status = decide_status(signals.status or outcome.status, exposure, result, notify)
-        receipt.write(preparation, exposure, result, status)
-        return status
+        return conclude(exposure, outcome, receipt, lambda: signals.status, notify)
+
+
+def conclude(
+    exposure: Exposure, outcome: Outcome, receipt: Receipt, find_signal: Callable[[], int], notify: Notify
+) -> int:
+    """Look for what the scrubbed build left, tell it, and write the receipt; the exit status.
+
+    A step that fails is told, and the next one is done all the same.
+    """
+    faults: list[str] = []
+
+    def attempt(step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except IcSecretsError as error:
+            faults.append(str(error))
+            notify(Notice(str(error), error.hint, "error"))
+        except Exception as error:  # its message may hold anything
+            faults.append(type(error).__name__)
+            notify(Notice(f"an unexpected {type(error).__name__} after the build", "please report it", "error"))
+        return None
+
+    if outcome.ended:
+        what = "process" if outcome.ended == 1 else "processes"
+        notify(Notice(f"ended {outcome.ended} {what} that the build had left running"))
+    if outcome.is_cut:
+        faults.append("cut")
+        notify(Notice("the output could not be written or masked, and was cut off there", level="error"))
+    preparation = exposure.preparation
+    attempt(lambda: mend_clones(exposure, notify))
+    result = attempt(lambda: find_leaks(exposure)) if preparation.request.leaks != "off" else None
+    status = find_signal() or outcome.status
+    status = decide_status(status or (SCRUB_INCOMPLETE if faults else 0), exposure, result, notify)
+    attempt(lambda: receipt.write(preparation, exposure, result, status))
+    return status or (SCRUB_INCOMPLETE if faults else 0)
 
 
 class Exposure:
@@ -89,7 +122,7 @@ class Exposure:
         self._patterns: Patterns | None = None
         self._lock = threading.Lock()  # both streams may ask at once
         self._maskers: list[LiveMasker] = []
-        parent = choose_parent(request.environment, request.directory, request.run_dir)
+        parent = choose_parent(request.environment, [request.directory, preparation.project], request.run_dir)
         self.directory = PrivateDirectory.make(parent)
         try:
             if not self.directory.in_memory:
@@ -118,6 +151,10 @@ class Exposure:
                 self._patterns = Patterns(derive_all(list_exposed(self.preparation.secrets)))
             return self._patterns
 
+    def hide_values(self, name: str) -> str:
+        """A name that the build chose, with the values in it masked."""
+        return mask_text(name, self.find_patterns())
+
     def make_masker(self) -> LiveMasker:
         """A masker for one stream of the build."""
         masker = LiveMasker(self.find_patterns, self.minted)
@@ -142,16 +179,29 @@ class Exposure:
         if self.directory.is_scrubbed:
             return
         self.minted.refresh()
-        self.hosts_seen = self._read_seen()
-        self.directory.remove_secrets()
-        for name in self._overlay.carry_back():
-            self._notify(
-                Notice(f"{name}, which the build made in the Composer home, could not be carried back and is gone")
-            )
         try:
-            self.scrubbed = tuple(self.directory.scrub())
-        except ScrubIncompleteError as error:
-            self.failure = error
+            self.hosts_seen = self._read_seen()
+            self.directory.remove_secrets()
+            for name in self._overlay.carry_back(self._is_clean):
+                self._notify(
+                    Notice(
+                        f"{self.hide_values(name)}, which the build made in the Composer home, was not carried back, "
+                        "and is gone",
+                        "it holds a value, or something of that name is there",
+                    )
+                )
+        finally:
+            try:
+                self.scrubbed = tuple(self.directory.scrub())
+            except ScrubIncompleteError as error:
+                self.failure = error
+
+    def _is_clean(self, path: str) -> bool:
+        """Whether no value lies in what the build made, so that it may leave the private directory."""
+        from .leaks import Place, search
+
+        result = search([Place(path)], Patterns((*self.find_patterns().needles, *self.minted.needles)))
+        return not result.findings
 
     def _expose_git(self) -> dict[str, str]:
         """Hand git its logins by a helper; the variables that say so, none where it has none."""
@@ -164,7 +214,14 @@ class Exposure:
         for name, data in files.items():
             self.directory.write(os.path.join(place, name), data, 0o700 if name == git.SHIM_FILE else 0o600)
         path = preparation.environment.get("PATH", os.defpath)
-        # Where nothing can be executed, the real git is found behind ours.
+        if os.statvfs(place).f_flag & os.ST_NOEXEC:  # the real git is found behind ours
+            self._notify(
+                Notice(
+                    f"no program can be executed in {self.directory.path}: where a server refuses git's credential, "
+                    "Composer puts it into git's arguments, and nothing takes it out",
+                    "name a tmpfs without noexec with --run-dir",
+                )
+            )
         return {
             **git.add_configuration(preparation.environment, os.path.join(place, git.CONFIG_FILE)),
             "PATH": f"{place}{os.pathsep}{path}",
@@ -174,9 +231,11 @@ class Exposure:
 
     def _read_seen(self) -> tuple[str, ...]:
         """The hosts for which Composer put a login into git's arguments."""
-        if self._seen:
-            with contextlib.suppress(OSError), open(self._seen, encoding="utf-8", errors="replace") as file:
-                return tuple(sorted({line.strip() for line in file}))
+        preparation = self.preparation
+        known = {login.host for login in preparation.logins} | set(preparation.minting_hosts)
+        with contextlib.suppress(OSError):
+            data = read_regular(self._seen, _LARGEST) if self._seen else None
+            return tuple(sorted(known & set((data or b"").decode(errors="replace").splitlines())))
         return ()
 
 
@@ -249,7 +308,7 @@ def decide_status(status: int, exposure: Exposure, result: SearchResult | None, 
         text = f"{finding.name} was left behind in {finding.place} ({finding.encoding})"
         notify(Notice(text, level="error" if fails else "warning"))
     if exposure.failure:
-        notify(Notice(str(exposure.failure), exposure.failure.hint, "error"))
+        notify(Notice(exposure.hide_values(str(exposure.failure)), exposure.failure.hint, "error"))
         return status or exposure.failure.exit_status
     return status or (LEAK_FOUND if findings and fails else 0)
 
@@ -259,7 +318,9 @@ def _list_places(preparation: Preparation) -> list[Place]:
 
     request, home = preparation.request, preparation.home
     places = [Place(request.directory), Place(preparation.project)]
-    places += [Place(path) for path in (home.path, home.data, *preparation.caches)]
+    places += [Place(path) for path in (home.path, home.data)]
+    # A project may name any directory as its cache.
+    places += [Place(path, most=_MOST_ENTRIES, own=True) for path in preparation.caches]
     user = request.environment.get("HOME")
     if user:
         # What builds write there begins with a dot; the rest is the person's own.

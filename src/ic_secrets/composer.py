@@ -210,6 +210,8 @@ def find_project(command: Sequence[str], directory: str, join: Callable[[str, st
         return directory
     words = iter(command[1:])
     for word in words:
+        if word == "--":
+            break
         if word in {"-d", "--working-dir"}:
             return join(directory, next(words, "."))
         if word.startswith("--working-dir="):

@@ -47,7 +47,12 @@ class Settings:
     @property
     def key_file(self) -> Setting:
         """The file that holds the master key."""
-        return self.find("key-file") or Setting(_default_path("config", "key"), "default")
+        found = self.find("key-file")
+        if found and found.value.startswith("ic-secrets-key-"):
+            raise MasterKeyError(
+                f"{found.source} holds a key, not the path of its file", hint="IC_SECRETS_KEY takes the key itself"
+            )
+        return found or Setting(_default_path("config", "key"), "default")
 
     def target(self, text: str | None) -> Target:
         """The target that the command line names, else IC_SECRETS_SITE and IC_SECRETS_ENV; ConfigError."""
@@ -71,7 +76,7 @@ class Settings:
         if not held:
             return [load_key_file(self.key_file.value)]
         key = MasterKey.parse(held)
-        if named and load_key_file(named.value).id != key.id:
+        if named and load_key_file(self.key_file.value).id != key.id:
             raise MasterKeyError(
                 f"IC_SECRETS_KEY and {named.source} hold different keys", hint="unset the one that is not meant"
             )

@@ -11,8 +11,10 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
+from typing import NamedTuple
 
 from .errors import ExposureError, ScrubIncompleteError
 from .files import is_below, is_private_directory, remove_tree, write_private
@@ -20,6 +22,7 @@ from .linux import is_in_memory
 from .watchdog import Watchdog
 
 _PREFIX = "ic-secrets-"
+_TRIES = 10
 _MEMORY = "/dev/shm"  # noqa: S108 -- world-writable, so every directory there is made new and 0700
 _LAST_RESORT = "/tmp"  # noqa: S108
 
@@ -40,18 +43,27 @@ class PrivateDirectory:
     @classmethod
     def make(cls, parent: str) -> PrivateDirectory:
         """A new directory in `parent`, watched from before it is there, and locked; ExposureError when it cannot be."""
-        while True:
+        problem = "a sweep took it again and again"
+        for _ in range(_TRIES):
             path = os.path.join(parent, f"{_PREFIX}{os.geteuid()}-{os.urandom(8).hex()}")
-            watchdog = Watchdog(path)
+            try:
+                watchdog = Watchdog(path)
+            except OSError as error:
+                raise ExposureError(f"the watchdog cannot be started: {error.strerror}") from None
             try:
                 os.mkdir(path, 0o700)
+                os.chmod(path, 0o700)  # whatever the umask
                 descriptor = _lock(path)
             except OSError as error:
+                with contextlib.suppress(OSError):
+                    os.rmdir(path)
                 watchdog.dismiss()
-                raise ExposureError(f"no private directory can be made in {parent}: {error.strerror}") from None
+                problem = error.strerror or "unknown error"
+                break
             if descriptor is not None:
                 return cls(path, descriptor, watchdog)
-            watchdog.dismiss()  # a sweep won the moment between the two, and took it for a dead run's
+            watchdog.dismiss()
+        raise ExposureError(f"no private directory can be made in {parent}: {problem}")
 
     @property
     def is_scrubbed(self) -> bool:
@@ -77,6 +89,8 @@ class PrivateDirectory:
 
     def remove_secrets(self) -> None:
         """Remove the files that we wrote, at once; the rest goes with `scrub`."""
+        with contextlib.suppress(OSError):
+            os.chmod(self.path, 0o700)
         for path in self._written:
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -109,17 +123,18 @@ class PrivateDirectory:
         self.scrub()
 
 
-def choose_parent(environment: Mapping[str, str], project: str, explicit: str | None = None) -> str:
+def choose_parent(environment: Mapping[str, str], projects: Iterable[str], explicit: str | None = None) -> str:
     """Where private directories go: `explicit`, else a tmpfs of the user's, else of the system's.
 
-    Where there is no tmpfs it is the temporary directory. It is never below the project; ExposureError
-    when no place is left, or `explicit` is unfit.
+    Where there is no tmpfs it is the temporary directory. It is never below one of the projects;
+    ExposureError when no place is left, or `explicit` is unfit.
     """
-    if explicit and not os.path.isdir(explicit):
-        raise ExposureError(f"{explicit} is no directory", hint="name one that exists with --run-dir")
+    if explicit is not None and not os.path.isdir(explicit):
+        raise ExposureError(f"{explicit!r} is no directory", hint="name one that exists with --run-dir")
     parents = [os.path.abspath(explicit)] if explicit else _list_parents(environment)
+    projects = tuple(projects)
     for parent in parents:
-        if not is_below(parent, project):
+        if not any(is_below(parent, project) for project in projects):
             return parent
     raise ExposureError(
         f"{parents[-1]} lies below the project, where nothing secret is ever written",
@@ -127,14 +142,29 @@ def choose_parent(environment: Mapping[str, str], project: str, explicit: str | 
     )
 
 
-def sweep(environment: Mapping[str, str], explicit: str | None = None) -> tuple[str, ...]:
-    """Remove the private directories that no living run owns; the paths that went.
+class Sweep(NamedTuple):
+    """The private directories of dead runs: those that went, and those that withstood, with why."""
+
+    removed: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+
+
+def sweep(environment: Mapping[str, str], explicit: str | None = None) -> Sweep:
+    """Remove the private directories that no living run owns.
 
     Never touches the directory of a living run, nor what another user made; safe at any time.
     """
     parents = dict.fromkeys([explicit] if explicit else [])
     parents |= dict.fromkeys(_list_parents(environment))
-    return tuple(path for parent in parents if parent for path in _sweep_parent(parent))
+    removed: list[str] = []
+    failed: list[tuple[str, str]] = []
+    for path in (path for parent in parents if parent for path in _list_own(parent)):
+        try:
+            if _remove_dead(path):
+                removed.append(path)
+        except OSError as error:
+            failed.append((error.filename or path, error.strerror or "unknown error"))
+    return Sweep(tuple(removed), tuple(failed))
 
 
 def _list_parents(environment: Mapping[str, str]) -> list[str]:
@@ -149,37 +179,44 @@ def _list_parents(environment: Mapping[str, str]) -> list[str]:
     return parents
 
 
-def _sweep_parent(parent: str) -> Iterator[str]:
+def _list_own(parent: str) -> list[str]:
+    """What is named like a private directory of ours there, and is a directory that we own."""
     prefix = f"{_PREFIX}{os.geteuid()}-"
+    found = []
+    with contextlib.suppress(OSError):
+        for name in sorted(name for name in os.listdir(parent) if name.startswith(prefix)):
+            path = os.path.join(parent, name)
+            with contextlib.suppress(FileNotFoundError):
+                status = os.lstat(path)
+                if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+                    found.append(path)
+    return found
+
+
+def _remove_dead(path: str) -> bool:
+    """Remove the directory unless a living run owns it; whether it went. OSError."""
+    if os.lstat(path).st_mode & 0o700 != 0o700:
+        os.chmod(path, 0o700)  # a lock needs it to be readable
+    descriptor = _lock(path)
+    if descriptor is None:
+        return False
     try:
-        names = sorted(name for name in os.listdir(parent) if name.startswith(prefix))
-    except OSError:
-        return
-    for name in names:
-        path = os.path.join(parent, name)
-        descriptor = _lock(path)
-        if descriptor is None:
-            continue
-        try:
-            if os.fstat(descriptor).st_uid == os.geteuid():
-                remove_tree(path)
-                yield path
-        except OSError:
-            continue
-        finally:
-            os.close(descriptor)
+        remove_tree(path)
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _lock(path: str) -> int | None:
-    """A locked descriptor of the directory; None when another holds it, or it is gone or no directory."""
+    """A locked descriptor of the directory; None when another holds it, or it is gone. OSError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # A sweep may have won the moment between mkdir and lock, and removed what we just locked.
-        if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
+        if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
             return descriptor
     except OSError as error:
         if error.errno not in {errno.EWOULDBLOCK, errno.ENOENT}:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import stat
+from collections.abc import Collection
+
+from .linux import list_mounts
 
 # Names of files that hold credentials: they go before the bulk of a tree.
 _FIRST = frozenset({"auth.json"})
@@ -59,20 +62,46 @@ def is_below(path: str, directory: str) -> bool:
     return os.path.commonpath([path, directory]) == directory != os.path.sep
 
 
-def remove_tree(path: str) -> None:
-    """Remove the directory and all below it, never through a link; OSError for what withstands.
+def read_regular(path: str, limit: int) -> bytes | None:
+    """The file's bytes, at most `limit` of them; None where there is no regular file (nor a link to one).
 
-    Directories that were made unwritable are made writable first. What is gone already is no error.
+    A pipe that nobody writes to, or a device without an end, is not waited for. OSError.
     """
-    import shutil
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with open(descriptor, "rb") as file:
+        return file.read(limit) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
-    for root, directories, names in os.walk(path):
-        for entry in (root, *(os.path.join(root, name) for name in directories)):
-            if not os.path.islink(entry):
-                with contextlib.suppress(OSError):
-                    os.chmod(entry, 0o700)
-        for name in _FIRST.intersection(names):
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(root, name))
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(path)
+
+def remove_tree(path: str) -> None:
+    """Remove the directory and all below it, never through a link or into what is mounted there.
+
+    Directories that were made unwritable are made writable first. All that can be removed is, before
+    OSError names the first path that withstands. What is gone already is no error.
+    """
+    failed: list[OSError] = []
+    _remove(os.path.realpath(os.path.dirname(path)) + "/" + os.path.basename(path), list_mounts(path), failed)
+    if failed:
+        raise failed[0]
+
+
+def _remove(path: str, mounts: Collection[str], failed: list[OSError]) -> None:
+    try:
+        found = os.lstat(path)
+        if not stat.S_ISDIR(found.st_mode):
+            os.unlink(path)
+            return
+        if path in mounts:
+            raise OSError(errno.EBUSY, "something is mounted there", path)
+        if found.st_mode & 0o700 != 0o700:
+            os.chmod(path, 0o700)
+        for name in sorted(os.listdir(path), key=lambda name: name not in _FIRST):
+            _remove(os.path.join(path, name), mounts, failed)
+        os.rmdir(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        error.filename = path
+        failed.append(error)

@@ -8,6 +8,7 @@ again before the real one starts, and notes the host.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -71,7 +72,7 @@ def render_files(
         for scheme in ("https", "http"):
             # The empty helper resets the list for this host alone: the user's own would save the password.
             lines += [f"[credential {_quote(f'{scheme}://{host}')}]", "\thelper =", f"\thelper = {_quote(command)}"]
-    files[CONFIG_FILE] = "\n".join([*lines, ""]).encode()
+    files[CONFIG_FILE] = os.fsencode("\n".join([*lines, ""]))
     keep = {host: f"{directory}/{name}" for host, name in minted.items()}
     files[SHIM_FILE] = _render_shim([*places, *minted], keep, f"{directory}/{SEEN_FILE}", real_git)
     return files
@@ -114,7 +115,7 @@ def _render_shim(hosts: Iterable[str], keep: Mapping[str, str], seen: str, real_
             {shlex.quote(host)}) printf 'url=%s://%s\\n' "$scheme" "$authority" >{shlex.quote(path)} ;;"""
         for host, path in keep.items()
     )
-    return f"""#!/bin/sh
+    script = f"""#!/bin/sh
 for word do
   shift
   case $word in
@@ -135,7 +136,8 @@ for word do
   set -- "$@" "$word"
 done
 exec {shlex.quote(real_git)} "$@"
-""".encode()
+"""
+    return os.fsencode(script)
 
 
 def _quote(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 
 _PR_SET_DUMPABLE = 4
@@ -49,6 +50,18 @@ def is_in_memory(path: str) -> bool:
     except OSError:
         pass
     return False
+
+
+def list_mounts(path: str) -> frozenset[str]:
+    """The directories below `path` that something is mounted on, bind mounts of the same file system included."""
+    below = f"{os.path.realpath(path)}/"
+    found = set()
+    with contextlib.suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
+        for line in mounts:
+            place = os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8)]), line.split(b" ")[4]))
+            if place.startswith(below):
+                found.add(place)
+    return frozenset(found)
 
 
 def list_descendants(pid: int) -> list[int]:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from .files import read_regular
 from .mask import Masker
 from .needles import Needle, derive_token
 from .patterns import Patterns
@@ -39,9 +40,8 @@ class MintedTokens:
             state = (found.st_mtime_ns, found.st_size, found.st_ino)
             if state == self._state:
                 return
-            with self._lock, open(self._path, "rb") as file:
-                document = json.loads(file.read(_LARGEST))
-                self._add(document)
+            with self._lock:
+                self._add(json.loads(read_regular(self._path, _LARGEST) or b"null"))
                 self._state = state
         except (OSError, ValueError, RecursionError):
             return  # gone, or half-written: the next look sees it whole

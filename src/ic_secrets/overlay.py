@@ -66,13 +66,15 @@ class Overlay:
             self._make_cache(self.home.cache)
         self._link(self.home.cache, "cache")
 
-    def carry_back(self) -> tuple[str, ...]:
-        """Move what the build created into the real home; the names that could not be moved.
+    def carry_back(self, is_clean: Callable[[str], bool]) -> tuple[str, ...]:
+        """Move what the build created into the real home; the names that were not moved, and are lost.
 
         A new entry is moved; a link that the build replaced by a file (as an atomic write does)
-        replaces the real file. auth.json never leaves, and what appeared in the real home meanwhile
-        is never overwritten.
+        replaces the real file. auth.json never leaves, nor what is not clean: it holds a value. What
+        appeared in the real home meanwhile is never overwritten.
         """
+        import shutil
+
         left = []
         for name in _list(self.path):
             if name in self._own or name == AUTH_FILE:
@@ -81,8 +83,11 @@ class Overlay:
             if name in self._links and os.path.islink(source):
                 continue
             try:
-                self._move(source, name)
-            except OSError:
+                if not is_clean(source):
+                    left.append(name)
+                else:
+                    self._move(source, name)
+            except (OSError, shutil.Error):
                 left.append(name)
         for directory in reversed(self._made):
             with contextlib.suppress(OSError):

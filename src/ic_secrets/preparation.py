@@ -14,19 +14,25 @@ from typing import NamedTuple
 from . import composer
 from .environment import Preserve, add_secrets, check_size, inherit
 from .errors import BuildError, MalformedAuthError, UnknownSecretError
+from .files import read_regular
 from .git import Login, find_logins, find_minting_hosts
 from .needles import SHORTEST, Exposed, too_common, too_short
 from .needs import read_needs
 from .overlay import AUTH_FILE, CONFIG_FILE, ComposerHome
 from .process import find_program
+from .questions import ask_composer_version
 from .resolve import Definition, inert_overrides, resolve
 from .secret import Owner, Scope, SecretType, SecretValue, Target
 from .stores import Store, read_chain
 
 # Environments that no build runs for on the platform (rule 12).
 _NEVER_BUILT = frozenset({"test", "live"})
+# A lock file of a very large project has a few megabytes.
+_LARGEST = 64 << 20
 # What the private directory's paths add to the environment, at the most, in bytes.
 _ADDED = 16_384
+# Since then Composer has known all the methods but the newest.
+_OLDEST = (2, 0)
 
 
 class Notice(NamedTuple):
@@ -47,7 +53,7 @@ class BuildRequest(NamedTuple):
     command: tuple[str, ...]
     directory: str
     environment: Mapping[str, str]
-    only: frozenset[str] = frozenset()
+    only: frozenset[str] | None = None
     excluded: frozenset[str] = frozenset()
     preserve: Preserve = Preserve()
     pristine: bool = False
@@ -97,6 +103,7 @@ def prepare(store: Store, request: BuildRequest, notify: Notify) -> Preparation:
     secrets = select(load(store, request.target, notify), request, notify)
     warn_of_values(secrets, notify)
     credentials = render_credentials(secrets, notify)
+    warn_of_methods(credentials, request, notify)
     environment = render_environment(secrets, request, notify)
     home = ComposerHome.find(environment)
     project = read_project(request)
@@ -139,7 +146,7 @@ def select(definitions: Sequence[Definition], request: BuildRequest, notify: Not
     """What is exposed of them: `env` and `composer` secrets (rule 8), narrowed by --only and --except."""
     exposed = [secret for secret in definitions if secret.type is not SecretType.RUNTIME]
     names = {secret.name for secret in exposed}
-    for name in sorted(request.only - names):
+    for name in sorted((request.only or frozenset()) - names):
         raise UnknownSecretError(
             f"{request.target} has no secret {name} that a build gets",
             hint=f"`ic-secrets explain {request.target} {name}` shows why",
@@ -149,7 +156,7 @@ def select(definitions: Sequence[Definition], request: BuildRequest, notify: Not
     return tuple(
         secret
         for secret in exposed
-        if secret.name not in request.excluded and (not request.only or secret.name in request.only)
+        if secret.name not in request.excluded and (request.only is None or secret.name in request.only)
     )
 
 
@@ -184,6 +191,19 @@ def render_credentials(secrets: Sequence[Definition], notify: Notify) -> tuple[c
     for host, used, unused in composer.find_rivals(credentials):
         notify(Notice(f"{used} and {unused} are for one host, {host}: Composer uses {used} alone"))
     return credentials
+
+
+def warn_of_methods(credentials: Sequence[composer.Credential], request: BuildRequest, notify: Notify) -> None:
+    """Name the credentials that the installed Composer does not know; asks for its version where some could be."""
+    if not composer.find_too_new(credentials, _OLDEST):
+        return
+    version = ask_composer_version(request.environment, request.directory)
+    known = tuple(int(number) for number in (version or "").split(".")[:2] if number.isdigit())
+    for credential in composer.find_too_new(credentials, known) if len(known) == 2 else ():
+        since = ".".join(map(str, composer.METHODS[credential.method].since))
+        notify(
+            Notice(f"{credential.name}: Composer {version} ignores {credential.method}, which is known since {since}")
+        )
 
 
 def render_environment(secrets: Sequence[Definition], request: BuildRequest, notify: Notify) -> dict[str, str]:
@@ -319,12 +339,10 @@ def _read_auth(path: str) -> composer.Document:
 
 
 def _read_text(path: str) -> str | None:
-    """The text of the file, None where there is none; BuildError when it cannot be read."""
+    """The text of the file, None where Composer would see none; BuildError when it cannot be read."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        data = read_regular(path, _LARGEST)
+        return None if data is None else data.decode()
     except UnicodeDecodeError:
         raise MalformedAuthError(f"{path} is not UTF-8") from None
     except OSError as error:

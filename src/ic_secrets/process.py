@@ -8,6 +8,7 @@ after a grace. Descendants that fled their parents are ours (PR_SET_CHILD_SUBREA
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -16,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import NamedTuple
 
-from .errors import SIGNAL_BASE, ProgramNotExecutableError, ProgramNotFoundError
-from .linux import adopt_orphans, is_zombie, list_descendants
+from .errors import SIGNAL_BASE, BuildError, ProgramNotExecutableError, ProgramNotFoundError
+from .linux import adopt_orphans, is_zombie, list_descendants, read_start_time
 from .streams import Channel, Filter
 from .terminal import give_foreground, is_foreground
 from .watchdog import end_processes
@@ -47,7 +48,8 @@ class SignalCatcher:
         os.set_blocking(self._writer, False)
         self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for number in (*_ENDING, *_PASSED, *_NOTED):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a background job of sh
+            # What nohup or a shell's background job ignores stays ignored; the end of children cannot be.
+            if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -115,7 +117,9 @@ def find_program(name: str, environment: Mapping[str, str]) -> str:
             return candidate
     if existing or (name and "/" in name and os.path.exists(name)):
         raise ProgramNotExecutableError(f"{existing[0] if existing else name} is not executable")
-    raise ProgramNotFoundError(f"{name}: command not found", hint="what comes after -- is the command to run")
+    raise ProgramNotFoundError(
+        f"{name or 'an empty word'}: command not found", hint="what comes after -- is the command to run"
+    )
 
 
 class Child:
@@ -137,10 +141,14 @@ class Child:
         self._exit: int | None = None
         self._deadline: float | None = None
         self._told: set[int] = set()
+        # Who called us with exec may have left us children that are none of the build's.
+        self._strangers = {pid: read_start_time(pid) for pid in list_descendants(os.getpid())}
         adopt_orphans()
         try:
             self.pid = self._spawn(command, program, environment)
         except OSError as error:
+            if error.errno not in {errno.EACCES, errno.ENOEXEC, errno.ENOENT, errno.ENOTDIR, errno.EPERM}:
+                raise BuildError(f"{program} cannot be started: {error.strerror}") from None
             # The file was found to be there: what is missing is its interpreter, or its format is unknown.
             raise ProgramNotExecutableError(f"{program} cannot be executed: {error.strerror}") from None
 
@@ -151,13 +159,13 @@ class Child:
 
         `on_end` is called as soon as no process of the build is left, before its output is waited for.
         """
-        reader, writer = os.pipe()
         try:
-            try:
-                self._start_streams(make_filter, reader)
-            except BaseException:
-                self._signal_group(signal.SIGKILL)  # unmasked it must not go on
-                raise
+            reader, writer = os.pipe()
+            self._start_streams(make_filter, reader)
+        except BaseException:
+            self._signal_group(signal.SIGKILL)  # unmasked it must not go on
+            raise
+        try:
             self._wait(grace)
             ended = 0 if allow_background else self._end_descendants(grace)
             on_end()
@@ -180,9 +188,11 @@ class Child:
             actions += [(os.POSIX_SPAWN_DUP2, channel.child_end, stream) for stream in channel.streams]
         ignored = {number for number in (*_ENDING, *_PASSED) if signal.getsignal(number) is signal.SIG_IGN}
         defaults = [number for number in (*_ENDING, *_PASSED, *_NOTED, *_IGNORED_BY_PYTHON) if number not in ignored]
+        # Secrets are UTF-8 whatever the locale; what was inherited keeps its bytes.
+        encoded = {name.encode(errors="surrogateescape"): _encode(value) for name, value in environment.items()}
         own = {"setsid": True} if self._terminal else {"setpgroup": 0}
         return os.posix_spawn(
-            program, list(command), dict(environment), file_actions=actions, setsigdef=defaults, setsigmask=[], **own
+            program, list(command), encoded, file_actions=actions, setsigdef=defaults, setsigmask=[], **own
         )
 
     def _start_streams(self, make_filter: Callable[[], Filter], stop: int) -> None:
@@ -208,7 +218,6 @@ class Child:
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 end_processes([self.pid, *list_descendants(self.pid)], signal.SIGKILL)
                 self._signal_group(signal.SIGKILL)
-                self._deadline = None
 
     def _handle(self, number: int, grace: float) -> None:
         if number in _ENDING:
@@ -237,7 +246,7 @@ class Child:
     def _time_left(self) -> float | None:
         if self._deadline is None:
             return None
-        return min(_INTERVAL, max(0.0, self._deadline - time.monotonic()))
+        return min(_INTERVAL, max(_INTERVAL / 10, self._deadline - time.monotonic()))
 
     def _signal_group(self, number: int) -> None:
         groups = {self.pid}
@@ -303,10 +312,10 @@ class Child:
     def _end_descendants(self, grace: float) -> int:
         """End what the build left running: TERM, a grace, KILL; how many processes that were."""
         told: set[int] = set()
-        deadline = self._deadline or time.monotonic() + grace
+        deadline = time.monotonic() + grace if self._deadline is None else self._deadline
         while True:
             self._reap()
-            living = {pid for pid in list_descendants(os.getpid()) if not is_zombie(pid)}
+            living = {pid for pid in self._list_own() if not is_zombie(pid)}
             if not living or time.monotonic() > deadline + _PATIENCE:
                 return len(told)
             if time.monotonic() >= deadline:
@@ -317,12 +326,25 @@ class Child:
             if any(number in _ENDING for number in self._signals.wait(_INTERVAL)):
                 deadline = min(deadline, time.monotonic())
 
+    def _list_own(self) -> list[int]:
+        """Our descendants, less those that we had before the build, and theirs."""
+        strangers = [pid for pid, start in self._strangers.items() if start and read_start_time(pid) == start]
+        theirs = {pid for stranger in strangers for pid in (stranger, *list_descendants(stranger))}
+        return [pid for pid in list_descendants(os.getpid()) if pid not in theirs]
+
     def _drain(self) -> None:
         """Wait for the last output. A reader that does not read keeps us only until a signal comes."""
         for channel in self._channels:
             while not channel.join(_INTERVAL):
                 if self._signals.ending and self._signals.wait(0):
                     return
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return os.fsencode(text)
 
 
 @contextlib.contextmanager

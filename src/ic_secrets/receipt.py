@@ -17,7 +17,7 @@ from .errors import BuildError, ScrubIncompleteError
 from .files import replace_file
 from .minted import MintedTokens
 from .preparation import BuildRequest, Notice, Notify, Preparation
-from .process import find_program
+from .questions import ask_composer_version, ask_revision
 from .resolve import Definition
 from .secret import SecretType, split_composer_name
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .vcs import Residue
 
 SCHEMA = "ic-secrets.receipt/1"
-_TIMEOUT = 30.0
 
 
 class Exposed(Protocol):
@@ -68,7 +67,7 @@ class Receipt:
             return
         document = self.render(preparation, exposure, result, status)
         try:
-            replace_file(path, (json.dumps(document, indent=2) + "\n").encode())
+            replace_file(os.path.realpath(path), (json.dumps(document, indent=2) + "\n").encode())
         except OSError as error:
             raise BuildError(f"the receipt {path} cannot be written: {error.strerror}") from None
 
@@ -103,41 +102,21 @@ class Receipt:
 
 
 def check_writable(path: str) -> None:
-    """BuildError when no file can be written beside `path`: said before the build rather than after it."""
-    directory = os.path.dirname(os.path.abspath(path))
-    if os.path.isdir(path) or not os.access(directory, os.W_OK | os.X_OK):
+    """BuildError when no receipt can be written there: said before the build rather than after it."""
+    path = os.path.realpath(path)
+    directory = os.path.dirname(path)
+    is_fit = os.path.isfile(path) or not os.path.lexists(path)
+    if not is_fit or not os.access(directory, os.W_OK | os.X_OK):
         raise BuildError(f"the receipt {path} cannot be written", hint="--receipt takes a file in a directory of yours")
 
 
 def find_versions(preparation: Preparation) -> dict[str, str | None]:
-    """The project's git revision and Composer's version, None where there is none to be had.
-
-    Both are asked for before anything is exposed.
-    """
-    environment = dict(preparation.request.environment)
-    version = _ask(["composer", "--version", "--no-ansi", "--no-plugins", "--no-interaction"], environment, preparation)
+    """The project's git revision and Composer's version, None where there is none to be had."""
+    environment = preparation.request.environment
     return {
-        "revision": _ask(["git", "rev-parse", "HEAD"], environment, preparation),
-        "composer": next((word for word in (version or "").split() if word[:1].isdigit()), None),
+        "revision": ask_revision(environment, preparation.project),
+        "composer": ask_composer_version(environment, preparation.project),
     }
-
-
-def _ask(command: list[str], environment: dict[str, str], preparation: Preparation) -> str | None:
-    import subprocess
-
-    try:
-        program = find_program(command[0], environment)
-        done = subprocess.run(
-            [program, *command[1:]],
-            cwd=preparation.project,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_TIMEOUT,
-        )
-    except (BuildError, OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.decode(errors="replace").strip() or None if done.returncode == 0 else None
 
 
 def _describe(secret: Definition, preparation: Preparation) -> dict[str, Any]:

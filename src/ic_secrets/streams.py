@@ -72,8 +72,9 @@ class Channel:
             for data in read_with_silences(self.source, stop):
                 write_whole(self._sink, masker.feed(data) if data else masker.flush_idle())
             write_whole(self._sink, masker.close())
-        except OSError:
-            pass  # our reader is gone: closing our end tells the child, as it would have been told
+        except OSError as error:
+            # A reader that is gone is no fault: closing our end tells the child, as it would have been told.
+            self.is_broken = error.errno not in {errno.EPIPE, errno.EIO}
         except Exception:
             self.is_broken = True  # a fault of the filter's: nothing is shown that did not pass it
         finally:
@@ -118,7 +119,12 @@ def write_whole(sink: int, data: bytes) -> None:
     """Write all of it, in as many pieces as it takes; OSError."""
     view = memoryview(data)
     while view:
-        view = view[os.write(sink, view) :]
+        try:
+            view = view[os.write(sink, view) :]
+        except BlockingIOError:  # whoever shares it with us made it so
+            poll = select.poll()
+            poll.register(sink, select.POLLOUT)
+            poll.poll()
 
 
 def open_channels() -> list[Channel]:

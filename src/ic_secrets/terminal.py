@@ -9,8 +9,12 @@ import select
 import signal
 import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+# While the terminal is another's, we look for its return at this interval, in seconds.
+_PATIENCE = 0.1
 
 _IFLAG, _OFLAG, _CFLAG, _LFLAG, _, _, _CC = range(7)
 
@@ -77,6 +81,9 @@ class Terminal:
         with contextlib.suppress(OSError):  # the child's terminal is gone
             while True:
                 poll.poll()
+                if not is_foreground(keyboard):  # reading would stop us, and what is typed is not for us
+                    time.sleep(_PATIENCE)
+                    continue
                 data = os.read(keyboard, 4096)
                 if not data:
                     hang_up()

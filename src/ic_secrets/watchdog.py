@@ -8,6 +8,7 @@ when we die, however we die, the pipe closes, and it does in our place what we c
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -28,13 +29,23 @@ class Watchdog:
     """Our end of the watchdog of one private directory."""
 
     def __init__(self, path: str) -> None:
-        """Start it, before there is anything at `path`; when this returns, nothing that kills us reaches it."""
+        """Start it, before there is anything at `path`; when this returns, it stands guard. OSError."""
         reader, self._writer = os.pipe()
-        middle = os.fork()
-        if middle == 0:
-            _detach(path, reader)
-        os.close(reader)
-        os.waitpid(middle, 0)
+        listener, ready = os.pipe()
+        try:
+            middle = os.fork()
+            if middle == 0:
+                _detach(path, reader, ready)
+        finally:
+            os.close(reader)
+            os.close(ready)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(middle, 0)
+        is_ready = os.read(listener, 1)
+        os.close(listener)
+        if not is_ready:
+            os.close(self._writer)
+            raise OSError(errno.ECHILD, "it ended at once")
 
     def watch(self, pid: int) -> None:
         """Tell it which process group is the build's."""
@@ -60,7 +71,7 @@ def end_processes(pids: Iterable[int], number: int) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
-def _detach(path: str, reader: int) -> NoReturn:
+def _detach(path: str, reader: int, ready: int) -> NoReturn:
     """In the forked child: become a process that nobody waits for, and stand guard."""
     try:
         signal.set_wakeup_fd(-1)
@@ -72,9 +83,11 @@ def _detach(path: str, reader: int) -> NoReturn:
         null = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(null, stream)
-        _close_all_but({0, 1, 2, reader})
+        _close_all_but({0, 1, 2, reader, ready})
         os.chdir("/")
         rename_process("ic-secrets-dog")
+        os.write(ready, b"!")
+        os.close(ready)
         _guard(path, reader)
     finally:
         os._exit(0)
@@ -126,7 +139,7 @@ def _end_build(path: str, pid: int, start: int | None) -> None:
             return
         if now > deadline:
             number = signal.SIGKILL
-        if known and pid not in told:
+        if known and (pid not in told or number == signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, number)
         end_processes((p for p in pids if number == signal.SIGKILL or p not in told), number)
@@ -135,7 +148,7 @@ def _end_build(path: str, pid: int, start: int | None) -> None:
 
 
 def _list_build(path: str, pid: int) -> set[int]:
-    pids = set(list_processes_with(path.encode()))
+    pids = set(list_processes_with(os.fsencode(path)))
     if pid:
         pids |= {pid, *list_descendants(pid)}
     return {found for found in pids if not is_zombie(found)}

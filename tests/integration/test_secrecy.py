@@ -189,7 +189,6 @@ def test_on_a_terminal_composer_keeps_its_colours_and_its_size_and_is_masked(
     shown = screen.read_to_end()
     assert screen.finish() == 0
     assert b"\x1b[32m" in shown, "green, as Composer prints on a terminal"
-    assert b"100%" in shown, "a progress bar"
     assert b"\r\n30 100\r\n" in shown
     assert b"***" in shown
     assert not any(needle in shown for needle in servers.basic.needles)
@@ -244,6 +243,89 @@ def test_an_unexpected_error_shows_neither_locals_nor_values(site: Path, home: d
         assert CANARY.encode() not in done.stdout + done.stderr
         assert b"Traceback" not in done.stderr
     assert b" in broken" in done.stderr
+
+
+HOSTILE = {
+    "a pipe for an auth.json": ('rm "$COMPOSER_HOME/auth.json"; mkfifo "$COMPOSER_HOME/auth.json"; echo hi', 0),
+    "a closed directory": ('chmod 0 "$(dirname "$COMPOSER_HOME")"; exit 4', 4),
+    "a pipe that cannot be carried back": ('mkfifo "$COMPOSER_HOME/f-$TOKEN"; exit 7', 7),
+    "a copy of auth.json": ('mv "$COMPOSER_HOME/auth.json" "$COMPOSER_HOME/auth.json.bak"', 0),
+}
+
+
+@pytest.mark.parametrize(("script", "status"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_build_neither_holds_us_up_nor_gets_a_value_out(
+    cli: Any, site: Path, home: dict[str, str], private: Path, tmp_path: Path, script: str, status: int
+) -> None:
+    done = cli("run", "my-site", "--", "sh", "-c", script, cwd=site, timeout=60, check=status)
+    assert list(private.iterdir()) == []
+    assert CANARY.encode() not in done.stdout + done.stderr
+    assert search_tree([tmp_path], [CANARY.encode()]) == []
+
+
+def test_a_stderr_that_takes_nothing_changes_no_status(site: Path, home: dict[str, str], private: Path) -> None:
+    script = 'mkfifo "$COMPOSER_HOME/f"; exit 7'
+    with open("/dev/full", "wb") as full:
+        command = [PROGRAM, "run", "my-site", "--", "sh", "-c", script]
+        assert subprocess.run(command, cwd=site, env=home, stderr=full, timeout=60).returncode == 7
+    assert list(private.iterdir()) == []
+
+
+def test_closed_streams_change_no_status(site: Path, home: dict[str, str]) -> None:
+    for closed in (">&-", "2>&-", "<&-", ">&- 2>&- <&-"):
+        shell = f"{PROGRAM} run my-site -- sh -c 'exit 5' {closed}"
+        assert subprocess.run(["sh", "-c", shell], cwd=site, env=home, timeout=60).returncode == 5
+
+
+def test_an_output_that_cannot_be_written_is_no_success(site: Path, home: dict[str, str]) -> None:
+    with open("/dev/full", "wb") as full:
+        command = [PROGRAM, "run", "my-site", "--", "echo", "lost"]
+        assert subprocess.run(command, cwd=site, env=home, stdout=full, timeout=60).returncode == 121
+
+
+def test_processes_that_were_there_before_the_build_are_left_alone(site: Path, home: dict[str, str]) -> None:
+    """A shell that calls us with exec leaves us its children: a log reader, a server."""
+    shell = f"sleep 300 >/dev/null 2>&1 & echo $!; exec {PROGRAM} run my-site -- echo built"
+    done = subprocess.run(["bash", "-c", shell], cwd=site, env=home, capture_output=True, timeout=60)
+    pid, built = done.stdout.split()
+    assert built == b"built"
+    os.kill(int(pid), signal.SIGKILL)
+
+
+def test_children_that_are_ignored_by_our_caller_are_waited_for(site: Path, home: dict[str, str]) -> None:
+    shell = f"trap '' CHLD; exec {PROGRAM} run my-site -- sh -c 'exit 6'"
+    assert subprocess.run(["bash", "-c", shell], cwd=site, env=home, timeout=60).returncode == 6
+
+
+def test_a_receipt_goes_where_a_link_leads_and_replaces_no_device(cli: Any, site: Path, tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to("target")
+    cli("run", "my-site", "--receipt", tmp_path / "link", "--", "true", cwd=site, check=0)
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads((tmp_path / "target").read_text())["status"] == 0
+    cli("run", "my-site", "--receipt", "/dev/null", "--", "true", cwd=site, check=125)
+
+
+def test_what_a_receipt_asks_for_is_asked_without_our_keys(
+    cli: Any, site: Path, home: dict[str, str], tmp_path: Path
+) -> None:
+    fake = tmp_path / "bin" / "composer"
+    fake.parent.mkdir()
+    fake.write_text(f"#!/bin/sh\nenv > {tmp_path}/seen\necho Composer version 2.9.1\n")
+    fake.chmod(0o755)
+    env = {"PATH": f"{fake.parent}:{home['PATH']}", "IC_SECRETS_KEY_FILE": f"{home['XDG_CONFIG_HOME']}/ic-secrets/key"}
+    cli("run", "my-site", "--receipt", tmp_path / "receipt", "--", "true", cwd=site, env=env, check=0)
+    assert "IC_SECRETS" not in (tmp_path / "seen").read_text()
+    assert json.loads((tmp_path / "receipt").read_text())["versions"]["composer"] == "2.9.1"
+
+
+def test_a_method_that_the_installed_composer_ignores_is_named(cli: Any, site: Path) -> None:
+    name = ("set", "my-site", "forgejo-token.code.example.org", "--type", "composer", "--scope", "ic")
+    cli(*name, stdin=b"user token-of-forgejo", check=0)
+    version = subprocess.run(["composer", "--version"], capture_output=True, text=True, timeout=60).stdout
+    done = cli("run", "my-site", "--", "true", cwd=site, check=0)
+    is_old = tuple(map(int, version.split()[2].split(".")[:2])) < (2, 9)
+    assert (b"ignores forgejo-token" in done.stderr) is is_old
 
 
 WAYS = ("process", "group", "session")

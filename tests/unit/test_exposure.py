@@ -91,28 +91,28 @@ def test_a_parent_that_cannot_hold_it_is_refused() -> None:
     with pytest.raises(ExposureError):
         PrivateDirectory.make("/nowhere/at/all")
     with pytest.raises(ExposureError, match="no directory"):
-        choose_parent({}, "/project", "/nowhere/at/all")
+        choose_parent({}, ["/project"], "/nowhere/at/all")
 
 
 def test_the_default_place_is_a_tmpfs(tmp_path: Path) -> None:
-    with PrivateDirectory.make(choose_parent({"TMPDIR": str(tmp_path)}, "/project")) as directory:
+    with PrivateDirectory.make(choose_parent({"TMPDIR": str(tmp_path)}, ["/project"])) as directory:
         assert directory.in_memory
 
 
 def test_it_is_never_below_the_project(tmp_path: Path) -> None:
-    assert choose_parent({}, "/dev/shm") != "/dev/shm"
+    assert choose_parent({}, ["/dev/shm"]) != "/dev/shm"
     with pytest.raises(ExposureError, match="below the project"):
-        choose_parent({}, str(tmp_path), str(tmp_path))
+        choose_parent({}, ["/elsewhere", str(tmp_path)], str(tmp_path))
 
 
 def test_a_runtime_directory_that_others_can_enter_is_not_used(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    assert choose_parent({"XDG_RUNTIME_DIR": str(tmp_path)}, "/project") != str(tmp_path)
+    assert choose_parent({"XDG_RUNTIME_DIR": str(tmp_path)}, ["/project"]) != str(tmp_path)
 
 
 def test_a_living_run_is_never_swept(tmp_path: Path) -> None:
     process, path = hold(tmp_path)
-    assert sweep({}, str(tmp_path)) == ()
+    assert sweep({}, str(tmp_path)) == ((), ())
     assert (path / "auth.json").exists()
     process.communicate()
 
@@ -133,17 +133,45 @@ def test_where_the_watchdog_died_too_the_next_sweep_removes_it(tmp_path: Path) -
     process.kill()
     process.communicate()
     assert path.exists()
-    assert sweep({}, str(tmp_path)) == (str(path),)
+    assert sweep({}, str(tmp_path)).removed == (str(path),)
     assert not path.exists()
-    assert sweep({}, str(tmp_path)) == ()
+    assert sweep({}, str(tmp_path)) == ((), ())
 
 
 def test_what_is_not_ours_by_name_or_kind_is_not_swept(tmp_path: Path) -> None:
     (tmp_path / "ic-secrets-other").mkdir()
     (tmp_path / f"ic-secrets-{os.geteuid()}-file").write_text("x")
     (tmp_path / f"ic-secrets-{os.geteuid()}-link").symlink_to("/etc")
-    assert sweep({}, str(tmp_path)) == ()
+    assert sweep({}, str(tmp_path)) == ((), ())
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_whatever_the_umask_it_is_private_and_usable(tmp_path: Path) -> None:
+    before = os.umask(0o777)
+    try:
+        with PrivateDirectory.make(str(tmp_path)) as directory:
+            assert stat.S_IMODE(os.stat(directory.path).st_mode) == 0o700
+    finally:
+        os.umask(before)
+
+
+def test_what_withstands_is_told_and_all_else_is_removed(tmp_path: Path) -> None:
+    """A mount inside stays as it is: what is there is not the build's."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "kept").write_text("x")
+    tree = tmp_path / f"ic-secrets-{os.geteuid()}-0"
+    (tree / "mounted").mkdir(parents=True)
+    (tree / "zz").write_text("canary")
+    script = (
+        "import sys; from ic_secrets.exposure import sweep; "
+        "print(sweep({}, sys.argv[1]).failed[0][0]); import os; print(os.listdir(sys.argv[2]))"
+    )
+    command = f'mount --bind {precious} {tree}/mounted && exec {sys.executable} -c "{script}" {tmp_path} {tree}'
+    unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    done = subprocess.run([*unshare, "sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == [f"{tree}/mounted", "['mounted']"], done.stderr
+    assert (precious / "kept").exists()
 
 
 def test_a_tree_that_was_made_unwritable_is_removed_and_links_are_not_followed(tmp_path: Path) -> None:
@@ -156,6 +184,7 @@ def test_a_tree_that_was_made_unwritable_is_removed_and_links_are_not_followed(t
     (tree / "link").symlink_to(outside)
     (tree / "a" / "b").chmod(0o500)
     (tree / "a").chmod(0o000)
+    tree.chmod(0o000)
     remove_tree(str(tree))
     assert not tree.exists()
     assert (outside / "kept").exists()

@@ -50,9 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Our reader is gone. What is buffered would raise again when Python exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        from .output import silence
+
+        silence(1)  # our reader is gone
         return 141
+    except OSError as error:
+        from .output import print_message, silence
+
+        print_message("error", f"cannot go on: {error.strerror or type(error).__name__}")
+        silence(1)
+        return NOT_STARTED if words[:1] == ["run"] else 1
     except Exception as error:
         from .output import print_unexpected
 
@@ -103,9 +110,10 @@ def _suggest(word: str) -> str:
 
 def _open_missing_streams() -> None:
     """Point standard streams that our caller closed to /dev/null, so that no file of ours takes their place."""
-    for stream in (0, 1, 2):
+    for stream, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         with contextlib.suppress(OSError):
             os.fstat(stream)
             continue
         os.open(os.devnull, os.O_RDWR)
         os.set_inheritable(stream, True)
+        setattr(sys, name, open(stream, mode, encoding="utf-8", closefd=False))  # noqa: SIM115

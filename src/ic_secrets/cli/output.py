@@ -19,10 +19,22 @@ def print_error(error: IcSecretsError) -> None:
 
 
 def print_message(level: str, text: str, hint: str = "") -> None:
-    """A line of that level on stderr, and its hint below; text alone for an empty level."""
-    print(_line(level, text), file=sys.stderr)
-    if hint:
-        print(_line("hint", hint), file=sys.stderr)
+    """A line of that level on stderr, and its hint below; text alone for an empty level.
+
+    A stderr that takes nothing changes no outcome.
+    """
+    try:
+        print(_line(level, text), file=sys.stderr)
+        if hint:
+            print(_line("hint", hint), file=sys.stderr)
+        sys.stderr.flush()
+    except OSError:
+        silence(2)
+
+
+def silence(stream: int) -> None:
+    """Let what is still buffered for the stream go nowhere: Python would fail on it once more when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 def print_unexpected(error: Exception) -> None:
@@ -33,7 +45,7 @@ def print_unexpected(error: Exception) -> None:
     place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
     if os.environ.get("IC_SECRETS_DEBUG") == "1":
         for frame in frames:
-            print(f"  {frame.filename}:{frame.lineno} in {frame.name}", file=sys.stderr)
+            print_message("", f"  {frame.filename}:{frame.lineno} in {frame.name}")
     print_message(
         "error",
         f"an unexpected {type(error).__name__}{place}",

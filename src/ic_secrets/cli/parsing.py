@@ -10,6 +10,8 @@ from typing import NoReturn
 from ..config import Settings
 from ..errors import UsageError
 
+# What stands for the value of an option that was given without one.
+BARE = "\0"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -26,16 +28,24 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage and exiting."""
-        raise UsageError(message, hint=f"`{self.prog} --help` shows how it is used")
+        """Raise instead of printing the usage and exiting. What was not understood is not shown: it may be a value."""
+        hint = f"`{self.prog} --help` shows how it is used"
+        if message.startswith("unrecognized arguments"):
+            message = "there are arguments that this command does not take"
+            hint += "; a value never comes as an argument, but from a prompt, stdin, --from-file or --from-env"
+        raise UsageError(message, hint=hint)
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
         """The arguments; those with an optional value take it after `=` only."""
-        bare = {f"--{name}": f"--{name}=" for name in self._optional}
+        for word in words:
+            name, equals, value = word.partition("=")
+            if name.startswith("--") and equals and not value:
+                raise UsageError(f"{name} has an empty value", hint="leave the option out, or give it a value")
+        bare = {f"--{name}": f"--{name}={BARE}" for name in self._optional}
         return self.parse_intermixed_args([bare.get(word, word) for word in words])
 
     def add_optional(self, name: str, **keywords: str) -> None:
-        """An option `--name[=VALUE]`: None where absent, empty where bare. It never takes the next word."""
+        """An option `--name[=VALUE]`: None where absent, BARE where bare. It never takes the next word."""
         self._optional = (*self._optional, name)
         self.add_argument(f"--{name}", **keywords)  # type: ignore[arg-type]
 
@@ -58,9 +68,12 @@ def read_settings(arguments: argparse.Namespace, environment: dict[str, str]) ->
     return Settings(environment, {"store": arguments.store, "key-file": arguments.key_file})
 
 
-def split_names(text: str | None) -> frozenset[str]:
-    """`A,B` as a set; empty for None."""
-    return frozenset(word.strip() for word in (text or "").split(",") if word.strip())
+def split_names(text: str) -> frozenset[str]:
+    """`A,B` as a set; UsageError for none at all, which would otherwise mean all."""
+    names = frozenset(word.strip() for word in text.split(",") if word.strip())
+    if not names:
+        raise UsageError("a list of names is empty", hint="leave the option out, or name one secret or more: A,B")
+    return names
 
 
 def parse_duration(text: str) -> float:

@@ -13,7 +13,7 @@ from ..linux import harden
 from ..preparation import BuildRequest, Notice
 from .opening import opened_store
 from .output import print_error, print_message
-from .parsing import Parser, add_store_options, parse_duration, read_settings, split_names
+from .parsing import BARE, Parser, add_store_options, parse_duration, read_settings, split_names
 
 
 def run_run(words: Sequence[str]) -> int:
@@ -24,6 +24,9 @@ def run_run(words: Sequence[str]) -> int:
         if not command:
             raise UsageError("no command to run", hint="ic-secrets run SITE.ENV -- COMMAND...")
         harden()
+        for option in ("only", "excluded", "run_dir", "receipt", "store", "key_file", "target"):
+            if getattr(arguments, option) == "":
+                raise UsageError("an argument is empty", hint="is a variable of the pipeline not set?")
         request = _make_request(arguments, command)
         with opened_store(arguments, read_only=True) as store:
             return run_build(store, request, _print_notice)
@@ -66,24 +69,29 @@ def _make_parser() -> Parser:
 
 def _make_request(arguments: argparse.Namespace, command: Sequence[str]) -> BuildRequest:
     environment = dict(os.environ)
-    preserved = arguments.preserve_env
     return BuildRequest(
         target=read_settings(arguments, environment).target(arguments.target),
         command=tuple(command),
         directory=os.getcwd(),
         environment=environment,
-        only=split_names(arguments.only),
-        excluded=split_names(arguments.excluded),
-        preserve=Preserve(everything=preserved == "", names=split_names(preserved)),
+        only=None if arguments.only is None else split_names(arguments.only),
+        excluded=frozenset() if arguments.excluded is None else split_names(arguments.excluded),
+        preserve=_make_preserve(arguments.preserve_env),
         pristine=arguments.pristine,
         mask=not arguments.no_mask,
-        run_dir=arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR"),
+        run_dir=arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR") or None,
         grace=parse_duration(arguments.grace),
         allow_background=arguments.allow_background,
         leaks=arguments.leaks,
         leaks_allowed=tuple(arguments.leaks_allow),
         receipt=arguments.receipt and os.path.abspath(arguments.receipt),
     )
+
+
+def _make_preserve(given: str | None) -> Preserve:
+    if given is None:
+        return Preserve()
+    return Preserve(everything=True) if given == BARE else Preserve(names=split_names(given))
 
 
 def _print_notice(notice: Notice) -> None:

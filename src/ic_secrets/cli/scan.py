@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,9 +41,6 @@ def run_scan(words: Sequence[str]) -> int:
     settings = read_settings(arguments, dict(os.environ))
     name, paths = _choose_target(arguments.words, paths, has_default=settings.find("site") is not None)
     target = settings.target(name)
-    for path in paths:
-        if not os.path.exists(path):
-            raise IcSecretsError(f"{path} is not there", hint="`ic-secrets scan --help` tells targets from paths")
     exposed = find_exposed(arguments, target)
     result = _search(exposed, paths, deep=arguments.deep).without(arguments.leaks_allow, os.getcwd())
     if arguments.sarif:
@@ -101,13 +99,13 @@ def _can_be_target(word: str) -> bool:
 def _search(exposed: Sequence[Exposed], paths: Sequence[str], *, deep: bool) -> SearchResult:
     needles = derive_all(exposed)
     searched = for_search(needles)
-    known = {needle.name for needle in searched}
+    plain = {needle.name for needle in searched if needle.encoding == "raw"}
     for one in exposed:
-        if one.name not in known:
-            print_message("warning", f"{one.name} is too short or too common a value to be searched for")
+        if one.name not in plain:
+            print_message("warning", f"{one.name} has a value too short or too common to be searched for as it is")
     # A path can tell values that are too short to be searched for.
     telling = [needle for needle in needles if not is_common(needle.data.decode(errors="replace"))]
-    return search(map(Place, paths), Patterns(searched), deep=deep, hidden=telling)
+    return search([Place(path, required=True) for path in paths], Patterns(searched), deep=deep, hidden=telling)
 
 
 # --- for people -----------------------------------------------------------------------------------
@@ -116,6 +114,7 @@ def _search(exposed: Sequence[Exposed], paths: Sequence[str], *, deep: bool) -> 
 def _print_result(result: SearchResult) -> None:
     for finding in result.findings:
         print(printable(f"{finding.place}: {finding.name} ({finding.encoding})"))
+    sys.stdout.flush()  # in a log of both streams, what is said of the findings comes after them
     reasons: dict[str, list[str]] = {}
     for path, reason in result.unsearched:
         reasons.setdefault(reason, []).append(path)

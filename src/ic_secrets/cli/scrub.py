@@ -28,8 +28,9 @@ def run_scrub(words: Sequence[str]) -> int:
     add_json(parser)
     arguments = parser.read(words)
     environment = dict(os.environ)
-    removed = sweep(environment, arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR"))
-    mended, failed = [], []
+    swept = sweep(environment, arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR"))
+    failed = [f"{path} cannot be removed: {reason}" for path, reason in swept.failed]
+    mended = []
     for residue in find_residue(ComposerHome.find(environment).cache, [os.getcwd()]):
         try:
             mend(residue)
@@ -38,9 +39,9 @@ def run_scrub(words: Sequence[str]) -> int:
             failed.append(f"{residue.path} holds a credential and cannot be mended: {error.strerror}")
     if arguments.json:
         clones = [{"path": residue.path, "hosts": list(residue.hosts)} for residue in mended]
-        print_json("scrub", {"removed": list(removed), "mended": clones})
+        print_json("scrub", {"removed": list(swept.removed), "mended": clones, "failed": failed})
     else:
-        for path in removed:
+        for path in swept.removed:
             print_message("", f"removed {path}")
         for residue in mended:
             print_message("", f"took the credential for {', '.join(residue.hosts)} out of {residue.path}")

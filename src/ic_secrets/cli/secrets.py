@@ -138,6 +138,11 @@ def _add_owner_and_name(parser: Parser) -> None:
 
 
 def _check_name(name: str, kind: SecretType | None) -> None:
+    if "=" in name:  # what is behind it may be a value, and is not shown
+        raise InvalidNameError(
+            f"{name.partition('=')[0]!r} is followed by `=`, which no name holds",
+            hint="a value never comes as an argument, but from a prompt, stdin, --from-file or --from-env",
+        )
     if kind is not None:
         check_secret_name(kind, name)
     elif not is_possible_name(name):
@@ -187,7 +192,7 @@ def _read_bytes(arguments: argparse.Namespace) -> bytes:
     if arguments.from_env is not None:
         value = os.environb.get(arguments.from_env.encode(errors="surrogateescape"))
         if value is None:
-            raise UsageError(f"the variable {arguments.from_env} is not set")
+            raise UsageError("the variable that --from-env names is not set", hint="it takes a variable's name")
         return value
     if arguments.from_file is not None:
         try:
