@@ -34,11 +34,15 @@ class Entry(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A tree to search. `most` limits the entries that are walked; `own` passes over what others own."""
+    """A tree to search. `most` limits the entries that are walked; `own` passes over what others own.
+
+    One that is `required` is a failure where it is not there.
+    """
 
     path: str
     most: int | None = None
     own: bool = False
+    required: bool = False
 
 
 class Walk:
@@ -58,26 +62,26 @@ class Walk:
     def list_due(self, places: Iterable[Place]) -> Iterator[Entry]:
         """What is below the places, and a place itself where it is a file or a link to one.
 
-        A place that is not there is passed over. Files come last: those in a tree that was walked are
+        Files come last: those in a tree that was walked are
         known by then.
         """
-        files = []
+        files: dict[str, str] = {}
         for place in places:
             try:
                 found = os.stat(place.path)
-            except FileNotFoundError:
-                continue
             except OSError as error:
-                self.failed.append((place.path, error))
+                if place.required or not isinstance(error, FileNotFoundError):
+                    self.failed.append((place.path, error))
                 continue
             if stat.S_ISDIR(found.st_mode):
                 yield from self._walk(place)
             elif stat.S_ISREG(found.st_mode):
-                files.append(os.path.realpath(place.path))
+                real = os.path.realpath(place.path)
+                files.setdefault(real, real if os.path.islink(place.path) else place.path)
             else:
                 self.left_out.append((place.path, "neither a file nor a directory"))
-        for path in dict.fromkeys(files):
-            parent = _identify(os.path.dirname(path))
+        for real, path in files.items():
+            parent = _identify(os.path.dirname(real))
             if parent not in self._seen and self._is_due(path, own=False):
                 yield Entry(path, os.path.basename(path), Kind.FILE)
 

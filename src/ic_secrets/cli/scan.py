@@ -43,12 +43,12 @@ def run_scan(words: Sequence[str]) -> int:
     target = settings.target(name)
     exposed = find_exposed(arguments, target)
     result = _search(exposed, paths, deep=arguments.deep).without(arguments.leaks_allow, os.getcwd())
-    if arguments.sarif:
-        _write_sarif(arguments.sarif, result)
     if arguments.json:
         print_json("scan", {"target": {"site": target.site, "environment": target.environment}, **_describe(result)})
     else:
         _print_result(result)
+    if arguments.sarif:
+        _write_sarif(arguments.sarif, result)
     return 1 if result.findings or result.failures else 0
 
 
