@@ -214,4 +214,4 @@ def test_residue_of_an_earlier_build_is_reported_by_run_and_taken_out_by_scrub(
         assert path.read_text() == text.replace("someone:stale-pass@", "")
         assert path.stat().st_mode & 0o777 == 0o640
     done = cli("scrub", "--json", cwd=work, check=0)
-    assert json.loads(done.stdout) == {"schema": "ic-secrets.scrub/1", "removed": [], "mended": []}
+    assert json.loads(done.stdout) == {"schema": "ic-secrets.scrub/1", "removed": [], "mended": [], "failed": []}
