@@ -72,7 +72,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=not terminal)
     for row in rows:
-        table.add_row(*(Text(_printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     width = None if terminal else 10_000
     Console(width=width, highlight=False, emoji=False).print(table)
 
@@ -85,7 +85,7 @@ def format_time(seconds: int) -> str:
 
 
 def _line(level: str, text: str) -> str:
-    text = _printable(text)
+    text = printable(text)
     if not level:
         return text
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
@@ -93,7 +93,7 @@ def _line(level: str, text: str) -> str:
     return f"{level}: {text}"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """The text in one line that no terminal takes for commands, and any encoding can print."""
     shown = "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
     return shown.encode(errors="backslashreplace").decode()

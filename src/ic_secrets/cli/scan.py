@@ -15,8 +15,7 @@ from ..needles import Exposed, derive_all, for_search, is_common
 from ..patterns import Patterns
 from ..secret import Target
 from .exposing import find_exposed
-from .output import _printable as printable
-from .output import print_json, print_message
+from .output import print_json, print_message, printable
 from .parsing import Parser, add_json, add_store_options, read_settings
 
 # So many paths are named for each reason why they were not searched; --json names all.
