@@ -29,8 +29,9 @@ from .stores import Store
 from .streams import open_channels
 
 if TYPE_CHECKING:  # what looks for traces is loaded while the build runs, not before
-    from .leaks import Place, SearchResult
+    from .findings import SearchResult
     from .vcs import Residue
+    from .walk import Place
 
 # File systems stamp changes with a clock that lags behind ours by a tick of the kernel's, in ns.
 _CLOCK_LAG = 50_000_000
@@ -198,7 +199,8 @@ class Exposure:
 
     def _is_clean(self, path: str) -> bool:
         """Whether no value lies in what the build made, so that it may leave the private directory."""
-        from .leaks import Place, search
+        from .leaks import search
+        from .walk import Place
 
         result = search([Place(path)], Patterns((*self.find_patterns().needles, *self.minted.needles)))
         return not result.findings
@@ -291,13 +293,19 @@ def find_clones(preparation: Preparation) -> tuple[Residue, ...]:
 
 def find_leaks(exposure: Exposure) -> SearchResult:
     """Search what the build could have written, as far as it changed since the build began."""
+    from .findings import SearchResult
+    from .walk import Walk
+
+    places = _list_places(exposure.preparation)
+    skip = [exposure.directory.path]
+    walk = Walk(exposure.since, skip)
+    if not any(True for _ in walk.list_due(places)) and not walk.left_out and not walk.failed:
+        return SearchResult()  # nothing changed: then nothing is loaded to look into it
     from .leaks import search
 
-    preparation = exposure.preparation
-    request = preparation.request
-    needles = for_search((*exposure.find_patterns().needles, *exposure.minted.needles))
-    result = search(_list_places(preparation), Patterns(needles), since=exposure.since, skip=[exposure.directory.path])
-    return result.without(request.leaks_allowed, preparation.project)
+    needles = (*exposure.find_patterns().needles, *exposure.minted.needles)
+    result = search(places, Patterns(for_search(needles)), since=exposure.since, skip=skip, hidden=needles)
+    return result.without(exposure.preparation.request.leaks_allowed, exposure.preparation.project)
 
 
 def decide_status(status: int, exposure: Exposure, result: SearchResult | None, notify: Notify) -> int:
@@ -314,7 +322,7 @@ def decide_status(status: int, exposure: Exposure, result: SearchResult | None, 
 
 
 def _list_places(preparation: Preparation) -> list[Place]:
-    from .leaks import Place
+    from .walk import Place
 
     request, home = preparation.request, preparation.home
     places = [Place(request.directory), Place(preparation.project)]

@@ -8,6 +8,7 @@ shown as `***`.
 
 from __future__ import annotations
 
+import marshal
 import os
 import stat
 from bisect import bisect_right
@@ -18,6 +19,7 @@ from .archives import ArchiveError, Member, MemberError, is_archive, open_member
 from .findings import PROLOGUE, Finding, Names, Places, SearchResult
 from .needles import Needle
 from .patterns import Match, Patterns
+from .shares import do_shares
 from .walk import Entry, Kind, Place, Walk
 
 __all__ = ["Finding", "Place", "SearchResult", "search"]
@@ -51,23 +53,38 @@ def search(
     deep: bool = False,
     skip: Collection[str] = (),
     hidden: Collection[Needle] = (),
+    processes: int = 1,
 ) -> SearchResult:
     """Search the trees; a directory that several hold is walked once. The findings are in the order of their paths.
 
     `since` leaves out what has not changed from that time on (ns since the epoch); `deep` looks into
     archives; `skip` names directories that are not walked; `hidden` is what no path may show beside what
-    is searched for. OSError is never raised: what cannot be read is in `unsearched`.
+    is searched for. `processes` share the work; more than one where the caller has no threads. OSError is
+    never raised: what cannot be read is in `unsearched`.
     """
-    result = SearchResult()
-    walk = Walk(since, skip)
-    reader = _Reader(result, patterns, deep=deep)
-    for entry in walk.list_due(places):
-        reader.take(entry)
-    reader.flush()
-    result.unsearched += walk.left_out
-    for path, error in (*walk.failed, *reader.failed):
-        result.unsearched.append((path, error.strerror or "unreadable"))
-        result.failures += 1
+    places = list(places)
+
+    def search_share(number: int) -> bytes:
+        walk = Walk(since, skip, (number, processes))
+        reader = _Reader(patterns, deep=deep)
+        for entry in walk.list_due(places):
+            reader.take(entry)
+        reader.flush()
+        failed = [(path, error.strerror or "unreadable") for path, error in (*walk.failed, *reader.failed)]
+        findings = [tuple(finding) for finding in reader.findings]
+        return marshal.dumps((findings, walk.left_out + reader.left_out, failed, reader.files, reader.size))
+
+    patterns.compile()
+    shares = [marshal.loads(share) for share in do_shares(search_share, processes)]  # noqa: S302 (our own children)
+    # What no share could walk, each of them tells.
+    failed = {failure for share in shares for failure in share[2]}
+    result = SearchResult(
+        [Finding(*finding) for share in shares for finding in share[0]],
+        failed.union(*(share[1] for share in shares)),
+        sum(share[3] for share in shares),
+        sum(share[4] for share in shares),
+        len(failed),
+    )
     _put_in_order(result, patterns, {needle.data for needle in (*patterns.needles, *hidden)})
     return result
 
@@ -112,9 +129,12 @@ def _hide_values(path: str, patterns: Patterns, telling: Collection[bytes]) -> s
 class _Reader:
     """Reads what the walk lists, and searches it batch by batch."""
 
-    def __init__(self, result: SearchResult, patterns: Patterns, *, deep: bool) -> None:
+    def __init__(self, patterns: Patterns, *, deep: bool) -> None:
+        self.findings: list[Finding] = []
+        self.left_out: list[tuple[str, str]] = []
         self.failed: list[tuple[str, OSError]] = []
-        self._result = result
+        self.files = 0
+        self.size = 0
         self._patterns = patterns
         self._deep = deep
         self._overlap = max([_LEAST_OVERLAP, *(4 * len(needle.data) for needle in patterns.needles)])
@@ -161,8 +181,8 @@ class _Reader:
             if not stat.S_ISREG(found.st_mode):
                 return
             data = os.read(descriptor, min(found.st_size, _WINDOW) + 1)
-            self._result.files += 1
-            self._result.size += len(data)
+            self.files += 1
+            self.size += len(data)
             if len(data) == found.st_size:
                 self._add((path, "content", None), data)
             else:
@@ -179,11 +199,11 @@ class _Reader:
         def read(wanted: int) -> bytes:
             nonlocal total
             if total > size + _GROWTH:
-                self._result.unsearched.append((path, "it grows while it is read"))
+                self.left_out.append((path, "it grows while it is read"))
                 return b""
             data = os.read(descriptor, wanted)
             total += len(data)
-            self._result.size += len(data)
+            self.size += len(data)
             return data
 
         self._take_content((path, "content", None), start, read)
@@ -199,14 +219,14 @@ class _Reader:
 
     def _take_archive(self, path: str, descriptor: int) -> None:
         if not self._deep:
-            self._result.unsearched.append((path, _ARCHIVE))
+            self.left_out.append((path, _ARCHIVE))
             return
         try:
             with open(descriptor, "rb", closefd=False) as file:
                 for member in open_members(file, path):
                     self._take_member(path, member)
         except ArchiveError as error:
-            self._result.unsearched.append((path, str(error)))
+            self.left_out.append((path, str(error)))
 
     def _take_member(self, path: str, member: Member) -> None:
         for where, text in (("name", member.name), ("link", member.target)):
@@ -214,10 +234,10 @@ class _Reader:
         try:
             start = member.read(_WINDOW)
             if is_archive(member.name, start):
-                self._result.unsearched.append((f"{path}!{member.name}", _NESTED))
+                self.left_out.append((f"{path}!{member.name}", _NESTED))
             self._take_content((path, "content", member.name), start, member.read)
         except MemberError as error:
-            self._result.unsearched.append((f"{path}!{member.name}", str(error)))
+            self.left_out.append((f"{path}!{member.name}", str(error)))
 
     def _search_batch(self, pieces: list[bytes], sources: list[_Source]) -> None:
         matches = self._patterns.find(_BORDER.join(map(self._without_colour, pieces)))
@@ -230,12 +250,12 @@ class _Reader:
         for number, group in found.items():
             places = Places(self._names, *sources[number])
             places.take(pieces[number], group, starts[number])
-            self._result.findings += places.findings
+            self.findings += places.findings
 
     def _search_window(self, places: Places, data: bytes, owned: int) -> None:
         places.take(data, self._patterns.find(self._without_colour(data)), 0, owned)
         if owned == len(data):
-            self._result.findings += places.findings
+            self.findings += places.findings
 
     def _without_colour(self, data: bytes) -> bytes:
         """The data; a binary one without its escape characters, whose place NUL takes."""

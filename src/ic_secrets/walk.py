@@ -48,11 +48,15 @@ class Place(NamedTuple):
 class Walk:
     """Which entries are to be searched. `left_out` and `failed` tell of those that were not walked, and why."""
 
-    def __init__(self, since: int | None, skip: Collection[str]) -> None:
-        """`since` leaves out what has not changed from then on (ns); `skip` are directories not to walk."""
+    def __init__(self, since: int | None, skip: Collection[str], share: tuple[int, int] = (0, 1)) -> None:
+        """`since` leaves out what has not changed from then on (ns); `skip` are directories not to walk.
+
+        `share` is which of how many equal parts of the entries to list, split by their names.
+        """
         self.left_out: list[tuple[str, str]] = []
         self.failed: list[tuple[str, OSError]] = []
         self._since = since
+        self._share, self._shares = share
         self._kernel = _list_kernel_devices()
         self._seen: set[tuple[int, int]] = set()
         for path in skip:
@@ -82,7 +86,8 @@ class Walk:
                 self.left_out.append((place.path, "neither a file nor a directory"))
         for real, path in files.items():
             parent = _identify(os.path.dirname(real))
-            if parent not in self._seen and self._is_due(path, own=False):
+            is_ours = hash(real) % self._shares == self._share
+            if is_ours and parent not in self._seen and self._is_due(path, own=False):
                 yield Entry(path, os.path.basename(path), Kind.FILE)
 
     def _walk(self, place: Place) -> Iterator[Entry]:
@@ -99,7 +104,8 @@ class Walk:
                         kind = _judge(entry)
                         if kind is Kind.DIRECTORY:
                             waiting.append(entry.path)
-                        if self._is_due(entry, own=place.own):
+                        # Forked processes hash alike.
+                        if hash(entry.name) % self._shares == self._share and self._is_due(entry, own=place.own):
                             yield Entry(entry.path, entry.name, kind)
             except FileNotFoundError:
                 continue

@@ -14,6 +14,7 @@ from ..linux import harden
 from ..needles import Exposed, derive_all, for_search, is_common
 from ..patterns import Patterns
 from ..secret import Target
+from ..shares import count_processors
 from .exposing import find_exposed
 from .output import print_json, print_message, printable
 from .parsing import Parser, add_json, add_store_options, read_settings
@@ -104,7 +105,13 @@ def _search(exposed: Sequence[Exposed], paths: Sequence[str], *, deep: bool) -> 
             print_message("warning", f"{one.name} has a value too short or too common to be searched for as it is")
     # A path can tell values that are too short to be searched for.
     telling = [needle for needle in needles if not is_common(needle.data.decode(errors="replace"))]
-    return search([Place(path, required=True) for path in paths], Patterns(searched), deep=deep, hidden=telling)
+    return search(
+        [Place(path, required=True) for path in paths],
+        Patterns(searched),
+        deep=deep,
+        hidden=telling,
+        processes=count_processors(),
+    )
 
 
 # --- for people -----------------------------------------------------------------------------------
