@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "ic_secrets"
 LAYERS = [
     ["errors"],
     ["linux"],
-    ["files"],
+    ["files", "shares"],
     ["secret"],
     ["resolve"],
     ["clothes"],
