@@ -202,7 +202,8 @@ class Exposure:
         from .leaks import search
         from .walk import Place
 
-        result = search([Place(path)], Patterns((*self.find_patterns().needles, *self.minted.needles)))
+        needles = for_search((*self.find_patterns().needles, *self.minted.needles))
+        result = search([Place(path)], Patterns(needles))
         return not result.findings
 
     def _expose_git(self) -> dict[str, str]:

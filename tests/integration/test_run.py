@@ -157,6 +157,8 @@ def test_a_first_global_require_is_carried_back(
         "repositories": {"packagist.org": False, "open": {"type": "composer", "url": servers.public.url}},
     }
     (composer_home(home) / "config.json").write_text(json.dumps(settings))
+    # A value that stands in honest code for reasons of its own holds nothing up.
+    cli("set", "my-site", "WORD", "--type", "env", "--scope", "ic", stdin=b"composer", check=0)
     require = ("composer", "global", "require", "open/announcer", "--no-interaction", "--no-progress")
     cli("run", "my-site.dev", "--", *require, cwd=work, check=0)
     assert (composer_home(home) / "vendor" / "composer" / "installed.json").exists()
