@@ -83,6 +83,7 @@ class PrivateDirectory:
         path = os.path.join(self.path, name)
         try:
             os.mkdir(path, 0o700)
+            os.chmod(path, 0o700)
         except OSError as error:
             raise ExposureError(f"{path} cannot be made: {error.strerror}") from None
         return path

@@ -17,6 +17,7 @@ def write_private(path: str, data: bytes, mode: int = 0o600) -> None:
     """A new file with that mode from its first byte, never through a link; OSError, and then no file."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
+        os.fchmod(descriptor, mode)  # whatever the umask
         with open(descriptor, "wb") as file:
             file.write(data)
     except OSError:
