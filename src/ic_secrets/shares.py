@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable
 
 _MOST = 4
@@ -32,8 +33,10 @@ def do_shares(work: Callable[[int], bytes], count: int) -> list[bytes]:
     except BaseException:
         for child, end in children:
             with contextlib.suppress(OSError):
-                os.close(end)
+                os.kill(child, signal.SIGKILL)  # it may wait for a reader: a later child holds our end of its pipe too
                 os.waitpid(child, 0)
+            with contextlib.suppress(OSError):
+                os.close(end)
         raise
     return results
 
