@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -25,18 +24,17 @@ def do_shares(work: Callable[[int], bytes], count: int) -> list[bytes]:
     children = [_start(work, number) for number in range(1, count)]
     try:
         results = [work(0)]
-        for number, (child, end) in enumerate(children, 1):
+        while children:
+            child, end = children[0]
             with open(end, "rb") as pipe:
                 result = pipe.read()
             _, status = os.waitpid(child, 0)
-            results.append(result if status == 0 else work(number))
+            children.pop(0)
+            results.append(result if status == 0 else work(len(results)))
     except BaseException:
-        for child, end in children:
-            with contextlib.suppress(OSError):
-                os.kill(child, signal.SIGKILL)  # it may wait for a reader: a later child holds our end of its pipe too
-                os.waitpid(child, 0)
-            with contextlib.suppress(OSError):
-                os.close(end)
+        for child, _ in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
         raise
     return results
 
