@@ -14,6 +14,7 @@ _KERNEL_TYPES = frozenset(
     "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts efivarfs fusectl mqueue nsfs proc pstore "
     "rpc_pipefs securityfs selinuxfs sysfs tracefs".split()
 )
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Kind(enum.Enum):
@@ -56,18 +57,18 @@ class Walk:
         self.left_out: list[tuple[str, str]] = []
         self.failed: list[tuple[str, OSError]] = []
         self._since = since
+        self._user = os.geteuid()
         self._share, self._shares = share
         self._kernel = _list_kernel_devices()
         self._seen: set[tuple[int, int]] = set()
         for path in skip:
             with contextlib.suppress(OSError):
-                self._is_new(path)
+                self._is_new(path, os.stat(path))
 
     def list_due(self, places: Iterable[Place]) -> Iterator[Entry]:
         """What is below the places, and a place itself where it is a file or a link to one.
 
-        Files come last: those in a tree that was walked are
-        known by then.
+        Files come last: those in a tree that was walked are known by then.
         """
         files: dict[str, str] = {}
         for place in places:
@@ -85,29 +86,35 @@ class Walk:
             else:
                 self.left_out.append((place.path, "neither a file nor a directory"))
         for real, path in files.items():
-            parent = _identify(os.path.dirname(real))
-            is_ours = hash(real) % self._shares == self._share
-            if is_ours and parent not in self._seen and self._is_due(path, own=False):
-                yield Entry(path, os.path.basename(path), Kind.FILE)
+            with contextlib.suppress(FileNotFoundError):
+                parent, found = os.stat(os.path.dirname(real)), os.stat(real)
+                is_due = hash(real) % self._shares == self._share and found.st_ctime_ns >= (self._since or 0)
+                if is_due and (parent.st_dev, parent.st_ino) not in self._seen:
+                    yield Entry(path, os.path.basename(path), Kind.FILE)
 
     def _walk(self, place: Place) -> Iterator[Entry]:
+        everything = self._since is None and not place.own and self._shares == 1
         count = 0
         waiting = [place.path]
         while waiting:
             directory = waiting.pop()
+            prefix = directory if directory.endswith(os.sep) else directory + os.sep
             try:
-                if not self._is_new(directory, is_root=directory is place.path):
-                    continue
-                with os.scandir(directory) as entries:
-                    for entry in entries:
-                        count += 1
-                        kind = _judge(entry)
-                        if kind is Kind.DIRECTORY:
-                            waiting.append(entry.path)
-                        # Forked processes hash alike.
-                        if hash(entry.name) % self._shares == self._share and self._is_due(entry, own=place.own):
-                            yield Entry(entry.path, entry.name, kind)
-            except FileNotFoundError:
+                descriptor = os.open(directory, _FLAGS if directory is place.path else _FLAGS | os.O_NOFOLLOW)
+                try:
+                    if not self._is_new(directory, os.fstat(descriptor)):
+                        continue
+                    with os.scandir(descriptor) as entries:
+                        for entry in entries:
+                            count += 1
+                            kind = _judge(entry)
+                            if kind is Kind.DIRECTORY:
+                                waiting.append(prefix + entry.name)
+                            if everything or self._is_due(entry, own=place.own):
+                                yield Entry(prefix + entry.name, entry.name, kind)
+                finally:
+                    os.close(descriptor)
+            except (FileNotFoundError, NotADirectoryError):  # it has gone, or become another thing
                 continue
             except OSError as error:
                 self.failed.append((directory, error))
@@ -115,27 +122,27 @@ class Walk:
                 self.left_out.append((place.path, f"more than {place.most:,} entries"))
                 return
 
-    def _is_new(self, directory: str, *, is_root: bool = True) -> bool:
-        """Whether the directory is to be walked, and has not been yet; only a root may be a link to one. OSError."""
-        found = _identify(directory, follow=is_root)
-        if found is None or found in self._seen:
+    def _is_new(self, directory: str, found: os.stat_result) -> bool:
+        identity = found.st_dev, found.st_ino
+        if identity in self._seen:
             return False
-        self._seen.add(found)
-        kernel = self._kernel.get(found[0])
+        self._seen.add(identity)
+        kernel = self._kernel.get(found.st_dev)
         if kernel:
             self.left_out.append((directory, f"a file system of the kernel's ({kernel})"))
         return not kernel
 
-    def _is_due(self, entry: os.DirEntry[str] | str, *, own: bool) -> bool:
+    def _is_due(self, entry: os.DirEntry[str], *, own: bool) -> bool:
+        """Whether the entry is of our share, and is one that changed, and is ours if it has to be."""
+        if hash(entry.name) % self._shares != self._share:  # forked processes hash alike
+            return False
         if self._since is None and not own:
             return True
         try:
-            found = os.lstat(entry) if isinstance(entry, str) else entry.stat(follow_symlinks=False)
+            found = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             return False
-        if own and found.st_uid != os.geteuid():
-            return False
-        return self._since is None or found.st_ctime_ns >= self._since
+        return (self._since is None or found.st_ctime_ns >= self._since) and not (own and found.st_uid != self._user)
 
 
 def _judge(entry: os.DirEntry[str]) -> Kind:
@@ -144,15 +151,6 @@ def _judge(entry: os.DirEntry[str]) -> Kind:
     if entry.is_dir(follow_symlinks=False):
         return Kind.DIRECTORY
     return Kind.LINK if entry.is_symlink() else Kind.OTHER
-
-
-def _identify(directory: str, *, follow: bool = True) -> tuple[int, int] | None:
-    """Device and inode of the directory, None where there is none any more."""
-    try:
-        found = os.stat(directory, follow_symlinks=follow)
-    except FileNotFoundError:
-        return None
-    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
 
 
 def _list_kernel_devices() -> dict[int, str]:

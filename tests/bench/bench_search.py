@@ -9,21 +9,20 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench_mask import LETTERS, make_exposed
+from programs import list_programs, measure_in_turns, print_ratios
 
-from ic_secrets.needles import derive_all, for_search
+from ic_secrets.needles import Exposed, derive_all, for_search
 
 MEGABYTE = 1_000_000
 PROGRAM = Path(sys.executable).parent / "ic-secrets"
+OURS = "ic-secrets scan"
 WORDS = (
     "function public static return array string namespace use class extends implements private protected null "
     "throw new Exception foreach instanceof abstract interface getContainer setParameter serviceId bundle Drupal "
@@ -48,7 +47,7 @@ def make_tree(folder: Path, count: int, size: int, known: Sequence[bytes]) -> No
     scale = size / sum(lengths)
     text = "".join(make_line(chance) for _ in range(40_000)).encode()
     noise = chance.randbytes(4 * MEGABYTE)
-    holders = set(chance.sample(range(count), 20))
+    holders = set(chance.sample(range(count), min(20, count)))
     for number, length in enumerate(lengths):
         is_binary = number % 20 == 19
         source = noise if is_binary else text
@@ -67,55 +66,35 @@ def make_line(chance: random.Random) -> str:
     return line.format(*(chance.choice(WORDS) + chance.choice(LETTERS) for _ in range(line.count("{}"))))
 
 
-def make_store(folder: Path, exposed: Sequence[object]) -> dict[str, str]:
+def make_store(folder: Path, exposed: Sequence[Exposed]) -> dict[str, str]:
     """A store that holds the secrets for `my-site`; the environment that names it."""
     environment = os.environ | {
         "IC_SECRETS_STORE": str(folder / "store.db"),
         "IC_SECRETS_KEY_FILE": str(folder / "key"),
-        "HOME": str(folder),
     }
-    subprocess.run([PROGRAM, "init"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([PROGRAM, "init"], env=environment, check=True, capture_output=True)
     for one in exposed:
         words = [PROGRAM, "set", "my-site", one.name, "--type", one.type.value, "--scope", "ic"]
-        value = one.value.reveal().encode()
-        subprocess.run(words, env=environment, input=value, check=True, capture_output=True)
+        subprocess.run(words, env=environment, input=one.value.reveal().encode(), check=True, capture_output=True)
     return environment
 
 
-def find_peers(needles: Path, raw: Path, tree: Path) -> dict[str, list[str]]:
-    """The command of each program that is there to compare with."""
+def list_peers(needles: Path, raw: Path, tree: Path) -> dict[str, list[str]]:
+    """The command of each program that is there to compare with; none may leave out files that we search."""
     commands: dict[str, list[str]] = {}
-    rg = shutil.which("rg")
-    if rg:
-        search = [rg, "-F", "-n", "--hidden", "--no-ignore", "-a", "--no-messages"]
-        commands["rg -F, the same needles"] = [*search, "-f", str(needles), str(tree)]
-        commands["rg -F, the raw values"] = [*search, "-f", str(raw), str(tree)]
-    if shutil.which("grep"):
-        commands["grep -F, the same needles"] = ["grep", "-rnaF", "-f", str(needles), str(tree)]
-    gitleaks = shutil.which("gitleaks")
-    if gitleaks:
-        commands["gitleaks dir"] = [
-            gitleaks,
-            "dir",
-            "--no-banner",
-            "--exit-code",
-            "0",
-            "--log-level",
-            "error",
-            str(tree),
-        ]
+    for name, program in list_programs("rg").items():
+        search = [program, "-F", "-n", "--hidden", "--no-ignore", "-a", "-f"]
+        commands[f"{name} -F, the same needles"] = [*search, str(needles), str(tree)]
+        commands[f"{name} -F, the raw values"] = [*search, str(raw), str(tree)]
+    for name, program in list_programs("grep").items():
+        commands[f"{name} -F, the same needles"] = [program, "-rnaF", "-f", str(needles), str(tree)]
     return commands
 
 
-def measure(commands: dict[str, list[str]], environment: dict[str, str], runs: int) -> dict[str, float]:
-    """The median seconds of each; they take turns."""
-    taken: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(runs + 1):
-        for name, command in commands.items():
-            start = time.perf_counter()
-            subprocess.run(command, env=environment, capture_output=True)
-            taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+def list_scanners(tree: Path) -> dict[str, list[str]]:
+    """Those that take seconds."""
+    options = ["--no-banner", "--exit-code", "0", "--log-level", "error"]
+    return {name: [program, "dir", *options, str(tree)] for name, program in list_programs("gitleaks").items()}
 
 
 def main() -> None:
@@ -124,32 +103,22 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=3228)
     parser.add_argument("--size", type=int, default=65, help="of the tree, in MB")
     parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--keep", metavar="DIR", help="make the tree there, or use the one that is there")
     options = parser.parse_args()
 
     exposed = make_exposed(options.secrets)
     needles = for_search(derive_all(exposed))
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(options.keep or temporary)
+        folder = Path(temporary)
         tree, file, raw = folder / "tree", folder / "needles", folder / "raw"
-        if not tree.exists():
-            make_tree(tree, options.files, options.size * MEGABYTE, [needle.data for needle in needles])
-            file.write_bytes(b"".join(needle.data + b"\n" for needle in needles))
-            raw.write_bytes(b"".join(needle.data + b"\n" for needle in needles if needle.encoding == "raw"))
-            make_store(folder, exposed)
-        environment = os.environ | {
-            "IC_SECRETS_STORE": str(folder / "store.db"),
-            "IC_SECRETS_KEY_FILE": str(folder / "key"),
-        }
-        ours = [str(PROGRAM), "scan", "my-site", str(tree)]
-        commands = {"ic-secrets scan": ours, **find_peers(file, raw, tree)}
-        print(f"{len(exposed)} secrets, {len(needles)} needles, {options.size} MB in {options.files:,} files, ", end="")
-        print(f"median of {options.runs} runs\n")
-        taken = measure(commands, environment, options.runs)
-    own = taken["ic-secrets scan"]
-    print(f"{'':32}{'ms':>8}{'times ours':>12}")
-    for name, seconds in taken.items():
-        print(f"{name:32}{1000 * seconds:8.0f}{seconds / own:12.2f}")
+        make_tree(tree, options.files, options.size * MEGABYTE, [needle.data for needle in needles])
+        file.write_bytes(b"".join(needle.data + b"\n" for needle in needles))
+        raw.write_bytes(b"".join(needle.data + b"\n" for needle in needles if needle.encoding == "raw"))
+        environment = make_store(folder, exposed)
+        commands = {OURS: [str(PROGRAM), "scan", "my-site", str(tree)], **list_peers(file, raw, tree)}
+        print(f"{len(exposed)} secrets, {len(needles)} needles, {options.size} MB in {options.files:,} files\n")
+        taken = measure_in_turns(commands, environment, options.runs)
+        taken |= measure_in_turns(list_scanners(tree), environment, 3)
+    print_ratios(taken, OURS)
 
 
 if __name__ == "__main__":
