@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # what looks for traces is loaded while the build runs, not b
 _CLOCK_LAG = 50_000_000
 # Trees that are not the build's alone are walked this far, in entries.
 _MOST_ENTRIES = 100_000
+# What begins with a dot in a home may be an interpreter or a browser: of each such tree so many; the receipt names it.
+_MOST_HOME_ENTRIES = 5_000
 _LARGEST = 1 << 20
 
 T = TypeVar("T")
@@ -335,6 +337,6 @@ def _list_places(preparation: Preparation) -> list[Place]:
         # What builds write there begins with a dot; the rest is the person's own.
         with contextlib.suppress(OSError):
             hidden = sorted(name for name in os.listdir(user) if name.startswith("."))
-            places += [Place(os.path.join(user, name), most=_MOST_ENTRIES, own=True) for name in hidden]
+            places += [Place(os.path.join(user, name), most=_MOST_HOME_ENTRIES, own=True) for name in hidden]
     temporary = request.environment.get("TMPDIR") or "/tmp"  # noqa: S108
     return [*places, Place(temporary, most=_MOST_ENTRIES, own=True)]
