@@ -259,9 +259,8 @@ class _Reader:
 
     def _without_colour(self, data: bytes) -> bytes:
         """The data; a binary one without its escape characters, whose place NUL takes."""
-        if self._ignores_colour and b"\x1b" in data and b"\0" in data[:PROLOGUE]:
-            return data.replace(b"\x1b", b"\0")
-        return data
+        is_binary = self._ignores_colour and b"\0" in data[:PROLOGUE]
+        return data.replace(b"\x1b", b"\0") if is_binary else data
 
 
 def _windows(start: bytes, read: Callable[[int], bytes], overlap: int) -> Iterator[tuple[bytes, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -47,6 +48,7 @@ def _start(work: Callable[[int], bytes], number: int) -> tuple[int, int]:
         os.close(theirs)
         return child, ours
     status = 1
+    gc.disable()  # it would touch, and so copy, all that is shared with the parent
     try:
         os.close(ours)
         with open(theirs, "wb") as pipe:
