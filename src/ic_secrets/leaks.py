@@ -11,9 +11,11 @@ from __future__ import annotations
 import marshal
 import os
 import stat
+import threading
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator
-from itertools import accumulate
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import accumulate, islice
 
 from .archives import ArchiveError, Member, MemberError, is_archive, open_members
 from .findings import PROLOGUE, Finding, Names, Places, SearchResult
@@ -28,6 +30,8 @@ HIDDEN = "***"
 _ARCHIVE = "an archive, not searched inside"
 _NESTED = "an archive inside of an archive"
 
+# So many entries are listed before they are shared out.
+_PART = 50_000
 # Files are searched together, so many bytes at a time: a search of its own for each would cost more than reading it.
 _BATCH = 1 << 20
 # What is as long as this is searched by itself, since putting it together would cost more.
@@ -62,31 +66,43 @@ def search(
     is searched for. `processes` share the work; more than one where the caller has no threads. OSError is
     never raised: what cannot be read is in `unsearched`.
     """
-    places = list(places)
-
-    def search_share(number: int) -> bytes:
-        walk = Walk(since, skip, (number, processes))
-        reader = _Reader(patterns, deep=deep)
-        for entry in walk.list_due(places):
-            reader.take(entry)
-        reader.flush()
-        failed = [(path, error.strerror or "unreadable") for path, error in (*walk.failed, *reader.failed)]
-        findings = [tuple(finding) for finding in reader.findings]
-        return marshal.dumps((findings, walk.left_out + reader.left_out, failed, reader.files, reader.size))
-
-    patterns.compile()
-    shares = [marshal.loads(share) for share in do_shares(search_share, processes)]  # noqa: S302 (our own children)
-    # What no share could walk, each of them tells.
-    failed = {failure for share in shares for failure in share[2]}
-    result = SearchResult(
-        [Finding(*finding) for share in shares for finding in share[0]],
-        failed.union(*(share[1] for share in shares)),
-        sum(share[3] for share in shares),
-        sum(share[4] for share in shares),
-        len(failed),
-    )
+    walk = Walk(since, skip)
+    entries = walk.list_due(places)
+    failed: list[tuple[str, str]] = []
+    result = SearchResult()
+    compiling = threading.Thread(target=patterns.compile)
+    if processes > 1:
+        compiling.start()  # the walk need not wait for it
+    while part := list(islice(entries, _PART)):
+        if compiling.is_alive():
+            compiling.join()
+        for share in do_shares(partial(_search_share, part, patterns, deep, processes), processes):
+            findings, left_out, unreadable, files, size = marshal.loads(share)  # noqa: S302 (what our child wrote)
+            result.findings += (Finding(*finding) for finding in findings)
+            result.unsearched += left_out
+            result.files += files
+            result.size += size
+            failed += unreadable
+    failed += ((path, _explain(error)) for path, error in walk.failed)
+    result.unsearched += walk.left_out + failed
+    result.failures = len(failed)
     _put_in_order(result, patterns, {needle.data for needle in (*patterns.needles, *hidden)})
     return result
+
+
+def _search_share(part: Sequence[Entry], patterns: Patterns, deep: bool, count: int, number: int) -> bytes:
+    """Search every so many-th entry, and tell so that it can pass through a pipe."""
+    reader = _Reader(patterns, deep=deep)
+    for entry in part[number::count]:
+        reader.take(entry)
+    reader.flush()
+    findings = [tuple(finding) for finding in reader.findings]
+    failed = [(path, _explain(error)) for path, error in reader.failed]
+    return marshal.dumps((findings, reader.left_out, failed, reader.files, reader.size))
+
+
+def _explain(error: OSError) -> str:
+    return error.strerror or "unreadable"
 
 
 def _put_in_order(result: SearchResult, patterns: Patterns, telling: Collection[bytes]) -> None:
@@ -160,6 +176,8 @@ class _Reader:
 
     def flush(self) -> None:
         """Search what has been gathered."""
+        if not self._pieces:
+            return  # where nothing has changed, nothing has to be compiled
         pieces, sources = self._pieces, self._sources
         self._pieces, self._sources, self._size = [], [], 0
         self._search_batch(pieces, sources)

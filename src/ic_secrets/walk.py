@@ -49,16 +49,12 @@ class Place(NamedTuple):
 class Walk:
     """Which entries are to be searched. `left_out` and `failed` tell of those that were not walked, and why."""
 
-    def __init__(self, since: int | None, skip: Collection[str], share: tuple[int, int] = (0, 1)) -> None:
-        """`since` leaves out what has not changed from then on (ns); `skip` are directories not to walk.
-
-        `share` is which of how many equal parts of the entries to list, split by their names.
-        """
+    def __init__(self, since: int | None, skip: Collection[str]) -> None:
+        """`since` leaves out what has not changed from then on (ns); `skip` are directories not to walk."""
         self.left_out: list[tuple[str, str]] = []
         self.failed: list[tuple[str, OSError]] = []
         self._since = since
         self._user = os.geteuid()
-        self._share, self._shares = share
         self._kernel = _list_kernel_devices()
         self._seen: set[tuple[int, int]] = set()
         for path in skip:
@@ -88,12 +84,12 @@ class Walk:
         for real, path in files.items():
             with contextlib.suppress(FileNotFoundError):
                 parent, found = os.stat(os.path.dirname(real)), os.stat(real)
-                is_due = hash(real) % self._shares == self._share and found.st_ctime_ns >= (self._since or 0)
+                is_due = found.st_ctime_ns >= (self._since or 0)
                 if is_due and (parent.st_dev, parent.st_ino) not in self._seen:
                     yield Entry(path, os.path.basename(path), Kind.FILE)
 
     def _walk(self, place: Place) -> Iterator[Entry]:
-        everything = self._since is None and not place.own and self._shares == 1
+        everything = self._since is None and not place.own
         count = 0
         waiting = [place.path]
         while waiting:
@@ -133,11 +129,7 @@ class Walk:
         return not kernel
 
     def _is_due(self, entry: os.DirEntry[str], *, own: bool) -> bool:
-        """Whether the entry is of our share, and is one that changed, and is ours if it has to be."""
-        if hash(entry.name) % self._shares != self._share:  # forked processes hash alike
-            return False
-        if self._since is None and not own:
-            return True
+        """Whether the entry has changed, and is ours if it has to be."""
         try:
             found = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
