@@ -17,19 +17,18 @@ from . import git
 from .errors import LEAK_FOUND, SCRUB_INCOMPLETE, IcSecretsError, ScrubIncompleteError
 from .exposure import PrivateDirectory, choose_parent, sweep
 from .files import read_regular
-from .mask import mask_text
 from .minted import LiveMasker, MintedTokens
-from .needles import derive_all, for_search
 from .overlay import AUTH_FILE, Overlay
-from .patterns import Patterns
 from .preparation import BuildRequest, Notice, Notify, Preparation, list_exposed, prepare
 from .process import Child, Outcome, SignalCatcher
 from .receipt import Receipt, check_writable, find_versions
 from .stores import Store
 from .streams import open_channels
+from .watchdog import Watchdog
 
-if TYPE_CHECKING:  # what looks for traces is loaded while the build runs, not before
+if TYPE_CHECKING:  # what masks and what looks for traces is loaded while the build runs, not before
     from .findings import SearchResult
+    from .patterns import Patterns
     from .vcs import Residue
     from .walk import Place
 
@@ -52,7 +51,7 @@ def run_build(store: Store, request: BuildRequest, notify: Notify) -> int:
     """
     receipt = Receipt(request)
     notify = receipt.listen(notify)
-    with SignalCatcher() as signals:
+    with SignalCatcher() as signals, Watchdog() as watchdog:
         preparation = prepare(store, request, notify)
         store.close()
         if request.receipt:
@@ -60,7 +59,7 @@ def run_build(store: Store, request: BuildRequest, notify: Notify) -> int:
             receipt.versions = find_versions(preparation)
         for path, reason in sweep(request.environment, request.run_dir).failed:
             notify(Notice(f"{path}, left by a dead run, cannot be removed: {reason}", "remove it by hand"))
-        with expose(preparation, notify) as exposure:
+        with expose(preparation, watchdog, notify) as exposure:
             if signals.ending:
                 return signals.status
             channels = open_channels() if request.mask else ()
@@ -113,7 +112,7 @@ def conclude(
 class Exposure:
     """What a build can see as long as it runs: the private directory, and the environment that names it."""
 
-    def __init__(self, preparation: Preparation, notify: Notify) -> None:
+    def __init__(self, preparation: Preparation, watchdog: Watchdog, notify: Notify) -> None:
         request = preparation.request
         self.preparation = preparation
         self.failure: ScrubIncompleteError | None = None
@@ -126,7 +125,7 @@ class Exposure:
         self._lock = threading.Lock()  # both streams may ask at once
         self._maskers: list[LiveMasker] = []
         parent = choose_parent(request.environment, [request.directory, preparation.project], request.run_dir)
-        self.directory = PrivateDirectory.make(parent)
+        self.directory = PrivateDirectory.make(parent, watchdog)
         try:
             if not self.directory.in_memory:
                 notify(
@@ -149,6 +148,9 @@ class Exposure:
 
     def find_patterns(self) -> Patterns:
         """The needles of every value that the build could see, derived once."""
+        from .needles import derive_all
+        from .patterns import Patterns
+
         with self._lock:
             if self._patterns is None:
                 self._patterns = Patterns(derive_all(list_exposed(self.preparation.secrets)))
@@ -156,6 +158,8 @@ class Exposure:
 
     def hide_values(self, name: str) -> str:
         """A name that the build chose, with the values in it masked."""
+        from .mask import mask_text
+
         return mask_text(name, self.find_patterns())
 
     def make_masker(self) -> LiveMasker:
@@ -202,6 +206,8 @@ class Exposure:
     def _is_clean(self, path: str) -> bool:
         """Whether no value lies in what the build made, so that it may leave the private directory."""
         from .leaks import search
+        from .needles import for_search
+        from .patterns import Patterns
         from .walk import Place
 
         needles = for_search((*self.find_patterns().needles, *self.minted.needles))
@@ -245,9 +251,9 @@ class Exposure:
 
 
 @contextlib.contextmanager
-def expose(preparation: Preparation, notify: Notify) -> Iterator[Exposure]:
+def expose(preparation: Preparation, watchdog: Watchdog, notify: Notify) -> Iterator[Exposure]:
     """Make the private directory; inside, the build can run; afterwards nothing of it is left."""
-    exposure = Exposure(preparation, notify)
+    exposure = Exposure(preparation, watchdog, notify)
     try:
         yield exposure
     finally:
@@ -305,6 +311,8 @@ def find_leaks(exposure: Exposure) -> SearchResult:
     if not any(True for _ in walk.list_due(places)) and not walk.left_out and not walk.failed:
         return SearchResult()  # nothing changed: then nothing is loaded to look into it
     from .leaks import search
+    from .needles import for_search
+    from .patterns import Patterns
 
     needles = (*exposure.find_patterns().needles, *exposure.minted.needles)
     result = search(places, Patterns(for_search(needles)), since=exposure.since, skip=skip, hidden=needles)

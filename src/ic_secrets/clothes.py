@@ -6,18 +6,17 @@ Where a form equals the text or another form, it is given all the same.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import json
 import re
 from collections.abc import Iterator
-from urllib.parse import quote_from_bytes
 
-_PLAIN = re.compile(r"[A-Za-z0-9._-]*")
-_PERCENT = re.compile(r"%[0-9A-F]{2}")
-_UNICODE_ESCAPE = re.compile(r"\\u[0-9a-f]{4}")
-_QUOTED_SPECIAL = re.compile(r'([\\"$`])')
-_BASH_SPECIAL = re.compile(r"""([ \t|&;()<>!{}*\[\]?^$`,'"\\])""")
-_SHELL_SPECIAL = re.compile(r"([^A-Za-z0-9_./:=@%+,-])", re.ASCII)
+_PLAIN = r"[A-Za-z0-9._-]*"
+_PERCENT = r"%[0-9A-F]{2}"
+_UNICODE_ESCAPE = r"\\u[0-9a-f]{4}"
+_QUOTED_SPECIAL = r'([\\"$`])'
+_BASH_SPECIAL = r"""([ \t|&;()<>!{}*\[\]?^$`,'"\\])"""
+_SHELL_SPECIAL = r"(?a)([^A-Za-z0-9_./:=@%+,-])"
 _ANSI_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\x1b": "\\E", "\\": "\\\\", "'": "\\'"}
 # How writers of XML and HTML put the two quotes.
 _XML_QUOTES = (
@@ -41,7 +40,7 @@ _ALONE: _Offsets = ((0, 0),)
 def clothe(text: str) -> Iterator[tuple[str, bytes]]:
     """What encoders make of the text, each with the short stable word for the encoding."""
     data = encode(text)
-    if not _PLAIN.fullmatch(text):
+    if not re.fullmatch(_PLAIN, text):
         for encoding, make in (
             ("urlencoded", _percent_forms),
             ("json", _json_forms),
@@ -71,17 +70,17 @@ def clothe_pair(user: str, password: str) -> Iterator[tuple[str, bytes]]:
 def _percent_forms(text: str) -> list[str]:
     """Percent-encoded (RFC 3986) by PHP's rawurlencode and urlencode, JavaScript and parsers of URLs, in both cases."""
     data = encode(text)
-    forms = [quote_from_bytes(data, safe) for safe in ("", "/", "!'()*", "!$&'()*+,;=")]
+    forms = [_quote(data, safe) for safe in ("", "/", "!'()*", "!$&'()*+,;=")]
     forms.append(forms[0].replace("%20", "+"))
     forms.append(forms[-1].replace("~", "%7E"))
-    return forms + [_PERCENT.sub(lambda found: found[0].lower(), form) for form in forms]
+    return forms + [re.sub(_PERCENT, lambda found: found[0].lower(), form) for form in forms]
 
 
 def _json_forms(text: str) -> Iterator[str]:
     """The text inside a JSON string: PHP's json_encode with and without its flags, and other writers (RFC 8259)."""
     for ascii_only in (True, False):
         plain = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
-        upper = _UNICODE_ESCAPE.sub(lambda found: "\\u" + found[0][2:].upper(), plain)
+        upper = re.sub(_UNICODE_ESCAPE, lambda found: "\\u" + found[0][2:].upper(), plain)
         for form in (plain, upper, _hide_markup(plain, "X"), _hide_markup(plain, "x")):
             yield form
             yield form.replace("/", "\\/")
@@ -91,9 +90,9 @@ def _shell_forms(text: str) -> Iterator[str]:
     """The text as shells quote it: within '…' and "…", with backslashes (bash's %q and older), and as $'…'."""
     yield text.replace("'", "'\\''")
     yield text.replace("'", "'\"'\"'")
-    yield _QUOTED_SPECIAL.sub(r"\\\1", text)
-    yield _BASH_SPECIAL.sub(r"\\\1", text)
-    yield _SHELL_SPECIAL.sub(r"\\\1", text)
+    yield re.sub(_QUOTED_SPECIAL, r"\\\1", text)
+    yield re.sub(_BASH_SPECIAL, r"\\\1", text)
+    yield re.sub(_SHELL_SPECIAL, r"\\\1", text)
     for ascii_only in (False, True):
         yield _ansi_quoted(text, ascii_only=ascii_only)
 
@@ -135,7 +134,7 @@ def _base64_forms(data: bytes, offsets: _Offsets = _ANYWHERE) -> Iterator[tuple[
     of data that ends there are given too, with and without padding.
     """
     for offset, skipped in offsets:
-        padded = base64.b64encode(bytes(offset) + data)[skipped:]
+        padded = binascii.b2a_base64(bytes(offset) + data, newline=False)[skipped:]
         bare = padded.rstrip(b"=")
         stable = bare if bare == padded else bare[:-1]
         for form in (stable, padded, bare):
@@ -144,17 +143,24 @@ def _base64_forms(data: bytes, offsets: _Offsets = _ANYWHERE) -> Iterator[tuple[
                 yield "base64url", form.replace(b"+", b"-").replace(b"/", b"_")
         if stable != stable.translate(None, b"+/"):
             yield "base64", stable.replace(b"/", b"\\/")
-            yield "base64", quote_from_bytes(stable, "").encode()
+            yield "base64", _quote(stable, "").encode()
 
 
 def elide(text: str) -> bytes:
     """The first and last three characters, as Composer's Git::maskCredentials shows a credential in its errors."""
     if text in _NOT_ELIDED:
         return text.encode()
-    shown = quote_from_bytes(encode(text), "")
+    shown = _quote(encode(text), "")
     if len(shown) > 6:
         return f"{shown[:3]}...{shown[-3:]}".encode()
     return f"{shown[:3]}...".encode() if len(shown) > 3 else b"XXX"
+
+
+def _quote(data: bytes, safe: str) -> str:
+    """Percent-encoded, but for letters, digits, `_.-~` and what is safe."""
+    from urllib.parse import quote_from_bytes  # it brings half a dozen modules along
+
+    return quote_from_bytes(data, safe)
 
 
 def _hide_markup(text: str, case: str) -> str:

@@ -5,9 +5,6 @@ auth.json schema (https://getcomposer.org/doc/articles/authentication-for-privat
 Nothing here reads a file or the environment; texts come in and documents go out.
 """
 
-from __future__ import annotations
-
-import copy
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -22,9 +19,9 @@ Document = dict[str, Any]
 # When several methods know one host, Composer lets the one that it loads last win.
 LOAD_ORDER = COMPOSER_METHODS
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_GITHUB_TOKEN = re.compile(r"[.A-Za-z0-9_-]+")
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:\s*\S.*")
+_CONTROL = r"[\x00-\x1f\x7f]"
+_GITHUB_TOKEN = r"[.A-Za-z0-9_-]+"
+_HEADER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:\s*\S.*"
 
 
 class Method(NamedTuple):
@@ -91,7 +88,7 @@ def parse_credential(name: str, value: SecretValue) -> Credential:
         content = _from_json(name, METHODS[method], text)
     else:
         content = _from_words(name, METHODS[method], text)
-    if method == "github-oauth" and not _GITHUB_TOKEN.fullmatch(content):
+    if method == "github-oauth" and not re.fullmatch(_GITHUB_TOKEN, content):
         raise _invalid(name, "has characters that no GitHub token has; Composer would die on it, whatever the command")
     return Credential(name, method, host, content)
 
@@ -134,8 +131,11 @@ def merge_auth(document: Document, credentials: Iterable[Credential]) -> Documen
 
 
 def drop_hosts(document: Document, hosts: Collection[str]) -> tuple[Document, tuple[str, ...]]:
-    """A copy of the document without any method for the hosts, and the hosts that it had."""
-    kept = copy.deepcopy(document)
+    """A copy of the document (of what is not a method, the same) without the hosts, and those that it had."""
+    kept = {
+        key: dict(value) if key in COMPOSER_METHODS and isinstance(value, dict) else value
+        for key, value in document.items()
+    }
     dropped: set[str] = set()
     for method in COMPOSER_METHODS:
         section = kept.get(method)
@@ -261,7 +261,7 @@ def _checked_field(name: str, field: str, value: Any) -> Any:
 def _checked_text(name: str, field: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise _invalid(name, f"has no text for {field}")
-    if _CONTROL.search(value):
+    if re.search(_CONTROL, value):
         raise _invalid(name, f"has control characters in {field}, which no HTTP header can carry")
     try:
         value.encode()
@@ -272,7 +272,7 @@ def _checked_text(name: str, field: str, value: Any) -> str:
 
 def _checked_headers(name: str, headers: list[Any]) -> list[str]:
     for header in headers:
-        if not isinstance(header, str) or not _HEADER.fullmatch(header) or _CONTROL.search(header):
+        if not isinstance(header, str) or not re.fullmatch(_HEADER, header) or re.search(_CONTROL, header):
             raise _invalid(name, "has a line that is no HTTP header, `Name: value`")
     if not headers:
         raise _invalid(name, "has no header")

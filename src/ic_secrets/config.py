@@ -1,7 +1,5 @@
 """Settings, and where each came from: flags, then `IC_SECRETS_*` variables, then defaults."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -66,7 +64,7 @@ class Settings:
         environment = self.find("env")
         return Target.parse(f"{site.value}.{environment.value}" if environment else site.value)
 
-    def load_keys(self) -> Sequence[MasterKey]:
+    def load_keys(self) -> "Sequence[MasterKey]":
         """The master key, from IC_SECRETS_KEY or the key file; MasterKeyError when two disagree."""
         from .stores.keys import load_key_file
         from .stores.sealing import MasterKey

@@ -1,7 +1,5 @@
 """The environment of a build: what is inherited, what is taken out, what secrets add. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ It lies on a tmpfs where there is one, since nothing reliably erases a disk. Its
 swept. A process id would prove nothing: ids are used again.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl
@@ -41,15 +39,12 @@ class PrivateDirectory:
         self._written: list[str] = []
 
     @classmethod
-    def make(cls, parent: str) -> PrivateDirectory:
-        """A new directory in `parent`, watched from before it is there, and locked; ExposureError when it cannot be."""
+    def make(cls, parent: str, watchdog: Watchdog) -> "PrivateDirectory":
+        """A new directory in `parent`, guarded from before it is there, and locked; ExposureError when it cannot be."""
         problem = "a sweep took it again and again"
         for _ in range(_TRIES):
             path = os.path.join(parent, f"{_PREFIX}{os.geteuid()}-{os.urandom(8).hex()}")
-            try:
-                watchdog = Watchdog(path)
-            except OSError as error:
-                raise ExposureError(f"the watchdog cannot be started: {error.strerror}") from None
+            watchdog.guard(path)
             try:
                 os.mkdir(path, 0o700)
                 os.chmod(path, 0o700)  # whatever the umask
@@ -57,12 +52,10 @@ class PrivateDirectory:
             except OSError as error:
                 with contextlib.suppress(OSError):
                     os.rmdir(path)
-                watchdog.dismiss()
                 problem = error.strerror or "unknown error"
                 break
             if descriptor is not None:
                 return cls(path, descriptor, watchdog)
-            watchdog.dismiss()
         raise ExposureError(f"no private directory can be made in {parent}: {problem}")
 
     @property
@@ -115,7 +108,7 @@ class PrivateDirectory:
             raise ScrubIncompleteError(f"{self.path} is still there")
         return self._written
 
-    def __enter__(self) -> PrivateDirectory:
+    def __enter__(self) -> "PrivateDirectory":
         return self
 
     def __exit__(

@@ -6,8 +6,6 @@ Composer tries once more with the password in the URL; the `git` of ours, first 
 again before the real one starts, and notes the host.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence

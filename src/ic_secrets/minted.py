@@ -10,12 +10,14 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .files import read_regular
-from .mask import Masker
 from .needles import Needle, derive_token
-from .patterns import Patterns
+
+if TYPE_CHECKING:  # a build that prints nothing loads no matcher
+    from .mask import Masker
+    from .patterns import Patterns
 
 # Shorter texts that Composer adds (a type, a number) are no tokens.
 _SHORTEST = 8
@@ -83,7 +85,11 @@ class LiveMasker:
         return self._learn().close() if self._masker else b""
 
     def _learn(self) -> Masker:
-        masker = self._masker = self._masker or Masker(self._find_patterns())
+        masker = self._masker
+        if masker is None:
+            from .mask import Masker
+
+            masker = self._masker = Masker(self._find_patterns())
         self._minted.refresh()
         needles = self._minted.needles
         if len(needles) > self._known:

@@ -7,14 +7,10 @@ key, the path of a certificate, a host) is no needle by itself. Not covered: val
 compressed, encrypted, or cut in ways that no program here does.
 """
 
-from __future__ import annotations
-
-import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from .clothes import clothe, clothe_pair, elide, encode
 from .secret import SecretType, SecretValue
@@ -34,20 +30,20 @@ _COMMON = frozenset(
     "root secret secrets service_account sqlite stage staging symfony test testing token true undefined user "
     "username version wordpress xxxxxxxx 127.0.0.1 0.0.0.0".split()
 )
-_SAMENESS = re.compile(r"(.)\1*|[0-9]{1,11}", re.DOTALL)
+_SAMENESS = r"(?s)(.)\1*|[0-9]{1,11}"
 # What a leaf of JSON says in public: words, or an address that holds no token.
-_PUBLIC_WORDS = re.compile(r"[A-Za-z]+(?:[ _.-][A-Za-z]+)*")
-_PUBLIC_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(?::\d+)?(?:/[A-Za-z0-9._-]{0,15})*")
-_SECRET_KEY = re.compile(r"pass|secret|token|key|credential|auth|salt|pwd", re.IGNORECASE)
+_PUBLIC_WORDS = r"[A-Za-z]+(?:[ _.-][A-Za-z]+)*"
+_PUBLIC_ADDRESS = r"https?://[A-Za-z0-9.-]+(?::\d+)?(?:/[A-Za-z0-9._-]{0,15})*"
+_SECRET_KEY = r"(?i)pass|secret|token|key|credential|auth|salt|pwd"
 
 # What stands where a password or a user name must be, when the other one is the token.
 _STAND_INS = frozenset(
     "- x none null oauth oauth2 token bearer x-oauth-basic x-token-auth x-access-token private-token "
     "gitlab-ci-token satispress".split()
 ) | {""}
-_TOKEN_PREFIX = re.compile(r"gh[pousr]_|github_pat_|gl(?:pat|dt|rt|ft|cbt|ptt|soat)-")
-_ADDRESS = re.compile(r"https?://")
-_URL_PASSWORD = re.compile(r"://[^/\s:@]*:([^@/\s]+)@")
+_TOKEN_PREFIX = r"gh[pousr]_|github_pat_|gl(?:pat|dt|rt|ft|cbt|ptt|soat)-"
+_ADDRESS = r"https?://"
+_URL_PASSWORD = r"://[^/\s:@]*:([^@/\s]+)@"
 
 # The words of each method that takes two, in the order of `composer config --auth`.
 _WORDS = {
@@ -66,8 +62,8 @@ _PARTNERS = {
     "gitlab-token": (None, "private-token"),
 }
 
-_PEM_BORDER = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]+-----")
-_HEADER_SCHEME = re.compile(r"(basic|bearer|token|digest|apikey)\s+(\S.*)", re.IGNORECASE)
+_PEM_BORDER = r"-----(?:BEGIN|END) [A-Z0-9 ]+-----"
+_HEADER_SCHEME = r"(?i)(basic|bearer|token|digest|apikey)\s+(\S.*)"
 
 
 class Exposed(NamedTuple):
@@ -145,7 +141,7 @@ def too_common(exposed: Iterable[Exposed]) -> tuple[str, ...]:
 
 def is_common(text: str) -> bool:
     """Whether the text stands in files for its own reasons: a common word, up to 11 digits, one character repeated."""
-    return text.lower() in _COMMON or _SAMENESS.fullmatch(text) is not None
+    return text.lower() in _COMMON or re.fullmatch(_SAMENESS, text) is not None
 
 
 def _names(exposed: Iterable[Exposed], is_such: Callable[[str], bool]) -> tuple[str, ...]:
@@ -169,11 +165,15 @@ def _read_parts(name: str, kind: SecretType, text: str) -> _Parts:
 
 def _plain_parts(text: str) -> _Parts:
     parts = _Parts(texts=[text])
-    parts.texts += [unquote(found) for found in _URL_PASSWORD.findall(text) if len(found) >= SHORTEST_LEAF]
+    for found in re.findall(_URL_PASSWORD, text):
+        if len(found) >= SHORTEST_LEAF:
+            from urllib.parse import unquote
+
+            parts.texts.append(unquote(found))
     for key, leaf in _leaves(_parse_json(text)):
-        is_secret = not key or _SECRET_KEY.search(key) is not None
+        is_secret = not key or re.search(_SECRET_KEY, key) is not None
         if is_secret or len(leaf) >= SHORTEST_LEAF:
-            is_public = _PUBLIC_ADDRESS.fullmatch(leaf) or (not is_secret and _PUBLIC_WORDS.fullmatch(leaf))
+            is_public = re.fullmatch(_PUBLIC_ADDRESS, leaf) or (not is_secret and re.fullmatch(_PUBLIC_WORDS, leaf))
             (parts.leaves if is_public else parts.texts).append(leaf)
     return parts
 
@@ -191,8 +191,8 @@ def _composer_parts(method: str, text: str) -> _Parts:
     elif method in _PARTNERS:
         before, after = _PARTNERS[method]
         parts.pairs.append((before or password, after or password))
-    beside = password.lower() in _STAND_INS or _ADDRESS.match(password)
-    if user.lower() not in _STAND_INS and (beside or _TOKEN_PREFIX.match(user)):
+    beside = password.lower() in _STAND_INS or re.match(_ADDRESS, password)
+    if user.lower() not in _STAND_INS and (beside or re.match(_TOKEN_PREFIX, user)):
         # The user name is itself the token: beside a stand-in, or a licence key beside its site's address.
         parts.texts = [user] + [one for one in parts.texts if one != password or not beside]
     if "access-token" in fields:
@@ -219,7 +219,7 @@ def _header_parts(text: str) -> _Parts:
     for row in rows:
         header = (row.partition(":")[2] or row).strip()
         parts.texts.append(header)
-        scheme = _HEADER_SCHEME.fullmatch(header)
+        scheme = re.fullmatch(_HEADER_SCHEME, header)
         if scheme:
             parts.texts.append(scheme[2])
         if scheme and scheme[1].lower() == "basic":
@@ -230,6 +230,8 @@ def _header_parts(text: str) -> _Parts:
 
 
 def _decode_base64(text: str) -> str:
+    import base64
+
     try:
         return base64.b64decode(text, validate=True).decode()
     except ValueError:
@@ -263,7 +265,7 @@ def _is_telling(line: str) -> bool:
     """Whether a line of a value says something by itself, unlike `{` or `-----BEGIN PRIVATE KEY-----`."""
     return (
         len(line) >= SHORTEST_FORM
-        and not _PEM_BORDER.fullmatch(line)
+        and not re.fullmatch(_PEM_BORDER, line)
         and sum(character.isalnum() for character in line) >= SHORTEST
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .composer import Document
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://(?:[^/@]*@)?([^/?#]+)", re.IGNORECASE)
+_URL = r"(?i)[a-z][a-z0-9+.-]*://(?:[^/@]*@)?([^/?#]+)"
 # What Composer asks by an API rather than by git, whatever a project configures.
 _API_HOSTS = frozenset({"github.com", "gitlab.com", "bitbucket.org", "codeberg.org"})
 _PUBLIC = frozenset({"repo.packagist.org", "packagist.org"})
@@ -88,5 +88,5 @@ def _strings(section: Any, name: str) -> set[str]:
 
 
 def _host(url: Any) -> str | None:
-    match = _URL.match(url) if isinstance(url, str) else None
+    match = re.match(_URL, url) if isinstance(url, str) else None
     return match[1].lower() if match else None

@@ -6,8 +6,6 @@ link to the real cache (which keeps the precedence of `cache-dir`, as COMPOSER_C
 and what a build creates there is carried back afterwards.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys
@@ -27,7 +25,7 @@ class ComposerHome(NamedTuple):
     data: str
 
     @classmethod
-    def find(cls, environment: Mapping[str, str]) -> ComposerHome:
+    def find(cls, environment: Mapping[str, str]) -> "ComposerHome":
         """The directories that Composer would use with that environment; none need exist."""
         explicit = environment.get("COMPOSER_HOME")
         home = explicit or _find_home(environment)
@@ -73,8 +71,6 @@ class Overlay:
         replaces the real file. auth.json never leaves, nor what is not clean: it holds a value. What
         appeared in the real home meanwhile is never overwritten.
         """
-        import shutil
-
         left = []
         for name in _list(self.path):
             if name in self._own or name == AUTH_FILE:
@@ -87,7 +83,7 @@ class Overlay:
                     left.append(name)
                 else:
                     self._move(source, name)
-            except (OSError, shutil.Error):
+            except OSError:  # which shutil.Error is, too
                 left.append(name)
         for directory in reversed(self._made):
             with contextlib.suppress(OSError):

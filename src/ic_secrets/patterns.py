@@ -14,6 +14,7 @@ to hold back the end of every other line.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import threading
@@ -158,23 +159,17 @@ def _skip_blanks(text: bytes, position: int) -> int:
 
 
 class _Index:
-    """What finds shards fast (Hyperscan), and what finds needles of which the data ends before the first shard."""
+    """What finds shards fast (Hyperscan), and through them needles."""
 
     def __init__(self, texts: Collection[_Text]) -> None:
         import hyperscan
 
         shards: dict[bytes, list[tuple[_Text, int]]] = {}
-        # The beginnings of needles without their blanks, up to where a shard must have been seen: short ones with the
-        # least length of their needles, long ones by their first bytes.
-        self._stubs: dict[bytes, int] = {}
-        self._heads: dict[bytes, dict[bytes, int]] = {}
-        self._openings: dict[bytes, int] = {}
-        # How any of the long ones can end; nothing else needs a second look.
-        self._endings: set[bytes] = set()
         for text in texts:
             for number, (_, shard) in enumerate(text.shards):
                 shards.setdefault(shard, []).append((text, number))
-            self._learn(text.data)
+        self._texts = texts
+        self._beginnings: _Beginnings | None = None
         self._places = list(shards.items())
         self._local = threading.local()
         self._database = hyperscan.Database()
@@ -183,19 +178,6 @@ class _Index:
         expressions = list(shards) if literal else [b"".join(b"\\x%02x" % byte for byte in shard) for shard in shards]
         self._database.compile(expressions=expressions, ids=range(len(shards)), flags=0, literal=literal)
         self._make_scratch = hyperscan.Scratch
-
-    def _learn(self, data: bytes) -> None:
-        opening = data[: min(_SHARD, len(data)) - 1]
-        if b"\n" in opening:
-            for size in range(1, len(opening) + 1):
-                _lower(self._openings, opening[:size], len(data))
-        head = data[: min(2 * _SHARD, len(data)) - 1].translate(None, _BLANK)
-        for size in range(1, min(SHORTEST, len(head) + 1)):
-            _lower(self._stubs, head[:size], len(data))
-        heads = self._heads.setdefault(head[:SHORTEST], {})
-        if head not in heads:
-            self._endings.update([head[size - _ENDING : size] for size in range(SHORTEST, len(head) + 1)])
-        _lower(heads, head, len(data))
 
     def survey(self, view: bytes, *, final: bool, every: bool) -> tuple[list[Match], list[_Begun]]:
         """All matches and, if not `final`, what has begun: of those with no shard yet the longest or `every` one."""
@@ -211,13 +193,8 @@ class _Index:
                     begun.append(found)
         if final:
             return list(matches), []
-        for stub in self._look_for_stubs(view):
-            begun.append(stub)
-            if not every:
-                break
-        if self._openings:
-            begun += self._look_for_openings(view)
-        return list(matches), begun
+        self._beginnings = self._beginnings or _Beginnings(self._texts)  # what searches files has no use for them
+        return list(matches), begun + self._beginnings.find(view, every=every)
 
     def _scan(self, view: bytes) -> list[tuple[int, int]]:
         try:
@@ -231,6 +208,40 @@ class _Index:
 
         self._database.scan(view, note, scratch=scratch)
         return hits
+
+
+class _Beginnings:
+    """What finds needles of which the data ends before the first shard."""
+
+    def __init__(self, texts: Iterable[_Text]) -> None:
+        # The beginnings of needles without their blanks, up to where a shard must have been seen: short ones with the
+        # least length of their needles, long ones by their first bytes.
+        self._stubs: dict[bytes, int] = {}
+        self._heads: dict[bytes, dict[bytes, int]] = {}
+        self._openings: dict[bytes, int] = {}
+        # How any of the long ones can end; nothing else needs a second look.
+        self._endings: set[bytes] = set()
+        for text in texts:
+            self._learn(text.data)
+
+    def _learn(self, data: bytes) -> None:
+        opening = data[: min(_SHARD, len(data)) - 1]
+        if b"\n" in opening:
+            for size in range(1, len(opening) + 1):
+                _lower(self._openings, opening[:size], len(data))
+        head = data[: min(2 * _SHARD, len(data)) - 1].translate(None, _BLANK)
+        for size in range(1, min(SHORTEST, len(head) + 1)):
+            _lower(self._stubs, head[:size], len(data))
+        heads = self._heads.setdefault(head[:SHORTEST], {})
+        if head not in heads:
+            self._endings.update([head[size - _ENDING : size] for size in range(SHORTEST, len(head) + 1)])
+        _lower(heads, head, len(data))
+
+    def find(self, view: bytes, *, every: bool) -> list[_Begun]:
+        """What has begun at the end of the view: the longest or `every` one."""
+        stubs = self._look_for_stubs(view)
+        begun = list(stubs) if every else list(itertools.islice(stubs, 1))
+        return begun + list(self._look_for_openings(view)) if self._openings else begun
 
     def _look_for_stubs(self, view: bytes) -> Iterator[_Begun]:
         """The ends of the view, blanks aside, that begin a needle, longest first."""
@@ -328,12 +339,17 @@ class Patterns:
         self.needles = tuple(dict.fromkeys(needles))
         self._texts: dict[bytes, _Text] = {}
         for needle in self.needles:
-            for data in {needle.data.strip(_BLANK), _ESCAPE.sub(b"", needle.data).strip(_BLANK)} - self._texts.keys():
-                if len(data) >= SHORTEST:
+            forms = {needle.data, _ESCAPE.sub(b"", needle.data)} if b"\x1b" in needle.data else (needle.data,)
+            for data in (form.strip(_BLANK) for form in forms):
+                if len(data) >= SHORTEST and data not in self._texts:
                     self._texts[data] = _Text(needle, data)
-        self.mark = next((mark for mark in _MARKS if not any(_joins(mark, data) for data in self._texts)), _MARKS[0])
         self._lock = threading.Lock()
         self._index: _Index | None = None
+
+    @functools.cached_property
+    def mark(self) -> bytes:
+        """What stands for a value that was masked."""
+        return next((mark for mark in _MARKS if not any(_joins(mark, data) for data in self._texts)), _MARKS[0])
 
     def extended(self, needles: Iterable[Needle]) -> Patterns:
         """These needles and more; the very same patterns where none of them is new."""

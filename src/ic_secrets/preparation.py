@@ -3,8 +3,6 @@
 Every refusal of a build is in here, so that a build that starts has nothing left to fail on but itself.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -5,8 +5,6 @@ group (a Composer that waits for a script would go on and give 0), and what with
 after a grace. Descendants that fled their parents are ours (PR_SET_CHILD_SUBREAPER), and end too.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os
@@ -42,7 +40,7 @@ class SignalCatcher:
         self._queue: list[int] = []
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
-    def __enter__(self) -> SignalCatcher:
+    def __enter__(self) -> "SignalCatcher":
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)

@@ -4,8 +4,6 @@ Rules 3, 5, 6, 7 and 8 of the model live here, for every store alike. `trace` de
 and whatever explains a result only read its verdicts, so that both always say the same.
 """
 
-from __future__ import annotations
-
 import enum
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple

@@ -4,10 +4,7 @@ Rules 1, 2, 4 and 10 of the model live here. Nothing in this module reads a cloc
 environment.
 """
 
-from __future__ import annotations
-
 import enum
-import hmac
 import re
 from typing import NamedTuple, NoReturn
 
@@ -30,12 +27,12 @@ COMPOSER_METHODS = (
     "client-certificate",
 )
 
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_RUNTIME_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_RUNTIME_NAME = r"[A-Za-z0-9._-]{1,128}"
 _HOST = r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\])"
-_COMPOSER_NAME = re.compile(rf"({'|'.join(COMPOSER_METHODS)})\.({_HOST}(?::[0-9]{{1,5}})?)")
-_SITE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_ENVIRONMENT = re.compile(r"[a-z0-9-]{1,11}")
+_COMPOSER_NAME = rf"({'|'.join(COMPOSER_METHODS)})\.({_HOST}(?::[0-9]{{1,5}})?)"
+_SITE = r"[a-z0-9][a-z0-9-]{0,62}"
+_ENVIRONMENT = r"[a-z0-9-]{1,11}"
 # The longest env or composer name that a store takes; the grammar of both is otherwise unbounded.
 _MAX_NAME = 300
 
@@ -83,7 +80,7 @@ class SecretValue:
         self._text = text
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> SecretValue:
+    def from_bytes(cls, data: bytes) -> "SecretValue":
         """The value that `data` holds as UTF-8; InvalidValueError when it is none, or too long."""
         if len(data) > MAX_VALUE_BYTES:
             raise InvalidValueError(f"the value has {len(data):,} bytes; at most {MAX_VALUE_BYTES:,} are allowed")
@@ -108,7 +105,9 @@ class SecretValue:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SecretValue):
             return NotImplemented
-        return hmac.compare_digest(self._text.encode(), other._text.encode())
+        from hmac import compare_digest
+
+        return compare_digest(self._text.encode(), other._text.encode())
 
     def __hash__(self) -> int:
         return hash(self._text)
@@ -124,12 +123,12 @@ class Owner(NamedTuple):
     name: str
 
     @classmethod
-    def site(cls, name: str) -> Owner:
+    def site(cls, name: str) -> "Owner":
         """The owner that a site is; InvalidNameError when the name cannot be one."""
         return cls("site", check_site_name(name))
 
     @classmethod
-    def organization(cls, name: str) -> Owner:
+    def organization(cls, name: str) -> "Owner":
         """The owner that an organization is; InvalidNameError when the name cannot be one."""
         return cls("organization", check_site_name(name, "organization"))
 
@@ -149,7 +148,7 @@ class Target(NamedTuple):
     environment: str = "dev"
 
     @classmethod
-    def parse(cls, text: str) -> Target:
+    def parse(cls, text: str) -> "Target":
         """`SITE[.ENV]`; without ENV it is `dev`."""
         site, _, environment = text.partition(".")
         check_site_name(site)
@@ -238,7 +237,7 @@ def parse_type(text: str) -> SecretType:
 
 def check_site_name(name: str, what: str = "site") -> str:
     """The name itself, or InvalidNameError: `[a-z0-9][a-z0-9-]{0,62}`."""
-    if not _SITE.fullmatch(name):
+    if not re.fullmatch(_SITE, name):
         raise InvalidNameError(
             f"{name!r} is no name of {'an' if what[0] in 'aeiou' else 'a'} {what}",
             hint="lower case letters, digits and hyphens, at most 63",
@@ -248,7 +247,7 @@ def check_site_name(name: str, what: str = "site") -> str:
 
 def check_environment(name: str) -> str:
     """The name itself, or InvalidNameError: `[a-z0-9-]{1,11}`."""
-    if not _ENVIRONMENT.fullmatch(name):
+    if not re.fullmatch(_ENVIRONMENT, name):
         raise InvalidNameError(
             f"{name!r} is no name of an environment", hint="lower case letters, digits and hyphens, at most 11"
         )
@@ -259,17 +258,17 @@ def check_secret_name(kind: SecretType, name: str) -> str:
     """The name itself, or InvalidNameError: the grammar depends on the type (rule 10)."""
     if len(name) > _MAX_NAME:
         raise InvalidNameError(f"a name of {len(name)} characters is too long", hint=f"at most {_MAX_NAME}")
-    if kind is SecretType.ENV and not _ENV_NAME.fullmatch(name):
+    if kind is SecretType.ENV and not re.fullmatch(_ENV_NAME, name):
         raise InvalidNameError(
             f"{name!r} is no name of an environment variable", hint="letters, digits and _, no digit first"
         )
-    if kind is SecretType.COMPOSER and not _COMPOSER_NAME.fullmatch(name):
+    if kind is SecretType.COMPOSER and not re.fullmatch(_COMPOSER_NAME, name):
         raise InvalidNameError(
             f"{name!r} is no Composer auth key",
             hint="METHOD.HOST[:PORT] in lower case, without scheme or path, such as http-basic.repo.example.org; "
             f"METHOD is one of {', '.join(COMPOSER_METHODS)}",
         )
-    if kind is SecretType.RUNTIME and not _RUNTIME_NAME.fullmatch(name):
+    if kind is SecretType.RUNTIME and not re.fullmatch(_RUNTIME_NAME, name):
         raise InvalidNameError(
             f"{name!r} is no name of a runtime secret", hint="up to 128 letters, digits, dots, hyphens and _"
         )
@@ -279,7 +278,7 @@ def check_secret_name(kind: SecretType, name: str) -> str:
 def is_possible_name(name: str) -> bool:
     """Whether some type could have a secret of that name (for commands that name no type)."""
     return len(name) <= _MAX_NAME and any(
-        pattern.fullmatch(name) for pattern in (_ENV_NAME, _COMPOSER_NAME, _RUNTIME_NAME)
+        re.fullmatch(pattern, name) for pattern in (_ENV_NAME, _COMPOSER_NAME, _RUNTIME_NAME)
     )
 
 

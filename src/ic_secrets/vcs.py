@@ -5,36 +5,32 @@ the wrong moment it stays in the cache for whoever reads it next. Rewritten URLs
 and headers (`http.extraHeader`) hold credentials too.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .files import replace_file
 
 # As git reads a URL, what stands before the host ends with an @; a password may hold one that should have been encoded.
-_URL = re.compile(rb'((?:https?|ftps?)://)([^/?#\s"]*)@([^/?#@\s"]+)', re.IGNORECASE)
+_URL = rb'(?i)((?:https?|ftps?)://)([^/?#\s"]*)@([^/?#@\s"]+)'
 # A user name alone is no credential, unless it looks like a token.
-_TOKEN = re.compile(rb"(?=.*[0-9])[A-Za-z0-9_.=~-]{20,}")
+_TOKEN = rb"(?=.*[0-9])[A-Za-z0-9_.=~-]{20,}"
 # `extraheader = Authorization: …` with the lines that continue it, perhaps behind the header of its section.
-_HEADER = re.compile(
-    rb"^([ \t]*(?:\[[^\]\n]*\][ \t]*)?)extraheader[ \t]*=[ \t]*\"?[ \t]*"
-    rb"[a-z-]*(?:authorization|token|api-?key|cookie)[a-z-]*[ \t]*:(?:\\\r?\n|[^\r\n])*(\r?\n|\Z)",
-    re.IGNORECASE | re.MULTILINE,
+_HEADER = (
+    rb"(?im)^([ \t]*(?:\[[^\]\n]*\][ \t]*)?)extraheader[ \t]*=[ \t]*\"?[ \t]*"
+    rb"[a-z-]*(?:authorization|token|api-?key|cookie)[a-z-]*[ \t]*:(?:\\\r?\n|[^\r\n])*(\r?\n|\Z)"
 )
-_SECTION = re.compile(rb"^[ \t]*\[([^\]\n]*)\]", re.MULTILINE)
-_SECTION_HOST = re.compile(rb'http[ \t]+"(?:[a-z]+://)?(?:[^/@"]*@)?([^/"]+)', re.IGNORECASE)
+_SECTION = rb"(?m)^[ \t]*\[([^\]\n]*)\]"
+_SECTION_HOST = rb'(?i)http[ \t]+"(?:[a-z]+://)?(?:[^/@"]*@)?([^/"]+)'
 _ANY_HOST = "any host"
 # A longer one is no configuration of a clone.
 _LARGEST = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Residue:
+class Residue(NamedTuple):
     """A clone's configuration that holds credentials for the hosts."""
 
     path: str
@@ -60,23 +56,23 @@ def find_residue(cache: str, projects: Iterable[str] = ()) -> tuple[Residue, ...
 def mend(residue: Residue) -> None:
     """Take the credentials out of the configuration; all else stays, to the byte. OSError, and then all stays."""
     data = _read(residue.path)
-    mended = _HEADER.sub(_without_header, _URL.sub(_without_userinfo, data))
+    mended = re.sub(_HEADER, _without_header, re.sub(_URL, _without_userinfo, data))
     if mended != data:
         replace_file(residue.path, mended)
 
 
 def _find_hosts(data: bytes) -> tuple[str, ...]:
-    hosts = [match[3].decode(errors="replace") for match in _URL.finditer(data) if _is_credential(match[2])]
-    for header in _HEADER.finditer(data):
-        sections = list(_SECTION.finditer(data, 0, header.end(1)))
-        section = _SECTION_HOST.match(sections[-1][1].strip()) if sections else None
+    hosts = [match[3].decode(errors="replace") for match in re.finditer(_URL, data) if _is_credential(match[2])]
+    for header in re.finditer(_HEADER, data):
+        sections = list(re.finditer(_SECTION, data[: header.end(1)]))
+        section = re.match(_SECTION_HOST, sections[-1][1].strip()) if sections else None
         hosts.append(section[1].decode(errors="replace") if section else _ANY_HOST)
     return tuple(dict.fromkeys(hosts))
 
 
 def _is_credential(userinfo: bytes) -> bool:
     user, _, password = userinfo.partition(b":")
-    return bool(password) or _TOKEN.fullmatch(user) is not None
+    return bool(password) or re.fullmatch(_TOKEN, user) is not None
 
 
 def _without_userinfo(match: re.Match[bytes]) -> bytes:

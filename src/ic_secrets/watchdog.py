@@ -8,16 +8,20 @@ when we die, however we die, the pipe closes, and it does in our place what we c
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import time
 from collections.abc import Iterable
+from types import TracebackType
 from typing import NoReturn
 
+from .errors import ExposureError
 from .files import remove_tree
 from .linux import is_zombie, list_descendants, list_processes_with, read_start_time, rename_process
 
+# What it is told, a line each; a line that our death cut off counts for nothing.
+_GUARD = b"guard "
+_WATCH = b"watch "
 _DISMISSED = b"dismissed\n"
 # A build gets this long, in seconds, between TERM and KILL once its ic-secrets is dead.
 _GRACE = 0.3
@@ -26,37 +30,62 @@ _INTERVAL = 0.01
 
 
 class Watchdog:
-    """Our end of the watchdog of one private directory."""
+    """Our end of the watchdog of one private directory; a context manager that dismisses it.
 
-    def __init__(self, path: str) -> None:
-        """Start it, before there is anything at `path`; when this returns, it stands guard. OSError."""
-        reader, self._writer = os.pipe()
-        listener, ready = os.pipe()
+    It is started before any value is in our memory, of which it has a copy, and gets ready while we go on.
+    """
+
+    def __init__(self) -> None:
+        """Start it; it has nothing to guard yet. ExposureError."""
         try:
-            middle = os.fork()
-            if middle == 0:
-                _detach(path, reader, ready)
-        finally:
-            os.close(reader)
-            os.close(ready)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(middle, 0)
-        is_ready = os.read(listener, 1)
-        os.close(listener)
-        if not is_ready:
-            os.close(self._writer)
-            raise OSError(errno.ECHILD, "it ended at once")
+            reader, self._writer = os.pipe()
+            self._listener, ready = os.pipe()
+            self._ready = False
+            try:
+                self._middle = os.fork()
+                if self._middle == 0:
+                    _detach(reader, ready)
+            finally:
+                os.close(reader)
+                os.close(ready)
+        except OSError as error:
+            raise ExposureError(f"the watchdog cannot be started: {error.strerror}") from None
+
+    def guard(self, path: str) -> None:
+        """Let it guard the path, where nothing is yet, not any before; when this returns, it does. ExposureError."""
+        if not self._is_ready():
+            raise ExposureError("the watchdog ended at once")
+        self._tell(_GUARD + os.fsencode(path).hex().encode() + b"\n")
 
     def watch(self, pid: int) -> None:
         """Tell it which process group is the build's."""
-        self._tell(f"{pid} {read_start_time(pid)}\n".encode())
+        self._tell(b"%b%d %d\n" % (_WATCH, pid, read_start_time(pid) or 0))
 
     def dismiss(self) -> None:
         """Send it home: there is nothing left to do. Safe to call twice."""
         if self._writer >= 0:
+            self._is_ready()
             self._tell(_DISMISSED)
             os.close(self._writer)
             self._writer = -1
+
+    def __enter__(self) -> Watchdog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.dismiss()
+
+    def _is_ready(self) -> bool:
+        """Wait until it is, or has failed."""
+        if self._listener >= 0:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._middle, 0)
+            self._ready = os.read(self._listener, 1) != b""
+            os.close(self._listener)
+            self._listener = -1
+        return self._ready
 
     def _tell(self, line: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):  # it was killed; the next sweep does its work
@@ -71,7 +100,7 @@ def end_processes(pids: Iterable[int], number: int) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
-def _detach(path: str, reader: int, ready: int) -> NoReturn:
+def _detach(reader: int, ready: int) -> NoReturn:
     """In the forked child: become a process that nobody waits for, and stand guard."""
     try:
         signal.set_wakeup_fd(-1)
@@ -88,24 +117,24 @@ def _detach(path: str, reader: int, ready: int) -> NoReturn:
         rename_process("ic-secrets-dog")
         os.write(ready, b"!")
         os.close(ready)
-        _guard(path, reader)
+        _guard(reader)
     finally:
         os._exit(0)
 
 
-def _guard(path: str, reader: int) -> None:
+def _guard(reader: int) -> None:
     heard = b""
     while True:
         data = os.read(reader, 4096)
         if not data:
             break
         heard += data
-    lines = heard.splitlines(keepends=True)
-    if _DISMISSED in lines:
+    lines = [line for line in heard.splitlines(keepends=True) if line.endswith(b"\n")]
+    path, pid, start = _parse(lines)
+    if _DISMISSED in lines or path is None:
         return
     with contextlib.suppress(OSError):
         remove_tree(path)
-    pid, start = _parse(lines)
     _end_build(path, pid, start)
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
@@ -116,17 +145,20 @@ def _guard(path: str, reader: int) -> None:
             time.sleep(_INTERVAL)
 
 
-def _parse(lines: list[bytes]) -> tuple[int, int | None]:
-    for line in reversed(lines):
-        words = line.split()
-        if len(words) == 2 and words[1].isdigit():
-            return int(words[0]), int(words[1])
-    return 0, None
+def _parse(lines: list[bytes]) -> tuple[str | None, int, int]:
+    """The path to guard, and the build's process group with its start time, 0 where it was not told."""
+    path, pid, start = None, 0, 0
+    for line in lines:
+        if line.startswith(_GUARD):
+            path = os.fsdecode(bytes.fromhex(line[len(_GUARD) :].decode()))
+        elif line.startswith(_WATCH):
+            pid, start = map(int, line[len(_WATCH) :].split())
+    return path, pid, start
 
 
-def _end_build(path: str, pid: int, start: int | None) -> None:
+def _end_build(path: str, pid: int, start: int) -> None:
     """TERM, a short grace, then KILL, for the build's group, its descendants and its environment's heirs."""
-    known = start is not None and read_start_time(pid) == start
+    known = start > 0 and read_start_time(pid) == start
     deadline = time.monotonic() + _GRACE
     number = signal.SIGTERM
     told: set[int] = set()

@@ -20,8 +20,10 @@ def list_programs(name: str) -> dict[str, str]:
         path = Path(directory) / name
         if not os.access(path, os.X_OK) or path.is_dir():
             continue
-        packaged = path.parent.parent.glob(f"lib/python*/site-packages/*/bin/{name}")
-        found[f"{name} ({directory})" if found else name] = str(next(packaged, path))
+        packaged = next(path.parent.parent.glob(f"lib/python*/site-packages/*/bin/{name}"), path)
+        if not os.access(packaged, os.X_OK):  # the script sees to that when it is first run
+            subprocess.run([path, "--version"], capture_output=True)
+        found[f"{name} ({directory})" if found else name] = str(packaged)
     return found
 
 

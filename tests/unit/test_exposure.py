@@ -16,11 +16,13 @@ import pytest
 from ic_secrets.errors import ExposureError
 from ic_secrets.exposure import PrivateDirectory, choose_parent, sweep
 from ic_secrets.files import remove_tree, write_private
+from ic_secrets.watchdog import Watchdog
 
 HOLD = """
 import sys, time
 from ic_secrets.exposure import PrivateDirectory
-directory = PrivateDirectory.make(sys.argv[1])
+from ic_secrets.watchdog import Watchdog
+directory = PrivateDirectory.make(sys.argv[1], Watchdog())
 directory.write(directory.path + "/auth.json", b"canary")
 print(directory.path, flush=True)
 sys.stdin.read()
@@ -63,7 +65,7 @@ def wait_until_gone(path: Path) -> None:
 
 
 def test_everything_in_it_is_private(tmp_path: Path) -> None:
-    with PrivateDirectory.make(str(tmp_path)) as directory:
+    with PrivateDirectory.make(str(tmp_path), Watchdog()) as directory:
         directory.write(f"{directory.path}/auth.json", b"x")
         inner = directory.subdirectory("composer")
         assert stat.S_IMODE(os.stat(directory.path).st_mode) == 0o700
@@ -73,7 +75,7 @@ def test_everything_in_it_is_private(tmp_path: Path) -> None:
 
 
 def test_an_error_inside_scrubs_too(tmp_path: Path) -> None:
-    directory = PrivateDirectory.make(str(tmp_path))
+    directory = PrivateDirectory.make(str(tmp_path), Watchdog())
     directory.write(f"{directory.path}/auth.json", b"x")
     with pytest.raises(InterruptedError), directory:
         raise InterruptedError
@@ -89,13 +91,13 @@ def test_a_file_is_never_written_through_a_link(tmp_path: Path) -> None:
 
 def test_a_parent_that_cannot_hold_it_is_refused() -> None:
     with pytest.raises(ExposureError):
-        PrivateDirectory.make("/nowhere/at/all")
+        PrivateDirectory.make("/nowhere/at/all", Watchdog())
     with pytest.raises(ExposureError, match="no directory"):
         choose_parent({}, ["/project"], "/nowhere/at/all")
 
 
 def test_the_default_place_is_a_tmpfs(tmp_path: Path) -> None:
-    with PrivateDirectory.make(choose_parent({"TMPDIR": str(tmp_path)}, ["/project"])) as directory:
+    with PrivateDirectory.make(choose_parent({"TMPDIR": str(tmp_path)}, ["/project"]), Watchdog()) as directory:
         assert directory.in_memory
 
 
@@ -149,7 +151,7 @@ def test_what_is_not_ours_by_name_or_kind_is_not_swept(tmp_path: Path) -> None:
 def test_whatever_the_umask_it_is_private_and_usable(tmp_path: Path) -> None:
     before = os.umask(0o777)
     try:
-        with PrivateDirectory.make(str(tmp_path)) as directory:
+        with PrivateDirectory.make(str(tmp_path), Watchdog()) as directory:
             assert stat.S_IMODE(os.stat(directory.path).st_mode) == 0o700
     finally:
         os.umask(before)

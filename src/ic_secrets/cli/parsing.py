@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
+import os
 import re
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..config import Settings
 from ..errors import UsageError
@@ -13,6 +16,24 @@ from ..errors import UsageError
 # What stands for the value of an option that was given without one.
 BARE = "\0"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal."""
+
+    def __init__(self, prog: str, **keywords: Any) -> None:
+        super().__init__(prog, width=_find_width(), **keywords)
+
+
+@functools.cache
+def _find_width() -> int:
+    """How wide help is to be; argparse makes a formatter for each argument, and would import much to ask."""
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdecimal() else 0
+    if not width:
+        with contextlib.suppress(OSError):
+            width = os.get_terminal_size(1).columns
+    return max((width or 80) - 2, 20)
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,7 +44,7 @@ class Parser(argparse.ArgumentParser):
             prog=f"ic-secrets {command}",
             description=description,
             epilog=f"example:\n  {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Formatter,
             allow_abbrev=False,
         )
 

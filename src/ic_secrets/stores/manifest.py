@@ -10,8 +10,6 @@ each write. A reader checks the root, the bucket and the owner that it wants and
 follows the owner, not the store. An owner that is absent is absent from a bucket that was checked.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import re
@@ -25,7 +23,7 @@ from .rows import has_types
 from .sealing import MasterKey, encode
 
 BUCKETS = 256
-_KEY_ID = re.compile(r"[0-9a-f]{16}")
+_KEY_ID = r"[0-9a-f]{16}"
 _OWNER_COLUMNS = "kind, name, organization, supporting, digest, mac"
 _OWNER_TYPES = ((str, str, str, str, bytes, bytes), (str, str, type(None), str, bytes, bytes))
 
@@ -58,7 +56,7 @@ class Manifest:
         if not (
             len(found) == 1
             and has_types(found[0], (str, str, int, bytes))
-            and _KEY_ID.fullmatch(found[0][1])
+            and re.fullmatch(_KEY_ID, found[0][1])
             and data_keys
             and all(has_types(columns, (int, bytes)) for columns in data_keys)
             and [number for number, _ in buckets] == list(range(BUCKETS))

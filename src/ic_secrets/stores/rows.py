@@ -4,8 +4,6 @@ The associated data of a seal names everything of the row but the value itself, 
 opens in no other place, under no other name, type, scopes or version, and for no other base.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from collections.abc import Iterable, Sequence
