@@ -5,10 +5,12 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .needles import Needle
-from .patterns import Match
+
+if TYPE_CHECKING:  # where nothing is found, no matcher is loaded
+    from .patterns import Match
 
 # Where NUL stands this early, it is no text, and has offsets instead of lines.
 PROLOGUE = 8192

@@ -1,0 +1,62 @@
+"""What a command imports: each module more is time that every build waits, so what is not needed is not loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from commandline import Cli
+
+# Costly, and nothing that starting a build needs.
+HEAVY = {
+    "asyncio",
+    "dataclasses",
+    "importlib.metadata",
+    "inspect",
+    "pathlib",
+    "platformdirs",
+    "random",
+    "rich",
+    "shutil",
+    "subprocess",
+    "tempfile",
+}
+MATCHER = {"hyperscan", "urllib.parse", "ic_secrets.mask", "ic_secrets.patterns"}
+SEARCH = {"ic_secrets.archives", "ic_secrets.leaks"}
+
+
+def imports(cli: Cli, *words: str, stdin: bytes = b"", cwd: Path | None = None) -> set[str]:
+    """The modules that the command imports, by what Python tells of each."""
+    done = cli(*words, stdin=stdin, cwd=cwd, env={"PYTHONPROFILEIMPORTTIME": "1"}, check=0)
+    lines = [line for line in done.stderr.decode().splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+@pytest.fixture
+def site(cli: Cli, tmp_path: Path) -> Cli:
+    """A store that the environment names, as in a pipeline: to look for the usual places is work, too."""
+    cli.home |= {"IC_SECRETS_STORE": str(tmp_path / "store.db"), "IC_SECRETS_KEY_FILE": str(tmp_path / "key")}
+    cli("init", check=0)
+    cli("set", "my-site", "TOKEN", "--type", "env", "--scope", "ic", stdin=b"a-canary-of-a-token", check=0)
+    name = "http-basic.repo.example.org"
+    cli("set", "my-site", name, "--type", "composer", "--scope", "ic", stdin=b"deploy a-canary-of-a-word", check=0)
+    return cli
+
+
+def test_a_build_that_prints_and_changes_nothing_loads_no_matcher(site: Cli, work: Path) -> None:
+    loaded = imports(site, "run", "my-site", "--", "true", cwd=work)
+    assert "ic_secrets.build" in loaded
+    assert loaded & (HEAVY | MATCHER | SEARCH) == set()
+
+
+def test_a_build_that_prints_loads_the_matcher_and_no_search(site: Cli, work: Path) -> None:
+    loaded = imports(site, "run", "my-site", "--leaks", "off", "--", "echo", "hello", cwd=work)
+    assert loaded >= MATCHER
+    assert loaded & (HEAVY | SEARCH) == set()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"]])
+def test_help_needs_next_to_nothing(cli: Cli, words: list[str]) -> None:
+    loaded = imports(cli, *words)
+    assert loaded & (HEAVY | MATCHER | SEARCH | {"argparse", "sqlite3", "cryptography", "ic_secrets.stores"}) == set()
