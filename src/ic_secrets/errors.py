@@ -121,6 +121,16 @@ class StoreTamperedError(StoreError):
     hint = "nothing was exposed; restore the store from a backup and find out who wrote to it"
 
 
+class StoreRolledBackError(StoreError):
+    """The store is genuine, but older than one that was seen before: a copy of it was put back."""
+
+    hint = "nothing was exposed; put the newest copy of the store back, and find out who replaced it"
+
+
+class StateFileError(StoreError):
+    """The file that remembers generations cannot be read or written, or holds something else."""
+
+
 class StoreBusyError(StoreError):
     """Another process held the store's write lock for longer than we wait."""
 

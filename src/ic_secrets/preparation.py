@@ -6,6 +6,7 @@ Every refusal of a build is in here, so that a build that starts has nothing lef
 import contextlib
 import json
 import os
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from .process import find_program
 from .questions import ask_composer_version
 from .resolve import Definition, inert_overrides, resolve
 from .secret import Owner, Scope, SecretType, SecretValue, Target
-from .stores import Store, read_chain
+from .stores import Identity, Store, identify, read_chain
 
 # Environments that no build runs for on the platform (rule 12).
 _NEVER_BUILT = frozenset({"test", "live"})
@@ -31,6 +32,8 @@ _LARGEST = 64 << 20
 _ADDED = 16_384
 # Since then Composer has known all the methods but the newest.
 _OLDEST = (2, 0)
+# How long before its end a secret is warned of, in seconds.
+EXPIRY_WARNING = 14 * 86_400.0
 
 
 class Notice(NamedTuple):
@@ -45,7 +48,7 @@ Notify = Callable[[Notice], None]
 
 
 class BuildRequest(NamedTuple):
-    """What is to be built, and how. `grace` is in seconds; `leaks` is `fail`, `warn` or `off`."""
+    """What is to be built, and how. `grace` and `expiry_warning` are in seconds; `leaks` is `fail`, `warn` or `off`."""
 
     target: Target
     command: tuple[str, ...]
@@ -62,13 +65,15 @@ class BuildRequest(NamedTuple):
     leaks: str = "fail"
     leaks_allowed: tuple[str, ...] = ()
     receipt: str | None = None
+    expiry_warning: float = EXPIRY_WARNING
 
 
 class Preparation(NamedTuple):
     """All that a build needs, decided and checked, while nothing is exposed yet.
 
     `files` are those of the private Composer home; `git_alone` are hosts whose login is not among them,
-    since only git needs it. `caches` are the directories that Composer may use as its cache.
+    since only git needs it. `caches` are the directories that Composer may use as its cache. `store` is
+    the store at the moment at which the secrets were read.
     """
 
     request: BuildRequest
@@ -83,6 +88,7 @@ class Preparation(NamedTuple):
     home: ComposerHome
     caches: tuple[str, ...]
     files: Mapping[str, bytes]
+    store: Identity | None
 
     def __repr__(self) -> str:
         return f"Preparation({self.request.target})"
@@ -98,7 +104,14 @@ def prepare(store: Store, request: BuildRequest, notify: Notify) -> Preparation:
             )
         )
     program = find_program(request.command[0], request.environment)
-    secrets = select(load(store, request.target, notify), request, notify)
+    later: list[Notice] = []  # nobody waits to write to the store until these are printed
+    with store.snapshot():
+        identity = identify(store)
+        definitions = load(store, request.target, later.append)
+    for notice in later:
+        notify(notice)
+    secrets = select(definitions, request, notify)
+    warn_of_expiry(secrets, request.expiry_warning, time.time(), notify)
     warn_of_values(secrets, notify)
     credentials = render_credentials(secrets, notify)
     warn_of_methods(credentials, request, notify)
@@ -122,6 +135,7 @@ def prepare(store: Store, request: BuildRequest, notify: Notify) -> Preparation:
         home=home,
         caches=tuple(dict.fromkeys([home.cache, *project.caches])),
         files=files,
+        store=identity,
     )
 
 
@@ -168,6 +182,33 @@ def given_value(secret: Definition) -> SecretValue:
 def list_exposed(secrets: Sequence[Definition]) -> tuple[Exposed, ...]:
     """The secrets as the masker and the search take them."""
     return tuple(Exposed(secret.name, secret.type, given_value(secret)) for secret in secrets)
+
+
+def warn_of_expiry(secrets: Sequence[Definition], ahead: float, now: float, notify: Notify) -> None:
+    """Name what has expired at the time `now`, or will within the next `ahead` seconds; both in the order of names."""
+    for secret in secrets:
+        if secret.expires is None or secret.expires - now > ahead:
+            continue
+        left = secret.expires - now
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(secret.expires))
+        if left < 0:
+            text = f"expired {_count_time(-left)} ago, at {moment}"
+        else:
+            text = f"expires in {_count_time(left)}, at {moment}"
+        notify(
+            Notice(
+                f"{secret.name} of {secret.source} {text}",
+                f"`ic-secrets set {secret.source} {secret.name} --expires DATE` sets a new value",
+            )
+        )
+
+
+def _count_time(seconds: float) -> str:
+    """The time in the largest unit of which it has two or more, rounded down: `36 hours`, `2 days`."""
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size):,} {unit}"
+    return f"{int(seconds)} {'second' if int(seconds) == 1 else 'seconds'}"
 
 
 def warn_of_values(secrets: Sequence[Definition], notify: Notify) -> None:

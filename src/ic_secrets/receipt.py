@@ -85,6 +85,7 @@ class Receipt:
             "started": _format(self._started),
             "ended": _format(time.time()),
             "status": status,
+            **({"store": preparation.store._asdict()} if preparation.store else {}),
             "secrets": [_describe(secret, preparation) for secret in preparation.secrets],
             "minted": sorted({needle.name for needle in exposure.minted.needles}),
             "masked": dict(sorted(exposure.masked.items())),

@@ -1,44 +1,65 @@
-"""`ic-secrets list`: what an owner holds and inherits."""
+"""`ic-secrets list`: what an owner holds and inherits, or what nobody has changed for long."""
 
 from __future__ import annotations
 
+import argparse
+import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
 
+from ..errors import UsageError
 from ..resolve import Definition, Verdict, trace
-from ..secret import Scope, format_scopes, parse_owner
-from ..stores import read_chain
+from ..secret import Override, Owner, Scope, Secret, format_scopes, parse_owner
+from ..stores import Store, read_chain
 from .opening import opened_store
 from .output import REDACTED_VALUE, format_time, print_json, print_message, print_table
-from .parsing import Parser, add_json, add_store_options
+from .parsing import Parser, add_json, add_store_options, parse_duration
+
+# So many owners are read at one moment: a writer waits no longer than that takes.
+_BATCH = 100
 
 
 def run_list(words: Sequence[str]) -> int:
     """Print a row for each base and override; values only with scope `user` and --show-values."""
-    parser = Parser(
-        "list",
-        "What the owner holds, with its overrides; for a site also what it inherits from its organization.",
-        "ic-secrets list my-site.dev",
-    )
-    parser.add_argument("owner", metavar="OWNER[.ENV]", help="SITE, org:ORG, or one of their environments")
-    parser.add_argument("--show-values", action="store_true", help="show the values that people may read (scope user)")
-    add_store_options(parser)
-    add_json(parser)
-    arguments = parser.read(words)
+    arguments = _make_parser().read(words)
+    now = time.time()
+    if arguments.stale:
+        return _list_stale(arguments, now, max(0.0, now - parse_duration(arguments.stale)))
+    if arguments.owner is None:
+        raise UsageError("no owner is named", hint="ic-secrets list OWNER[.ENV]; only --stale looks at all owners")
     owner, environment = parse_owner(arguments.owner)
     with opened_store(arguments, read_only=True) as store:
-        chain = read_chain(store, owner, environment=environment, scope=Scope.USER, values=bool(arguments.show_values))
-    definitions = list(_choose(trace(environment, Scope.USER, chain), environment))
+        definitions = _find(store, owner, environment, values=arguments.show_values)
     if arguments.json:
-        rows = [_describe(d, str(owner), show=arguments.show_values) for d in definitions]
+        rows = [_describe(d, owner, show=arguments.show_values) for d in definitions]
         print_json("list", {"owner": str(owner), "environment": environment, "secrets": rows})
     elif definitions:
-        print_table(
-            ["NAME", "TYPE", "SCOPES", "FROM", "VALUE", "CHANGED"],
-            [_row(definition, show=arguments.show_values) for definition in definitions],
-        )
+        _print_definitions(definitions, now, show=arguments.show_values)
     else:
         print_message("", f"{arguments.owner} holds nothing")
     return 0
+
+
+def _make_parser() -> Parser:
+    parser = Parser(
+        "list",
+        "What the owner holds, with its overrides; for a site also what it inherits from its organization. With\n"
+        "--stale, what of that nobody has changed for so long, oldest first; without an owner, of all owners.",
+        "ic-secrets list my-site.dev\n  ic-secrets list --stale 90d",
+    )
+    parser.add_argument("owner", metavar="OWNER[.ENV]", nargs="?", help="SITE, org:ORG, or one of their environments")
+    parser.add_argument("--show-values", action="store_true", help="show the values that people may read (scope user)")
+    parser.add_argument("--stale", metavar="DURATION", help="only what has not been changed for so long: 90d")
+    add_store_options(parser)
+    add_json(parser)
+    return parser
+
+
+def _find(store: Store, owner: Owner, environment: str | None, *, values: bool = False) -> list[Definition]:
+    """What the owner holds and inherits, in the order of names: for an environment only what could matter there."""
+    chain = read_chain(store, owner, environment=environment, scope=Scope.USER, values=values)
+    return list(_choose(trace(environment, Scope.USER, chain), environment))
 
 
 def _choose(traced: dict[str, tuple[Definition, ...]], environment: str | None) -> Iterator[Definition]:
@@ -49,35 +70,96 @@ def _choose(traced: dict[str, tuple[Definition, ...]], environment: str | None) 
                 yield definition
 
 
+def _print_definitions(definitions: Sequence[Definition], now: float, *, show: bool) -> None:
+    columns = ["NAME", "TYPE", "SCOPES", "FROM", "VALUE", "CHANGED"]
+    rows = [[*_row(d), _shown(d, show=show), format_time(d.changed)] for d in definitions]
+    print_table(*_with_expiry(columns, rows, definitions, now))
+
+
+def _with_expiry(
+    columns: list[str], rows: list[list[str]], definitions: Sequence[Definition], now: float
+) -> tuple[list[str], list[list[str]]]:
+    """The table with a column of when each expires, where anything does."""
+    if all(definition.expires is None for definition in definitions):
+        return columns, rows
+    shown = [_show_expiry(definition.expires, now) for definition in definitions]
+    return [*columns, "EXPIRES"], [[*row, cell] for row, cell in zip(rows, shown, strict=True)]
+
+
+def _show_expiry(expires: int | None, now: float) -> str:
+    if expires is None:
+        return "-"
+    return format_time(expires) + (" (expired)" if expires < now else "")
+
+
 def _shown(definition: Definition, *, show: bool) -> str:
     if show and Scope.USER in definition.scopes and definition.value is not None:
         return definition.value.reveal()
     return REDACTED_VALUE
 
 
-def _describe(definition: Definition, owner: str, *, show: bool) -> dict[str, object]:
+def _describe(definition: Definition, owner: Owner, *, show: bool = False) -> dict[str, object]:
     return {
         "name": definition.name,
         "type": definition.type.value,
         "scopes": format_scopes(definition.scopes).split(","),
         "owner": str(definition.owner),
         "environment": definition.environment,
-        "inherited": str(definition.owner) != owner,
+        "inherited": definition.owner != owner,
         "inert": definition.verdict is Verdict.INERT,
         "value": _shown(definition, show=show),
         "version": definition.version,
         "created": format_time(definition.created),
         "changed": format_time(definition.changed),
+        "expires": None if definition.expires is None else format_time(definition.expires),
     }
 
 
-def _row(definition: Definition, *, show: bool) -> list[str]:
+def _row(definition: Definition) -> list[str]:
     source = definition.source + (" (inert)" if definition.verdict is Verdict.INERT else "")
-    return [
-        definition.name,
-        definition.type.value,
-        format_scopes(definition.scopes),
-        source,
-        _shown(definition, show=show),
-        format_time(definition.changed),
-    ]
+    return [definition.name, definition.type.value, format_scopes(definition.scopes), source]
+
+
+# --- what nobody changed for long -------------------------------------------------------------------
+
+
+def _list_stale(arguments: argparse.Namespace, now: float, before: float) -> int:
+    """Print what was last changed before that time, oldest first. No value is opened."""
+    if arguments.show_values:
+        raise UsageError("--stale looks at no value", hint="leave --show-values out")
+    owner, environment = parse_owner(arguments.owner) if arguments.owner else (None, None)
+    with opened_store(arguments, read_only=True) as store:
+        found = _find(store, owner, environment) if owner else _find_everywhere(store, before)
+        stale = sorted((d for d in found if d.changed < before), key=lambda d: (d.changed, d.owner, d.name, d.source))
+    if arguments.json:
+        content: dict[str, Any] = {"owner": str(owner) if owner else None, "environment": environment}
+        content["unchanged_since"] = format_time(int(before))
+        print_json("list", content | {"secrets": [_describe(d, owner or d.owner) for d in stale]})
+    elif stale:
+        rows = [[*_row(d), format_time(d.changed), f"{int((now - d.changed) // 86_400):,} days"] for d in stale]
+        print_table(*_with_expiry(["NAME", "TYPE", "SCOPES", "FROM", "CHANGED", "AGE"], rows, stale, now))
+    else:
+        print_message("", f"nothing was last changed before {format_time(int(before))}")
+    return 0
+
+
+def _find_everywhere(store: Store, before: float) -> Iterator[Definition]:
+    """What was last changed before that time, of all owners: each where it is held, not where it is inherited."""
+    owners = store.owners()
+    while batch := list(islice(owners, _BATCH)):
+        with store.snapshot():
+            found = [_find_own(store, owner, before) for owner in batch]
+        for definitions in found:
+            yield from definitions
+
+
+def _find_own(store: Store, owner: Owner, before: float) -> list[Definition]:
+    held = store.read(owner, values=False)
+    items: tuple[Secret | Override, ...] = (*held.secrets, *held.overrides)
+    if all(item.changed >= before for item in items):
+        return []
+    own = {secret.id for secret in held.secrets}
+    is_whole = all(override.base in own for override in held.overrides)
+    chain = (held,) if is_whole else read_chain(store, owner)  # a base may be the organization's
+    traced = trace(None, Scope.USER, chain)
+    return [d for definitions in traced.values() for d in definitions if d.owner == owner and d.changed < before]

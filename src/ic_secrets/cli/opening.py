@@ -7,16 +7,52 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from ..config import Setting
+from ..errors import ConfigError, IcSecretsError
 from ..stores import Store, open_store
+from .output import print_message
 from .parsing import read_settings
 
 
 @contextlib.contextmanager
 def opened_store(arguments: argparse.Namespace, *, read_only: bool = False) -> Iterator[Store]:
-    """The store, closed afterwards; every StoreError and MasterKeyError that opening it can raise."""
+    """The store, closed afterwards; every StoreError and MasterKeyError that opening it can raise.
+
+    An older copy than `--min-generation` or the state file allows is a StoreRolledBackError at once.
+    """
     settings = read_settings(arguments, dict(os.environ))
+    minimum, state = settings.find("min-generation"), settings.find("state-file")
+    least = _parse_generation(minimum) if minimum else 0
     store = open_store(settings.store.value, settings.load_keys, read_only=read_only)
     try:
+        if minimum or state:
+            from ..stores.rollback import check_minimum, check_state
+
+            if minimum:
+                check_minimum(store, least, minimum.source)
+            if state:
+                check_state(store, state.value)
         yield store
+        if state and not read_only:
+            _update_state(store, state.value)
     finally:
         store.close()
+
+
+def _parse_generation(setting: Setting) -> int:
+    if not (setting.value.isascii() and setting.value.isdigit() and len(setting.value) <= 18):
+        raise ConfigError(
+            f"{setting.source} is {setting.value!r}, which is no generation",
+            hint="a whole number; `ic-secrets run --receipt FILE` writes down the store's",
+        )
+    return int(setting.value)
+
+
+def _update_state(store: Store, path: str) -> None:
+    """Remember what was written. It is in the store already, so a failure is told and changes no outcome."""
+    from ..stores.rollback import update_state
+
+    try:
+        update_state(store, path)
+    except IcSecretsError as error:
+        print_message("warning", f"the store was written, but {error}", error.hint)

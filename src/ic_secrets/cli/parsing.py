@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ..config import Settings
-from ..errors import UsageError
+from ..errors import ConfigError, UsageError
 
 # What stands for the value of an option that was given without one.
 BARE = "\0"
+# The end of the year 9999, in Unix time.
+_LAST_MOMENT = 253_402_300_799
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -85,8 +87,9 @@ def add_json(parser: Parser) -> None:
 
 
 def read_settings(arguments: argparse.Namespace, environment: dict[str, str]) -> Settings:
-    """The settings with the flags of `add_store_options` on top."""
-    return Settings(environment, {"store": arguments.store, "key-file": arguments.key_file})
+    """The settings with the flags of `add_store_options`, and `run`'s --min-generation, on top."""
+    flags = {"store": arguments.store, "key-file": arguments.key_file}
+    return Settings(environment, flags | {"min-generation": getattr(arguments, "min_generation", None)})
 
 
 def split_names(text: str) -> frozenset[str]:
@@ -103,3 +106,46 @@ def parse_duration(text: str) -> float:
     if not match:
         raise UsageError(f"{text!r} is no duration", hint="seconds, or a number with s, m, h or d: 30s, 10m, 1h, 7d")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def read_duration(settings: Settings, name: str, default: float) -> float:
+    """The setting as `parse_duration` takes it, in seconds; ConfigError."""
+    found = settings.find(name)
+    try:
+        return parse_duration(found.value) if found else default
+    except UsageError as error:
+        assert found
+        raise ConfigError(f"{found.source}: {error}", hint=error.hint) from None
+
+
+def parse_expiry(text: str, now: float) -> int:
+    """The last second, in Unix time, of `YYYY-MM-DD` (its end, UTC), an ISO 8601 time, or a duration from `now` on.
+
+    A time without a zone is UTC. A duration needs its unit: a bare number could be a year. UsageError, for
+    what is past too.
+    """
+    if re.fullmatch(r"\d+(?:\.\d+)?[smhd]", text):
+        moment = now + parse_duration(text)
+    else:
+        moment = _parse_moment(text)
+    if moment <= now:
+        raise UsageError(f"{text} is past", hint="a secret expires at a time to come")
+    if moment > _LAST_MOMENT:
+        raise UsageError(f"{text} is after the year 9999")
+    return int(moment)
+
+
+def _parse_moment(text: str) -> float:
+    from datetime import datetime, timezone
+
+    try:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+            text += "T23:59:59Z"
+        if not re.fullmatch(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?", text, re.ASCII):
+            raise ValueError
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no date", hint="YYYY-MM-DD, a time such as 2027-01-31T18:00Z, or a duration such as 90d"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()

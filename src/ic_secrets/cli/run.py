@@ -10,10 +10,10 @@ from ..build import run_build
 from ..environment import Preserve
 from ..errors import LEAK_FOUND, NOT_STARTED, IcSecretsError, UsageError
 from ..linux import harden
-from ..preparation import BuildRequest, Notice
+from ..preparation import EXPIRY_WARNING, BuildRequest, Notice
 from .opening import opened_store
 from .output import print_error, print_message
-from .parsing import BARE, Parser, add_store_options, parse_duration, read_settings, split_names
+from .parsing import BARE, Parser, add_store_options, parse_duration, read_duration, read_settings, split_names
 
 
 def run_run(words: Sequence[str]) -> int:
@@ -24,7 +24,7 @@ def run_run(words: Sequence[str]) -> int:
         if not command:
             raise UsageError("no command to run", hint="ic-secrets run SITE.ENV -- COMMAND...")
         harden()
-        for option in ("only", "excluded", "run_dir", "receipt", "store", "key_file", "target"):
+        for option in ("only", "excluded", "run_dir", "receipt", "store", "key_file", "min_generation", "target"):
             if getattr(arguments, option) == "":
                 raise UsageError("an argument is empty", hint="is a variable of the pipeline not set?")
         request = _make_request(arguments, command)
@@ -62,6 +62,7 @@ def _make_parser() -> Parser:
     parser.add_argument("--allow-background", action="store_true", help="let processes of the build outlive it")
     parser.add_argument("--leaks", choices=["fail", "warn", "off"], default="fail", help="what a leak does (fail)")
     parser.add_argument("--leaks-allow", metavar="NAME|GLOB", action="append", default=[], help="a leak that is known")
+    parser.add_argument("--min-generation", metavar="N", help="refuse an older copy of the store than its generation N")
     parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and the proof that it is gone")
     add_store_options(parser)
     return parser
@@ -69,8 +70,9 @@ def _make_parser() -> Parser:
 
 def _make_request(arguments: argparse.Namespace, command: Sequence[str]) -> BuildRequest:
     environment = dict(os.environ)
+    settings = read_settings(arguments, environment)
     return BuildRequest(
-        target=read_settings(arguments, environment).target(arguments.target),
+        target=settings.target(arguments.target),
         command=tuple(command),
         directory=os.getcwd(),
         environment=environment,
@@ -85,6 +87,7 @@ def _make_request(arguments: argparse.Namespace, command: Sequence[str]) -> Buil
         leaks=arguments.leaks,
         leaks_allowed=tuple(arguments.leaks_allow),
         receipt=arguments.receipt and os.path.abspath(arguments.receipt),
+        expiry_warning=read_duration(settings, "expiry-warning", EXPIRY_WARNING),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from ..composer import parse_credential
@@ -35,8 +36,8 @@ from ..secret import (
 )
 from ..stores import Store, read_chain
 from .opening import opened_store
-from .output import print_json, print_message
-from .parsing import Parser, add_json, add_store_options
+from .output import format_time, print_json, print_message
+from .parsing import Parser, add_json, add_store_options, parse_expiry
 
 
 def run_set(words: Sequence[str]) -> int:
@@ -46,13 +47,15 @@ def run_set(words: Sequence[str]) -> int:
     kind = parse_type(arguments.type) if arguments.type else None
     scopes = parse_scopes(",".join(arguments.scope)) if arguments.scope else None
     _check_name(arguments.name, kind)
+    expires = parse_expiry(arguments.expires, time.time()) if arguments.expires else None
     with opened_store(arguments) as store:
         chain, site_made = _read_chain_to_set(store, owner, environment)
         kind, scopes = _find_definition(chain, environment, arguments.name, kind, scopes)
         value = _read_value(arguments)
         _check_value(kind, arguments.name, value)
-        created = store.put(owner, environment, arguments.name, value, kind=kind, scopes=scopes)
-    _report_set(arguments, kind, scopes, created, site_made)
+        created = store.put(owner, environment, arguments.name, value, kind=kind, scopes=scopes, expires=expires)
+    dates = _find_expiry(chain[0], environment, arguments.name), expires
+    _report_set(arguments, kind, scopes, created, site_made, dates)
     return 0
 
 
@@ -125,6 +128,9 @@ def _set_parser() -> Parser:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--from-file", metavar="F", help="take the whole file as the value")
     source.add_argument("--from-env", metavar="VAR", help="take the value of an environment variable")
+    parser.add_argument(
+        "--expires", metavar="DATE", help="warn from two weeks before: YYYY-MM-DD, an ISO time, or from now: 90d"
+    )
     parser.add_argument("--keep-newline", action="store_true", help="keep a trailing newline of stdin")
     parser.add_argument("--allow-empty", action="store_true", help="accept an empty value")
     add_store_options(parser)
@@ -166,6 +172,16 @@ def _find_definition(
         return check_base(name, chain, kind, scopes)
     base = find_base(environment, name, chain, kind, scopes)
     return base.type, base.scopes
+
+
+def _find_expiry(holdings: Holdings, environment: str | None, name: str) -> int | None:
+    """When the value that was there expires, None without one."""
+    if environment is None:
+        return next((secret.expires for secret in holdings.secrets if secret.name == name), None)
+    found = [
+        override for override in holdings.overrides if (override.name, override.environment) == (name, environment)
+    ]
+    return found[0].expires if found else None
 
 
 def _check_value(kind: SecretType, name: str, value: SecretValue) -> None:
@@ -211,8 +227,15 @@ def _read_bytes(arguments: argparse.Namespace) -> bytes:
 
 
 def _report_set(
-    arguments: argparse.Namespace, kind: SecretType, scopes: Scopes, created: bool, site_made: bool
+    arguments: argparse.Namespace,
+    kind: SecretType,
+    scopes: Scopes,
+    created: bool,
+    site_made: bool,
+    dates: tuple[int | None, int | None],
 ) -> None:
+    """Say what was set; `dates` are when the value before expires, and when this one does."""
+    before, expires = dates
     if arguments.json:
         print_json(
             "set",
@@ -223,9 +246,18 @@ def _report_set(
                 "scopes": format_scopes(scopes).split(","),
                 "created": created,
                 "site_created": site_made,
+                "expires": None if expires is None else format_time(expires),
+                "expires_before": None if before is None else format_time(before),
             },
         )
         return
     if site_made:
         print_message("", f"made the site {arguments.owner}, which was not known before")
-    print_message("", f"{'set' if created else 'changed'} {arguments.owner} {arguments.name}")
+    until = "" if expires is None else f", which expires at {format_time(expires)}"
+    print_message("", f"{'set' if created else 'changed'} {arguments.owner} {arguments.name}{until}")
+    if before is not None and expires is None:
+        print_message(
+            "warning",
+            f"the value before had a date, {format_time(before)}; this one has none and never expires",
+            f"if it does, `ic-secrets set {arguments.owner} {arguments.name} --expires DATE` takes it once more",
+        )

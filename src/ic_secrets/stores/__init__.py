@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..errors import ConfigError, StoreMissingError
 from ..resolve import Holdings
@@ -30,6 +30,9 @@ class Store(Protocol):
 
     def sites(self) -> Iterator[Site]:
         """All sites in the order of their names."""
+
+    def owners(self) -> Iterator[Owner]:
+        """All sites, then all organizations that hold something, each in the order of their names."""
 
     def set_site(self, site: Site) -> None:
         """Make the site, or give it these organizations."""
@@ -82,6 +85,19 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections; safe to call twice."""
+
+
+class Identity(NamedTuple):
+    """Which store it is, whatever its path, and how many times it has been written."""
+
+    id: str
+    generation: int
+
+
+def identify(store: Store) -> Identity | None:
+    """The store's `store_id` and `generation`, verified; None for a store that has no such thing."""
+    store_id = getattr(store, "store_id", None)
+    return None if store_id is None else Identity(store_id, store.generation)  # type: ignore[attr-defined]
 
 
 def read_chain(

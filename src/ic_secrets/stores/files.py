@@ -32,7 +32,7 @@ def new_file(path: str) -> Iterator[str]:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         try:
             yield temporary
-            _flush(temporary)
+            flush(temporary)
             os.link(temporary, path)
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -51,7 +51,8 @@ def make_private_directory(path: str) -> None:
         os.mkdir(path, 0o700)
 
 
-def _flush(path: str) -> None:
+def flush(path: str) -> None:
+    """Put what was written to the file, or a directory's names, on the disk; OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -19,6 +19,7 @@ from ..errors import (
     InvalidValueError,
     StoreError,
     StoreExistsError,
+    StoreRolledBackError,
     StoreWriteError,
     UnknownSecretError,
     UnknownSiteError,
@@ -95,6 +96,8 @@ class LocalStore(Store):
         self._session: Session | None = None
         self._writing = False
         self._doomed = False
+        self._store_id = ""
+        self._seen = 0
         with self._reading() as session:
             self._store_id = session.manifest.store_id
 
@@ -125,6 +128,11 @@ class LocalStore(Store):
         with self._reading() as session:
             found = [_to_site(record) for record in session.records() if record.owner.is_site]
         return iter(sorted(found, key=lambda site: site.name))
+
+    def owners(self) -> Iterator[Owner]:
+        with self._reading() as session:
+            found = [record.owner for record in session.records()]
+        return iter(sorted(found, key=lambda owner: (not owner.is_site, owner.name)))
 
     def set_site(self, site: Site) -> None:
         for organization in (site.organization, *site.supporting):
@@ -274,6 +282,7 @@ class LocalStore(Store):
         self._database.begin(write=write)
         try:
             self._session = session = Session(self._database, self._keys, self._data_keys)
+            self._check_successor(session)
             self._writing, self._doomed = write, False
             yield session
             if self._doomed:
@@ -284,6 +293,21 @@ class LocalStore(Store):
         finally:
             self._session = None
             self._database.rollback()
+
+    def _check_successor(self, session: Session) -> None:
+        """Whether this is the store that was opened, no older than when it was last looked at.
+
+        So what was checked of its generation holds for whatever is read later, even where somebody
+        writes an older copy over the file in between.
+        """
+        manifest = session.manifest
+        if self._store_id and manifest.store_id != self._store_id:
+            raise self._database.tampered("the whole store")
+        if manifest.generation < self._seen:
+            raise StoreRolledBackError(
+                f"{self.url} has the generation {manifest.generation}; a moment ago it had {self._seen}"
+            )
+        self._seen = manifest.generation
 
 
 def _fill(path: str, key: MasterKey) -> None:
