@@ -1,7 +1,5 @@
 """Where secrets are at rest: the face that every store has, and how one is opened by its URL."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -115,7 +113,7 @@ def read_chain(
         return tuple(store.read(each, environment=environment, scope=scope, values=values) for each in owners)
 
 
-def open_store(url: str, load_keys: Callable[[], Sequence[MasterKey]], *, read_only: bool = False) -> Store:
+def open_store(url: str, load_keys: Callable[[], "Sequence[MasterKey]"], *, read_only: bool = False) -> Store:
     """The store that the URL names; a bare path is an embedded store.
 
     ConfigError for a kind of store that there is none of. `load_keys` is called only by a store that
