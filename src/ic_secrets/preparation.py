@@ -104,12 +104,7 @@ def prepare(store: Store, request: BuildRequest, notify: Notify) -> Preparation:
             )
         )
     program = find_program(request.command[0], request.environment)
-    later: list[Notice] = []  # nobody waits to write to the store until these are printed
-    with store.snapshot():
-        identity = identify(store)
-        definitions = load(store, request.target, later.append)
-    for notice in later:
-        notify(notice)
+    identity, definitions = load_at_once(store, request.target, notify)
     secrets = select(definitions, request, notify)
     warn_of_expiry(secrets, request.expiry_warning, time.time(), notify)
     warn_of_values(secrets, notify)
@@ -137,6 +132,17 @@ def prepare(store: Store, request: BuildRequest, notify: Notify) -> Preparation:
         files=files,
         store=identity,
     )
+
+
+def load_at_once(store: Store, target: Target, notify: Notify) -> tuple[Identity | None, tuple[Definition, ...]]:
+    """What `load` gives, and which store it was at that very moment."""
+    later: list[Notice] = []  # nobody waits to write to the store until these are printed
+    with store.snapshot():
+        identity = identify(store)
+        definitions = load(store, target, later.append)
+    for notice in later:
+        notify(notice)
+    return identity, definitions
 
 
 def load(store: Store, target: Target, notify: Notify) -> tuple[Definition, ...]:
