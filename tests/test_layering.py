@@ -32,6 +32,7 @@ LAYERS = [
     ["preparation"],
     ["receipt"],
     ["build"],
+    ["audit", "origin"],
     ["config"],
     ["cli"],
 ]

@@ -10,8 +10,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from . import git
 from .errors import LEAK_FOUND, SCRUB_INCOMPLETE, IcSecretsError, ScrubIncompleteError
@@ -43,16 +43,45 @@ _LARGEST = 1 << 20
 T = TypeVar("T")
 
 
-def run_build(store: Store, request: BuildRequest, notify: Notify) -> int:
+class Record(Protocol):
+    """What is kept of a build, elsewhere: that it began, and how it ended."""
+
+    @property
+    def path(self) -> str | None:
+        """The file that it is kept in, if any: no leak is searched for there."""
+
+    def start(self, names: Iterable[str], directory: str) -> None:
+        """Nothing is exposed yet; IcSecretsError where the build must not go on unrecorded.
+
+        `names` are the secrets that will be, `directory` is that of the project.
+        """
+
+    def end(self, status: int, leaks: int) -> None:
+        """The build has ended with that status, and left so many values behind."""
+
+    def fail(self, error: BaseException) -> None:
+        """The build was not started, or could not be ended as it should. Raises nothing."""
+
+
+def run_build(store: Store, request: BuildRequest, notify: Notify, record: Record) -> int:
     """Build with the target's secrets; the exit status that the contract of `run` gives.
 
     Raises IcSecretsError when the build could not be started; then nothing was exposed, or what was
     is gone again. Once it has run, a fault of ours is told, and never hides the build's own status.
     """
+    try:
+        return _run_build(store, request, notify, record)
+    except BaseException as error:
+        record.fail(error)
+        raise
+
+
+def _run_build(store: Store, request: BuildRequest, notify: Notify, record: Record) -> int:
     receipt = Receipt(request)
     notify = receipt.listen(notify)
     with SignalCatcher() as signals, Watchdog() as watchdog:
         preparation = prepare(store, request, notify)
+        record.start([secret.name for secret in preparation.secrets], preparation.project)
         store.close()
         if request.receipt:
             check_writable(request.receipt)
@@ -61,6 +90,7 @@ def run_build(store: Store, request: BuildRequest, notify: Notify) -> int:
             notify(Notice(f"{path}, left by a dead run, cannot be removed: {reason}", "remove it by hand"))
         with expose(preparation, watchdog, notify) as exposure:
             if signals.ending:
+                record.end(signals.status, 0)
                 return signals.status
             channels = open_channels() if request.mask else ()
             child = Child(request.command, preparation.program, exposure.environment, signals, channels)
@@ -71,13 +101,18 @@ def run_build(store: Store, request: BuildRequest, notify: Notify) -> int:
                 allow_background=request.allow_background,
                 on_end=exposure.finish,
             )
-        return conclude(exposure, outcome, receipt, lambda: signals.status, notify)
+        return conclude(exposure, outcome, receipt, record, lambda: signals.status, notify)
 
 
 def conclude(
-    exposure: Exposure, outcome: Outcome, receipt: Receipt, find_signal: Callable[[], int], notify: Notify
+    exposure: Exposure,
+    outcome: Outcome,
+    receipt: Receipt,
+    record: Record,
+    find_signal: Callable[[], int],
+    notify: Notify,
 ) -> int:
-    """Look for what the scrubbed build left, tell it, and write the receipt; the exit status.
+    """Look for what the scrubbed build left, tell it, write the receipt and end the record; the exit status.
 
     A step that fails is told, and the next one is done all the same.
     """
@@ -102,10 +137,12 @@ def conclude(
         notify(Notice("the output could not be written or masked, and was cut off there", level="error"))
     preparation = exposure.preparation
     attempt(lambda: mend_clones(exposure, notify))
-    result = attempt(lambda: find_leaks(exposure)) if preparation.request.leaks != "off" else None
+    result = attempt(lambda: find_leaks(exposure, record.path)) if preparation.request.leaks != "off" else None
     status = find_signal() or outcome.status
     status = decide_status(status or (SCRUB_INCOMPLETE if faults else 0), exposure, result, notify)
     attempt(lambda: receipt.write(preparation, exposure, result, status))
+    status = status or (SCRUB_INCOMPLETE if faults else 0)
+    attempt(lambda: record.end(status, len(result.findings) if result else 0))
     return status or (SCRUB_INCOMPLETE if faults else 0)
 
 
@@ -300,13 +337,16 @@ def find_clones(preparation: Preparation) -> tuple[Residue, ...]:
     return tuple(dict.fromkeys([*found, *find_residue("", [preparation.project])]))
 
 
-def find_leaks(exposure: Exposure) -> SearchResult:
-    """Search what the build could have written, as far as it changed since the build began."""
+def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
+    """Search what the build could have written, as far as it changed since the build began.
+
+    The file of the build's record is ours: it has just changed, and holds no value.
+    """
     from .findings import SearchResult
     from .walk import Walk
 
     places = _list_places(exposure.preparation)
-    skip = [exposure.directory.path]
+    skip = [exposure.directory.path, *([record] if record else [])]
     walk = Walk(exposure.since, skip)
     if not any(True for _ in walk.list_due(places)) and not walk.left_out and not walk.failed:
         return SearchResult()  # nothing changed: then nothing is loaded to look into it

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .stores.sealing import MasterKey
 
 _APP = "ic-secrets"
+_AUDIT_MODES = ("required", "warn", "off")
 
 
 class Setting(NamedTuple):
@@ -51,6 +52,25 @@ class Settings:
                 f"{found.source} holds a key, not the path of its file", hint="IC_SECRETS_KEY takes the key itself"
             )
         return found or Setting(_default_path("config", "key"), "default")
+
+    @property
+    def audit(self) -> str:
+        """`required`, `warn` or `off`: what a log that cannot be written does to a command that changes nothing."""
+        found = self.find("audit") or Setting("warn", "default")
+        if found.value not in _AUDIT_MODES:
+            raise ConfigError(f"{found.source} is {found.value!r}", hint=f"it takes {', '.join(_AUDIT_MODES)}")
+        return found.value
+
+    @property
+    def audit_file(self) -> str | None:
+        """The audit log: beside an embedded store, unless it is named. None where a store has no place for one."""
+        from .stores import split_url
+
+        found = self.find("audit-file")
+        if found:
+            return os.path.abspath(found.value)
+        scheme, path = split_url(self.store.value)
+        return f"{os.path.realpath(path)}.audit" if scheme == "sqlite" else None
 
     def target(self, text: str | None) -> Target:
         """The target that the command line names, else IC_SECRETS_SITE and IC_SECRETS_ENV; ConfigError."""

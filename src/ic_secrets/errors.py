@@ -149,6 +149,12 @@ class MasterKeyError(IcSecretsError):
     """A master key is missing, malformed, or lies where others can read it."""
 
 
+class AuditError(IcSecretsError):
+    """The audit log cannot be written, or is nothing to be trusted; what was to be logged was not done."""
+
+    hint = "IC_SECRETS_AUDIT_FILE names another file, IC_SECRETS_AUDIT=off writes none"
+
+
 class ConfigError(IcSecretsError):
     """A setting has a value that it cannot have."""
 

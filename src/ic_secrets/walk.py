@@ -50,16 +50,19 @@ class Walk:
     """Which entries are to be searched. `left_out` and `failed` tell of those that were not walked, and why."""
 
     def __init__(self, since: int | None, skip: Collection[str]) -> None:
-        """`since` leaves out what has not changed from then on (ns); `skip` are directories not to walk."""
+        """`since` leaves out what has not changed from then on (ns); `skip` are paths to pass over."""
         self.left_out: list[tuple[str, str]] = []
         self.failed: list[tuple[str, OSError]] = []
         self._since = since
         self._user = os.geteuid()
         self._kernel = _list_kernel_devices()
         self._seen: set[tuple[int, int]] = set()
+        self._skipped: set[tuple[int, int]] = set()
         for path in skip:
             with contextlib.suppress(OSError):
-                self._is_new(path, os.stat(path))
+                found = os.stat(path)
+                self._skipped.add((found.st_dev, found.st_ino))
+        self._seen.update(self._skipped)
 
     def list_due(self, places: Iterable[Place]) -> Iterator[Entry]:
         """What is below the places, and a place itself where it is a file or a link to one.
@@ -85,7 +88,7 @@ class Walk:
             with contextlib.suppress(FileNotFoundError):
                 parent, found = os.stat(os.path.dirname(real)), os.stat(real)
                 is_due = found.st_ctime_ns >= (self._since or 0)
-                if is_due and (parent.st_dev, parent.st_ino) not in self._seen:
+                if is_due and not self._is_skipped(found) and (parent.st_dev, parent.st_ino) not in self._seen:
                     yield Entry(path, os.path.basename(path), Kind.FILE)
 
     def _walk(self, place: Place) -> Iterator[Entry]:
@@ -134,7 +137,11 @@ class Walk:
             found = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             return False
-        return (self._since is None or found.st_ctime_ns >= self._since) and not (own and found.st_uid != self._user)
+        is_due = self._since is None or found.st_ctime_ns >= self._since
+        return is_due and not (own and found.st_uid != self._user) and not self._is_skipped(found)
+
+    def _is_skipped(self, found: os.stat_result) -> bool:
+        return (found.st_dev, found.st_ino) in self._skipped
 
 
 def _judge(entry: os.DirEntry[str]) -> Kind:

@@ -6,10 +6,11 @@ import os
 from collections.abc import Sequence
 
 from ..config import Settings
-from ..errors import ConfigError, StoreExistsError
+from ..errors import ConfigError, StoreExistsError, StoreWriteError
 from ..stores import split_url
 from .output import print_json, print_message
 from .parsing import Parser, add_json, add_store_options, read_settings
+from .recording import observed
 
 
 def run_init(words: Sequence[str]) -> int:
@@ -27,8 +28,11 @@ def run_init(words: Sequence[str]) -> int:
     from ..stores import local
 
     key_file, made = _provide_key(settings)
-    with local.create(path, settings.load_keys()[0]) as store:
-        store_id = store.store_id
+    with observed(None, arguments, command="init") as record:
+        _make_directory(path)
+        record.write("ok", must=True)
+        with local.create(path, settings.load_keys()[0]) as store:
+            store_id = store.store_id
     if arguments.json:
         print_json("init", {"store": f"sqlite:{path}", "store_id": store_id, "key_file": key_file, "key_made": made})
         return 0
@@ -36,6 +40,17 @@ def run_init(words: Sequence[str]) -> int:
     if made:
         print_message("", f"made its key {key_file}: keep a copy elsewhere, nothing else opens the store")
     return 0
+
+
+def _make_directory(path: str) -> None:
+    """Make the store's directory, where its audit log lies too."""
+    from ..stores.files import make_private_directory
+
+    try:
+        make_private_directory(os.path.dirname(os.path.abspath(path)))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StoreWriteError(f"no store can be made at {path}: {reason}") from None
 
 
 def _provide_key(settings: Settings) -> tuple[str | None, bool]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..resolve import Definition, Verdict, trace
@@ -19,6 +20,9 @@ from .parsing import Parser, add_json, add_store_options, parse_duration
 # So many owners are read at one moment: a writer waits no longer than that takes.
 _BATCH = 100
 
+if TYPE_CHECKING:
+    from .recording import Record
+
 
 def run_list(words: Sequence[str]) -> int:
     """Print a row for each base and override; values only with scope `user` and --show-values."""
@@ -29,8 +33,10 @@ def run_list(words: Sequence[str]) -> int:
     if arguments.owner is None:
         raise UsageError("no owner is named", hint="ic-secrets list OWNER[.ENV]; only --stale looks at all owners")
     owner, environment = parse_owner(arguments.owner)
-    with opened_store(arguments, read_only=True) as store:
+    with opened_store(arguments, read_only=True) as store, _observed(store, arguments) as record:
         definitions = _find(store, owner, environment, values=arguments.show_values)
+        if record:
+            record.names = tuple(dict.fromkeys(each.name for each in definitions if _is_shown(each)))
     if arguments.json:
         rows = [_describe(d, owner, show=arguments.show_values) for d in definitions]
         print_json("list", {"owner": str(owner), "environment": environment, "secrets": rows})
@@ -54,6 +60,15 @@ def _make_parser() -> Parser:
     add_store_options(parser)
     add_json(parser)
     return parser
+
+
+def _observed(store: Store, arguments: argparse.Namespace) -> AbstractContextManager[Record | None]:
+    """A list of names reveals nothing, and is not logged."""
+    if not arguments.show_values:
+        return nullcontext()
+    from .recording import observed
+
+    return observed(store, arguments, command="list", owner=arguments.owner)
 
 
 def _find(store: Store, owner: Owner, environment: str | None, *, values: bool = False) -> list[Definition]:
@@ -93,9 +108,13 @@ def _show_expiry(expires: int | None, now: float) -> str:
 
 
 def _shown(definition: Definition, *, show: bool) -> str:
-    if show and Scope.USER in definition.scopes and definition.value is not None:
+    if show and definition.value is not None and _is_shown(definition):
         return definition.value.reveal()
     return REDACTED_VALUE
+
+
+def _is_shown(definition: Definition) -> bool:
+    return Scope.USER in definition.scopes and definition.value is not None
 
 
 def _describe(definition: Definition, owner: Owner, *, show: bool = False) -> dict[str, object]:

@@ -27,7 +27,7 @@ def run_mask(words: Sequence[str]) -> int:
     add_store_options(parser)
     arguments = parser.read(words)
     harden()
-    exposed = find_exposed(arguments, read_settings(arguments, dict(os.environ)).target(arguments.target))
+    exposed = find_exposed(arguments, read_settings(arguments, dict(os.environ)).target(arguments.target), "mask")
     for name in too_short(exposed):
         print_message("warning", f"{name} has a value, or a part, of less than {SHORTEST} bytes, which is not masked")
     _pass_on(Masker(Patterns(derive_all(exposed))))

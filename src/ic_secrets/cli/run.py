@@ -14,6 +14,7 @@ from ..preparation import EXPIRY_WARNING, BuildRequest, Notice
 from .opening import opened_store
 from .output import print_error, print_message
 from .parsing import BARE, Parser, add_store_options, parse_duration, read_duration, read_settings, split_names
+from .recording import BuildRecord
 
 
 def run_run(words: Sequence[str]) -> int:
@@ -29,7 +30,7 @@ def run_run(words: Sequence[str]) -> int:
                 raise UsageError("an argument is empty", hint="is a variable of the pipeline not set?")
         request = _make_request(arguments, command)
         with opened_store(arguments, read_only=True) as store:
-            return run_build(store, request, _print_notice)
+            return run_build(store, request, _print_notice, BuildRecord(store, arguments, str(request.target)))
     except IcSecretsError as error:
         print_error(error)
         return error.exit_status if error.exit_status >= LEAK_FOUND else NOT_STARTED

@@ -41,7 +41,7 @@ def run_scan(words: Sequence[str]) -> int:
     settings = read_settings(arguments, dict(os.environ))
     name, paths = _choose_target(arguments.words, paths, has_default=settings.find("site") is not None)
     target = settings.target(name)
-    exposed = find_exposed(arguments, target)
+    exposed = find_exposed(arguments, target, "scan")
     result = _search(exposed, paths, deep=arguments.deep).without(arguments.leaks_allow, os.getcwd())
     if arguments.json:
         print_json("scan", {"target": {"site": target.site, "environment": target.environment}, **_describe(result)})

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from ..composer import parse_credential
 from ..environment import check_variable
@@ -19,7 +20,7 @@ from ..errors import (
     UnknownSiteError,
     UsageError,
 )
-from ..resolve import Holdings, check_base, find_base, resolve, trace
+from ..resolve import Definition, Holdings, check_base, find_base, resolve, trace
 from ..secret import (
     MAX_VALUE_BYTES,
     Owner,
@@ -38,6 +39,7 @@ from ..stores import Store, read_chain
 from .opening import opened_store
 from .output import format_time, print_json, print_message
 from .parsing import Parser, add_json, add_store_options, parse_expiry
+from .recording import Record, observed, recorded
 
 
 def run_set(words: Sequence[str]) -> int:
@@ -48,12 +50,13 @@ def run_set(words: Sequence[str]) -> int:
     scopes = parse_scopes(",".join(arguments.scope)) if arguments.scope else None
     _check_name(arguments.name, kind)
     expires = parse_expiry(arguments.expires, time.time()) if arguments.expires else None
-    with opened_store(arguments) as store:
+    with opened_store(arguments) as store, _observed(store, arguments, "set") as record:
         chain, site_made = _read_chain_to_set(store, owner, environment)
         kind, scopes = _find_definition(chain, environment, arguments.name, kind, scopes)
         value = _read_value(arguments)
         _check_value(kind, arguments.name, value)
-        created = store.put(owner, environment, arguments.name, value, kind=kind, scopes=scopes, expires=expires)
+        with record.transaction():
+            created = store.put(owner, environment, arguments.name, value, kind=kind, scopes=scopes, expires=expires)
     dates = _find_expiry(chain[0], environment, arguments.name), expires
     _report_set(arguments, kind, scopes, created, site_made, dates)
     return 0
@@ -73,20 +76,14 @@ def run_get(words: Sequence[str]) -> int:
     arguments = parser.read(words)
     owner, environment = parse_owner(arguments.owner)
     _check_name(arguments.name, None)
-    with opened_store(arguments, read_only=True) as store:
+    with opened_store(arguments, read_only=True) as store, _observed(store, arguments, "get"):
         chain = read_chain(store, owner, environment=environment, scope=Scope.USER, values=True)
-    found = next((d for d in resolve(environment, Scope.USER, chain) if d.name == arguments.name), None)
-    if found is None:
-        if arguments.name in trace(environment, Scope.USER, chain):
-            raise NotReadableError(f"{arguments.owner} {arguments.name} cannot be read back")
-        raise UnknownSecretError(f"{arguments.owner} has no secret {arguments.name}")
-    if found.value is None:
-        raise NotReadableError(f"the store does not give the value of {arguments.owner} {arguments.name}")
+        found, value = _find_readable(chain, environment, arguments)
     if arguments.json:
-        print_json("get", {"name": found.name, "source": found.source, "value": found.value.reveal()})
+        print_json("get", {"name": found.name, "source": found.source, "value": value.reveal()})
         return 0
     sys.stdout.flush()
-    text = found.value.reveal() + ("" if arguments.no_newline else "\n")
+    text = value.reveal() + ("" if arguments.no_newline else "\n")
     sys.stdout.buffer.write(text.encode())
     return 0
 
@@ -104,7 +101,11 @@ def run_delete(words: Sequence[str]) -> int:
     arguments = parser.read(words)
     owner, environment = parse_owner(arguments.owner)
     _check_name(arguments.name, None)
-    with opened_store(arguments) as store:
+    names = [arguments.name]
+    with (
+        opened_store(arguments) as store,
+        recorded(store, arguments, command="delete", owner=arguments.owner, names=names),
+    ):
         if owner.is_site:
             store.site(owner.name)
         count = store.delete(owner, environment, arguments.name)
@@ -113,6 +114,24 @@ def run_delete(words: Sequence[str]) -> int:
     else:
         print_message("", f"deleted {arguments.owner} {arguments.name} ({count} {'value' if count == 1 else 'values'})")
     return 0
+
+
+def _find_readable(
+    chain: tuple[Holdings, ...], environment: str | None, arguments: argparse.Namespace
+) -> tuple[Definition, SecretValue]:
+    """The definition that wins, and its value; NotReadableError, UnknownSecretError."""
+    found = next((d for d in resolve(environment, Scope.USER, chain) if d.name == arguments.name), None)
+    if found is None:
+        if arguments.name in trace(environment, Scope.USER, chain):
+            raise NotReadableError(f"{arguments.owner} {arguments.name} cannot be read back")
+        raise UnknownSecretError(f"{arguments.owner} has no secret {arguments.name}")
+    if found.value is None:
+        raise NotReadableError(f"the store does not give the value of {arguments.owner} {arguments.name}")
+    return found, found.value
+
+
+def _observed(store: Store, arguments: argparse.Namespace, command: str) -> AbstractContextManager[Record]:
+    return observed(store, arguments, command=command, owner=arguments.owner, names=[arguments.name])
 
 
 def _set_parser() -> Parser:

@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Sequence
 
 from ..errors import InvalidNameError, UnknownSiteError, UsageError
-from ..secret import Site, check_site_name
+from ..secret import Owner, Site, check_site_name
 from ..stores import Store
 from .opening import opened_store
 from .output import print_json, print_message, print_table
 from .parsing import Parser, add_json, add_store_options
+from .recording import recorded
 
 _ACTIONS = {
     "set": "make a site, or change its organizations",
@@ -59,11 +60,20 @@ def _make_parser(action: str) -> Parser:
 def _set(store: Store, arguments: argparse.Namespace) -> None:
     """What is not named stays as it is."""
     check_site_name(arguments.site)
-    try:
-        before = store.site(arguments.site)
-    except UnknownSiteError:
-        before = None
-    site = before or Site(arguments.site)
+    with recorded(store, arguments, command="site set", owner=arguments.site):
+        try:
+            before = store.site(arguments.site)
+        except UnknownSiteError:
+            before = None
+        after = _change(before or Site(arguments.site), arguments)
+        store.set_site(after)
+    if arguments.json:
+        print_json("site", {**_describe(after), "created": before is None})
+    else:
+        print_message("", f"{'made' if before is None else 'changed'} the site {after.name}")
+
+
+def _change(site: Site, arguments: argparse.Namespace) -> Site:
     organization = None if arguments.no_org else arguments.org or site.organization
     supporting = () if arguments.no_supporting else tuple(dict.fromkeys(arguments.supporting or site.supporting))
     for name in (organization, *supporting):
@@ -71,12 +81,7 @@ def _set(store: Store, arguments: argparse.Namespace) -> None:
             check_site_name(name, "organization")
     if organization in supporting:
         raise InvalidNameError(f"{organization} cannot be both the primary and a supporting organization")
-    after = Site(site.name, organization, supporting)
-    store.set_site(after)
-    if arguments.json:
-        print_json("site", {**_describe(after), "created": before is None})
-    else:
-        print_message("", f"{'made' if before is None else 'changed'} the site {site.name}")
+    return Site(site.name, organization, supporting)
 
 
 def _list(store: Store, arguments: argparse.Namespace) -> None:
@@ -98,7 +103,11 @@ def _show(store: Store, arguments: argparse.Namespace) -> None:
 
 
 def _delete(store: Store, arguments: argparse.Namespace) -> None:
-    count = store.delete_site(check_site_name(arguments.site))
+    check_site_name(arguments.site)
+    with recorded(store, arguments, command="site delete", owner=arguments.site) as record:
+        held = store.read(Owner.site(arguments.site), values=False)
+        record.names = tuple(sorted({s.name for s in held.secrets} | {o.name for o in held.overrides}))
+        count = store.delete_site(arguments.site)
     if arguments.json:
         print_json("site-delete", {"site": arguments.site, "deleted_values": count})
     else:

@@ -1,0 +1,198 @@
+"""What a command leaves in the audit log.
+
+    with opened_store(arguments) as store, recorded(store, arguments, command="set", owner="my-site", names=["A"]):
+        store.put(…)
+
+`recorded` is for what writes, `observed` for what reveals values, `BuildRecord` for `run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..audit import Log
+from ..errors import (
+    AuditError,
+    BaseMissingError,
+    IcSecretsError,
+    InvalidNameError,
+    StoreError,
+    UndefinedSecretError,
+    UnknownSecretError,
+    UnknownSiteError,
+)
+from ..origin import describe_origin
+from ..stores import Store
+from .output import print_message
+from .parsing import read_settings
+
+# Of these the name is known to no store: it may be a value in the wrong place.
+_UNKNOWN_NAMES = (InvalidNameError, UnknownSecretError, UndefinedSecretError, BaseMissingError)
+# So many names stand in a line; the rest are in lines that follow.
+_NAMES_A_LINE = 1000
+
+
+class Record:
+    """The entries of one command, all with one `id`. `names` may be given as late as they are known."""
+
+    def __init__(
+        self,
+        store: Store | None,
+        arguments: argparse.Namespace,
+        command: str,
+        owner: str | None = None,
+        names: Iterable[str] = (),
+        *,
+        place: str | None = None,
+    ) -> None:
+        """`place` is the directory whose git revision is told, the working directory where it is not named."""
+        settings = read_settings(arguments, dict(os.environ))
+        self.names = tuple(names)
+        self.is_written = False
+        self.place = place
+        self._mode = settings.audit
+        self.path = settings.audit_file if self._mode != "off" else None
+        if self._mode == "required" and self.path is None:
+            raise AuditError("the store has no audit log", hint="IC_SECRETS_AUDIT_FILE names one")
+        self._store = store
+        self._command = {"format": 1, "id": os.urandom(8).hex(), "command": command, "owner": owner}
+        self._circumstances: dict[str, Any] | None = None
+        self._log: Log | None = None
+
+    def write(self, result: str, *, must: bool = False, **details: object) -> None:
+        """Add an entry; where that fails, AuditError if it `must` be or the person requires it, else one warning."""
+        if self.path is None:
+            return
+        try:
+            if self._log is None:
+                self._log = Log(self.path)
+            self._log.append(self._describe(result, details))
+            self.is_written = True
+        except AuditError as error:
+            if must or self._mode == "required":
+                raise
+            self.path = None
+            print_message("warning", f"{error}: this is not logged", error.hint)
+
+    def fail(self, error: BaseException) -> None:
+        """Add an entry for what the error ended: its class, since its message may hold anything. Raises nothing."""
+        refused = isinstance(error, IcSecretsError) and not isinstance(error, (StoreError, AuditError))
+        if isinstance(error, _UNKNOWN_NAMES):
+            self.names = ()
+        if isinstance(error, UnknownSiteError):
+            self._command["owner"] = None
+        if isinstance(error, AuditError):  # said already
+            return
+        try:
+            self.write("refused" if refused else "failed", error=type(error).__name__)
+        except AuditError as unwritten:
+            print_message("warning", str(unwritten), unwritten.hint)
+
+    def close(self) -> None:
+        """Let go of the log."""
+        if self._log is not None:
+            self._log.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A transaction of the store whose entry is on disk before it is committed: nothing changes unlogged."""
+        assert self._store is not None
+        with self._store.transaction():
+            yield
+            self.write("ok", must=True)
+
+    def _describe(self, result: str, details: dict[str, object]) -> list[dict[str, Any]]:
+        if self._circumstances is None:
+            origin = describe_origin(os.environ, self.place or _find_directory())
+            self._circumstances = {**origin, **_describe_store(self._store)}
+        parts = [self.names[at : at + _NAMES_A_LINE] for at in range(0, len(self.names) or 1, _NAMES_A_LINE)]
+        return [
+            {**self._command, "names": names, "result": result, **details, **self._circumstances} for names in parts
+        ]
+
+
+@contextlib.contextmanager
+def observed(
+    store: Store | None,
+    arguments: argparse.Namespace,
+    *,
+    command: str,
+    owner: str | None = None,
+    names: Iterable[str] = (),
+) -> Iterator[Record]:
+    """One entry for what the block does, however it ends; what it reveals is to be shown after it.
+
+    For commands that read. One that asks for something before it writes does the latter within
+    `record.transaction()`. A log that cannot be written is warned of, unless the person requires it.
+    """
+    record = Record(store, arguments, command, owner, names)
+    try:
+        yield record
+        if not record.is_written:
+            record.write("ok")
+    except BaseException as error:
+        record.fail(error)
+        raise
+    finally:
+        record.close()
+
+
+@contextlib.contextmanager
+def recorded(
+    store: Store, arguments: argparse.Namespace, *, command: str, owner: str | None = None, names: Iterable[str] = ()
+) -> Iterator[Record]:
+    """The block is one transaction, logged before it is committed; AuditError, and nothing is changed.
+
+    An error within, or in the commit, is logged too: as a second entry where the first was written.
+    """
+    with observed(store, arguments, command=command, owner=owner, names=names) as record, record.transaction():
+        yield record
+
+
+class BuildRecord:
+    """The entries of a build: `started` before anything is exposed, `ended` when all is over (`build.Record`)."""
+
+    def __init__(self, store: Store, arguments: argparse.Namespace, target: str) -> None:
+        self._record = Record(store, arguments, "run", target)
+
+    @property
+    def path(self) -> str | None:
+        """The file that is written, if any."""
+        return self._record.path
+
+    def start(self, names: Iterable[str], directory: str) -> None:
+        """AuditError where the person requires what cannot be written."""
+        self._record.names = tuple(names)
+        self._record.place = directory
+        self._record.write("started")
+
+    def end(self, status: int, leaks: int) -> None:
+        """The build has ended with that status, and left so many values behind."""
+        try:
+            self._record.write("ended", status=status, leaks=leaks)
+        finally:
+            self._record.close()
+
+    def fail(self, error: BaseException) -> None:
+        """The build was not started, or could not be ended as it should."""
+        self._record.fail(error)
+        self._record.close()
+
+
+def _describe_store(store: Store | None) -> dict[str, object]:
+    """Its id and generation; within a transaction, the generation before it. None where it does not say."""
+    try:
+        return {"store": getattr(store, "store_id", None), "generation": getattr(store, "generation", None)}
+    except StoreError:  # it may be what failed
+        return {"store": None, "generation": None}
+
+
+def _find_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it is gone
+        return os.sep

@@ -1,0 +1,110 @@
+"""Who runs a command, and from where: for the audit log. Nothing of it can be a value.
+
+What comes from the environment or the checkout is taken only in the shape that it must have.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .files import read_regular
+
+# Where CI systems name the running job: GitLab, Buildkite, CircleCI, Jenkins (their documents on variables).
+_JOB_URLS = ("CI_JOB_URL", "BUILDKITE_BUILD_URL", "CIRCLE_BUILD_URL", "BUILD_URL")
+_URL = r"(https?://)(?:[^/?#@\s]*@)?((?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\])(?::\d+)?(?:/[A-Za-z0-9._~%:/+-]*)?)(?:[?#].*)?"
+_LONGEST_URL = 500
+_COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
+_REFERENCE = r"refs/[A-Za-z0-9._/@+-]+"
+# What git writes as HEAD where references are not kept in files (gitrepository-layout, "reftable").
+_NOT_IN_FILES = "refs/heads/.invalid"
+_SMALL = 4096
+_LARGE = 16 << 20
+
+
+def describe_origin(environment: Mapping[str, str], directory: str) -> dict[str, Any]:
+    """`user`, `uid`, `host`, `job` (the CI job's URL) and `revision` of the directory; None for what is not known."""
+    return {
+        "user": _find_user(),
+        "uid": os.geteuid(),
+        "host": os.uname().nodename,
+        "job": find_job(environment),
+        "revision": find_revision(directory, environment),
+    }
+
+
+def find_job(environment: Mapping[str, str]) -> str | None:
+    """The URL of the CI job, without a login or a query; None outside of those that are known."""
+    run = environment.get("GITHUB_RUN_ID", "")
+    if run:
+        server, repository = environment.get("GITHUB_SERVER_URL", ""), environment.get("GITHUB_REPOSITORY", "")
+        return _clean_url(f"{server}/{repository}/actions/runs/{run}")
+    return next((_clean_url(environment[name]) for name in _JOB_URLS if environment.get(name)), None)
+
+
+def find_revision(directory: str, environment: Mapping[str, str]) -> str | None:
+    """The git commit that is checked out there; None where there is none.
+
+    git itself is started only where references are not kept in files: it takes longer than all else here.
+    """
+    try:
+        place = _find_repository(os.path.abspath(directory))
+        head = _read(os.path.join(place, "HEAD")) if place else ""
+        if not place or re.fullmatch(_COMMIT, head):
+            return head or None
+        reference = head.removeprefix("ref: ")
+        if reference == _NOT_IN_FILES:
+            from .questions import ask_revision
+
+            return _checked(ask_revision(environment, directory))
+        if not re.fullmatch(_REFERENCE, reference) or ".." in reference:
+            return None
+        common = os.path.join(place, _read(os.path.join(place, "commondir")))
+        return _checked(_read(os.path.join(common, reference))) or _find_packed(common, reference)
+    except (OSError, ValueError):
+        return None
+
+
+def _find_user() -> str | None:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except (KeyError, OSError):
+        return None
+
+
+def _clean_url(text: str) -> str | None:
+    found = re.fullmatch(_URL, text)
+    return found[1] + found[2] if found and len(text) <= _LONGEST_URL else None
+
+
+def _find_repository(directory: str) -> str | None:
+    """The repository's own directory, for this working tree."""
+    while True:
+        path = os.path.join(directory, ".git")
+        if os.path.isdir(path):
+            return path
+        if os.path.isfile(path):
+            return os.path.join(directory, _read(path).removeprefix("gitdir: "))
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            return None
+        directory = parent
+
+
+def _find_packed(common: str, reference: str) -> str | None:
+    data = read_regular(os.path.join(common, "packed-refs"), _LARGE) or b""
+    before, found, _ = data.partition(f" {reference}\n".encode())
+    return _checked(before.rpartition(b"\n")[2].decode(errors="replace")) if found else None
+
+
+def _checked(text: str | None) -> str | None:
+    return text if text and re.fullmatch(_COMMIT, text) else None
+
+
+def _read(path: str) -> str:
+    """The text of a small file, empty where there is none."""
+    return (read_regular(path, _SMALL) or b"").decode(errors="replace").strip()
