@@ -6,7 +6,6 @@ What comes from the environment or the checkout is taken only in the shape that 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +15,7 @@ from .files import read_regular
 _JOB_URLS = ("CI_JOB_URL", "BUILDKITE_BUILD_URL", "CIRCLE_BUILD_URL", "BUILD_URL")
 _URL = r"(https?://)(?:[^/?#@\s]*@)?((?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\])(?::\d+)?(?:/[A-Za-z0-9._~%:/+-]*)?)(?:[?#].*)?"
 _LONGEST_URL = 500
-_COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
-_REFERENCE = r"refs/[A-Za-z0-9._/@+-]+"
+_HEX = frozenset("0123456789abcdef")
 # What git writes as HEAD where references are not kept in files (gitrepository-layout, "reftable").
 _NOT_IN_FILES = "refs/heads/.invalid"
 _SMALL = 4096
@@ -52,14 +50,14 @@ def find_revision(directory: str, environment: Mapping[str, str]) -> str | None:
     try:
         place = _find_repository(os.path.abspath(directory))
         head = _read(os.path.join(place, "HEAD")) if place else ""
-        if not place or re.fullmatch(_COMMIT, head):
-            return head or None
+        if not place or _checked(head):
+            return _checked(head)
         reference = head.removeprefix("ref: ")
         if reference == _NOT_IN_FILES:
             from .questions import ask_revision
 
             return _checked(ask_revision(environment, directory))
-        if not re.fullmatch(_REFERENCE, reference) or ".." in reference:
+        if not reference.startswith("refs/") or ".." in reference:
             return None
         common = os.path.join(place, _read(os.path.join(place, "commondir")))
         return _checked(_read(os.path.join(common, reference))) or _find_packed(common, reference)
@@ -77,6 +75,8 @@ def _find_user() -> str | None:
 
 
 def _clean_url(text: str) -> str | None:
+    import re
+
     found = re.fullmatch(_URL, text)
     return found[1] + found[2] if found and len(text) <= _LONGEST_URL else None
 
@@ -102,7 +102,8 @@ def _find_packed(common: str, reference: str) -> str | None:
 
 
 def _checked(text: str | None) -> str | None:
-    return text if text and re.fullmatch(_COMMIT, text) else None
+    """The text if it is a commit's name, in SHA-1 or SHA-256."""
+    return text if text and len(text) in {40, 64} and _HEX.issuperset(text) else None
 
 
 def _read(path: str) -> str:
