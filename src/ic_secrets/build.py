@@ -90,7 +90,8 @@ def _run_build(store: Store, request: BuildRequest, notify: Notify, record: Reco
             notify(Notice(f"{path}, left by a dead run, cannot be removed: {reason}", "remove it by hand"))
         with expose(preparation, watchdog, notify) as exposure:
             if signals.ending:
-                record.end(signals.status, 0)
+                with contextlib.suppress(IcSecretsError):  # nothing was built, and the signal is what is to be told
+                    record.end(signals.status, 0)
                 return signals.status
             channels = open_channels() if request.mask else ()
             child = Child(request.command, preparation.program, exposure.environment, signals, channels)
