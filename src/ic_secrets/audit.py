@@ -9,8 +9,6 @@ Whoever changes, removes or puts in a line breaks the chain behind it. Whoever m
 write a whole new chain, or take lines from the end: that is seen by who keeps a head elsewhere.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json

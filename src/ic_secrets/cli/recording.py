@@ -12,9 +12,8 @@ import argparse
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..audit import Log
 from ..errors import (
     AuditError,
     BaseMissingError,
@@ -25,10 +24,12 @@ from ..errors import (
     UnknownSecretError,
     UnknownSiteError,
 )
-from ..origin import describe_origin
 from ..stores import Store
 from .output import print_message
 from .parsing import read_settings
+
+if TYPE_CHECKING:  # loaded where there is something to write
+    from ..audit import Log
 
 # Of these the name is known to no store: it may be a value in the wrong place.
 _UNKNOWN_NAMES = (InvalidNameError, UnknownSecretError, UndefinedSecretError, BaseMissingError)
@@ -69,6 +70,8 @@ class Record:
             return
         try:
             if self._log is None:
+                from ..audit import Log
+
                 self._log = Log(self.path)
             self._log.append(self._describe(result, details))
             self.is_written = True
@@ -107,6 +110,8 @@ class Record:
 
     def _describe(self, result: str, details: dict[str, object]) -> list[dict[str, Any]]:
         if self._circumstances is None:
+            from ..origin import describe_origin
+
             origin = describe_origin(os.environ, self.place or _find_directory())
             self._circumstances = {**origin, **_describe_store(self._store)}
         parts = [self.names[at : at + _NAMES_A_LINE] for at in range(0, len(self.names) or 1, _NAMES_A_LINE)]
