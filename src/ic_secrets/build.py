@@ -22,7 +22,7 @@ from .overlay import AUTH_FILE, Overlay
 from .preparation import BuildRequest, Notice, Notify, Preparation, list_exposed, prepare
 from .process import Child, Outcome, SignalCatcher
 from .receipt import Receipt, check_writable, find_versions
-from .stores import Store
+from .stores import Identity, Store
 from .streams import open_channels
 from .watchdog import Watchdog
 
@@ -50,10 +50,10 @@ class Record(Protocol):
     def path(self) -> str | None:
         """The file that it is kept in, if any: no leak is searched for there."""
 
-    def start(self, names: Iterable[str], directory: str) -> None:
+    def start(self, names: Iterable[str], directory: str, store: Identity | None) -> None:
         """Nothing is exposed yet; IcSecretsError where the build must not go on unrecorded.
 
-        `names` are the secrets that will be, `directory` is that of the project.
+        `names` are the secrets that will be, `directory` is that of the project, `store` whence they come.
         """
 
     def end(self, status: int, leaks: int) -> None:
@@ -81,7 +81,8 @@ def _run_build(store: Store, request: BuildRequest, notify: Notify, record: Reco
     notify = receipt.listen(notify)
     with SignalCatcher() as signals, Watchdog() as watchdog:
         preparation = prepare(store, request, notify)
-        record.start([secret.name for secret in preparation.secrets], preparation.project)
+        names = [secret.name for secret in preparation.secrets]
+        record.start(names, preparation.project, preparation.store)
         store.close()
         if request.receipt:
             check_writable(request.receipt)

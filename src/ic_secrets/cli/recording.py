@@ -24,7 +24,7 @@ from ..errors import (
     UnknownSecretError,
     UnknownSiteError,
 )
-from ..stores import Store
+from ..stores import Identity, Store, identify
 from .output import print_message
 from .parsing import read_settings
 
@@ -38,7 +38,9 @@ _NAMES_A_LINE = 1000
 
 
 class Record:
-    """The entries of one command, all with one `id`. `names` may be given as late as they are known."""
+    """The entries of one command, all with one `id`. `names` and `identity` may be given as late as they are known."""
+
+    identity: Identity | None = None
 
     def __init__(
         self,
@@ -113,7 +115,12 @@ class Record:
             from ..origin import describe_origin
 
             origin = describe_origin(os.environ, self.place or _find_directory())
-            self._circumstances = {**origin, **_describe_store(self._store)}
+            identity = self.identity or _identify(self._store)
+            self._circumstances = {
+                **origin,
+                "store": identity and identity.id,
+                "generation": identity and identity.generation,
+            }
         parts = [self.names[at : at + _NAMES_A_LINE] for at in range(0, len(self.names) or 1, _NAMES_A_LINE)]
         return [
             {**self._command, "names": names, "result": result, **details, **self._circumstances} for names in parts
@@ -169,9 +176,10 @@ class BuildRecord:
         """The file that is written, if any."""
         return self._record.path
 
-    def start(self, names: Iterable[str], directory: str) -> None:
+    def start(self, names: Iterable[str], directory: str, store: Identity | None) -> None:
         """AuditError where the person requires what cannot be written."""
         self._record.names = tuple(names)
+        self._record.identity = store
         self._record.place = directory
         self._record.write("started")
 
@@ -188,12 +196,12 @@ class BuildRecord:
         self._record.close()
 
 
-def _describe_store(store: Store | None) -> dict[str, object]:
-    """Its id and generation; within a transaction, the generation before it. None where it does not say."""
+def _identify(store: Store | None) -> Identity | None:
+    """Which store it is; within a transaction, with the generation before it."""
     try:
-        return {"store": getattr(store, "store_id", None), "generation": getattr(store, "generation", None)}
+        return identify(store) if store else None
     except StoreError:  # it may be what failed
-        return {"store": None, "generation": None}
+        return None
 
 
 def _find_directory() -> str:
