@@ -8,6 +8,7 @@ from .errors import ConfigError, MasterKeyError
 from .secret import Target
 
 if TYPE_CHECKING:
+    from .stores.keysources import Keyholder, KeySource
     from .stores.sealing import MasterKey
 
 _APP = "ic-secrets"
@@ -84,21 +85,53 @@ class Settings:
         environment = self.find("env")
         return Target.parse(f"{site.value}.{environment.value}" if environment else site.value)
 
-    def load_keys(self) -> "Sequence[MasterKey]":
-        """The master key, from IC_SECRETS_KEY or the key file; MasterKeyError when two disagree."""
-        from .stores.keys import load_key_file
-        from .stores.sealing import MasterKey
+    @property
+    def key_sources(self) -> "list[KeySource]":
+        """Where the master key comes from, in the order in which the sources are asked.
 
-        held = self._environment.get("IC_SECRETS_KEY")
-        named = self.find("key-file")
-        if not held:
-            return [load_key_file(self.key_file.value)]
-        key = MasterKey.parse(held)
-        if named and load_key_file(self.key_file.value).id != key.id:
-            raise MasterKeyError(
-                f"IC_SECRETS_KEY and {named.source} hold different keys", hint="unset the one that is not meant"
-            )
-        return [key]
+        `--key-file`, IC_SECRETS_KEY, IC_SECRETS_KEY_FILE, IC_SECRETS_KEY_COMMAND, IC_SECRETS_KEY_KEYRING; where none
+        of them is set, the default key file.
+        """
+        from .stores.keysources import KeySource
+
+        found = []
+        for name, kind in (
+            ("key", "variable"),
+            ("key-file", "file"),
+            ("key-command", "command"),
+            ("key-keyring", "keyring"),
+        ):
+            setting = self.find(name)
+            if setting:
+                place = setting.source if kind == "variable" else setting.value
+                found.append(KeySource(setting.source, kind, self.key_file.value if kind == "file" else place))
+        found.sort(key=lambda source: not source.origin.startswith("--"))
+        return found or [KeySource("default", "file", self.key_file.value)]
+
+    @property
+    def keyholder(self) -> "Keyholder":
+        """What asks the sources for their keys."""
+        from .stores.keysources import Keyholder
+
+        return Keyholder(self._environment, _ask_passphrase)
+
+    def load_keys(self) -> "Sequence[MasterKey]":
+        """The master keys, the current one first; MasterKeyError when a source gives none, or two disagree."""
+        return self.keyholder.load(self.key_sources)
+
+
+def _ask_passphrase(prompt: str) -> str:
+    """What a person types at the terminal, unseen; MasterKeyError where there is none."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        raise MasterKeyError(
+            "the key is locked, and there is no terminal to ask for its passphrase",
+            hint="IC_SECRETS_PASSPHRASE_FILE names a file with it",
+        ) from None
+    from getpass import getpass
+
+    return getpass(prompt)
 
 
 def _default_path(kind: str, name: str) -> str:

@@ -45,7 +45,7 @@ def write(path: Path, text: str | bytes = TEXT + "\n", mode: int = 0o600) -> Pat
 @pytest.mark.parametrize("text", [TEXT, TEXT + "\n", TEXT + "\r\n", f"\n {TEXT} \n"])
 def test_a_private_key_file_is_read(tmp_path: Path, mode: int, text: str) -> None:
     """With or without a newline, writable or not."""
-    assert load_key_file(str(write(tmp_path / "key", text, mode))) == KEY
+    assert load_key_file(str(write(tmp_path / "key", text, mode))) == (KEY,)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644, 0o666, 0o777])
@@ -56,7 +56,7 @@ def test_a_key_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None
         load_key_file(str(path))
     assert caught.value.hint == f"chmod 600 {path}"
     path.chmod(0o600)
-    assert load_key_file(str(path)) == KEY
+    assert load_key_file(str(path)) == (KEY,)
 
 
 def link(path: Path) -> None:
@@ -85,18 +85,15 @@ def listen(path: Path) -> None:
         (lambda path: write(path, TEXT[:-1]), "malformed"),
         (lambda path: write(path, "export KEY=" + TEXT), "malformed"),
         (lambda path: write(path, TEXT + " # my key"), "malformed"),
-        (lambda path: write(path, TEXT + "\n" * 2000 + TEXT), None),
+        (lambda path: write(path, TEXT + "\n" * 5000), "holds no master key"),
         (lambda path: write(path, b"\xff\xfe" + TEXT.encode("utf-16-le")), "holds no master key"),
         (lambda path: write(path, TEXT.replace("key-1", "key-2")), "does not know"),
     ],
 )
-def test_what_is_no_key_file_is_refused(tmp_path: Path, make: Callable[[Path], object], message: str | None) -> None:
+def test_what_is_no_key_file_is_refused(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
     """The message names the file and has nothing of what is in it; a FIFO does not hold us up."""
     path = tmp_path / "key"
     make(path)
-    if message is None:  # one key, and so much white space that the rest is not looked at
-        assert load_key_file(str(path)) == KEY
-        return
     with pytest.raises(MasterKeyError, match=message) as caught:
         load_key_file(str(path))
     assert str(path) in str(caught.value)
@@ -129,7 +126,7 @@ def test_a_new_key_file_is_private(tmp_path: Path, umask: Callable[[int], int], 
     tmp_path.chmod(0o755)
     umask(mask)
     path = tmp_path / "a" / "b" / "key"
-    create_key_file(str(path), KEY)
+    create_key_file(str(path), TEXT)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [stat.S_IMODE(p.stat().st_mode) for p in (path.parent, path.parent.parent, tmp_path)] == [
         0o700,
@@ -137,7 +134,7 @@ def test_a_new_key_file_is_private(tmp_path: Path, umask: Callable[[int], int], 
         0o755,
     ]
     assert path.read_text() == TEXT + "\n"
-    assert load_key_file(str(path)) == KEY
+    assert load_key_file(str(path)) == (KEY,)
     assert [p.name for p in path.parent.iterdir()] == ["key"]
 
 
@@ -155,7 +152,7 @@ def test_a_key_file_is_never_overwritten(tmp_path: Path, make: Callable[[Path], 
     make(tmp_path / "key")
     before = sorted(p.name for p in tmp_path.iterdir())
     with pytest.raises(MasterKeyError, match="is there already"):
-        create_key_file(str(tmp_path / "key"), MasterKey.generate())
+        create_key_file(str(tmp_path / "key"), MasterKey.generate().format())
     assert sorted(p.name for p in tmp_path.iterdir()) == before
     if make in (write, link):
         assert (tmp_path / "key").read_text() == TEXT + "\n"
@@ -177,9 +174,9 @@ def test_what_is_there_is_said_to_be_there_first() -> None:
 
         def child() -> None:
             with pytest.raises(MasterKeyError, match="is there already"):
-                create_key_file(str(directory / "key"), KEY)
+                create_key_file(str(directory / "key"), TEXT)
             with pytest.raises(MasterKeyError, match="cannot be made: Permission denied"):
-                create_key_file(str(directory / "other"), KEY)
+                create_key_file(str(directory / "other"), TEXT)
 
         assert run_unprivileged(child) == 0
         directory.chmod(0o700)
@@ -190,13 +187,13 @@ def test_a_key_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "key", "a\0b"):
         with pytest.raises(MasterKeyError, match="cannot be made"):
-            create_key_file(str(path), KEY)
+            create_key_file(str(path), TEXT)
 
     def child() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
         with pytest.raises(MasterKeyError, match="cannot be made: File too large"):
-            create_key_file(str(tmp_path / "key"), KEY)
+            create_key_file(str(tmp_path / "key"), TEXT)
 
     assert run_in_child(child) == 0
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
@@ -212,8 +209,8 @@ def test_a_killed_process_leaves_nothing_in_the_way(tmp_path: Path) -> None:
 
     assert run_in_child(child) == -signal.SIGKILL
     assert not (tmp_path / "key").exists()
-    create_key_file(str(tmp_path / "key"), KEY)
-    assert load_key_file(str(tmp_path / "key")) == KEY
+    create_key_file(str(tmp_path / "key"), TEXT)
+    assert load_key_file(str(tmp_path / "key")) == (KEY,)
     assert [p.name for p in tmp_path.iterdir()] == ["key"]
 
 
@@ -221,8 +218,8 @@ def test_of_many_who_make_one_key_file_one_succeeds(tmp_path: Path) -> None:
     """And the file holds that one's key, whole."""
     path = str(tmp_path / "key")
     keys = [MasterKey.generate() for _ in range(8)]
-    children = [fork(lambda key=key: create_key_file(path, key)) for key in keys]
+    children = [fork(lambda key=key: create_key_file(path, key.format())) for key in keys]
     statuses = [wait(child) for child in children]
     assert sorted(statuses) == [0] + [1] * 7
-    assert load_key_file(path) == keys[statuses.index(0)]
+    assert load_key_file(path) == (keys[statuses.index(0)],)
     assert [p.name for p in tmp_path.iterdir()] == ["key"]

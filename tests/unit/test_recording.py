@@ -52,9 +52,9 @@ def tell(log: Path, after: int = 2) -> list[tuple[Any, ...]]:
 
 def dump(home: dict[str, str]) -> tuple[object, ...]:
     """What the store holds, and how often it was written."""
-    key = load_key_file(str(Path(home["XDG_CONFIG_HOME"]) / "ic-secrets/key"))
+    keys = load_key_file(str(Path(home["XDG_CONFIG_HOME"]) / "ic-secrets/key"))
     path = str(Path(home["XDG_DATA_HOME"]) / "ic-secrets/store.db")
-    with local.open_store(path, [key], read_only=True) as store:
+    with local.open_store(path, keys, read_only=True) as store:
         return list(store.sites()), store.read(Owner.site("my-site")), store.generation
 
 

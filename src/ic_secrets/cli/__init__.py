@@ -27,6 +27,7 @@ COMMANDS = {
     "get": Entry("secrets", "run_get", "print the value of a secret that people may read"),
     "list": Entry("listing", "run_list", "what an owner holds and inherits, values redacted"),
     "delete": Entry("secrets", "run_delete", "delete a secret with its overrides, or one override"),
+    "key": Entry("keys", "run_key", "make, show or rotate master keys"),
     "run": Entry("run", "run_run", "run a build with a site's secrets, and leave none behind"),
     "scan": Entry("scan", "run_scan", "find a target's values in files"),
     "mask": Entry("mask", "run_mask", "hide a target's values in what passes"),

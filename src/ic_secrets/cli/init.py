@@ -54,14 +54,15 @@ def _make_directory(path: str) -> None:
 
 
 def _provide_key(settings: Settings) -> tuple[str | None, bool]:
-    """The key's file (None when IC_SECRETS_KEY holds it), and whether it was made now."""
+    """The key's file (None when another source gives it), and whether it was made now."""
     from ..stores.keys import create_key_file
     from ..stores.sealing import MasterKey
 
-    if settings.find("key"):
+    source = settings.key_sources[0]
+    if source.kind != "file":
         return None, False
-    path = settings.key_file.value
+    path = source.place
     if os.path.lexists(path):
         return path, False
-    create_key_file(path, MasterKey.generate())
+    create_key_file(path, MasterKey.generate().format())
     return path, True

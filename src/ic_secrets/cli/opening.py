@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ..config import Setting
 from ..errors import ConfigError, IcSecretsError
@@ -13,9 +14,17 @@ from ..stores import Store, open_store
 from .output import print_message
 from .parsing import read_settings
 
+if TYPE_CHECKING:
+    from ..stores.sealing import MasterKey
+
 
 @contextlib.contextmanager
-def opened_store(arguments: argparse.Namespace, *, read_only: bool = False) -> Iterator[Store]:
+def opened_store(
+    arguments: argparse.Namespace,
+    *,
+    read_only: bool = False,
+    load_keys: Callable[[], Sequence[MasterKey]] | None = None,
+) -> Iterator[Store]:
     """The store, closed afterwards; every StoreError and MasterKeyError that opening it can raise.
 
     An older copy than `--min-generation` or the state file allows is a StoreRolledBackError at once.
@@ -23,7 +32,7 @@ def opened_store(arguments: argparse.Namespace, *, read_only: bool = False) -> I
     settings = read_settings(arguments, dict(os.environ))
     minimum, state = settings.find("min-generation"), settings.find("state-file")
     least = _parse_generation(minimum) if minimum else 0
-    store = open_store(settings.store.value, settings.load_keys, read_only=read_only)
+    store = open_store(settings.store.value, load_keys or settings.load_keys, read_only=read_only)
     try:
         if minimum or state:
             from ..stores.rollback import check_minimum, check_state

@@ -8,6 +8,8 @@ import fcntl
 import os
 from collections.abc import Iterator
 
+from ..files import write_private
+
 
 @contextlib.contextmanager
 def new_file(path: str) -> Iterator[str]:
@@ -40,6 +42,26 @@ def new_file(path: str) -> Iterator[str]:
         os.fsync(lock)
     finally:
         os.close(lock)
+
+
+def replace_private(path: str, data: bytes) -> None:
+    """Put a file, 0600, in the place of the one at `path`, on disk when this returns; OSError, and it is as it was.
+
+    For one caller at a time. A process killed within it leaves `PATH.new` at most, which nothing reads and
+    the next call removes.
+    """
+    partial = f"{path}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(partial)
+    write_private(partial, data)
+    try:
+        flush(partial)
+        os.replace(partial, path)
+        flush(os.path.dirname(os.path.abspath(path)))
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+        raise
 
 
 def make_private_directory(path: str) -> None:

@@ -5,17 +5,37 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
+from typing import NoReturn
 
 from ..errors import MasterKeyError
-from .files import new_file
+from .files import new_file, replace_private
+from .locking import is_locked
 from .sealing import MasterKey
 
-# A key has 60 characters; a file that holds much more is something else.
-_MAX_BYTES = 1024
+Unlock = Callable[[str], MasterKey]
+"""What opens a locked key: the text of one in, the key out, or MasterKeyError."""
 
 
-def load_key_file(path: str) -> MasterKey:
-    """The key in the file; MasterKeyError, which names the file and never shows what is in it.
+def refuse_locked(_: str) -> NoReturn:
+    """Where nobody can be asked for a passphrase."""
+    raise MasterKeyError("the key is locked by a passphrase", hint="IC_SECRETS_PASSPHRASE_FILE names a file with it")
+
+
+# A key has 60 characters, a locked one 200; a file that holds much more than a few is something else.
+_MAX_BYTES = 4096
+
+
+def load_key_file(path: str, unlock: Unlock = refuse_locked) -> tuple[MasterKey, ...]:
+    """The keys in the file; MasterKeyError, which names the file and never shows what is in it.
+
+    The file is as `read_key_file` wants it.
+    """
+    return parse_keys(read_key_file(path), f"the key file {path}", unlock)
+
+
+def read_key_file(path: str) -> str:
+    """What the file holds; MasterKeyError.
 
     The file must be regular and no symbolic link, ours, and closed to everybody else (mode & 077 = 0).
     """
@@ -26,28 +46,48 @@ def load_key_file(path: str) -> MasterKey:
         raise _explain(path, error) from None
     try:
         _check_private(path, os.fstat(descriptor))
-        data = os.read(descriptor, _MAX_BYTES)
+        data = os.read(descriptor, _MAX_BYTES + 1)
     except OSError as error:
         raise _explain(path, error) from None
     finally:
         os.close(descriptor)
     try:
-        return MasterKey.parse(data.decode("ascii"))
+        if len(data) <= _MAX_BYTES:
+            return data.decode("ascii")
     except UnicodeDecodeError:
-        raise MasterKeyError(f"the key file {path} holds no master key") from None
+        pass
+    raise MasterKeyError(f"the key file {path} holds no master key")
+
+
+def parse_keys(text: str, place: str, unlock: Unlock = refuse_locked) -> tuple[MasterKey, ...]:
+    """The keys in the text, separated by white space, the current one first; MasterKeyError names the place.
+
+    There is one, but for the time of a rotation.
+    """
+    try:
+        found = [unlock(word) if is_locked(word) else MasterKey.parse(word) for word in text.split() or [""]]
+        return tuple(dict.fromkeys(found))
     except MasterKeyError as error:
-        raise MasterKeyError(f"the key file {path}: {error}", hint=error.hint) from None
+        raise MasterKeyError(f"{place}: {error}", hint=error.hint) from None
 
 
-def create_key_file(path: str, key: MasterKey) -> None:
-    """A new file, 0600 from its first byte and on disk when this returns, that holds the key.
+def replace_key_file(path: str, text: str) -> None:
+    """The text in the place of what the file held, whole or not at all, 0600; MasterKeyError."""
+    try:
+        replace_private(path, text.encode("ascii"))
+    except OSError as error:
+        raise MasterKeyError(f"the key file {path} cannot be written: {error.strerror}") from None
+
+
+def create_key_file(path: str, text: str) -> None:
+    """A new file, 0600 from its first byte and on disk when this returns, that holds the key as text.
 
     Missing directories are made, 0700. MasterKeyError where there is a file already, which is left as
     it is, and where none can be written, and then none is left.
     """
     try:
         with new_file(path) as temporary, open(temporary, "w", encoding="ascii") as file:
-            file.write(key.format() + "\n")
+            file.write(text + "\n")
     except FileExistsError:
         raise MasterKeyError(
             f"the key file {path} is there already",

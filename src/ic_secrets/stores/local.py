@@ -40,7 +40,7 @@ from ..secret import (
 from . import Store
 from .database import BUSY_TIMEOUT_MS, Database, lay_out
 from .files import new_file
-from .manifest import Record, write_manifest
+from .manifest import Record, find_master_id, write_manifest
 from .rows import Row
 from .sealing import MasterKey, new_data_key
 from .session import DataKeys, Session
@@ -82,6 +82,18 @@ def open_store(
     except BaseException:
         database.close()
         raise
+
+
+def read_master_id(path: str) -> str:
+    """The id of the master key that the store says it is sealed with; not verified, since it needs no key.
+
+    The errors of `open_store`, those of keys aside.
+    """
+    database = Database(path, read_only=True)
+    try:
+        return find_master_id(database)
+    finally:
+        database.close()
 
 
 class LocalStore(Store):
@@ -218,6 +230,30 @@ class LocalStore(Store):
                 raise UnknownSecretError(f"{where} holds no secret {name}")
             session.delete(owner, rows)
         return len(rows)
+
+    def rotate(self, master: MasterKey) -> bool:
+        """Put the store under another master key, after which the old one opens nothing; False where it is already.
+
+        All sites and organizations are verified on the way. A reader that holds both keys goes on.
+        """
+        with self._changing() as session:
+            if session.manifest.master == master:
+                return False
+            self._keys = (master, *self._keys)
+            session.rotate(master)
+        return True
+
+    @property
+    def master_id(self) -> str:
+        """The id of the master key that the store is sealed with."""
+        with self._reading() as session:
+            return session.manifest.master.id
+
+    @property
+    def data_keys(self) -> int:
+        """How many data keys the store has: one, and one more since each rotation."""
+        with self._reading() as session:
+            return len(session.manifest.data_keys)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

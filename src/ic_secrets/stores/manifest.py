@@ -20,7 +20,7 @@ from ..errors import StoreLockedError, StoreTamperedError
 from ..secret import Owner
 from .database import Database
 from .rows import has_types
-from .sealing import MasterKey, encode
+from .sealing import MasterKey, SealError, encode, new_data_key, rewrap_data_key
 
 BUCKETS = 256
 _KEY_ID = r"[0-9a-f]{16}"
@@ -111,6 +111,28 @@ class Manifest:
             "DELETE FROM owners WHERE bucket = ? AND kind = ? AND name = ?", (bucket_of(owner), owner.kind, owner.name)
         )
 
+    def rotate(self, master: MasterKey) -> None:
+        """Put all of the manifest under another master key, which `save` makes the store's.
+
+        All of it is verified first. The data keys are wrapped anew, and one more is made, so that what is
+        set from now on is sealed under a key that the old master key never opened.
+        """
+        records = self.records()
+        try:
+            for number, wrapped in self.data_keys.items():
+                self.data_keys[number] = rewrap_data_key(self.master, master, self.store_id, number, wrapped)
+        except SealError:
+            raise self._database.tampered(f"the data key {number}") from None
+        fresh = max(self.data_keys) + 1
+        _, self.data_keys[fresh] = new_data_key(master, self.store_id, fresh)
+        for number, wrapped in self.data_keys.items():
+            self._database.run("INSERT OR REPLACE INTO data_keys VALUES (?, ?)", (number, wrapped))
+        self.master = master
+        self._key = _manifest_key(master, self.store_id)
+        for record in records:
+            self.set(record)
+        self._dirty.update(range(BUCKETS))
+
     def save(self) -> None:
         """Write the MACs of the buckets that changed, and the root's with the next generation."""
         for number in sorted(self._dirty):
@@ -118,7 +140,10 @@ class Manifest:
             self._database.run("UPDATE buckets SET mac = ? WHERE number = ?", (self._buckets[number], number))
         self._dirty.clear()
         self.generation += 1
-        self._database.run("UPDATE store SET generation = ?, mac = ?", (self.generation, self._root_mac(self.master)))
+        self._database.run(
+            "UPDATE store SET master = ?, generation = ?, mac = ?",
+            (self.master.id, self.generation, self._root_mac(self.master)),
+        )
 
     def _choose(self, keys: Sequence[MasterKey], master_id: str, mac: bytes) -> MasterKey:
         """The key that the store names; where it names none of them, whether that is the truth."""
@@ -162,6 +187,14 @@ class Manifest:
 
     def _root_mac(self, master: MasterKey) -> bytes:
         return _root_mac(master, self.store_id, self.generation, self.data_keys, self._buckets)
+
+
+def find_master_id(database: Database) -> str:
+    """The id of the master key that the store names; StoreTamperedError where that is none."""
+    found = database.query("SELECT master FROM store")
+    if len(found) != 1 or not isinstance(found[0][0], str) or not re.fullmatch(_KEY_ID, found[0][0]):
+        raise database.tampered("the manifest")
+    return str(found[0][0])
 
 
 def write_manifest(database: Database, master: MasterKey, store_id: str, wrapped: bytes) -> None:

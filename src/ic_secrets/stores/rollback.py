@@ -20,9 +20,8 @@ import time
 from collections.abc import Iterator
 
 from ..errors import StateFileError, StoreError, StoreRolledBackError
-from ..files import write_private
 from . import Identity, Store, identify
-from .files import flush, new_file
+from .files import new_file, replace_private
 
 SCHEMA = "ic-secrets.state/1"
 # How long another process's look at the state file is waited for, in seconds.
@@ -79,7 +78,7 @@ def _remember(path: str, generations: Generations, identity: Identity) -> None:
     if identity.generation <= generations.get(identity.id, 0):
         return
     try:
-        _replace(path, {**generations, identity.id: identity.generation})
+        replace_private(path, _render({**generations, identity.id: identity.generation}))
     except OSError as error:
         raise _explain(path, "written", error) from None
 
@@ -151,22 +150,6 @@ def _check_file(path: str, found: os.stat_result) -> None:
             f"the state file {path} can be written by other users (mode {stat.S_IMODE(found.st_mode):04o})",
             hint=f"chmod 600 {path}",
         )
-
-
-def _replace(path: str, generations: Generations) -> None:
-    """The new content under the old name, on disk; only for who holds the lock."""
-    partial = f"{path}.new"
-    with contextlib.suppress(FileNotFoundError):  # of one that was killed
-        os.unlink(partial)
-    write_private(partial, _render(generations))
-    try:
-        flush(partial)
-        os.replace(partial, path)
-        flush(os.path.dirname(os.path.abspath(path)))
-    except OSError:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)
-        raise
 
 
 def _render(generations: Generations) -> bytes:

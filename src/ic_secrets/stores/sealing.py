@@ -139,6 +139,13 @@ def new_data_key(master: MasterKey, store_id: str, number: int) -> tuple[DataKey
     return DataKey(number, secret), nonce + cipher.encrypt(nonce, secret, _wrapping_data(master, store_id, number))
 
 
+def rewrap_data_key(old: MasterKey, new: MasterKey, store_id: str, number: int, wrapped: bytes) -> bytes:
+    """The wrapping of the same data key for another master key; SealError where the old one does not open it."""
+    secret = _decrypt(_wrapping_cipher(old, store_id), wrapped, _wrapping_data(old, store_id, number))
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + _wrapping_cipher(new, store_id).encrypt(nonce, secret, _wrapping_data(new, store_id, number))
+
+
 def unwrap_data_key(master: MasterKey, store_id: str, number: int, wrapped: bytes) -> DataKey:
     """The data key that `new_data_key` wrapped for this master key, store and number; else SealError."""
     cipher = _wrapping_cipher(master, store_id)

@@ -143,6 +143,13 @@ class Session:
         del self._held[owner]
         return len(held.digests)
 
+    def rotate(self, master: MasterKey) -> None:
+        """Put the store under another master key; no value is touched."""
+        for owner in list(self._held):
+            self._settle(owner)
+        self.manifest.rotate(master)
+        self._changed = True
+
     def save(self) -> None:
         """Bring the manifest in step with the changes, so that they can be committed."""
         if self._changed:

@@ -1,0 +1,226 @@
+"""Where a master key comes from: files, variables, commands, the keyring, and keys under a passphrase."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from commandline import Cli
+from ic_secrets.config import Settings
+from ic_secrets.errors import MasterKeyError
+from ic_secrets.stores import locking
+from ic_secrets.stores.keys import create_key_file
+from ic_secrets.stores.sealing import MasterKey
+
+KEY, OTHER = MasterKey.generate(), MasterKey.generate()
+PASSPHRASE = "correct horse, canary, staple"
+
+BACKEND = '''
+import json, os, pathlib
+from keyring.backend import KeyringBackend
+
+class FileKeyring(KeyringBackend):
+    """A keyring for a machine without one; its entries lie in the file KEYRING_FILE."""
+
+    priority = 1
+
+    def _entries(self):
+        path = pathlib.Path(os.environ["KEYRING_FILE"])
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def get_password(self, service, username):
+        return self._entries().get(f"{service}|{username}")
+
+    def set_password(self, service, username, password):
+        entries = self._entries() | {f"{service}|{username}": password}
+        pathlib.Path(os.environ["KEYRING_FILE"]).write_text(json.dumps(entries))
+'''
+
+
+@pytest.fixture
+def keyring(cli: Cli, tmp_path: Path) -> Path:
+    """The system's keyring, as far as a machine for tests has one; the file behind it."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "filekeyring.py").write_text(BACKEND)
+    cli.home |= {
+        "PYTHONPATH": str(tmp_path / "modules"),
+        "PYTHON_KEYRING_BACKEND": "filekeyring.FileKeyring",
+        "KEYRING_FILE": str(tmp_path / "keyring.json"),
+    }
+    return tmp_path / "keyring.json"
+
+
+def load(environment: Mapping[str, str], **flags: str) -> tuple[MasterKey, ...]:
+    return tuple(Settings(environment, {name.replace("_", "-"): value for name, value in flags.items()}).load_keys())
+
+
+def key_file(directory: Path, *keys: MasterKey, name: str = "key") -> str:
+    path = str(directory / name)
+    create_key_file(path, "\n".join(key.format() for key in keys))
+    return path
+
+
+def printing(text: str) -> str:
+    return f"{sys.executable} -c 'print(\"{text}\")'"
+
+
+# --- sources ----------------------------------------------------------------------------------------
+
+
+def test_each_source_gives_its_key(tmp_path: Path) -> None:
+    path = key_file(tmp_path, KEY)
+    assert load({"IC_SECRETS_KEY": KEY.format()}) == (KEY,)
+    assert load({"IC_SECRETS_KEY_FILE": path}) == (KEY,)
+    assert load({}, key_file=path) == (KEY,)
+    assert load({"IC_SECRETS_KEY_COMMAND": printing(KEY.format())}) == (KEY,)
+
+
+def test_the_first_source_comes_first_and_all_must_agree(tmp_path: Path) -> None:
+    """While a rotation is under way a source has two keys: those that share one agree."""
+    both, old, new = key_file(tmp_path, KEY, OTHER), KEY.format(), OTHER.format()
+    assert load({"IC_SECRETS_KEY": new, "IC_SECRETS_KEY_FILE": both}) == (OTHER, KEY)
+    assert load({"IC_SECRETS_KEY": new}, key_file=both) == (KEY, OTHER)
+    assert load({"IC_SECRETS_KEY": f"{new}\n{old}", "IC_SECRETS_KEY_COMMAND": printing(old)}) == (OTHER, KEY)
+
+
+@pytest.mark.parametrize("second", ["IC_SECRETS_KEY_FILE", "IC_SECRETS_KEY_COMMAND", "--key-file"])
+def test_two_sources_that_share_no_key_are_an_error(tmp_path: Path, second: str) -> None:
+    path = key_file(tmp_path, OTHER)
+    values = {"IC_SECRETS_KEY_FILE": path, "IC_SECRETS_KEY_COMMAND": printing(OTHER.format())}
+    environment = {"IC_SECRETS_KEY": KEY.format()} | {name: values[name] for name in values if name == second}
+    flags = {"key_file": path} if second.startswith("--") else {}
+    with pytest.raises(MasterKeyError, match="hold different keys") as caught:
+        load(environment, **flags)
+    assert "IC_SECRETS_KEY" in str(caught.value)
+    assert second in str(caught.value)
+    assert KEY.format() not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (f"{sys.executable} -c 'raise SystemExit(3)'", "ended with status 3"),
+        ("/nowhere/at/all --key", "/nowhere/at/all cannot be run"),
+        ("'unbalanced", "is no command"),
+        (" ", "is no command"),
+        (printing(""), "is empty"),
+        (printing("canary"), "malformed"),
+        (f"{sys.executable} -c 'print(chr(233))'", "no master key"),
+        (printing("ic-secrets-key-9:canary"), "does not know"),
+    ],
+)
+def test_a_command_that_gives_no_key_is_named(command: str, message: str) -> None:
+    """What it printed is never shown: it may be a key with a slip in it."""
+    with pytest.raises(MasterKeyError, match=message) as caught:
+        load({"IC_SECRETS_KEY_COMMAND": command, "PATH": os.environ["PATH"], "PYTHONUTF8": "1"})
+    assert "IC_SECRETS_KEY_COMMAND" in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_command_is_run_without_a_shell(tmp_path: Path) -> None:
+    with pytest.raises(MasterKeyError):
+        load({"IC_SECRETS_KEY_COMMAND": f"echo $(touch {tmp_path}/made); touch {tmp_path}/made"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_keyring_holds_a_key(cli: Cli, keyring: Path) -> None:
+    made = cli("key", "new", "--keyring=ic-secrets/agency", check=0)
+    cli.home["IC_SECRETS_KEY_KEYRING"] = "ic-secrets/agency"
+    cli("init", check=0)
+    cli("set", "my-site", "TOKEN", "--type", "env", "--scope", "ic", stdin=b"canary-canary", check=0)
+    assert cli("run", "my-site", "--no-mask", "--", "printenv", "TOKEN", check=0).stdout == b"canary-canary\n"
+    (entry,) = json.loads(keyring.read_text()).values()
+    assert entry.strip().encode() not in made.stdout + made.stderr
+    again = cli("key", "new", "--keyring=ic-secrets/agency")
+    assert again.returncode == 1
+    assert b"has an entry" in again.stderr
+    missing = cli("list", "my-site", env={"IC_SECRETS_KEY_KEYRING": "elsewhere"})
+    assert b"no entry elsewhere" in missing.stderr
+
+
+def test_a_build_inherits_no_way_to_a_key(cli: Cli) -> None:
+    cli("init", check=0)
+    cli("site", "set", "my-site", check=0)
+    names = ("KEY", "KEY_FILE", "KEY_COMMAND", "KEY_KEYRING", "PASSPHRASE", "PASSPHRASE_FILE", "STORE")
+    path = Path(cli.home["XDG_CONFIG_HOME"]) / "ic-secrets" / "key"
+    sources = {"IC_SECRETS_KEY": path.read_text(), "IC_SECRETS_KEY_FILE": str(path)}
+    sources |= {
+        "IC_SECRETS_KEY_COMMAND": f"cat {path}",
+        "IC_SECRETS_PASSPHRASE": "x",
+        "IC_SECRETS_PASSPHRASE_FILE": "x",
+    }
+    done = cli("run", "my-site", "--", "env", env=sources, check=0)
+    assert not [name for name in names if f"IC_SECRETS_{name}=".encode() in done.stdout]
+
+
+# --- keys under a passphrase --------------------------------------------------------------------------
+
+
+def test_a_locked_key_opens_with_its_passphrase_alone() -> None:
+    text = locking.lock(KEY, PASSPHRASE)
+    assert locking.unlock(text, PASSPHRASE) == KEY
+    assert locking.read_id(text) == KEY.id
+    assert KEY.format()[-43:] not in text
+    for other in ("", PASSPHRASE + " ", PASSPHRASE.upper()):
+        with pytest.raises(MasterKeyError, match=f"does not open the key {KEY.id}"):
+            locking.unlock(text, other)
+
+
+def test_the_same_key_is_never_locked_alike() -> None:
+    assert locking.lock(KEY, PASSPHRASE) != locking.lock(KEY, PASSPHRASE)
+
+
+def test_every_part_of_a_locked_key_is_bound_to_it() -> None:
+    text = locking.lock(KEY, PASSPHRASE)
+    fields = [found.span() for found in re.finditer("[^:,]+", text)][1:]
+    assert len(fields) == 6  # id, three costs, salt, sealed key
+    for _, end in fields:
+        changed = "1" if text[end - 1] != "1" else "2"
+        with pytest.raises(MasterKeyError):
+            locking.unlock(text[: end - 1] + changed + text[end:], PASSPHRASE)
+
+
+@pytest.mark.parametrize(
+    "costs", ["1048577,3,4", "65536,17,4", "65536,3,17", "8191,3,4", "65536,0,4", "65536,3,0", "999999999,3,4"]
+)
+def test_costs_that_would_hold_us_up_are_refused(costs: str) -> None:
+    """They are read from a file that somebody else may have written."""
+    text = locking.lock(KEY, PASSPHRASE).replace("65536,3,4", costs)
+    with pytest.raises(MasterKeyError, match="are allowed"):
+        locking.unlock(text, PASSPHRASE)
+
+
+@pytest.mark.parametrize(
+    "text", ["ic-secrets-locked-key-1:", "ic-secrets-locked-key-2:x", "ic-secrets-locked-key-1:a:b"]
+)
+def test_what_is_no_locked_key_is_refused(text: str) -> None:
+    with pytest.raises(MasterKeyError, match=r"malformed|does not know"):
+        locking.unlock(text, PASSPHRASE)
+
+
+def test_a_locked_key_file_asks_for_its_passphrase(cli: Cli, tmp_path: Path) -> None:
+    held = {"IC_SECRETS_PASSPHRASE": PASSPHRASE}
+    cli.home["IC_SECRETS_KEY_FILE"] = str(tmp_path / "locked")
+    cli("key", "new", "--passphrase", env=held, check=0)
+    cli("init", env=held, check=0)
+    nobody = cli("site", "list")
+    assert nobody.returncode == 1
+    assert b"no terminal to ask" in nobody.stderr
+    wrong = cli("site", "list", env={"IC_SECRETS_PASSPHRASE": "canary"})
+    assert b"does not open the key" in wrong.stderr
+    assert b"canary" not in wrong.stderr
+    (tmp_path / "words").write_text(PASSPHRASE + "\n")
+    (tmp_path / "words").chmod(0o644)
+    open_file = cli("site", "list", env={"IC_SECRETS_PASSPHRASE_FILE": str(tmp_path / "words")})
+    assert b"open to other users" in open_file.stderr
+    (tmp_path / "words").chmod(0o600)
+    cli("site", "list", env={"IC_SECRETS_PASSPHRASE_FILE": str(tmp_path / "words")}, check=0)
+    shown = json.loads(cli("key", "show", "--json", check=0).stdout)
+    assert shown["opens"] is True
+    assert [key["locked"] for source in shown["sources"] for key in source["keys"]] == [True]
