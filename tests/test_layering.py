@@ -22,6 +22,7 @@ LAYERS = [
     ["composer", "environment"],
     ["git", "needs", "minted"],
     ["stores"],
+    ["transfer"],
     ["testing"],
     ["watchdog"],
     ["overlay", "exposure", "terminal"],

@@ -31,6 +31,9 @@ COMMANDS = {
     "run": Entry("run", "run_run", "run a build with a site's secrets, and leave none behind"),
     "scan": Entry("scan", "run_scan", "find a target's values in files"),
     "mask": Entry("mask", "run_mask", "hide a target's values in what passes"),
+    "export": Entry("transfer", "run_export", "write secrets to a file"),
+    "import": Entry("transfer", "run_import", "bring the secrets of a file into the store"),
+    "copy": Entry("copying", "run_copy", "copy everything from one store to another"),
     "audit": Entry("audit", "run_audit", "who did what with which secrets, and whether that log is whole"),
     "scrub": Entry("scrub", "run_scrub", "remove what a dead run left, mend git configurations"),
 }

@@ -62,9 +62,11 @@ class Store(Protocol):
         kind: SecretType | None = None,
         scopes: Scopes | None = None,
         expires: int | None = None,
+        times: tuple[int, int] | None = None,
     ) -> bool:
         """Set a base (`environment` None) or an override; whether it is new.
 
+        `times` are those of a copy, when it was created and changed; a store that sets its own may pass over them.
         Rules 3 and 6 hold (`resolve.check_base`, `resolve.find_base`). A site that the store does not
         know is made by its first base; an override for one is a BaseMissingError.
         """
@@ -126,7 +128,14 @@ def open_store(url: str, load_keys: Callable[[], "Sequence[MasterKey]"], *, read
         if not os.path.lexists(path):  # said before a missing key is: without a store it opens nothing
             raise StoreMissingError(f"there is no store at {path}")
         return local.open_store(path, load_keys(), read_only=read_only)
-    raise ConfigError(f"there is no kind of store called {scheme}:", hint="an embedded store is sqlite:PATH, or a path")
+    if scheme == "sealed":
+        from . import sealed
+
+        return sealed.open_store(path, load_keys)
+    raise ConfigError(
+        f"there is no kind of store called {scheme}:",
+        hint="an embedded store is sqlite:PATH, or a path; an exported one is sealed:FILE",
+    )
 
 
 def split_url(url: str) -> tuple[str, str]:

@@ -189,11 +189,13 @@ class LocalStore(Store):
         kind: SecretType | None = None,
         scopes: Scopes | None = None,
         expires: int | None = None,
+        times: tuple[int, int] | None = None,
     ) -> bool:
         """As every store; the value that is written expires when `expires` says, or never."""
         _check_owner(owner)
-        if expires is not None and not 0 <= expires < _MAX_TIME:
-            raise InvalidValueError(f"{expires} is no time, in seconds since 1970")
+        for moment in (*(times or ()), expires):
+            if moment is not None and not 0 <= moment < _MAX_TIME:
+                raise InvalidValueError(f"{moment} is no time, in seconds since 1970")
         if environment is not None:
             check_environment(environment)
         with self._changing() as session:
@@ -201,6 +203,7 @@ class LocalStore(Store):
             kind, scopes, base = _define(chain, environment, name, kind, scopes)
             old = session.held(owner).names.get(name, {}).get(environment or "")
             now = int(time.time())
+            created, changed = times or (old.created if old else now, now)
             row = Row(
                 kind=owner.kind,
                 owner=owner.name,
@@ -210,8 +213,8 @@ class LocalStore(Store):
                 type=kind.value,
                 scopes=format_scopes(scopes),
                 version=old.version + 1 if old else 1,
-                created=old.created if old else now,
-                changed=now,
+                created=created,
+                changed=changed,
                 expires=expires,
                 data_key=0,
                 sealed=b"",

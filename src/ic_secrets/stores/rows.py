@@ -7,12 +7,14 @@ opens in no other place, under no other name, type, scopes or version, and for n
 import functools
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import StoreFormatError
 from ..secret import Override, Owner, Scopes, Secret, SecretType, SecretValue, parse_scopes
-from .database import Database
 from .sealing import encode
+
+if TYPE_CHECKING:
+    from .database import Database
 
 _NONE = type(None)
 _TYPES = (
@@ -102,7 +104,7 @@ class Row(NamedTuple):
         )
 
 
-def select_rows(database: Database, owner: Owner) -> list[Row]:
+def select_rows(database: "Database", owner: Owner) -> list[Row]:
     """The owner's rows in the order of name and environment, not yet verified.
 
     StoreTamperedError for one whose columns are not of their types, which SQLite lets anyone write.
@@ -116,12 +118,12 @@ def select_rows(database: Database, owner: Owner) -> list[Row]:
     return [Row(*columns) for columns in found]
 
 
-def write_row(database: Database, row: Row) -> None:
+def write_row(database: "Database", row: Row) -> None:
     """Insert the row, or put it in the place of the one for the same owner, name and environment."""
     database.run(f"INSERT OR REPLACE INTO secrets ({_COLUMNS}) VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
 
 
-def delete_row(database: Database, row: Row) -> None:
+def delete_row(database: "Database", row: Row) -> None:
     """Delete the row."""
     database.run(
         "DELETE FROM secrets WHERE kind = ? AND owner = ? AND name = ? AND environment = ?",
@@ -129,7 +131,7 @@ def delete_row(database: Database, row: Row) -> None:
     )
 
 
-def delete_rows(database: Database, owner: Owner) -> None:
+def delete_rows(database: "Database", owner: Owner) -> None:
     """Delete all that the owner holds."""
     database.run("DELETE FROM secrets WHERE kind = ? AND owner = ?", (owner.kind, owner.name))
 

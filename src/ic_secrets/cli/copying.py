@@ -1,0 +1,115 @@
+"""`ic-secrets copy`: everything from one store to another, an owner at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from ..config import Settings
+from ..errors import ConfigError, StoreExistsError, StoreWriteError, UnknownSiteError
+from ..secret import Owner
+from ..stores import Store, open_store, split_url
+from ..stores.sealing import MasterKey
+from ..transfer import Action, Change, bring, count_actions, plan_changes, read_bundle
+from .output import print_json, print_message
+from .parsing import Parser, add_json
+from .transfer import describe_change, key_loader
+
+
+def run_copy(words: Sequence[str]) -> int:
+    """Copy each owner in a transaction of its own, and read it back; 1 when something could not be carried over."""
+    parser = Parser(
+        "copy",
+        "Copy all that one store holds to another, which is made when it is missing. Each owner is read back before\n"
+        "the next one is copied. Run again, it goes on where it was ended; what is the same is passed over.",
+        "ic-secrets copy sealed:all.sealed /srv/secrets/store.db",
+    )
+    parser.add_argument("source", metavar="SRC", help="the store to read, a path or a URL")
+    parser.add_argument("destination", metavar="DST", help="the embedded store to write, a path or sqlite:PATH")
+    parser.add_argument("--from-key-file", metavar="F", help="the file that holds SRC's key (IC_SECRETS_KEY_FILE)")
+    parser.add_argument("--to-key-file", metavar="F", help="the file that holds DST's key (IC_SECRETS_KEY_FILE)")
+    add_json(parser)
+    arguments = parser.read(words)
+    settings = Settings(dict(os.environ))
+    with contextlib.ExitStack() as stack:
+        source = open_store(arguments.source, key_loader(settings, arguments.from_key_file), read_only=True)
+        stack.callback(source.close)
+        destination = _open_destination(arguments.destination, key_loader(settings, arguments.to_key_file))
+        stack.callback(destination.close)
+        owners = sorted(source.owners(), key=lambda owner: owner.is_site)  # a site's overrides need its organization
+        refused, counts = _copy_owners(source, destination, owners)
+    if arguments.json:
+        described = [describe_change(change) for change in refused]
+        content = {"source": source.url, "destination": destination.url, "owners": len(owners)}
+        print_json("copy", {**content, "counts": dict(counts), "refused": described})
+    for change in refused:
+        print_message("warning", f"{change} was not copied: {change.reason}")
+    if not arguments.json:
+        told = ", ".join(f"{count:,} {action}" for action, count in counts.items())
+        print_message("", f"copied {len(owners):,} owners: {told}" if owners else "there is nothing to copy")
+    return 1 if refused else 0
+
+
+def _open_destination(url: str, load_keys: Callable[[], Sequence[MasterKey]]) -> Store:
+    """The embedded store of that URL, made where there is none."""
+    scheme, path = split_url(url)
+    if scheme != "sqlite":
+        raise ConfigError(f"`copy` writes to embedded stores only, not {scheme}:", hint="name a path as DST")
+    if not os.path.lexists(path):
+        from ..stores import local
+
+        with contextlib.suppress(StoreExistsError):  # made by another process meanwhile
+            return local.create(path, load_keys()[0])
+    return open_store(url, load_keys)
+
+
+def _copy_owners(source: Store, destination: Store, owners: Sequence[Owner]) -> tuple[list[Change], Counter[str]]:
+    """What could not be carried over, and how many definitions were made, changed, the same and refused."""
+    refused: list[Change] = []
+    counts: Counter[str] = Counter()
+    with _progress(len(owners)) as advance:
+        for owner in owners:
+            changes = _copy_owner(source, destination, owner)
+            refused += [change for change in changes if change.action is Action.REFUSED]
+            counts.update(count_actions(changes))
+            advance()
+    return refused, counts
+
+
+def _copy_owner(source: Store, destination: Store, owner: Owner) -> Sequence[Change]:
+    """Copy one owner in one transaction; StoreWriteError when it does not read back as it was written."""
+    try:
+        bundle = read_bundle(source, [owner])
+    except UnknownSiteError:  # deleted since the owners were listed
+        return ()
+    changes = plan_changes(destination, bundle)
+    if _count_writes(changes):
+        changes = bring(destination, bundle, skip_refused=True)
+        if _count_writes(plan_changes(destination, bundle)):
+            raise StoreWriteError(
+                f"{destination.url} does not give {owner} back as it was copied",
+                hint="if nobody else writes to it, its disk is failing; run the same copy again",
+            )
+    return changes
+
+
+def _count_writes(changes: Sequence[Change]) -> int:
+    return sum(change.action in {Action.MADE, Action.CHANGED} for change in changes)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[], object]]:
+    """A function to call after each of the owners; a bar on stderr where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("copying owners"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)

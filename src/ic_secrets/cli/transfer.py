@@ -1,0 +1,229 @@
+"""`ic-secrets export` and `import`: secrets to a file and from one, in one of the formats of `FORMATS`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ..config import Settings
+from ..errors import IcSecretsError, TransferRefusedError, UnknownSecretError, UsageError
+from ..files import read_regular, replace_file
+from ..secret import Owner, parse_owner
+from ..stores import Store
+from ..stores.sealing import MasterKey
+from ..transfer import (
+    Action,
+    Bundle,
+    Change,
+    add_organizations,
+    bring,
+    count_actions,
+    plan_changes,
+    read_bundle,
+)
+from .opening import opened_store
+from .output import print_json, print_message, print_table
+from .parsing import Parser, add_json, add_store_options, read_settings
+
+_MANY = "every owner: each site, and each organization that holds something"
+# A file that is there already is read up to this, to see whether it would change.
+_LARGEST = 1 << 30
+
+
+class Request(NamedTuple):
+    """What is to be exported or imported: the owner (None for all), whether with its organization, and the keys."""
+
+    owner: Owner | None
+    with_org: bool
+    load_keys: Callable[[], Sequence[MasterKey]]
+
+
+class Format(NamedTuple):
+    """How a format of files is read and written; a bundle is all that passes between it and a store."""
+
+    read: Callable[[str, Request], Bundle]
+    write: Callable[[Store, Bundle, Request], bytes]
+    is_same: Callable[[bytes, bytes], bool]
+
+
+def run_export(words: Sequence[str]) -> int:
+    """Write what an owner holds to stdout or a file, which is replaced at once or left as it is."""
+    parser = _make_parser(
+        "export", "Write secrets to a file.", "ic-secrets export my-site --format sealed -o my.sealed"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="the file; stdout without it")
+    parser.add_argument("--without-org", action="store_true", help="leave a site's primary organization out")
+    parser.add_argument("--seal-key-file", metavar="F", help="seal with this file's key instead of the store's")
+    add_store_options(parser)
+    arguments = parser.read(words)
+    owner = _parse_owner(arguments)
+    load_keys = key_loader(read_settings(arguments, dict(os.environ)), arguments.seal_key_file)
+    request = Request(owner, not arguments.without_org, load_keys)
+    chosen = FORMATS[arguments.format]
+    with opened_store(arguments, read_only=True) as store, store.snapshot():
+        bundle = read_bundle(store, _choose_owners(store, request))
+        data = chosen.write(store, bundle, request)
+    if bundle.inherited:
+        print_message("warning", f"{owner} overrides what it inherits, which has no effect without the organization")
+    if arguments.output in {None, "-"}:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        return 0
+    written = _write_file(arguments.output, data, chosen.is_same)
+    print_message("", f"{'wrote' if written else 'nothing has changed in'} {arguments.output}")
+    return 0
+
+
+def run_import(words: Sequence[str]) -> int:
+    """Bring what a file holds of an owner into the store, in one transaction: all of it or nothing."""
+    parser = _make_parser(
+        "import", "Bring the secrets of a file into the store.", "ic-secrets import my-site --format sealed my.sealed"
+    )
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be made, changed and refused")
+    parser.add_argument("--with-org", action="store_true", help="bring a site's primary organization along")
+    parser.add_argument("--skip-refused", action="store_true", help="bring in the rest where something is refused")
+    parser.add_argument("--open-key-file", metavar="F", help="open FILE with this file's key instead of the store's")
+    add_store_options(parser)
+    add_json(parser)
+    arguments = parser.read(words)
+    owner = _parse_owner(arguments)
+    load_keys = key_loader(read_settings(arguments, dict(os.environ)), arguments.open_key_file)
+    bundle = FORMATS[arguments.format].read(arguments.file, Request(owner, arguments.with_org, load_keys))
+    with opened_store(arguments, read_only=arguments.dry_run) as store:
+        if arguments.dry_run:
+            changes = plan_changes(store, bundle)
+        else:
+            changes = bring(store, bundle, skip_refused=arguments.skip_refused)
+    return _report(arguments, changes)
+
+
+def key_loader(settings: Settings, path: str | None) -> Callable[[], Sequence[MasterKey]]:
+    """What loads the keys in the file that an option names, and no others; without one, those of the settings."""
+
+    def load() -> Sequence[MasterKey]:
+        from ..stores.keys import load_key_file
+
+        assert path is not None
+        return [load_key_file(path)]
+
+    return settings.load_keys if path is None else load
+
+
+def describe_change(change: Change) -> dict[str, object]:
+    """A change as the JSON of a report has it."""
+    return {
+        "action": change.action.value,
+        "owner": str(change.owner),
+        "environment": change.environment,
+        "name": change.name,
+        "reason": change.reason or None,
+    }
+
+
+def _make_parser(command: str, description: str, example: str) -> Parser:
+    parser = Parser(command, description, example)
+    parser.add_argument("owner", metavar="OWNER", nargs="?", help="SITE or org:ORG")
+    parser.add_argument("--all", action="store_true", help=_MANY)
+    parser.add_argument("--format", required=True, choices=sorted(FORMATS), help="what the file is")
+    return parser
+
+
+def _parse_owner(arguments: argparse.Namespace) -> Owner | None:
+    """The owner, None for all; UsageError for neither or both."""
+    if arguments.all != (arguments.owner is None):
+        raise UsageError("name one owner, or --all", hint="SITE or org:ORG, or --all for every owner")
+    if arguments.owner is None:
+        return None
+    owner, environment = parse_owner(arguments.owner)
+    if environment is not None:
+        raise UsageError(f"{arguments.owner} names an environment", hint=f"name the whole owner: {owner}")
+    return owner
+
+
+def _choose_owners(store: Store, request: Request) -> Sequence[Owner]:
+    """Whom the request means in that store; UnknownSiteError, UnknownSecretError."""
+    if request.owner is None:
+        return tuple(store.owners())
+    if not request.owner.is_site and request.owner not in store.owners():
+        raise UnknownSecretError(f"{store.url} holds nothing of {request.owner}")
+    owners = (request.owner,)
+    return add_organizations(store, owners) if request.with_org else owners
+
+
+def _write_file(path: str, data: bytes, is_same: Callable[[bytes, bytes], bool]) -> bool:
+    """Whether the file had to be written: one with the same content stays as it is, to the byte."""
+    path = os.path.realpath(path)
+    try:
+        if os.path.lexists(path):
+            before = read_regular(path, _LARGEST)
+            if before is None:
+                raise IcSecretsError(f"{path} is no regular file", hint="without -o the export goes to stdout")
+            if is_same(before, data):
+                return False
+        replace_file(path, data)
+    except OSError as error:
+        raise IcSecretsError(f"{path} cannot be written: {error.strerror}") from None
+    return True
+
+
+def _report(arguments: argparse.Namespace, changes: Sequence[Change]) -> int:
+    refused = [change for change in changes if change.action is Action.REFUSED]
+    done = not arguments.dry_run and (arguments.skip_refused or not refused)
+    if arguments.json:
+        content = {"dry_run": arguments.dry_run, "done": done, "counts": count_actions(changes)}
+        print_json("import", {**content, "changes": [describe_change(change) for change in changes]})
+    elif arguments.dry_run:
+        rows = [[change.action.value, str(change)] for change in changes if change.action is not Action.SAME]
+        if rows:
+            print_table(["CHANGE", "WHAT"], rows)
+    for change in refused:
+        print_message("warning", f"{change} cannot be brought in: {change.reason}")
+    if not arguments.json and (done or arguments.dry_run):
+        print_message("", ", ".join(f"{count:,} {action}" for action, count in count_actions(changes).items()))
+    if not refused or done or arguments.dry_run:
+        return 1 if refused else 0
+    raise TransferRefusedError(
+        f"{len(refused):,} of {len(changes):,} definitions cannot be brought in, so nothing was",
+        hint="--skip-refused brings in the rest",
+    )
+
+
+# --- the formats ----------------------------------------------------------------------------------------
+
+
+def _read_sealed(path: str, request: Request) -> Bundle:
+    from ..stores import sealed
+
+    with sealed.open_store(path, request.load_keys) as store:
+        return read_bundle(store, _choose_owners(store, request))
+
+
+def _write_sealed(store: Store, bundle: Bundle, request: Request) -> bytes:
+    """The file's id tells the store and what of it was asked for, so that two exports are never versions of one."""
+    import hashlib
+
+    from ..stores import sealed
+    from ..stores.sealing import encode
+
+    asked = ("--all",) if request.owner is None else (str(request.owner), "with" if request.with_org else "without")
+    source = encode("ic-secrets/1 export", getattr(store, "store_id", store.url), *asked)
+    return sealed.render(
+        request.load_keys()[0],
+        hashlib.sha256(source).hexdigest()[:32],
+        getattr(store, "generation", 0),
+        bundle.sites,
+        bundle.holdings,
+    )
+
+
+def _is_same_sealed(before: bytes, after: bytes) -> bool:
+    from ..stores import sealed
+
+    return sealed.is_same_content(before, after)
+
+
+FORMATS = {"sealed": Format(_read_sealed, _write_sealed, _is_same_sealed)}
