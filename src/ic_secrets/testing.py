@@ -8,7 +8,8 @@
             with open_my_store(tmp_path) as store:
                 yield store
 
-pytest finds the tests by inheritance. Each needs a store that is open for writing and empty.
+pytest finds the tests by inheritance. Each needs a store that is open for writing and empty. A store that can
+only be read keeps `ReadingContract`: its `reopen` brings what another store holds into it.
 """
 
 from __future__ import annotations
@@ -72,20 +73,24 @@ def refused(error: type[BaseException]) -> Iterator[None]:
     raise AssertionError(f"this should have been refused with {error.__name__}")
 
 
-class StoreContract:
-    """What any store promises. Subclass it with a fixture `store`: open for writing, and empty."""
+class ReadingContract:
+    """What any store promises of reading, also one that cannot be written.
+
+    Subclass it with a fixture `store`, any store that is open for writing and empty, and with `reopen`.
+    """
 
     def reopen(self, store: Store) -> Store:
-        """The same store as another process would find it now. Override it if yours can be opened again."""
-        return store
+        """The store under test as another process would find it now, with all that `store` holds.
 
-    # --- sites and organizations ----------------------------------------------------------------
+        Override it if yours can be opened again; earlier answers are still read from after a later one.
+        """
+        return store
 
     def test_a_new_store_is_empty(self, store: Store) -> None:
         """It has no sites, and an owner that it does not know holds nothing."""
-        assert list(store.sites()) == []
+        assert list(self.reopen(store).sites()) == []
         for owner in (SITE, ORGANIZATION):
-            holdings = store.read(owner)
+            holdings = self.reopen(store).read(owner)
             assert (holdings.owner, holdings.secrets, holdings.overrides) == (owner, (), ())
 
     def test_an_unknown_site_is_an_error(self, store: Store) -> None:
@@ -93,11 +98,11 @@ class StoreContract:
         store.set_site(Site("my-site-2"))
         set_base(store, Owner("organization", "my-site"), "KEY", "v")
         with refused(UnknownSiteError):
-            store.site("my-site")
+            self.reopen(store).site("my-site")
         with refused(UnknownSiteError):
             store.delete_site("my-site")
         with refused(UnknownSiteError):
-            read_chain(store, SITE)
+            read_chain(self.reopen(store), SITE)
 
     def test_a_site_is_given_back_as_it_was_set(self, store: Store) -> None:
         """With its primary and its supporting organizations, in their order, or without any."""
@@ -111,7 +116,183 @@ class StoreContract:
         for site in (sites[2], sites[0], sites[3], sites[1]):
             store.set_site(site)
         set_base(store, ORGANIZATION, "KEY", "v")
-        assert list(store.sites()) == sites
+        assert list(self.reopen(store).sites()) == sites
+
+    def test_owners_are_all_sites_and_the_organizations_that_hold_something(self, store: Store) -> None:
+        """An organization that was only named by a site, or lost its last secret, is none of them."""
+        store.set_site(Site("beta", "named"))
+        store.set_site(Site("alpha", None, ("helper",)))
+        for name in ("studio", "agency", "emptied"):
+            set_base(store, Owner("organization", name), "KEY", "value")
+        store.delete(Owner("organization", "emptied"), None, "KEY")
+        organizations = [Owner("organization", name) for name in ("agency", "studio")]
+        assert list(self.reopen(store).owners()) == [Owner("site", "alpha"), Owner("site", "beta"), *organizations]
+
+    def test_a_base_is_given_back_whole(self, store: Store) -> None:
+        """Name, type, scopes, value, version 1, and an identity; for each type and each set of scopes."""
+        cases = [
+            (SecretType.ENV, "API_KEY", BUILD),
+            (SecretType.RUNTIME, "a.b-c_D", ALL),
+            (SecretType.COMPOSER, "http-basic.repo.example.org:8443", frozenset({Scope.IC, Scope.USER})),
+            (SecretType.ENV, "OTHER", frozenset({Scope.WEB})),
+        ]
+        for owner in (SITE, ORGANIZATION):
+            for kind, name, scopes in cases:
+                assert set_base(store, owner, name, f"value of {name}", kind, scopes)
+            for kind, name, scopes in cases:
+                secret = get_base(self.reopen(store), owner, name)
+                assert (secret.owner, secret.name, secret.type, secret.scopes) == (owner, name, kind, scopes)
+                assert secret.value == SecretValue(f"value of {name}")
+                assert (secret.version, secret.expires) == (1, None)
+                assert secret.id
+
+    def test_a_value_is_given_back_to_the_byte(self, store: Store) -> None:
+        """Empty, with newlines, quotes, NUL and every script, up to 16,384 bytes (rule 4)."""
+        texts = ["", " ", "\n", "a\r\nb\n", "p@ss/%+\"\\ '`$", "\0", "ключ 鍵 🔑", "é" * (MAX_VALUE_BYTES // 2)]
+        for number, text in enumerate(texts):
+            set_base(store, SITE, f"KEY_{number}", text)
+        again = self.reopen(store)
+        for number, text in enumerate(texts):
+            secret = get_base(again, SITE, f"KEY_{number}")
+            assert secret.value is not None
+            assert secret.value.reveal() == text
+
+    def test_a_value_expires_when_it_was_said_to(self, store: Store) -> None:
+        """A later value has its own date, or none."""
+        store.put(SITE, None, "KEY", SecretValue("one"), kind=SecretType.ENV, scopes=BUILD, expires=1_900_000_000)
+        store.put(SITE, "dev", "KEY", SecretValue("one"), expires=1_800_000_000)
+        secret, override = (
+            get_base(self.reopen(store), SITE, "KEY"),
+            get_override(self.reopen(store), SITE, "dev", "KEY"),
+        )
+        assert (secret.expires, override.expires) == (1_900_000_000, 1_800_000_000)
+        store.put(SITE, None, "KEY", SecretValue("two"))
+        secret = get_base(self.reopen(store), SITE, "KEY")
+        assert secret.expires is None
+
+    def test_owners_are_apart(self, store: Store) -> None:
+        """A site and an organization of one name, and names that begin alike, share nothing."""
+        owners = [Owner("site", "a"), Owner("site", "a-b"), Owner("organization", "a"), Owner("organization", "a-b")]
+        for owner in owners:
+            set_base(store, owner, "KEY", f"of {owner}")
+        for owner in owners:
+            secret = get_base(self.reopen(store), owner, "KEY")
+            assert secret.value == SecretValue(f"of {owner}")
+        store.delete(owners[0], None, "KEY")
+        assert [len(self.reopen(store).read(owner).secrets) for owner in owners] == [0, 1, 1, 1]
+
+    def test_an_override_belongs_to_its_owners_base(self, store: Store) -> None:
+        """Rule 6: type and scopes come from it; the base keeps its value; each environment has its own."""
+        for owner in (SITE, ORGANIZATION):
+            set_base(store, owner, "KEY", "base", SecretType.ENV, ALL)
+            assert store.put(owner, "dev", "KEY", SecretValue("one"))
+            assert store.put(owner, "live", "KEY", SecretValue("two"), kind=SecretType.ENV, scopes=ALL)
+            assert not store.put(owner, "dev", "KEY", SecretValue("three"))
+            secret = get_base(self.reopen(store), owner, "KEY")
+            dev = get_override(self.reopen(store), owner, "dev", "KEY")
+            live = get_override(self.reopen(store), owner, "live", "KEY")
+            assert (dev.owner, dev.base, dev.type, dev.scopes) == (owner, secret.id, SecretType.ENV, ALL)
+            assert (dev.value, dev.version) == (SecretValue("three"), 2)
+            assert (live.value, live.version) == (SecretValue("two"), 1)
+            assert (secret.value, secret.version) == (SecretValue("base"), 1)
+
+    def test_a_site_overrides_what_it_inherits(self, store: Store) -> None:
+        """Rule 6: the base may be that of the primary organization; the site's own goes first."""
+        store.set_site(Site("my-site", "agency"))
+        set_base(store, ORGANIZATION, "KEY", "org", SecretType.RUNTIME, ALL)
+        store.put(SITE, "dev", "KEY", SecretValue("v"))
+        inherited = get_base(self.reopen(store), ORGANIZATION, "KEY")
+        override = get_override(self.reopen(store), SITE, "dev", "KEY")
+        assert (override.base, override.type, override.scopes) == (inherited.id, SecretType.RUNTIME, ALL)
+        assert self.reopen(store).read(SITE).secrets == ()
+
+        set_base(store, SITE, "OWN", "site", SecretType.ENV, BUILD)
+        set_base(store, ORGANIZATION, "OWN", "org", SecretType.RUNTIME, ALL)
+        store.put(SITE, "dev", "OWN", SecretValue("v"))
+        own, override = get_base(self.reopen(store), SITE, "OWN"), get_override(self.reopen(store), SITE, "dev", "OWN")
+        assert (override.base, override.type) == (own.id, SecretType.ENV)
+
+    def test_an_override_is_never_revived(self, store: Store) -> None:
+        """Rule 6: it is inert once its base is gone, also beside a new one, until it is set again."""
+        store.set_site(Site("my-site", "agency"))
+        set_base(store, ORGANIZATION, "KEY", "one", SecretType.ENV, BUILD)
+        first = get_base(self.reopen(store), ORGANIZATION, "KEY")
+        store.put(SITE, "dev", "KEY", SecretValue("v"))
+        store.delete(ORGANIZATION, None, "KEY")
+        assert [o.environment for o in inert_overrides(read_chain(self.reopen(store), SITE))] == ["dev"]
+        set_base(store, ORGANIZATION, "KEY", "two", SecretType.RUNTIME, ALL)
+        second = get_base(self.reopen(store), ORGANIZATION, "KEY")
+        assert second.id != first.id
+        assert second.version == 1
+        assert [o.environment for o in inert_overrides(read_chain(self.reopen(store), SITE))] == ["dev"]
+        store.put(SITE, "dev", "KEY", SecretValue("w"))
+        override = get_override(self.reopen(store), SITE, "dev", "KEY")
+        assert (override.base, override.type, override.scopes) == (second.id, SecretType.RUNTIME, ALL)
+        assert inert_overrides(read_chain(self.reopen(store), SITE)) == ()
+
+    def test_entries_come_in_the_order_of_names(self, store: Store) -> None:
+        """Whatever the order in which they were set."""
+        for name in ("B", "_", "a", "A", "C"):
+            set_base(store, SITE, name, "v")
+            store.put(SITE, "dev", name, SecretValue("w"))
+        holdings = self.reopen(store).read(SITE)
+        assert [secret.name for secret in holdings.secrets] == ["A", "B", "C", "_", "a"]
+        assert [override.name for override in holdings.overrides] == ["A", "B", "C", "_", "a"]
+
+    def test_values_are_given_only_where_asked_for(self, store: Store) -> None:
+        """Scope and environment narrow which values are given, never which entries."""
+        set_base(store, SITE, "BUILD", "v", SecretType.ENV, BUILD)
+        set_base(store, SITE, "USER", "v", SecretType.ENV, frozenset({Scope.USER, Scope.WEB}))
+        for name in ("BUILD", "USER"):
+            for override in ("dev", "live"):
+                store.put(SITE, override, name, SecretValue("w"))
+        everything = {(n, e) for n in ("BUILD", "USER") for e in ("", "dev", "live")}
+        cases: list[tuple[str | None, Scope | None, bool, set[tuple[str, str]]]] = [
+            (None, None, True, everything),
+            (None, None, False, set()),
+            ("dev", Scope.IC, False, set()),
+            (None, Scope.IC, True, {("BUILD", ""), ("BUILD", "dev"), ("BUILD", "live")}),
+            ("dev", None, True, {(n, e) for n, e in everything if e != "live"}),
+            ("dev", Scope.USER, True, {("USER", ""), ("USER", "dev")}),
+            ("other", Scope.WEB, True, {("USER", "")}),
+        ]
+        for environment, scope, values, expected in cases:
+            found = self.reopen(store).read(SITE, environment=environment, scope=scope, values=values)
+            entries = [(s.name, "", s.value) for s in found.secrets]
+            entries += [(o.name, o.environment, o.value) for o in found.overrides]
+            assert {(name, where) for name, where, _ in entries} == everything
+            assert {(name, where) for name, where, value in entries if value is not None} == expected
+
+    def test_only_the_primary_organization_reaches_a_site(self, store: Store) -> None:
+        """Rule 5, as the chain that a resolution gets."""
+        store.set_site(Site("my-site", "agency", ("help",)))
+        for name in ("agency", "help", "my-site"):
+            set_base(store, Owner("organization", name), "KEY", f"of {name}")
+        site, organization = read_chain(self.reopen(store), SITE, values=True)
+        assert (site.owner, site.secrets) == (SITE, ())
+        assert [secret.value for secret in organization.secrets] == [SecretValue("of agency")]
+
+    def test_a_snapshot_reads_the_same(self, store: Store) -> None:
+        """What is read within one is what would be read without."""
+        set_base(store, SITE, "KEY", "v")
+        again = self.reopen(store)
+        with again.snapshot():
+            assert again.site("my-site") == Site("my-site")
+            assert get_base(again, SITE, "KEY").value == SecretValue("v")
+        set_base(store, SITE, "KEY_2", "v")
+        assert len(self.reopen(store).read(SITE).secrets) == 2
+
+    def test_closing_twice_is_safe(self, store: Store) -> None:
+        """As a context manager after an explicit close does it."""
+        for each in (self.reopen(store), store):
+            each.close()
+            each.close()
+
+
+class StoreContract(ReadingContract):
+    """What any store promises. Subclass it with a fixture `store`: open for writing, and empty."""
+
+    # --- sites and organizations ----------------------------------------------------------------
 
     def test_owners_are_all_sites_and_the_organizations_that_hold_something(self, store: Store) -> None:
         """An organization that was only named by a site, or lost its last secret, is none of them."""
@@ -167,35 +348,6 @@ class StoreContract:
 
     # --- bases ----------------------------------------------------------------------------------
 
-    def test_a_base_is_given_back_whole(self, store: Store) -> None:
-        """Name, type, scopes, value, version 1, and an identity; for each type and each set of scopes."""
-        cases = [
-            (SecretType.ENV, "API_KEY", BUILD),
-            (SecretType.RUNTIME, "a.b-c_D", ALL),
-            (SecretType.COMPOSER, "http-basic.repo.example.org:8443", frozenset({Scope.IC, Scope.USER})),
-            (SecretType.ENV, "OTHER", frozenset({Scope.WEB})),
-        ]
-        for owner in (SITE, ORGANIZATION):
-            for kind, name, scopes in cases:
-                assert set_base(store, owner, name, f"value of {name}", kind, scopes)
-            for kind, name, scopes in cases:
-                secret = get_base(self.reopen(store), owner, name)
-                assert (secret.owner, secret.name, secret.type, secret.scopes) == (owner, name, kind, scopes)
-                assert secret.value == SecretValue(f"value of {name}")
-                assert (secret.version, secret.expires) == (1, None)
-                assert secret.id
-
-    def test_a_value_is_given_back_to_the_byte(self, store: Store) -> None:
-        """Empty, with newlines, quotes, NUL and every script, up to 16,384 bytes (rule 4)."""
-        texts = ["", " ", "\n", "a\r\nb\n", "p@ss/%+\"\\ '`$", "\0", "ключ 鍵 🔑", "é" * (MAX_VALUE_BYTES // 2)]
-        for number, text in enumerate(texts):
-            set_base(store, SITE, f"KEY_{number}", text)
-        again = self.reopen(store)
-        for number, text in enumerate(texts):
-            secret = get_base(again, SITE, f"KEY_{number}")
-            assert secret.value is not None
-            assert secret.value.reveal() == text
-
     def test_a_new_value_keeps_the_secret(self, store: Store) -> None:
         """Its identity, type, scopes and date of birth stay; the version counts its values."""
         assert set_base(store, SITE, "KEY", "one")
@@ -211,16 +363,6 @@ class StoreContract:
             first.created,
         )
         assert third.changed >= first.changed
-
-    def test_a_value_expires_when_it_was_said_to(self, store: Store) -> None:
-        """A later value has its own date, or none."""
-        store.put(SITE, None, "KEY", SecretValue("one"), kind=SecretType.ENV, scopes=BUILD, expires=1_900_000_000)
-        store.put(SITE, "dev", "KEY", SecretValue("one"), expires=1_800_000_000)
-        secret, override = get_base(store, SITE, "KEY"), get_override(store, SITE, "dev", "KEY")
-        assert (secret.expires, override.expires) == (1_900_000_000, 1_800_000_000)
-        store.put(SITE, None, "KEY", SecretValue("two"))
-        secret = get_base(store, SITE, "KEY")
-        assert secret.expires is None
 
     def test_the_first_set_says_type_and_scopes(self, store: Store) -> None:
         """Without them nothing is written, and no site made."""
@@ -251,49 +393,7 @@ class StoreContract:
             with refused(InvalidNameError):
                 set_base(store, SITE, name, "v", kind)
 
-    def test_owners_are_apart(self, store: Store) -> None:
-        """A site and an organization of one name, and names that begin alike, share nothing."""
-        owners = [Owner("site", "a"), Owner("site", "a-b"), Owner("organization", "a"), Owner("organization", "a-b")]
-        for owner in owners:
-            set_base(store, owner, "KEY", f"of {owner}")
-        for owner in owners:
-            secret = get_base(store, owner, "KEY")
-            assert secret.value == SecretValue(f"of {owner}")
-        store.delete(owners[0], None, "KEY")
-        assert [len(store.read(owner).secrets) for owner in owners] == [0, 1, 1, 1]
-
     # --- overrides ------------------------------------------------------------------------------
-
-    def test_an_override_belongs_to_its_owners_base(self, store: Store) -> None:
-        """Rule 6: type and scopes come from it; the base keeps its value; each environment has its own."""
-        for owner in (SITE, ORGANIZATION):
-            set_base(store, owner, "KEY", "base", SecretType.ENV, ALL)
-            assert store.put(owner, "dev", "KEY", SecretValue("one"))
-            assert store.put(owner, "live", "KEY", SecretValue("two"), kind=SecretType.ENV, scopes=ALL)
-            assert not store.put(owner, "dev", "KEY", SecretValue("three"))
-            secret = get_base(self.reopen(store), owner, "KEY")
-            dev = get_override(self.reopen(store), owner, "dev", "KEY")
-            live = get_override(self.reopen(store), owner, "live", "KEY")
-            assert (dev.owner, dev.base, dev.type, dev.scopes) == (owner, secret.id, SecretType.ENV, ALL)
-            assert (dev.value, dev.version) == (SecretValue("three"), 2)
-            assert (live.value, live.version) == (SecretValue("two"), 1)
-            assert (secret.value, secret.version) == (SecretValue("base"), 1)
-
-    def test_a_site_overrides_what_it_inherits(self, store: Store) -> None:
-        """Rule 6: the base may be that of the primary organization; the site's own goes first."""
-        store.set_site(Site("my-site", "agency"))
-        set_base(store, ORGANIZATION, "KEY", "org", SecretType.RUNTIME, ALL)
-        store.put(SITE, "dev", "KEY", SecretValue("v"))
-        inherited = get_base(store, ORGANIZATION, "KEY")
-        override = get_override(store, SITE, "dev", "KEY")
-        assert (override.base, override.type, override.scopes) == (inherited.id, SecretType.RUNTIME, ALL)
-        assert store.read(SITE).secrets == ()
-
-        set_base(store, SITE, "OWN", "site", SecretType.ENV, BUILD)
-        set_base(store, ORGANIZATION, "OWN", "org", SecretType.RUNTIME, ALL)
-        store.put(SITE, "dev", "OWN", SecretValue("v"))
-        own, override = get_base(store, SITE, "OWN"), get_override(store, SITE, "dev", "OWN")
-        assert (override.base, override.type) == (own.id, SecretType.ENV)
 
     def test_an_override_without_a_base_is_refused(self, store: Store) -> None:
         """Rule 6: neither another name's, another site's nor a supporting organization's base will do."""
@@ -330,24 +430,6 @@ class StoreContract:
         store.delete(ORGANIZATION, None, "KEY")
         store.delete(SITE, None, "KEY")
         assert set_base(store, SITE, "KEY", "site", SecretType.ENV, BUILD)
-
-    def test_an_override_is_never_revived(self, store: Store) -> None:
-        """Rule 6: it is inert once its base is gone, also beside a new one, until it is set again."""
-        store.set_site(Site("my-site", "agency"))
-        set_base(store, ORGANIZATION, "KEY", "one", SecretType.ENV, BUILD)
-        first = get_base(store, ORGANIZATION, "KEY")
-        store.put(SITE, "dev", "KEY", SecretValue("v"))
-        store.delete(ORGANIZATION, None, "KEY")
-        assert [o.environment for o in inert_overrides(read_chain(store, SITE))] == ["dev"]
-        set_base(store, ORGANIZATION, "KEY", "two", SecretType.RUNTIME, ALL)
-        second = get_base(self.reopen(store), ORGANIZATION, "KEY")
-        assert second.id != first.id
-        assert second.version == 1
-        assert [o.environment for o in inert_overrides(read_chain(store, SITE))] == ["dev"]
-        store.put(SITE, "dev", "KEY", SecretValue("w"))
-        override = get_override(store, SITE, "dev", "KEY")
-        assert (override.base, override.type, override.scopes) == (second.id, SecretType.RUNTIME, ALL)
-        assert inert_overrides(read_chain(store, SITE)) == ()
 
     # --- delete ---------------------------------------------------------------------------------
 
@@ -399,48 +481,6 @@ class StoreContract:
 
     # --- reading --------------------------------------------------------------------------------
 
-    def test_entries_come_in_the_order_of_names(self, store: Store) -> None:
-        """Whatever the order in which they were set."""
-        for name in ("B", "_", "a", "A", "C"):
-            set_base(store, SITE, name, "v")
-            store.put(SITE, "dev", name, SecretValue("w"))
-        holdings = store.read(SITE)
-        assert [secret.name for secret in holdings.secrets] == ["A", "B", "C", "_", "a"]
-        assert [override.name for override in holdings.overrides] == ["A", "B", "C", "_", "a"]
-
-    def test_values_are_given_only_where_asked_for(self, store: Store) -> None:
-        """Scope and environment narrow which values are given, never which entries."""
-        set_base(store, SITE, "BUILD", "v", SecretType.ENV, BUILD)
-        set_base(store, SITE, "USER", "v", SecretType.ENV, frozenset({Scope.USER, Scope.WEB}))
-        for name in ("BUILD", "USER"):
-            for override in ("dev", "live"):
-                store.put(SITE, override, name, SecretValue("w"))
-        everything = {(n, e) for n in ("BUILD", "USER") for e in ("", "dev", "live")}
-        cases: list[tuple[str | None, Scope | None, bool, set[tuple[str, str]]]] = [
-            (None, None, True, everything),
-            (None, None, False, set()),
-            ("dev", Scope.IC, False, set()),
-            (None, Scope.IC, True, {("BUILD", ""), ("BUILD", "dev"), ("BUILD", "live")}),
-            ("dev", None, True, {(n, e) for n, e in everything if e != "live"}),
-            ("dev", Scope.USER, True, {("USER", ""), ("USER", "dev")}),
-            ("other", Scope.WEB, True, {("USER", "")}),
-        ]
-        for environment, scope, values, expected in cases:
-            found = store.read(SITE, environment=environment, scope=scope, values=values)
-            entries = [(s.name, "", s.value) for s in found.secrets]
-            entries += [(o.name, o.environment, o.value) for o in found.overrides]
-            assert {(name, where) for name, where, _ in entries} == everything
-            assert {(name, where) for name, where, value in entries if value is not None} == expected
-
-    def test_only_the_primary_organization_reaches_a_site(self, store: Store) -> None:
-        """Rule 5, as the chain that a resolution gets."""
-        store.set_site(Site("my-site", "agency", ("help",)))
-        for name in ("agency", "help", "my-site"):
-            set_base(store, Owner("organization", name), "KEY", f"of {name}")
-        site, organization = read_chain(store, SITE, values=True)
-        assert (site.owner, site.secrets) == (SITE, ())
-        assert [secret.value for secret in organization.secrets] == [SecretValue("of agency")]
-
     # --- transactions ---------------------------------------------------------------------------
 
     def test_a_transaction_is_done_together(self, store: Store) -> None:
@@ -480,17 +520,3 @@ class StoreContract:
                 store.put(SITE, "dev", "B", SecretValue("v"))
             set_base(store, SITE, "C", "v")
         assert [secret.name for secret in self.reopen(store).read(SITE).secrets] == ["A", "C"]
-
-    def test_a_snapshot_reads_the_same(self, store: Store) -> None:
-        """What is read within one is what would be read without."""
-        set_base(store, SITE, "KEY", "v")
-        with store.snapshot():
-            assert store.site("my-site") == Site("my-site")
-            assert get_base(store, SITE, "KEY").value == SecretValue("v")
-        set_base(store, SITE, "KEY_2", "v")
-        assert len(store.read(SITE).secrets) == 2
-
-    def test_closing_twice_is_safe(self, store: Store) -> None:
-        """As a context manager after an explicit close does it."""
-        store.close()
-        store.close()
