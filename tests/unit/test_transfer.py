@@ -294,6 +294,20 @@ def test_an_override_keeps_its_base_beside_a_namesake(stores: Stores) -> None:
     assert [override.name for override in inert_overrides(read_chain(destination, SITE))] == ["KEY"]
 
 
+def test_an_inert_override_with_the_same_value_is_set_again(stores: Stores) -> None:
+    """It would have no effect, where the one that was brought has."""
+    for store in stores:
+        store.set_site(Site("my-site", "agency"))
+        set_base(store, ORGANIZATION, "KEY", "org")
+        store.put(SITE, "dev", "KEY", SecretValue("override"))
+    source, destination = stores
+    destination.delete(ORGANIZATION, None, "KEY")
+    set_base(destination, ORGANIZATION, "KEY", "org")
+    assert told(destination, everything(source)) == {"my-site.dev KEY": "changed"}
+    bring(destination, everything(source))
+    assert inert_overrides(read_chain(destination, SITE)) == ()
+
+
 def test_a_bundle_without_sites_leaves_organizations_as_they_are(stores: Stores) -> None:
     """As a format has it that knows no organizations; a site that is not known is made."""
     _, destination = stores

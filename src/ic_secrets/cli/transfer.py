@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..config import Settings
-from ..errors import IcSecretsError, TransferRefusedError, UnknownSecretError, UsageError
+from ..errors import IcSecretsError, StoreLockedError, TransferRefusedError, UnknownSecretError, UsageError
 from ..files import read_regular, replace_file
 from ..secret import Owner, parse_owner
 from ..stores import Store
@@ -198,7 +198,11 @@ def _report(arguments: argparse.Namespace, changes: Sequence[Change]) -> int:
 def _read_sealed(path: str, request: Request) -> Bundle:
     from ..stores import sealed
 
-    with sealed.open_store(path, request.load_keys) as store:
+    try:
+        store = sealed.open_store(path, request.load_keys)
+    except StoreLockedError as error:
+        raise StoreLockedError(str(error), hint="--open-key-file names the file that holds its key") from None
+    with store:
         return read_bundle(store, _choose_owners(store, request))
 
 
