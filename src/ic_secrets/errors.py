@@ -145,10 +145,6 @@ class StoreWriteError(StoreError):
     """The store could not be written (disk full, read-only); it is as it was before."""
 
 
-class TransferRefusedError(IcSecretsError):
-    """The rules of the model, or what a store holds already, stand against something that was to be brought in."""
-
-
 class MasterKeyError(IcSecretsError):
     """A master key is missing, malformed, or lies where others can read it."""
 

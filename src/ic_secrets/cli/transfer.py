@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..config import Settings
-from ..errors import IcSecretsError, StoreLockedError, TransferRefusedError, UnknownSecretError, UsageError
+from ..errors import IcSecretsError, StoreLockedError, UnknownSecretError, UsageError
 from ..files import read_regular, replace_file
 from ..secret import Owner, parse_owner
 from ..stores import Store
@@ -184,12 +184,10 @@ def _report(arguments: argparse.Namespace, changes: Sequence[Change]) -> int:
         print_message("warning", f"{change} cannot be brought in: {change.reason}")
     if not arguments.json and (done or arguments.dry_run):
         print_message("", ", ".join(f"{count:,} {action}" for action, count in count_actions(changes).items()))
-    if not refused or done or arguments.dry_run:
-        return 1 if refused else 0
-    raise TransferRefusedError(
-        f"{len(refused):,} of {len(changes):,} definitions cannot be brought in, so nothing was",
-        hint="--skip-refused brings in the rest",
-    )
+    if refused and not done and not arguments.dry_run:
+        error = f"{len(refused):,} of {len(changes):,} definitions cannot be brought in, so nothing was"
+        print_message("error", error, "--skip-refused brings in the rest")
+    return 1 if refused else 0
 
 
 # --- the formats ----------------------------------------------------------------------------------------

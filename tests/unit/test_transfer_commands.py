@@ -1,0 +1,212 @@
+"""`export`, `import` and `copy` as processes: files, terminals, kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commandline import PROGRAM
+from ic_secrets.secret import Owner, SecretType, SecretValue, Site
+from ic_secrets.stores import Store, local
+from ic_secrets.stores.keys import create_key_file
+from local_stores import AGENCY, BUILD, CANARY, KEY, MY_SITE, OWNERS, dump, make_store, open_for_reading, put
+from screen import Screen
+
+
+@pytest.fixture
+def path(tmp_path: Path, home: dict[str, str]) -> str:
+    """A store with something of everything, which the environment names with its key."""
+    create_key_file(str(tmp_path / "key"), KEY)
+    home["IC_SECRETS_KEY_FILE"] = str(tmp_path / "key")
+    home["IC_SECRETS_STORE"] = make_store(tmp_path)
+    return home["IC_SECRETS_STORE"]
+
+
+def values(store: Store) -> list[Any]:
+    """What the owners hold, told without ids and versions."""
+    sites, holdings = dump(store)
+    bases = [
+        (s.owner, s.name, s.type, s.scopes, s.value, s.created, s.changed, s.expires)
+        for h in holdings
+        for s in h.secrets
+    ]
+    overrides = [
+        (o.owner, o.environment, o.name, o.type, o.value, o.changed, o.expires) for h in holdings for o in h.overrides
+    ]
+    return [sites, bases, overrides]
+
+
+# --- export -----------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_replaced_whole_and_keeps_its_place(cli: Any, path: str, tmp_path: Path) -> None:
+    """Its mode stays, a link to it stays a link, nothing else is in its directory, and no part of a value in it."""
+    directory = tmp_path / "repository"
+    directory.mkdir()
+    file = directory / "all.sealed"
+    file.write_text("something else")
+    file.chmod(0o640)
+    (tmp_path / "link").symlink_to(file)
+    cli("export", "--all", "--format", "sealed", "-o", tmp_path / "link", check=0)
+    assert (tmp_path / "link").is_symlink()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert os.listdir(directory) == ["all.sealed"]
+    assert file.read_text().startswith("ic-secrets-sealed-1 ")
+    assert CANARY not in file.read_text()
+    before = (file.stat().st_ino, file.read_bytes())
+    cli("export", "--all", "--format", "sealed", "-o", file, check=0)
+    assert (file.stat().st_ino, file.read_bytes()) == before
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_is(cli: Any, path: str, tmp_path: Path) -> None:
+    """No such directory, a directory in its place: an error with its name, and no file."""
+    for place, reason in (("absent/all.sealed", "No such file or directory"), (".", "Is a directory")):
+        done = cli("export", "--all", "--format", "sealed", "-o", place, check=1)
+        assert reason in done.stderr.decode()
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_an_export_has_the_organization_along_or_not(cli: Any, path: str) -> None:
+    """With it a build works from the file; another site's or organization's secrets are never in it."""
+    with_org = cli("export", "my-site", "--format", "sealed", check=0).stdout.decode().splitlines()
+    without = cli("export", "my-site", "--format", "sealed", "--without-org", check=0).stdout.decode().splitlines()
+    alone = cli("export", "org:agency", "--format", "sealed", check=0).stdout.decode().splitlines()
+    owners = [{line.split()[1] for line in lines[1:-1]} for lines in (with_org, without, alone)]
+    assert owners == [{"my-site", "org:agency"}, {"my-site"}, {"org:agency"}]
+    assert len({lines[0] for lines in (with_org, without, alone)}) == 3, "three files, not versions of one"
+
+
+# --- import -----------------------------------------------------------------------------------------------
+
+
+def test_an_import_is_told_as_json(cli: Any, path: str, tmp_path: Path) -> None:
+    """Each definition with what became of it; refused ones with the reason, and status 1."""
+    cli("export", "my-site", "--format", "sealed", "-o", "my.sealed", check=0)
+    with local.open_store(path, [KEY]) as store:
+        put(store, MY_SITE, None, "ANOTHER", SecretType.ENV)
+        store.put(AGENCY, None, "API_KEY", SecretValue("changed"))
+        store.delete(MY_SITE, None, "LICENSE_KEY")
+        put(store, MY_SITE, None, "LICENSE_KEY", SecretType.RUNTIME)
+    words = ("import", "my-site", "--with-org", "--format", "sealed", "my.sealed", "--json")
+    dry = json.loads(cli(*words, "--dry-run", check=1).stdout)
+    assert (dry["schema"], dry["dry_run"], dry["done"]) == ("ic-secrets.import/1", True, False)
+    found = {(c["owner"], c["environment"], c["name"]): c["action"] for c in dry["changes"]}
+    assert found["my-site", None, None] == "same"
+    assert found["org:agency", None, "API_KEY"] == "changed"
+    assert found["my-site", None, "LICENSE_KEY"] == "refused"
+    assert ("my-site", None, "ANOTHER") not in found
+    refused = json.loads(cli(*words, check=1).stdout)
+    assert (refused["done"], refused["counts"]) == (False, dry["counts"])
+    done = json.loads(cli(*words, "--skip-refused", check=1).stdout)
+    assert (done["done"], done["counts"]) == (True, dry["counts"])
+    assert {c["reason"] for c in done["changes"] if c["action"] != "refused"} == {None}
+    assert json.loads(cli(*words, "--dry-run", check=1).stdout)["counts"]["changed"] == 0
+
+
+# --- copy -------------------------------------------------------------------------------------------------
+
+
+def fill(path: str, sites: int) -> None:
+    """Many owners: each site with bases of its own, and overrides of them and of its organization's."""
+    with local.open_store(path, [KEY]) as store, store.transaction():
+        for number in range(sites):
+            site = Owner("site", f"site-{number}")
+            store.set_site(Site(site.name, "agency"))
+            for name in ("ONE", "TWO"):
+                value = SecretValue(f"{CANARY} {number} {name}")
+                store.put(site, None, name, value, kind=SecretType.ENV, scopes=BUILD, times=(number, number + 1))
+            put(store, site, "dev", "ONE")
+            put(store, site, "dev", "INHERITED")
+
+
+def check_copied(source: str, destination: str, sites: int) -> None:
+    owners = [*OWNERS, *(Owner("site", f"site-{number}") for number in range(sites))]
+    with open_for_reading(source) as one, open_for_reading(destination) as other:
+        assert values(one) == values(other)
+        for owner in owners:
+            held, copied = one.read(owner), other.read(owner)
+            assert [s.value for s in held.secrets] == [s.value for s in copied.secrets]
+            assert [o.value for o in held.overrides] == [o.value for o in copied.overrides]
+
+
+def test_a_copy_holds_what_the_source_does(cli: Any, path: str) -> None:
+    """Also under another key; a second time nothing is written."""
+    fill(path, 5)
+    cli("copy", path, "copy.db", check=0)
+    check_copied(path, str(cli.cwd / "copy.db"), 5)
+    with open_for_reading(str(cli.cwd / "copy.db")) as store:
+        generation = store.generation
+    told = json.loads(cli("copy", path, "copy.db", "--json", check=0).stdout)
+    assert (told["schema"], told["owners"], told["counts"]["made"]) == ("ic-secrets.copy/1", 10, 0)
+    with open_for_reading(str(cli.cwd / "copy.db")) as store:
+        assert store.generation == generation
+
+
+@pytest.mark.slow
+def test_a_killed_copy_is_completed_by_the_next(cli: Any, path: str, rounds: Callable[[int, int], int]) -> None:
+    """At whatever moment: each owner is there whole or not at all, and no file is left beside."""
+    sites = 60
+    fill(path, sites)
+    started = time.monotonic()
+    cli("copy", path, "whole.db", check=0)
+    took = time.monotonic() - started
+    chosen = random.Random()
+    interrupted = 0
+    for turn in range(rounds(6, 60)):
+        name = f"copy-{turn}.db"
+        for _ in range(3):
+            with cli.start("copy", path, name) as child:
+                time.sleep(chosen.uniform(0.1, 0.9) * took)
+                child.send_signal(signal.SIGKILL)
+                interrupted += child.wait() == -signal.SIGKILL
+            check_whole_owners(cli.cwd / name)
+        cli("copy", path, name, check=0)
+        check_copied(path, str(cli.cwd / name), sites)
+        assert [file for file in os.listdir(cli.cwd) if file.startswith(name)] == [name]
+        (cli.cwd / name).unlink()
+    assert interrupted
+
+
+def check_whole_owners(path: Path) -> None:
+    if not path.exists():
+        return
+    with open_for_reading(str(path)) as store:
+        for site in store.sites():
+            if site.name.startswith("site-"):
+                held = store.read(Owner("site", site.name))
+                assert (len(held.secrets), len(held.overrides)) == (2, 2)
+
+
+def test_a_copy_to_a_full_disk_can_be_gone_on_with(cli: Any, path: str) -> None:
+    """What was acknowledged is there; the error says what failed; with room again it completes."""
+    fill(path, 60)
+    script = f"ulimit -f 60; exec {PROGRAM} copy {path} copy.db"
+    done = subprocess.run(["bash", "-c", script], cwd=cli.cwd, env=cli.home, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "error: " in done.stderr
+    check_whole_owners(cli.cwd / "copy.db")
+    cli("copy", path, "copy.db", check=0)
+    check_copied(path, str(cli.cwd / "copy.db"), 60)
+
+
+def test_a_copy_shows_its_progress_on_a_terminal_only(cli: Any, path: str) -> None:
+    """A bar that goes when it is done; a log gets one line."""
+    fill(path, 40)
+    screen = Screen([str(PROGRAM), "copy", path, "one.db"], cli.home | {"TERM": "xterm"}, cli.cwd)
+    screen.wait_for("copying owners")
+    screen.wait_for("copied 45 owners")
+    screen.read_to_end()
+    assert screen.finish() == 0
+    done = cli("copy", path, "two.db", check=0)
+    assert done.stderr.splitlines() == [b"copied 45 owners: 224 made, 0 changed, 0 same, 0 refused"]
+    assert done.stdout == b""
