@@ -755,3 +755,15 @@ def test_a_write_reads_an_organization_only_where_it_matters(path: str) -> None:
             put(store, MY_SITE, "live", "INHERITED")
         with pytest.raises(StoreTamperedError, match="org:agency"):
             put(store, MY_SITE, None, "INHERITED", SecretType.RUNTIME)
+
+
+def test_a_copy_keeps_its_times(tmp_path: Path) -> None:
+    """Those that it is given, for a new value and over an old one; no time at all is refused."""
+    with local.create(str(tmp_path / "new.db"), KEY) as store:
+        for times in ((5, 7), (3, 9)):
+            store.put(MY_SITE, None, "KEY", SecretValue("v"), kind=SecretType.ENV, scopes=BUILD, times=times)
+            (secret,) = store.read(MY_SITE).secrets
+            assert (secret.created, secret.changed) == times
+        for times in ((-1, 0), (0, 2**53)):
+            with pytest.raises(InvalidValueError):
+                store.put(MY_SITE, None, "KEY", SecretValue("w"), times=times)
