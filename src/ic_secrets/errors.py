@@ -145,6 +145,12 @@ class StoreWriteError(StoreError):
     """The store could not be written (disk full, read-only); it is as it was before."""
 
 
+class ImportRefusedError(IcSecretsError):
+    """The rules, or what the store holds already, stand against something that was to be imported."""
+
+    hint = "--skip-refused brings in the rest"
+
+
 class MasterKeyError(IcSecretsError):
     """A master key is missing, malformed, or lies where others can read it."""
 

@@ -29,6 +29,13 @@ class Bundle(NamedTuple):
     holdings: tuple[Holdings, ...]
     inherited: tuple[Holdings, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the secrets that it brings, each once, in order."""
+        names = {secret.name for held in self.holdings for secret in held.secrets}
+        names |= {override.name for held in self.holdings for override in held.overrides}
+        return tuple(sorted(names))
+
 
 class Action(enum.Enum):
     """What becomes of one definition of a bundle in a store."""

@@ -152,6 +152,36 @@ def test_a_copy_holds_what_the_source_does(cli: Any, path: str) -> None:
         assert store.generation == generation
 
 
+def test_what_was_moved_is_in_the_audit_log(cli: Any, path: str, tmp_path: Path) -> None:
+    """An entry for each export and import, and for each owner that was copied, with names and never a value."""
+
+    def logged(file: str) -> list[tuple[str, str | None, str, bool]]:
+        lines = [json.loads(line) for line in Path(f"{file}.audit").read_text().splitlines()]
+        assert CANARY not in str(lines)
+        return [(e["command"], e["owner"], e["result"], "API_KEY" in e["names"]) for e in lines]
+
+    cli("export", "my-site", "--format", "sealed", "-o", "my.sealed", check=0)
+    cli("copy", path, "copy.db", check=0)
+    cli("import", "my-site", "--format", "sealed", "my.sealed", "--dry-run", "--store", "copy.db", check=0)
+    with local.open_store(str(cli.cwd / "copy.db"), [KEY]) as store:
+        store.delete(MY_SITE, None, "API_KEY")
+    cli("import", "my-site", "--format", "sealed", "my.sealed", "--store", "copy.db", check=0)
+    with local.open_store(str(cli.cwd / "copy.db"), [KEY]) as store:
+        store.delete(MY_SITE, None, "API_KEY")
+        put(store, MY_SITE, None, "API_KEY", SecretType.RUNTIME)
+    cli("import", "my-site", "--format", "sealed", "my.sealed", "--store", "copy.db", check=1)
+    assert logged(path) == [("export", "my-site", "ok", True), ("copy", None, "ok", False)]
+    assert logged(str(cli.cwd / "copy.db")) == [
+        ("copy", "org:agency", "ok", True),
+        ("copy", "org:studio", "ok", True),
+        ("copy", "empty", "ok", False),
+        ("copy", "my-site", "ok", True),
+        ("copy", "other-site", "ok", True),
+        ("import", "my-site", "ok", True),
+        ("import", "my-site", "refused", False),
+    ]
+
+
 @pytest.mark.slow
 def test_a_killed_copy_is_completed_by_the_next(cli: Any, path: str, rounds: Callable[[int, int], int]) -> None:
     """At whatever moment: each owner is there whole or not at all, and no file is left beside."""
@@ -172,8 +202,7 @@ def test_a_killed_copy_is_completed_by_the_next(cli: Any, path: str, rounds: Cal
             check_whole_owners(cli.cwd / name)
         cli("copy", path, name, check=0)
         check_copied(path, str(cli.cwd / name), sites)
-        assert [file for file in os.listdir(cli.cwd) if file.startswith(name)] == [name]
-        (cli.cwd / name).unlink()
+        assert {file for file in os.listdir(cli.cwd) if file.startswith(name)} <= {name, f"{name}.audit"}
     assert interrupted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
@@ -16,7 +17,8 @@ from ..stores.sealing import MasterKey
 from ..transfer import Action, Change, bring, count_actions, plan_changes, read_bundle
 from .output import print_json, print_message
 from .parsing import Parser, add_json
-from .transfer import describe_change, key_loader
+from .recording import Record, observed
+from .transfer import describe_change, key_loader, name_written
 
 
 def run_copy(words: Sequence[str]) -> int:
@@ -39,8 +41,10 @@ def run_copy(words: Sequence[str]) -> int:
         stack.callback(source.close)
         destination = _open_destination(arguments.destination, key_loader(settings, arguments.to_key_file))
         stack.callback(destination.close)
+        stack.enter_context(observed(source, _named(arguments.source), command="copy"))
+        record = stack.enter_context(observed(destination, _named(arguments.destination), command="copy"))
         owners = sorted(source.owners(), key=lambda owner: owner.is_site)  # a site's overrides need its organization
-        refused, counts = _copy_owners(source, destination, owners)
+        refused, counts = _copy_owners(source, destination, owners, record)
     if arguments.json:
         described = [describe_change(change) for change in refused]
         content = {"source": source.url, "destination": destination.url, "owners": len(owners)}
@@ -66,28 +70,38 @@ def _open_destination(url: str, load_keys: Callable[[], Sequence[MasterKey]]) ->
     return open_store(url, load_keys)
 
 
-def _copy_owners(source: Store, destination: Store, owners: Sequence[Owner]) -> tuple[list[Change], Counter[str]]:
+def _named(url: str) -> argparse.Namespace:
+    """What tells the audit log whose it is."""
+    return argparse.Namespace(store=url, key_file=None)
+
+
+def _copy_owners(
+    source: Store, destination: Store, owners: Sequence[Owner], record: Record
+) -> tuple[list[Change], Counter[str]]:
     """What could not be carried over, and how many definitions were made, changed, the same and refused."""
     refused: list[Change] = []
     counts: Counter[str] = Counter()
     with _progress(len(owners)) as advance:
         for owner in owners:
-            changes = _copy_owner(source, destination, owner)
+            changes = _copy_owner(source, destination, owner, record)
             refused += [change for change in changes if change.action is Action.REFUSED]
             counts.update(count_actions(changes))
             advance()
     return refused, counts
 
 
-def _copy_owner(source: Store, destination: Store, owner: Owner) -> Sequence[Change]:
-    """Copy one owner in one transaction; StoreWriteError when it does not read back as it was written."""
+def _copy_owner(source: Store, destination: Store, owner: Owner, record: Record) -> Sequence[Change]:
+    """Copy one owner in one logged transaction; StoreWriteError when it does not read back as it was written."""
     try:
         bundle = read_bundle(source, [owner])
     except UnknownSiteError:  # deleted since the owners were listed
         return ()
     changes = plan_changes(destination, bundle)
     if _count_writes(changes):
-        changes = bring(destination, bundle, skip_refused=True)
+        with destination.transaction():
+            changes = bring(destination, bundle, skip_refused=True)
+            record.names = name_written(changes)
+            record.write("ok", must=True, owner=str(owner))
         if _count_writes(plan_changes(destination, bundle)):
             raise StoreWriteError(
                 f"{destination.url} does not give {owner} back as it was copied",

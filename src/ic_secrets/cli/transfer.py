@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..config import Settings
-from ..errors import IcSecretsError, StoreLockedError, UnknownSecretError, UsageError
+from ..errors import IcSecretsError, ImportRefusedError, StoreLockedError, UnknownSecretError, UsageError
 from ..files import read_regular, replace_file
 from ..secret import Owner, parse_owner
-from ..stores import Store
+from ..stores import Identity, Store, identify
 from ..stores.sealing import MasterKey
 from ..transfer import (
     Action,
@@ -25,8 +25,9 @@ from ..transfer import (
     read_bundle,
 )
 from .opening import opened_store
-from .output import print_json, print_message, print_table
+from .output import print_error, print_json, print_message, print_table
 from .parsing import Parser, add_json, add_store_options, read_settings
+from .recording import observed, recorded
 
 _MANY = "every owner: each site, and each organization that holds something"
 # A file that is there already is read up to this, to see whether it would change.
@@ -63,8 +64,13 @@ def run_export(words: Sequence[str]) -> int:
     load_keys = key_loader(read_settings(arguments, dict(os.environ)), arguments.seal_key_file)
     request = Request(owner, not arguments.without_org, load_keys)
     chosen = FORMATS[arguments.format]
-    with opened_store(arguments, read_only=True) as store, store.snapshot():
+    with (
+        opened_store(arguments, read_only=True) as store,
+        observed(store, arguments, command="export", owner=str(owner or "--all")) as record,
+        store.snapshot(),
+    ):
         bundle = read_bundle(store, _choose_owners(store, request))
+        record.names = bundle.names
         data = chosen.write(store, bundle, request)
     if bundle.inherited:
         print_message("warning", f"{owner} overrides what it inherits, which has no effect without the organization")
@@ -93,12 +99,37 @@ def run_import(words: Sequence[str]) -> int:
     owner = _parse_owner(arguments)
     load_keys = key_loader(read_settings(arguments, dict(os.environ)), arguments.open_key_file)
     bundle = FORMATS[arguments.format].read(arguments.file, Request(owner, arguments.with_org, load_keys))
-    with opened_store(arguments, read_only=arguments.dry_run) as store:
-        if arguments.dry_run:
-            changes = plan_changes(store, bundle)
-        else:
+    if arguments.dry_run:
+        with opened_store(arguments, read_only=True) as store:
+            return _report(arguments, plan_changes(store, bundle))
+    return _import(arguments, owner, bundle)
+
+
+def _import(arguments: argparse.Namespace, owner: Owner | None, bundle: Bundle) -> int:
+    changes: Sequence[Change] = ()
+    try:
+        with (
+            opened_store(arguments) as store,
+            recorded(store, arguments, command="import", owner=str(owner or "--all")) as record,
+        ):
             changes = bring(store, bundle, skip_refused=arguments.skip_refused)
+            record.names = name_written(changes)
+            refused = count_actions(changes)["refused"]
+            if refused and not arguments.skip_refused:
+                raise ImportRefusedError(
+                    f"{refused:,} of {len(changes):,} definitions cannot be brought in, so nothing was"
+                )
+    except ImportRefusedError as error:
+        status = _report(arguments, changes)
+        print_error(error)
+        return status
     return _report(arguments, changes)
+
+
+def name_written(changes: Sequence[Change]) -> tuple[str, ...]:
+    """The names of the secrets that the changes write, for the audit log."""
+    written = {Action.MADE, Action.CHANGED}
+    return tuple(sorted({c.name for c in changes if c.name is not None and c.action in written}))
 
 
 def key_loader(settings: Settings, path: str | None) -> Callable[[], Sequence[MasterKey]]:
@@ -184,9 +215,6 @@ def _report(arguments: argparse.Namespace, changes: Sequence[Change]) -> int:
         print_message("warning", f"{change} cannot be brought in: {change.reason}")
     if not arguments.json and (done or arguments.dry_run):
         print_message("", ", ".join(f"{count:,} {action}" for action, count in count_actions(changes).items()))
-    if refused and not done and not arguments.dry_run:
-        error = f"{len(refused):,} of {len(changes):,} definitions cannot be brought in, so nothing was"
-        print_message("error", error, "--skip-refused brings in the rest")
     return 1 if refused else 0
 
 
@@ -212,11 +240,12 @@ def _write_sealed(store: Store, bundle: Bundle, request: Request) -> bytes:
     from ..stores.sealing import encode
 
     asked = ("--all",) if request.owner is None else (str(request.owner), "with" if request.with_org else "without")
-    source = encode("ic-secrets/1 export", getattr(store, "store_id", store.url), *asked)
+    identity = identify(store) or Identity(store.url, 0)
+    source = encode("ic-secrets/1 export", identity.id, *asked)
     return sealed.render(
         request.load_keys()[0],
         hashlib.sha256(source).hexdigest()[:32],
-        getattr(store, "generation", 0),
+        identity.generation,
         bundle.sites,
         bundle.holdings,
     )
