@@ -294,16 +294,6 @@ class StoreContract(ReadingContract):
 
     # --- sites and organizations ----------------------------------------------------------------
 
-    def test_owners_are_all_sites_and_the_organizations_that_hold_something(self, store: Store) -> None:
-        """An organization that was only named by a site, or lost its last secret, is none of them."""
-        store.set_site(Site("beta", "named"))
-        store.set_site(Site("alpha", None, ("helper",)))
-        for name in ("studio", "agency", "emptied"):
-            set_base(store, Owner("organization", name), "KEY", "value")
-        store.delete(Owner("organization", "emptied"), None, "KEY")
-        organizations = [Owner("organization", name) for name in ("agency", "studio")]
-        assert list(self.reopen(store).owners()) == [Owner("site", "alpha"), Owner("site", "beta"), *organizations]
-
     def test_a_site_can_change_its_organization(self, store: Store) -> None:
         """It keeps what it holds, and inherits from the new one alone."""
         store.set_site(Site("my-site", "agency", ("help",)))
