@@ -53,7 +53,8 @@ def run_copy(words: Sequence[str]) -> int:
         print_message("warning", f"{change} was not copied: {change.reason}")
     if not arguments.json:
         told = ", ".join(f"{count:,} {action}" for action, count in counts.items())
-        print_message("", f"copied {len(owners):,} owners: {told}" if owners else "there is nothing to copy")
+        many = f"{len(owners):,} {'owner' if len(owners) == 1 else 'owners'}"
+        print_message("", f"copied {many}: {told}" if owners else "there is nothing to copy")
     return 1 if refused else 0
 
 
