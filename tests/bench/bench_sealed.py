@@ -90,7 +90,7 @@ def main() -> None:
     print("| secrets | MB | export, s | open one site, ms | run, ms | run, embedded, ms | import, s | copy, s |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
-        create_key_file(f"{temporary}/key", KEY)
+        create_key_file(f"{temporary}/key", KEY.format())
         for secrets in options.secrets:
             print(f"| {' | '.join(measure(Path(temporary), secrets, options.runs))} |", flush=True)
     print(f"\nmost memory, of a command: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3:.0f} MB")

@@ -19,6 +19,7 @@ from commandline import PROGRAM
 from ic_secrets.secret import Owner, SecretType, SecretValue, Site
 from ic_secrets.stores import Store, local
 from ic_secrets.stores.keys import create_key_file
+from ic_secrets.stores.sealing import MasterKey
 from local_stores import AGENCY, BUILD, CANARY, KEY, MY_SITE, OWNERS, dump, make_store, open_for_reading, put
 from screen import Screen
 
@@ -26,7 +27,7 @@ from screen import Screen
 @pytest.fixture
 def path(tmp_path: Path, home: dict[str, str]) -> str:
     """A store with something of everything, which the environment names with its key."""
-    create_key_file(str(tmp_path / "key"), KEY)
+    create_key_file(str(tmp_path / "key"), KEY.format())
     home["IC_SECRETS_KEY_FILE"] = str(tmp_path / "key")
     home["IC_SECRETS_STORE"] = make_store(tmp_path)
     return home["IC_SECRETS_STORE"]
@@ -84,6 +85,19 @@ def test_an_export_has_the_organization_along_or_not(cli: Any, path: str) -> Non
     owners = [{line.split()[1] for line in lines[1:-1]} for lines in (with_org, without, alone)]
     assert owners == [{"my-site", "org:agency"}, {"my-site"}, {"org:agency"}]
     assert len({lines[0] for lines in (with_org, without, alone)}) == 3, "three files, not versions of one"
+
+
+def test_a_key_in_the_place_of_its_file_is_not_shown(cli: Any, path: str) -> None:
+    """A slip that would otherwise be in the log of a pipeline."""
+    key = MasterKey.generate().format()
+    for words in (
+        ("export", "my-site", "--format", "sealed", "--seal-key-file", key),
+        ("import", "my-site", "--format", "sealed", "my.sealed", "--open-key-file", key),
+        ("copy", path, "copy.db", "--from-key-file", key),
+        ("copy", path, "copy.db", "--to-key-file", key),
+    ):
+        done = cli(*words, check=1)
+        assert key[17:30] not in (done.stdout + done.stderr).decode()
 
 
 # --- import -----------------------------------------------------------------------------------------------

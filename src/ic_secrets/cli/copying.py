@@ -37,9 +37,13 @@ def run_copy(words: Sequence[str]) -> int:
     arguments = parser.read(words)
     settings = Settings(dict(os.environ))
     with contextlib.ExitStack() as stack:
-        source = open_store(arguments.source, key_loader(settings, arguments.from_key_file), read_only=True)
+        source = open_store(
+            arguments.source, key_loader(settings, "from-key-file", arguments.from_key_file), read_only=True
+        )
         stack.callback(source.close)
-        destination = _open_destination(arguments.destination, key_loader(settings, arguments.to_key_file))
+        destination = _open_destination(
+            arguments.destination, key_loader(settings, "to-key-file", arguments.to_key_file)
+        )
         stack.callback(destination.close)
         stack.enter_context(observed(source, _named(arguments.source), command="copy"))
         record = stack.enter_context(observed(destination, _named(arguments.destination), command="copy"))

@@ -9,7 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..config import Settings
-from ..errors import IcSecretsError, ImportRefusedError, StoreLockedError, UnknownSecretError, UsageError
+from ..errors import (
+    IcSecretsError,
+    ImportRefusedError,
+    MasterKeyError,
+    StoreLockedError,
+    UnknownSecretError,
+    UsageError,
+)
 from ..files import read_regular, replace_file
 from ..secret import Owner, parse_owner
 from ..stores import Identity, Store, identify
@@ -61,7 +68,7 @@ def run_export(words: Sequence[str]) -> int:
     add_store_options(parser)
     arguments = parser.read(words)
     owner = _parse_owner(arguments)
-    load_keys = key_loader(read_settings(arguments, dict(os.environ)), arguments.seal_key_file)
+    load_keys = key_loader(read_settings(arguments, dict(os.environ)), "seal-key-file", arguments.seal_key_file)
     request = Request(owner, not arguments.without_org, load_keys)
     chosen = FORMATS[arguments.format]
     with (
@@ -97,7 +104,7 @@ def run_import(words: Sequence[str]) -> int:
     add_json(parser)
     arguments = parser.read(words)
     owner = _parse_owner(arguments)
-    load_keys = key_loader(read_settings(arguments, dict(os.environ)), arguments.open_key_file)
+    load_keys = key_loader(read_settings(arguments, dict(os.environ)), "open-key-file", arguments.open_key_file)
     bundle = FORMATS[arguments.format].read(arguments.file, Request(owner, arguments.with_org, load_keys))
     if arguments.dry_run:
         with opened_store(arguments, read_only=True) as store:
@@ -132,16 +139,19 @@ def name_written(changes: Sequence[Change]) -> tuple[str, ...]:
     return tuple(sorted({c.name for c in changes if c.name is not None and c.action in written}))
 
 
-def key_loader(settings: Settings, path: str | None) -> Callable[[], Sequence[MasterKey]]:
-    """What loads the keys in the file that an option names, and no others; without one, those of the settings."""
+def key_loader(settings: Settings, option: str, path: str | None) -> Callable[[], Sequence[MasterKey]]:
+    """What loads the keys in the file that the option names, and no others; without one, those of the settings."""
+    if path is None:
+        return settings.load_keys
+    if path.startswith("ic-secrets-"):
+        raise MasterKeyError(f"--{option} holds a key, not the path of its file", hint="make a file of it, mode 0600")
 
     def load() -> Sequence[MasterKey]:
-        from ..stores.keys import load_key_file
+        from ..stores.keysources import KeySource
 
-        assert path is not None
-        return [load_key_file(path)]
+        return settings.keyholder.load([KeySource(f"--{option}", "file", path)])
 
-    return settings.load_keys if path is None else load
+    return load
 
 
 def describe_change(change: Change) -> dict[str, object]:
