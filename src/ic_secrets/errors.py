@@ -115,6 +115,12 @@ class StoreFormatError(StoreError):
     """The file is no store, or one of a newer format than this version reads."""
 
 
+class StoreOnNetworkError(StoreError):
+    """The store lies on a network file system, where locks and acknowledged writes cannot be relied on."""
+
+    hint = "keep it on a local disk of the machine that writes it, and copy it to the others"
+
+
 class StoreTamperedError(StoreError):
     """A row was changed, moved, removed or added by something other than ic-secrets."""
 

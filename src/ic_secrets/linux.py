@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import sys
+from collections.abc import Iterable
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
@@ -38,18 +39,33 @@ def rename_process(name: str) -> None:
 
 
 def is_in_memory(path: str) -> bool:
-    """Whether the directory lies on a tmpfs or ramfs, by /proc/self/mountinfo."""
-    try:
-        device = os.stat(path).st_dev
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-            wanted = f"{os.major(device)}:{os.minor(device)}"
-            for line in mounts:
-                fields, _, tail = line.partition(" - ")
-                if fields.split(" ", 3)[2] == wanted:
-                    return tail.split(" ", 1)[0] in {"tmpfs", "ramfs"}
-    except OSError:
-        pass
+    """Whether the directory lies on a tmpfs or ramfs."""
+    with contextlib.suppress(OSError):
+        return find_file_system(os.stat(path).st_dev) in {"tmpfs", "ramfs"}
     return False
+
+
+def find_file_system(device: int) -> str:
+    """The type of the file system that has this `st_dev`, or "" where that is not known."""
+    return list_file_systems().get(device, "")
+
+
+def list_file_systems() -> dict[int, str]:
+    """The types of the mounted file systems by their devices; none where the system does not tell."""
+    with contextlib.suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
+        return parse_mounts(mounts)
+    return {}
+
+
+def parse_mounts(lines: Iterable[bytes]) -> dict[int, str]:
+    """The types by device that the lines of a mountinfo tell (proc(5)); what is no such line tells nothing."""
+    found = {}
+    for line in lines:
+        fields, _, tail = line.partition(b" - ")
+        with contextlib.suppress(ValueError, IndexError):
+            major, minor = fields.split(b" ", 3)[2].split(b":")
+            found[os.makedev(int(major), int(minor))] = tail.split(b" ", 1)[0].decode("ascii", "replace")
+    return found
 
 
 def list_mounts(path: str) -> frozenset[str]:

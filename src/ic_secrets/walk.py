@@ -9,6 +9,8 @@ import stat
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
+from .linux import list_file_systems
+
 # File systems that hold no files but show what the kernel knows; some of theirs have no end.
 _KERNEL_TYPES = frozenset(
     "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts efivarfs fusectl mqueue nsfs proc pstore "
@@ -55,7 +57,7 @@ class Walk:
         self.failed: list[tuple[str, OSError]] = []
         self._since = since
         self._user = os.geteuid()
-        self._kernel = _list_kernel_devices()
+        self._kernel = {device: kind for device, kind in list_file_systems().items() if kind in _KERNEL_TYPES}
         self._seen: set[tuple[int, int]] = set()
         self._skipped: set[tuple[int, int]] = set()
         for path in skip:
@@ -150,19 +152,3 @@ def _judge(entry: os.DirEntry[str]) -> Kind:
     if entry.is_dir(follow_symlinks=False):
         return Kind.DIRECTORY
     return Kind.LINK if entry.is_symlink() else Kind.OTHER
-
-
-def _list_kernel_devices() -> dict[int, str]:
-    """The devices of the mounted file systems of the kernel's, by /proc/self/mountinfo, and their types."""
-    devices = {}
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-            for line in mounts:
-                fields, _, tail = line.partition(" - ")
-                kind = tail.split(" ", 1)[0]
-                if kind in _KERNEL_TYPES:
-                    major, _, minor = fields.split(" ", 3)[2].partition(":")
-                    devices[os.makedev(int(major), int(minor))] = kind
-    except (OSError, ValueError, IndexError):
-        pass
-    return devices

@@ -35,6 +35,7 @@ COMMANDS = {
     "import": Entry("transfer", "run_import", "bring the secrets of a file into the store"),
     "copy": Entry("copying", "run_copy", "copy everything from one store to another"),
     "audit": Entry("audit", "run_audit", "who did what with which secrets, and whether that log is whole"),
+    "check-store": Entry("check", "run_check_store", "verify the whole store; say what is damaged, salvage the rest"),
     "scrub": Entry("scrub", "run_scrub", "remove what a dead run left, mend git configurations"),
 }
 

@@ -18,10 +18,12 @@ from ..errors import (
     StoreError,
     StoreFormatError,
     StoreMissingError,
+    StoreOnNetworkError,
     StoreReadError,
     StoreTamperedError,
     StoreWriteError,
 )
+from ..linux import find_file_system
 
 APPLICATION_ID = 0x69635331  # "icS1", in the header of the file, where `file` and SQLite show it
 FORMAT = 1
@@ -61,6 +63,15 @@ _REASONS = (
 
 # A damaged name within SQLite's own message makes that a UnicodeDecodeError.
 _ERRORS = (sqlite3.Error, UnicodeError)
+
+# File systems whose files lie on other machines: their locks, caches and fsync are not those that SQLite builds on.
+# What containers and virtual machines run on (overlay, 9p, virtiofs) is not among them, nor is FUSE on a local disk.
+_NETWORK_TYPES = frozenset(
+    "acfs afs beegfs ceph cifs coda davfs fuse.afpfs fuse.ceph fuse.cephfs fuse.curlftpfs fuse.davfs2 fuse.gcsfuse "
+    "fuse.glusterfs fuse.goofys fuse.juicefs fuse.lizardfs fuse.mfs fuse.moosefs fuse.nfs fuse.rclone fuse.s3fs "
+    "fuse.seaweedfs fuse.smbnetfs fuse.sshfs fuse.sshfs-fuse fuse.weed glusterfs gpfs kafs lustre ncpfs nfs nfs4 "
+    "orangefs panfs pvfs2 smb2 smb3 smbfs wekafs".split()
+)
 
 # The bytes of a path that mean themselves in a file: URL.
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-")
@@ -244,6 +255,15 @@ def lay_out(path: str) -> None:
         connection.close()
 
 
+def refuse_network(path: str, device: int) -> None:
+    """StoreOnNetworkError when the device (`st_dev`) of a store at `path` is a network file system's."""
+    if os.major(device):  # a disk's own number: only file systems without one need to be looked up
+        return
+    kind = find_file_system(device)
+    if kind in _NETWORK_TYPES:
+        raise StoreOnNetworkError(f"{path} lies on a network file system ({kind})")
+
+
 def _check_file(path: str) -> None:
     # Only its name is looked at: to open and close the file would drop this process's locks on it (fcntl).
     try:
@@ -256,3 +276,4 @@ def _check_file(path: str) -> None:
         raise StoreReadError(f"{path} cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(found.st_mode):
         raise StoreFormatError(f"{path} is no ic-secrets store: it is no regular file")
+    refuse_network(path, found.st_dev)

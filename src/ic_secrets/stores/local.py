@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 
 from ..errors import (
@@ -38,7 +38,7 @@ from ..secret import (
     format_scopes,
 )
 from . import Store
-from .database import BUSY_TIMEOUT_MS, Database, lay_out
+from .database import BUSY_TIMEOUT_MS, Database, lay_out, refuse_network
 from .files import new_file
 from .manifest import Record, find_master_id, write_manifest
 from .rows import Row
@@ -48,16 +48,17 @@ from .session import DataKeys, Session
 _MAX_TIME = 2**53
 
 
-def create(path: str, key: MasterKey) -> LocalStore:
+def create(path: str, key: MasterKey, fill: Callable[[Session], None] | None = None) -> LocalStore:
     """Make a store, sealed with the key, and open it for writing.
 
-    The file is private from its first byte and appears at `path` complete; missing directories are made,
-    0700. StoreExistsError where anything is there already; StoreWriteError where none can be made, and
-    then nothing is left.
+    The file is private from its first byte and appears at `path` complete, with all that `fill` writes;
+    missing directories are made, 0700. StoreExistsError where anything is there already;
+    StoreOnNetworkError; StoreWriteError where none can be made, and then nothing is left.
     """
     try:
         with new_file(path) as temporary:
-            _fill(temporary, key)
+            refuse_network(path, os.stat(temporary).st_dev)
+            _lay_out(temporary, key, fill)
     except FileExistsError:
         raise StoreExistsError(f"there is a file at {path} already") from None
     except (OSError, ValueError) as error:
@@ -349,8 +350,8 @@ class LocalStore(Store):
         self._seen = manifest.generation
 
 
-def _fill(path: str, key: MasterKey) -> None:
-    """Make the empty file a store without any owner."""
+def _lay_out(path: str, key: MasterKey, fill: Callable[[Session], None] | None) -> None:
+    """Make the empty file a store, without any owner but those that `fill` writes."""
     store_id = os.urandom(16).hex()
     _, wrapped = new_data_key(key, store_id, 1)
     lay_out(path)
@@ -358,6 +359,10 @@ def _fill(path: str, key: MasterKey) -> None:
     try:
         database.begin(write=True)
         write_manifest(database, key, store_id, wrapped)
+        if fill:
+            session = Session(database, [key], {})
+            fill(session)
+            session.save()
         database.commit()
     finally:
         database.close()

@@ -208,6 +208,33 @@ def write_manifest(database: Database, master: MasterKey, store_id: str, wrapped
     database.run("INSERT INTO store VALUES (1, ?, ?, 1, ?)", (store_id, master.id, mac))
 
 
+class Macs:
+    """The MACs of one store's manifest, for who has pieces of it and asks which belong together."""
+
+    def __init__(self, master: MasterKey, store_id: str) -> None:
+        self._master = master
+        self._store_id = store_id
+        self._key = _manifest_key(master, store_id)
+
+    def find_record(self, columns: tuple[Any, ...]) -> Record | None:
+        """The record that these columns of `owners`, the bucket aside, are; None when their MAC is not theirs."""
+        if not has_types(columns, *_OWNER_TYPES):
+            return None
+        kind, name, organization, supporting, digest, mac = columns
+        if not hmac.compare_digest(_owner_mac(self._key, *columns[:-1]), mac):
+            return None
+        return Record(Owner(kind, name), organization, tuple(supporting.split(",")) if supporting else (), digest)
+
+    def bucket(self, number: int, records: Iterable[Record]) -> bytes:
+        """The MAC of the bucket in which these are all the owners."""
+        rows = [(*columns, _owner_mac(self._key, *columns)) for columns in (record.columns() for record in records)]
+        return _bucket_mac(self._key, number, rows)
+
+    def root(self, generation: int, data_keys: dict[int, bytes], buckets: list[bytes]) -> bytes:
+        """The MAC of the root over all that."""
+        return _root_mac(self._master, self._store_id, generation, dict(sorted(data_keys.items())), buckets)
+
+
 def bucket_of(owner: Owner) -> int:
     """The number of the bucket in which the owner is, if the store knows it."""
     return hashlib.sha256(encode(owner.kind, owner.name)).digest()[0]

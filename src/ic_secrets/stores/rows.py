@@ -41,6 +41,10 @@ class Row(NamedTuple):
     data_key: int
     sealed: bytes
 
+    def is_typed(self) -> bool:
+        """Whether the columns are of their types, which SQLite lets anyone write otherwise."""
+        return has_types(self, *_TYPES)
+
     def associated(self, store_id: str) -> bytes:
         """What the value's seal is bound to: the store and every field but the sealed value."""
         return encode(
