@@ -116,7 +116,9 @@ def _tell(report: Report, salvage: Salvage | None, arguments: argparse.Namespace
     sys.stdout.flush()
     if salvage:
         print_message("", f"made the store {salvage.path} with {salvage.values:,} values; {report.path} is as it was")
-    if report.doubtful and not (salvage and arguments.unverified):
+    if report.hint:
+        print_message("hint", report.hint)
+    elif report.doubtful and not (salvage and arguments.unverified):
         print_message("hint", "compare those with a backup; `check-store --repair --unverified` salvages them too")
     elif not salvage:
         print_message("hint", "restore a backup, or make a new store of what can be read: `check-store --repair`")

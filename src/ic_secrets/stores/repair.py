@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ..errors import (
     StoreBusyError,
@@ -37,7 +38,8 @@ _LARGEST_FORMAT = 100
 
 
 class Report:
-    """What a check has found. `fault` is the first thing that is wrong, "" where the store is whole.
+    """What a check has found. `fault` is the first thing that is wrong, "" where the store is whole, and
+    `hint` what would help where that is another thing than to repair it.
 
     The counts and `readable` are of what the manifest vouches for, `doubtful` of what is genuine but
     perhaps not the newest: (owner, environment, name), environment "" for a base. `doubts` says why, by owner;
@@ -46,7 +48,7 @@ class Report:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.fault = ""
+        self.fault = self.hint = ""
         self.store_id = ""
         self.key_id = ""
         self.generation: int | None = None
@@ -76,12 +78,11 @@ class Report:
             self.count(finding.owner, finding.rows)
 
 
-class Salvage:
+class Salvage(NamedTuple):
     """A new store made of a damaged one, and how many values it has."""
 
-    def __init__(self, path: str, values: int) -> None:
-        self.path = path
-        self.values = values
+    path: str
+    values: int
 
 
 def check(path: str, keys: Sequence[MasterKey], progress: Progress, *, backup: str | None = None) -> Report:
@@ -115,7 +116,8 @@ def repair(
     It gets what the manifest vouches for; with `doubtful` also what is genuine, though it may be older
     than what the store held. Values keep their bases, versions and times; the new store has the same master key,
     an identity and data keys of its own, so that no row of the damaged one fits into it, and a later
-    generation. Nothing else is written: StoreExistsError where anything is at `target`.
+    generation. StoreExistsError where anything is at `target`. The damaged file is only read, but that a
+    write which was cut off is undone first, as by every command.
     """
     report = Report(path)
     error = _verify(report, keys, progress)
@@ -150,6 +152,7 @@ def _salvage(session: Session, wreck: Wreck, finding: Finding, *, doubtful: bool
 
 def _begin(report: Report, wreck: Wreck, error: StoreError) -> None:
     report.fault = str(error)
+    report.hint = error.hint if isinstance(error, StoreReadError) else ""
     report.store_id, report.key_id, report.generation = wreck.store_id, wreck.master.id, wreck.generation
     report.lost_records = wreck.gaps
 
