@@ -157,6 +157,12 @@ class ImportRefusedError(IcSecretsError):
     hint = "--skip-refused brings in the rest"
 
 
+class StoreUnconfirmedError(StoreWriteError):
+    """The store was written, and everybody reads it so, but the disk did not confirm that it will stay."""
+
+    hint = "look whether it is there, or write it again, when the disk is well"
+
+
 class MasterKeyError(IcSecretsError):
     """A master key is missing, malformed, or lies where others can read it."""
 

@@ -21,6 +21,7 @@ from ..errors import (
     StoreOnNetworkError,
     StoreReadError,
     StoreTamperedError,
+    StoreUnconfirmedError,
     StoreWriteError,
 )
 from ..linux import find_file_system
@@ -128,14 +129,28 @@ class Database:
             self._begin(write)
 
     def commit(self) -> None:
-        """Put the transaction on disk; when that fails, it is undone and the error says so."""
+        """Put the transaction on disk; when that fails, it is undone and the error says so.
+
+        StoreUnconfirmedError where it is not undone: its last step, to put on disk that the journal is
+        gone, can fail when the journal is gone for all who look.
+        """
+        ours = self._read_root() if self._is_running() else None
         try:
             self.run("COMMIT")
-        except BaseException:
+        except BaseException as error:
             self.rollback()
+            if isinstance(error, StoreError) and ours is not None and self._read_root() == ours:
+                raise StoreUnconfirmedError(f"{self.path} is written, but the disk did not confirm it") from None
             raise
         finally:
             self._writing = False
+
+    def _read_root(self) -> list[tuple[Any, ...]] | None:
+        """What no two states of the store have in common; None where it cannot be read."""
+        try:
+            return self._connection.execute("SELECT mac FROM store").fetchall()
+        except _ERRORS:
+            return None
 
     def rollback(self) -> None:
         """Undo the transaction; nothing happens where there is none."""
