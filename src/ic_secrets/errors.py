@@ -124,7 +124,7 @@ class StoreOnNetworkError(StoreError):
 class StoreTamperedError(StoreError):
     """A row was changed, moved, removed or added by something other than ic-secrets."""
 
-    hint = "nothing was exposed; restore the store from a backup and find out who wrote to it"
+    hint = "nothing was exposed; find out who wrote to it; `ic-secrets check-store` says what can still be read"
 
 
 class StoreRolledBackError(StoreError):

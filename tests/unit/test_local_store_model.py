@@ -21,7 +21,10 @@ from ic_secrets.errors import (
 )
 from ic_secrets.secret import Owner, Scope, Scopes, SecretType, SecretValue, Site
 from ic_secrets.stores import local, session
-from local_stores import KEY, memory_directory
+from ic_secrets.stores.pages import Image
+from ic_secrets.stores.repair import check
+from ic_secrets.stores.rows import Row
+from local_stores import KEY, memory_directory, raw
 
 SITES = ("a", "b")
 ORGANIZATIONS = ("a", "o")
@@ -194,6 +197,22 @@ class LocalStoreMachine(RuleBasedStateMachine):
             with local.open_store(self.path, [KEY], read_only=True) as store:
                 self.compare(store)
         self.store = local.open_store(self.path, [KEY])
+
+    @precondition(lambda self: self.saved is None)
+    @rule()
+    def check(self) -> None:
+        """All of it is verified, and there is as much as the model has; its pages say what its tables say."""
+        report = check(self.path, [KEY], lambda done, total: None)
+        overrides = sum(environment is not None for _, environment, _ in self.model.entries)
+        assert report.fault == ""
+        assert (report.sites, report.overrides) == (len(self.model.sites), overrides)
+        assert report.secrets == len(self.model.entries) - overrides
+        assert report.generation == self.generation
+        image = Image(self.path, busy_timeout=0)
+        pages = sorted(record for _, record in image.records() if len(record) == len(Row._fields))
+        image.close()
+        with raw(self.path) as db:
+            assert pages == sorted(db.execute("SELECT * FROM secrets"))
 
     @precondition(lambda self: self.saved is None)
     @rule()

@@ -12,8 +12,11 @@ from typing import Any
 from ..errors import ConfigError, StoreExistsError, StoreMissingError, UsageError
 from ..stores import split_url
 from ..stores.repair import Report, Salvage, check, repair
+from ..stores.sealing import MasterKey
+from .opening import opened_store
 from .output import print_json, print_message, printable
 from .parsing import BARE, Parser, add_json, add_store_options, read_settings
+from .recording import observed
 
 # Names of each kind that people are shown; `--json` has them all.
 _MOST_NAMES = 50
@@ -32,21 +35,29 @@ def run_check_store(words: Sequence[str]) -> int:
         raise StoreMissingError(f"there is no store at {path}")
     keys = settings.load_keys()
     salvage = None
-    with _progress(arguments) as progress:
-        if arguments.repair:
-            target = f"{path}.repaired" if arguments.repair == BARE else arguments.repair
-            options = {"backup": arguments.backup, "doubtful": arguments.unverified}
-            try:
-                report, salvage = repair(path, target, keys, progress, **options)
-            except StoreExistsError as error:
-                raise StoreExistsError(str(error), hint="it was left as it is; --repair=PATH names another") from None
-        else:
+    if arguments.repair:
+        report, salvage = _repair(path, keys, arguments)
+    else:
+        with _progress(arguments) as progress:
             report = check(path, keys, progress, backup=arguments.backup)
+    if not report.fault:
+        with opened_store(arguments, read_only=True):  # is it also no older copy of itself?
+            pass
     if arguments.json:
         print_json("check-store", _describe(report, salvage))
     else:
         _tell(report, salvage, arguments)
     return 1 if report.fault else 0
+
+
+def _repair(path: str, keys: Sequence[MasterKey], arguments: argparse.Namespace) -> tuple[Report, Salvage | None]:
+    target = f"{path}.repaired" if arguments.repair == BARE else arguments.repair
+    with observed(None, arguments, command="check-store") as record, _progress(arguments) as progress:
+        record.write("ok", must=True)
+        try:
+            return repair(path, target, keys, progress, backup=arguments.backup, doubtful=arguments.unverified)
+        except StoreExistsError as error:
+            raise StoreExistsError(str(error), hint="it was left as it is; --repair=PATH names another") from None
 
 
 def _make_parser() -> Parser:

@@ -168,7 +168,7 @@ class Image:
                 return
             if at == 0:
                 self._size = size
-                self.pages = before
+                self.pages = min(before, os.fstat(self._descriptor).st_size // size + len(data) // size)
             at += sector
             count = (len(data) - at) // (size + 8) if count == 0xFFFFFFFF else count
             for _ in range(count):

@@ -1,0 +1,102 @@
+"""Stores that an earlier version wrote: what opened then opens now, what was refused is refused for the same reason."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ic_secrets.errors import StoreError, StoreFormatError, StoreLockedError, StoreTamperedError
+from ic_secrets.stores import local
+from ic_secrets.stores.sealing import MasterKey
+from local_stores import memory_directory
+from vectors import VECTORS, Vector, describe, parse
+
+# The failure that a header names, as the class of the error and a part of its message.
+FAILURES: dict[str, tuple[type[StoreError], str]] = {
+    "wrong key": (StoreLockedError, "is sealed with the key"),
+    "associated data": (StoreTamperedError, r"(shop|org:agency)(\.dev)? \S+ was changed"),
+    "manifest": (StoreTamperedError, "what shop holds|the record of|the manifest"),
+    "newer format": (StoreFormatError, "has the format 2; this version reads the format 1"),
+    "schema": (StoreTamperedError, "the schema was changed"),
+    "truncated": (StoreTamperedError, "is damaged|was changed"),
+    "no store": (StoreFormatError, "is no ic-secrets store"),
+}
+FILES = sorted(VECTORS.glob("*.txt"))
+
+
+@contextlib.contextmanager
+def opened_sqlite(content: bytes, key: MasterKey) -> Iterator[local.LocalStore]:
+    with memory_directory() as directory:
+        path = directory / "store.db"
+        path.write_bytes(content)
+        with local.open_store(str(path), [key], read_only=True) as store:
+            yield store
+
+
+# How a vector of each kind is opened.
+OPENERS = {"sqlite": opened_sqlite}
+
+
+def read(vector: Vector) -> dict[str, Any]:
+    """All that the store of the vector holds; a StoreError."""
+    with OPENERS[vector.kind](vector.content, MasterKey.parse(vector.key)) as store:
+        return describe(store)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_vector_comes_to_what_its_header_says(path: Path) -> None:
+    """It opens and holds what it held, or fails with the class and the words of the failure that it names."""
+    vector = parse(path.read_text())
+    if vector.expect == "success":
+        assert read(vector) == json.loads(path.with_suffix(".json").read_text())
+        return
+    error, message = FAILURES[vector.expect]
+    with pytest.raises(error, match=message) as caught:
+        read(vector)
+    assert caught.type is error
+
+
+def test_every_failure_has_a_vector() -> None:
+    """And there is none without a header that is known."""
+    assert {parse(path.read_text()).expect for path in FILES} == {"success", *FAILURES}
+
+
+def test_the_script_that_made_them_makes_no_other() -> None:
+    """What is kept is never written again."""
+    before = {path: path.read_bytes() for path in VECTORS.iterdir() if path.is_file()}
+    done = subprocess.run([sys.executable, VECTORS / "make.py"], capture_output=True, check=True)
+    assert done.stdout == b""
+    assert {path: path.read_bytes() for path in VECTORS.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.slow
+def test_every_byte_flipped_changes_nothing_or_is_noticed(rounds: Callable[[int, int], int]) -> None:
+    """Of a whole store: exactly what it held, or a StoreError, for each byte of the file in turn."""
+    good = parse((VECTORS / "sqlite-good.txt").read_text())
+    key = MasterKey.parse(good.key)
+    with memory_directory() as directory:
+        path = directory / "store.db"
+        path.write_bytes(good.content)
+        expected = json.loads((VECTORS / "sqlite-good.json").read_text())
+        noticed = 0
+        tried = range(0, len(good.content), rounds(61, 1))
+        with open(path, "r+b", buffering=0) as file:
+            for at in tried:
+                file.seek(at)
+                file.write(bytes([good.content[at] ^ 0xFF]))
+                try:
+                    with local.open_store(str(path), [key], read_only=True) as store:
+                        assert describe(store) == expected, at
+                except StoreError:
+                    noticed += 1
+                file.seek(at)
+                file.write(good.content[at : at + 1])
+        assert len(tried) > noticed > len(tried) // 4
+        assert path.read_bytes() == good.content
