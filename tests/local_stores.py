@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from children import run_in_child
 from ic_secrets.resolve import Holdings
 from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores import Store, local
@@ -84,6 +86,24 @@ def raw(path: str) -> Iterator[sqlite3.Connection]:
         connection.commit()
     finally:
         connection.close()
+
+
+def cut_off_a_write(path: str) -> None:
+    """Leave the file half-written and its journal beside it, as a kill does in the middle of a commit."""
+
+    def child() -> None:
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("PRAGMA cache_spill = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE secrets SET sealed = zeroblob(20000)")
+        connection.execute("UPDATE buckets SET mac = zeroblob(32)")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    before = Path(path).read_bytes()
+    assert run_in_child(child) == -signal.SIGKILL
+    assert os.path.getsize(path + "-journal") > 0
+    assert Path(path).read_bytes() != before
 
 
 @contextlib.contextmanager

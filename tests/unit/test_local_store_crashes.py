@@ -8,7 +8,6 @@ import random
 import resource
 import select
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +20,17 @@ from ic_secrets.errors import StoreReadError, StoreWriteError
 from ic_secrets.secret import Owner, SecretType, SecretValue, Site
 from ic_secrets.stores import local
 from ic_secrets.stores.database import BUSY_TIMEOUT_MS
-from local_stores import AGENCY, BUILD, KEY, MY_SITE, dump, make_store, memory_directory, open_for_reading
+from local_stores import (
+    AGENCY,
+    BUILD,
+    KEY,
+    MY_SITE,
+    cut_off_a_write,
+    dump,
+    make_store,
+    memory_directory,
+    open_for_reading,
+)
 
 
 @pytest.fixture
@@ -113,24 +122,6 @@ def write_for_ever(path: str, told: int) -> None:
                 for owner in (MY_SITE, AGENCY):
                     set_value(store, owner, "COUNTER", f"{version} " * 500)
             os.write(told, b"%19d\n" % version)
-
-
-def cut_off_a_write(path: str) -> None:
-    """Leave the file half-written and its journal beside it, as a kill does in the middle of a commit."""
-
-    def child() -> None:
-        connection = sqlite3.connect(path, isolation_level=None)
-        connection.execute("PRAGMA cache_size = 1")
-        connection.execute("PRAGMA cache_spill = 1")
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("UPDATE secrets SET sealed = zeroblob(20000)")
-        connection.execute("UPDATE buckets SET mac = zeroblob(32)")
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    before = Path(path).read_bytes()
-    assert run_in_child(child) == -signal.SIGKILL
-    assert os.path.getsize(path + "-journal") > 0
-    assert Path(path).read_bytes() != before
 
 
 @pytest.mark.parametrize("read_only", [True, False])

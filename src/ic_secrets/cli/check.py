@@ -156,7 +156,7 @@ def _list(title: str, names: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _progress(arguments: argparse.Namespace) -> Iterator[Callable[[int, int], object]]:
-    """A bar on the terminal while it takes more than a moment."""
+    """A bar on the terminal, gone again afterwards."""
     if arguments.json or not sys.stderr.isatty():
         yield lambda done, total: None
         return

@@ -165,7 +165,7 @@ def _verify(report: Report, keys: Sequence[MasterKey], progress: Progress) -> St
             _verify_owners(report, database, keys, progress)
         finally:
             database.close()
-    except (StoreMissingError, StoreBusyError, StoreOnNetworkError):
+    except (StoreMissingError, StoreBusyError, StoreLockedError, StoreOnNetworkError):
         raise
     except StoreError as error:
         return error
@@ -220,7 +220,7 @@ def _opened_wreck(
         try:
             wreck = Wreck(image, keys, older, progress)
         except StoreTamperedError as nothing:
-            if isinstance(error, (StoreFormatError, StoreLockedError, StoreReadError)):
+            if isinstance(error, (StoreFormatError, StoreReadError)):
                 raise error from None
             raise StoreTamperedError(
                 f"{path}: nothing can be read: {nothing}", hint="an older copy of it helps: --backup FILE"
