@@ -1,44 +1,25 @@
 """One build, from the store to the last trace: prepare, expose, run, scrub, verify, receipt.
 
-`run_build` is the story; each step is a function that other ways to build use as well. The store
-comes in opened: nothing here knows which one it is, nor a command line.
+`run_build` is the story, told on top of `open_build`, which every other way to build uses as well. The
+store comes in opened: nothing here knows which one it is, nor a plugin, nor a command line.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
 
-from . import git
-from .errors import LEAK_FOUND, SCRUB_INCOMPLETE, IcSecretsError, ScrubIncompleteError
-from .exposure import PrivateDirectory, choose_parent, sweep
-from .files import read_regular
-from .minted import LiveMasker, MintedTokens
-from .overlay import AUTH_FILE, Overlay
-from .preparation import BuildRequest, Notice, Notify, Preparation, list_exposed, prepare
+from .aftermath import decide_status, find_leaks, mend_clones
+from .directory import sweep
+from .errors import SCRUB_INCOMPLETE, IcSecretsError
+from .exposure import Exposure, expose
+from .preparation import BuildRequest, Extensions, NoExtensions, Notice, Notify, Preparation, prepare
 from .process import Child, Outcome, SignalCatcher
 from .receipt import Receipt, check_writable, find_versions
 from .stores import Identity, Store
 from .streams import open_channels
 from .watchdog import Watchdog
-
-if TYPE_CHECKING:  # what masks and what looks for traces is loaded while the build runs, not before
-    from .findings import SearchResult
-    from .patterns import Patterns
-    from .vcs import Residue
-    from .walk import Place
-
-# File systems stamp changes with a clock that lags behind ours by a tick of the kernel's, in ns.
-_CLOCK_LAG = 50_000_000
-# Trees that are not the build's alone are walked this far, in entries.
-_MOST_ENTRIES = 100_000
-# What begins with a dot in a home may be an interpreter or a browser: of each such tree so many; the receipt names it.
-_MOST_HOME_ENTRIES = 5_000
-_LARGEST = 1 << 20
 
 T = TypeVar("T")
 
@@ -63,330 +44,142 @@ class Record(Protocol):
         """The build was not started, or could not be ended as it should. Raises nothing."""
 
 
-def run_build(store: Store, request: BuildRequest, notify: Notify, record: Record) -> int:
-    """Build with the target's secrets; the exit status that the contract of `run` gives.
+class Build:
+    """A build while its secrets are exposed; afterwards, how it ended.
 
-    Raises IcSecretsError when the build could not be started; then nothing was exposed, or what was
-    is gone again. Once it has run, a fault of ours is told, and never hides the build's own status.
+    Whoever runs it says so with `outcome`. A build without one was never started: nothing of it is looked
+    for, and it has no receipt.
     """
+
+    def __init__(self, exposure: Exposure, receipt: Receipt, record: Record, extensions: Extensions, notify: Notify):
+        self.exposure = exposure
+        self.outcome: Outcome | None = None
+        self.status = 0
+        self.leaks = 0
+        self.find_signal: Callable[[], int] = lambda: 0
+        self.receipt: dict[str, Any] | None = None
+        self._receipt = receipt
+        self._record = record
+        self._extensions = extensions
+        self._notify = notify
+        self._faults: list[str] = []
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The build's environment, whole."""
+        return self.exposure.environment
+
+    def conclude(self, outcome: Outcome) -> None:
+        """Look for what the scrubbed build left, tell it, write the receipt and end the record.
+
+        A step that fails is told, and the next one is done all the same.
+        """
+        preparation = self.exposure.preparation
+        if outcome.ended:
+            what = "process" if outcome.ended == 1 else "processes"
+            self._notify(Notice(f"ended {outcome.ended} {what} that the build had left running"))
+        if outcome.is_cut:
+            self._faults.append("cut")
+            self._notify(Notice("the output could not be written or masked, and was cut off there", level="error"))
+        self._attempt(lambda: mend_clones(self.exposure, self._notify))
+        is_searched = preparation.request.leaks != "off"
+        result = self._attempt(lambda: find_leaks(self.exposure, self._record.path)) if is_searched else None
+        status = self._judge(self.find_signal() or outcome.status)
+        status = decide_status(status, self.exposure, result, self._notify)
+        self.leaks = len(result.findings) if result else 0
+        self.receipt = self._attempt(lambda: self._receipt.render(preparation, self.exposure, result, status))
+        self._attempt(lambda: self._receipt.write(self.receipt))
+        self._attempt(lambda: self._extensions.tell_receipt(self.receipt or {}))
+        status = self._judge(status)
+        self._attempt(lambda: self._record.end(status, self.leaks))
+        self.status = self._judge(status)
+
+    def _judge(self, status: int) -> int:
+        return status or (SCRUB_INCOMPLETE if self._faults else 0)
+
+    def _attempt(self, step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except IcSecretsError as error:
+            self._faults.append(str(error))
+            self._notify(Notice(str(error), error.hint, "error"))
+        except Exception as error:  # its message may hold anything
+            self._faults.append(type(error).__name__)
+            text = f"an unexpected {type(error).__name__} after the build"
+            self._notify(Notice(text, "please report it", "error"))
+        return None
+
+
+@contextlib.contextmanager
+def open_build(
+    store: Store, request: BuildRequest, notify: Notify, record: Record, extensions: Extensions | None = None
+) -> Iterator[Build]:
+    """Expose the target's secrets for the time of the block; then scrub, and conclude what was run in it.
+
+    Raises IcSecretsError when the build cannot be started; then nothing was exposed, or what was is gone
+    again. The store is closed before anything is exposed.
+    """
+    extensions = extensions or NoExtensions()
+    receipt = Receipt(request)
+    notify = receipt.listen(notify)
     try:
-        return _run_build(store, request, notify, record)
+        with Watchdog() as watchdog:
+            preparation = prepare(store, request, notify, extensions)
+            extensions.check_build(preparation)
+            _make_ready(store, preparation, receipt, record, notify)
+            with expose(preparation, watchdog, notify) as exposure:
+                build = Build(exposure, receipt, record, extensions, notify)
+                yield build
+            if build.outcome:
+                build.conclude(build.outcome)
+            else:
+                with contextlib.suppress(IcSecretsError):  # nothing was built, and why is what is to be told
+                    record.end(build.status, 0)
     except BaseException as error:
         record.fail(error)
         raise
 
 
-def _run_build(store: Store, request: BuildRequest, notify: Notify, record: Record) -> int:
-    receipt = Receipt(request)
-    notify = receipt.listen(notify)
-    with SignalCatcher() as signals, Watchdog() as watchdog:
-        preparation = prepare(store, request, notify)
-        names = [secret.name for secret in preparation.secrets]
-        record.start(names, preparation.project, preparation.store)
-        store.close()
-        if request.receipt:
-            check_writable(request.receipt)
-            receipt.versions = find_versions(preparation)
-        for path, reason in sweep(request.environment, request.run_dir).failed:
-            notify(Notice(f"{path}, left by a dead run, cannot be removed: {reason}", "remove it by hand"))
-        with expose(preparation, watchdog, notify) as exposure:
-            if signals.ending:
-                with contextlib.suppress(IcSecretsError):  # nothing was built, and the signal is what is to be told
-                    record.end(signals.status, 0)
-                return signals.status
-            channels = open_channels() if request.mask else ()
-            child = Child(request.command, preparation.program, exposure.environment, signals, channels)
-            exposure.directory.watchdog.watch(child.pid)
-            outcome = child.run(
-                exposure.make_masker,
-                grace=request.grace,
-                allow_background=request.allow_background,
-                on_end=exposure.finish,
-            )
-        return conclude(exposure, outcome, receipt, record, lambda: signals.status, notify)
-
-
-def conclude(
-    exposure: Exposure,
-    outcome: Outcome,
-    receipt: Receipt,
-    record: Record,
-    find_signal: Callable[[], int],
-    notify: Notify,
+def run_build(
+    store: Store, request: BuildRequest, notify: Notify, record: Record, extensions: Extensions | None = None
 ) -> int:
-    """Look for what the scrubbed build left, tell it, write the receipt and end the record; the exit status.
+    """Build with the target's secrets; the exit status that the contract of `run` gives.
 
-    A step that fails is told, and the next one is done all the same.
+    Raises IcSecretsError when the build could not be started; then nothing was exposed, or what was
+    is gone again. Once it has run, a fault of ours is told, and never hides the build's own status.
     """
-    faults: list[str] = []
+    with SignalCatcher() as signals:
+        with open_build(store, request, notify, record, extensions) as build:
+            if signals.ending:
+                build.status = signals.status
+            else:
+                build.find_signal = lambda: signals.status
+                build.outcome = _run(build.exposure, signals)
+        return build.status
 
-    def attempt(step: Callable[[], T]) -> T | None:
-        try:
-            return step()
-        except IcSecretsError as error:
-            faults.append(str(error))
-            notify(Notice(str(error), error.hint, "error"))
-        except Exception as error:  # its message may hold anything
-            faults.append(type(error).__name__)
-            notify(Notice(f"an unexpected {type(error).__name__} after the build", "please report it", "error"))
-        return None
 
-    if outcome.ended:
-        what = "process" if outcome.ended == 1 else "processes"
-        notify(Notice(f"ended {outcome.ended} {what} that the build had left running"))
-    if outcome.is_cut:
-        faults.append("cut")
-        notify(Notice("the output could not be written or masked, and was cut off there", level="error"))
+def _make_ready(store: Store, preparation: Preparation, receipt: Receipt, record: Record, notify: Notify) -> None:
+    """The last that is done, and can fail, before anything is exposed."""
+    request = preparation.request
+    record.start([secret.name for secret in preparation.secrets], preparation.project, preparation.store)
+    store.close()
+    if request.receipt:
+        check_writable(request.receipt)
+        receipt.versions = find_versions(preparation)
+    for path, reason in sweep(request.environment, request.run_dir).failed:
+        notify(Notice(f"{path}, left by a dead run, cannot be removed: {reason}", "remove it by hand"))
+
+
+def _run(exposure: Exposure, signals: SignalCatcher) -> Outcome:
+    """Run the request's command to its end, its output masked."""
     preparation = exposure.preparation
-    attempt(lambda: mend_clones(exposure, notify))
-    result = attempt(lambda: find_leaks(exposure, record.path)) if preparation.request.leaks != "off" else None
-    status = find_signal() or outcome.status
-    status = decide_status(status or (SCRUB_INCOMPLETE if faults else 0), exposure, result, notify)
-    attempt(lambda: receipt.write(preparation, exposure, result, status))
-    status = status or (SCRUB_INCOMPLETE if faults else 0)
-    attempt(lambda: record.end(status, len(result.findings) if result else 0))
-    return status or (SCRUB_INCOMPLETE if faults else 0)
-
-
-class Exposure:
-    """What a build can see as long as it runs: the private directory, and the environment that names it."""
-
-    def __init__(self, preparation: Preparation, watchdog: Watchdog, notify: Notify) -> None:
-        request = preparation.request
-        self.preparation = preparation
-        self.failure: ScrubIncompleteError | None = None
-        self.scrubbed: tuple[str, ...] = ()
-        self.hosts_seen: tuple[str, ...] = ()
-        self.mended: tuple[Residue, ...] = ()
-        self.since = time.time_ns() - _CLOCK_LAG
-        self._notify = notify
-        self._patterns: Patterns | None = None
-        self._lock = threading.Lock()  # both streams may ask at once
-        self._maskers: list[LiveMasker] = []
-        parent = choose_parent(request.environment, [request.directory, preparation.project], request.run_dir)
-        self.directory = PrivateDirectory.make(parent, watchdog)
-        try:
-            if not self.directory.in_memory:
-                notify(
-                    Notice(
-                        f"{parent} is no tmpfs: for the time of the build the secrets are on a disk",
-                        "name a directory on a tmpfs with --run-dir",
-                    )
-                )
-            self._overlay = Overlay(self.directory.subdirectory("composer"), preparation.home, preparation.files)
-            self._overlay.make(self.directory.write)
-            self.minted = MintedTokens(os.path.join(self._overlay.path, AUTH_FILE), preparation.files[AUTH_FILE])
-            self.environment = {
-                **preparation.environment,
-                "COMPOSER_HOME": self._overlay.path,
-                **self._expose_git(),
-            }
-        except BaseException:
-            self.directory.scrub()
-            raise
-
-    def find_patterns(self) -> Patterns:
-        """The needles of every value that the build could see, derived once."""
-        from .needles import derive_all
-        from .patterns import Patterns
-
-        with self._lock:
-            if self._patterns is None:
-                self._patterns = Patterns(derive_all(list_exposed(self.preparation.secrets)))
-            return self._patterns
-
-    def hide_values(self, name: str) -> str:
-        """A name that the build chose, with the values in it masked."""
-        from .mask import mask_text
-
-        return mask_text(name, self.find_patterns())
-
-    def make_masker(self) -> LiveMasker:
-        """A masker for one stream of the build."""
-        masker = LiveMasker(self.find_patterns, self.minted)
-        self._maskers.append(masker)
-        return masker
-
-    @property
-    def masked(self) -> dict[str, int]:
-        """How often each secret was masked in the output."""
-        counts: dict[str, int] = {}
-        for masker in self._maskers:
-            for name, count in masker.masked.items():
-                counts[name] = counts.get(name, 0) + count
-        return counts
-
-    def finish(self) -> None:
-        """Remove the secrets, carry back what the build added to the Composer home, remove the rest.
-
-        Safe to call twice. A failure is kept in `failure` rather than raised: the output of the build
-        is still on its way.
-        """
-        if self.directory.is_scrubbed:
-            return
-        self.minted.refresh()
-        try:
-            self.hosts_seen = self._read_seen()
-            self.directory.remove_secrets()
-            for name in self._overlay.carry_back(self._is_clean):
-                self._notify(
-                    Notice(
-                        f"{self.hide_values(name)}, which the build made in the Composer home, was not carried back, "
-                        "and is gone",
-                        "it holds a value, or something of that name is there",
-                    )
-                )
-        finally:
-            try:
-                self.scrubbed = tuple(self.directory.scrub())
-            except ScrubIncompleteError as error:
-                self.failure = error
-
-    def _is_clean(self, path: str) -> bool:
-        """Whether no value lies in what the build made, so that it may leave the private directory."""
-        from .leaks import search
-        from .needles import for_search
-        from .patterns import Patterns
-        from .walk import Place
-
-        needles = for_search((*self.find_patterns().needles, *self.minted.needles))
-        result = search([Place(path)], Patterns(needles))
-        return not result.findings
-
-    def _expose_git(self) -> dict[str, str]:
-        """Hand git its logins by a helper; the variables that say so, none where it has none."""
-        preparation = self.preparation
-        if not preparation.git or not (preparation.logins or preparation.minting_hosts):
-            return {}
-        place = self.directory.subdirectory("git")
-        self._seen = os.path.join(place, git.SEEN_FILE)
-        files = git.render_files(preparation.logins, preparation.minting_hosts, place, preparation.git)
-        for name, data in files.items():
-            self.directory.write(os.path.join(place, name), data, 0o700 if name == git.SHIM_FILE else 0o600)
-        path = preparation.environment.get("PATH", os.defpath)
-        if os.statvfs(place).f_flag & os.ST_NOEXEC:  # the real git is found behind ours
-            self._notify(
-                Notice(
-                    f"no program can be executed in {self.directory.path}: where a server refuses git's credential, "
-                    "Composer puts it into git's arguments, and nothing takes it out",
-                    "name a tmpfs without noexec with --run-dir",
-                )
-            )
-        return {
-            **git.add_configuration(preparation.environment, os.path.join(place, git.CONFIG_FILE)),
-            "PATH": f"{place}{os.pathsep}{path}",
-        }
-
-    _seen: str | None = None
-
-    def _read_seen(self) -> tuple[str, ...]:
-        """The hosts for which Composer put a login into git's arguments."""
-        preparation = self.preparation
-        known = {login.host for login in preparation.logins} | set(preparation.minting_hosts)
-        with contextlib.suppress(OSError):
-            data = read_regular(self._seen, _LARGEST) if self._seen else None
-            return tuple(sorted(known & set((data or b"").decode(errors="replace").splitlines())))
-        return ()
-
-
-@contextlib.contextmanager
-def expose(preparation: Preparation, watchdog: Watchdog, notify: Notify) -> Iterator[Exposure]:
-    """Make the private directory; inside, the build can run; afterwards nothing of it is left."""
-    exposure = Exposure(preparation, watchdog, notify)
-    try:
-        yield exposure
-    finally:
-        exposure.finish()
-
-
-def mend_clones(exposure: Exposure, notify: Notify) -> None:
-    """Take out of clones' configurations what this build put there, and name what earlier builds did."""
-    for host in exposure.hosts_seen:
-        notify(
-            Notice(
-                f"Composer put the login for {host} into git's arguments: for a moment other users of this machine "
-                "could read it there",
-                "that happens when the server refuses it to git, or gives Composer a new one; "
-                "change it if the machine has other users",
-            )
-        )
-    from .vcs import mend
-
-    mended = []
-    for residue in find_clones(exposure.preparation):
-        if os.stat(residue.path).st_ctime_ns < exposure.since:
-            notify(
-                Notice(
-                    f"{residue.path} holds a credential for {', '.join(residue.hosts)}, left by an earlier build",
-                    "`ic-secrets scrub` takes it out",
-                )
-            )
-            continue
-        try:
-            mend(residue)
-            mended.append(residue)
-            notify(Notice(f"{residue.path} held a credential for {', '.join(residue.hosts)}; it was taken out"))
-        except OSError as error:
-            notify(Notice(f"{residue.path} holds a credential and cannot be mended: {error.strerror}", level="error"))
-    exposure.mended = tuple(mended)
-
-
-def find_clones(preparation: Preparation) -> tuple[Residue, ...]:
-    """The clones with a credential in their configuration, in the caches and the project."""
-    from .vcs import find_residue
-
-    found = [residue for cache in preparation.caches for residue in find_residue(cache)]
-    return tuple(dict.fromkeys([*found, *find_residue("", [preparation.project])]))
-
-
-def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
-    """Search what the build could have written, as far as it changed since the build began.
-
-    The file of the build's record is ours: it has just changed, and holds no value.
-    """
-    from .findings import SearchResult
-    from .walk import Walk
-
-    places = _list_places(exposure.preparation)
-    skip = [exposure.directory.path, *([record] if record else [])]
-    walk = Walk(exposure.since, skip)
-    if not any(True for _ in walk.list_due(places)) and not walk.left_out and not walk.failed:
-        return SearchResult()  # nothing changed: then nothing is loaded to look into it
-    from .leaks import search
-    from .needles import for_search
-    from .patterns import Patterns
-
-    needles = (*exposure.find_patterns().needles, *exposure.minted.needles)
-    result = search(places, Patterns(for_search(needles)), since=exposure.since, skip=skip, hidden=needles)
-    return result.without(exposure.preparation.request.leaks_allowed, exposure.preparation.project)
-
-
-def decide_status(status: int, exposure: Exposure, result: SearchResult | None, notify: Notify) -> int:
-    """Tell what was found, and what it makes of the build's own status: a failure of its own wins."""
-    findings = result.findings if result else []
-    fails = exposure.preparation.request.leaks == "fail"
-    for finding in findings:
-        text = f"{finding.name} was left behind in {finding.place} ({finding.encoding})"
-        notify(Notice(text, level="error" if fails else "warning"))
-    if exposure.failure:
-        notify(Notice(exposure.hide_values(str(exposure.failure)), exposure.failure.hint, "error"))
-        return status or exposure.failure.exit_status
-    return status or (LEAK_FOUND if findings and fails else 0)
-
-
-def _list_places(preparation: Preparation) -> list[Place]:
-    from .walk import Place
-
-    request, home = preparation.request, preparation.home
-    places = [Place(request.directory), Place(preparation.project)]
-    places += [Place(path) for path in (home.path, home.data)]
-    # A project may name any directory as its cache.
-    places += [Place(path, most=_MOST_ENTRIES, own=True) for path in preparation.caches]
-    user = request.environment.get("HOME")
-    if user:
-        # What builds write there begins with a dot; the rest is the person's own.
-        with contextlib.suppress(OSError):
-            hidden = sorted(name for name in os.listdir(user) if name.startswith("."))
-            places += [Place(os.path.join(user, name), most=_MOST_HOME_ENTRIES, own=True) for name in hidden]
-    temporary = request.environment.get("TMPDIR") or "/tmp"  # noqa: S108
-    return [*places, Place(temporary, most=_MOST_ENTRIES, own=True)]
+    request = preparation.request
+    channels = open_channels() if request.mask else ()
+    child = Child(request.command, preparation.program, exposure.environment, signals, channels)
+    exposure.directory.watchdog.watch(child.pid)
+    return child.run(
+        exposure.make_masker,
+        grace=request.grace,
+        allow_background=request.allow_background,
+        on_end=exposure.finish,
+    )

@@ -77,14 +77,15 @@ def inherit(environment: Mapping[str, str], *, pristine: bool = False) -> dict[s
     return inherited
 
 
-def add_secrets(
+def choose_variables(
     environment: Mapping[str, str], secrets: Iterable[tuple[str, SecretValue]], preserve: Preserve
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The environment with the secrets in it, and the names that were preserved as they were."""
-    result, kept = dict(environment), []
+    """The variables that the secrets set in that environment, and the names that are preserved as they are."""
+    result: dict[str, str] = {}
+    kept = []
     for name, value in secrets:
         check_variable(name, value)
-        if name in result and preserve.keeps(name):
+        if name in environment and preserve.keeps(name):
             kept.append(name)
         else:
             result[name] = value.reveal()

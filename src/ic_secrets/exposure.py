@@ -1,220 +1,202 @@
-"""The private directory of a build: made, filled, scrubbed and swept.
+"""What a build can see as long as it runs: the private directory, filled, and the environment that names it."""
 
-It lies on a tmpfs where there is one, since nothing reliably erases a disk. Its owner holds a lock
-(flock) on the directory itself; a directory whose lock is free belongs to nobody alive and may be
-swept. A process id would prove nothing: ids are used again.
-"""
+from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
-import stat
-from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import NamedTuple
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from .errors import ExposureError, ScrubIncompleteError
-from .files import is_below, is_private_directory, remove_tree, write_private
-from .linux import is_in_memory
+from . import git
+from .directory import PrivateDirectory, choose_parent
+from .errors import ScrubIncompleteError
+from .files import read_regular
+from .minted import LiveMasker, MintedTokens
+from .overlay import AUTH_FILE, Overlay
+from .preparation import COMPOSER, Notice, Notify, Preparation, list_exposed
 from .watchdog import Watchdog
 
-_PREFIX = "ic-secrets-"
-_TRIES = 10
-_MEMORY = "/dev/shm"  # noqa: S108 -- world-writable, so every directory there is made new and 0700
-_LAST_RESORT = "/tmp"  # noqa: S108
+if TYPE_CHECKING:  # what masks is loaded while the build runs, not before
+    from .patterns import Patterns
+    from .vcs import Residue
+
+# File systems stamp changes with a clock that lags behind ours by a tick of the kernel's, in ns.
+_CLOCK_LAG = 50_000_000
+_LARGEST = 1 << 20
 
 
-class PrivateDirectory:
-    """A 0700 directory that one build owns, with a watchdog that outlives us; a context manager.
+class Exposure:
+    """One build's, from its first file to the scrub."""
 
-    Leaving it scrubs. `parent` is where it is made; `in_memory` says whether that is a tmpfs.
-    """
+    def __init__(self, preparation: Preparation, watchdog: Watchdog, notify: Notify) -> None:
+        request = preparation.request
+        self.preparation = preparation
+        self.failure: ScrubIncompleteError | None = None
+        self.scrubbed: tuple[str, ...] = ()
+        self.hosts_seen: tuple[str, ...] = ()
+        self.mended: tuple[Residue, ...] = ()
+        self.since = time.time_ns() - _CLOCK_LAG
+        self._notify = notify
+        self._patterns: Patterns | None = None
+        self._lock = threading.Lock()  # both streams may ask at once
+        self._maskers: list[LiveMasker] = []
+        parent = choose_parent(request.environment, [request.directory, preparation.project], request.run_dir)
+        self.directory = PrivateDirectory.make(parent, watchdog)
+        try:
+            if not self.directory.in_memory:
+                notify(
+                    Notice(
+                        f"{parent} is no tmpfs: for the time of the build the secrets are on a disk",
+                        "name a directory on a tmpfs with --run-dir",
+                    )
+                )
+            self._overlay = self._make_home()
+            self._write_more()
+            auth_file = f"{COMPOSER}/{AUTH_FILE}"
+            self.minted = MintedTokens(os.path.join(self.directory.path, auth_file), preparation.files[auth_file])
+            self.environment = {
+                **preparation.environment,
+                **{name: os.path.join(self.directory.path, path) for name, path in preparation.paths.items()},
+                **self._expose_git(),
+            }
+        except BaseException:
+            self.directory.scrub()
+            raise
 
-    def __init__(self, path: str, descriptor: int, watchdog: Watchdog) -> None:
-        self.path = path
-        self.in_memory = is_in_memory(path)
-        self.watchdog = watchdog
-        self._descriptor = descriptor
-        self._written: list[str] = []
+    def find_patterns(self) -> Patterns:
+        """The needles of every value that the build could see, derived once."""
+        from .needles import derive_all
+        from .patterns import Patterns
 
-    @classmethod
-    def make(cls, parent: str, watchdog: Watchdog) -> "PrivateDirectory":
-        """A new directory in `parent`, guarded from before it is there, and locked; ExposureError when it cannot be."""
-        problem = "a sweep took it again and again"
-        for _ in range(_TRIES):
-            path = os.path.join(parent, f"{_PREFIX}{os.geteuid()}-{os.urandom(8).hex()}")
-            watchdog.guard(path)
-            try:
-                os.mkdir(path, 0o700)
-                os.chmod(path, 0o700)  # whatever the umask
-                descriptor = _lock(path)
-            except OSError as error:
-                with contextlib.suppress(OSError):
-                    os.rmdir(path)
-                problem = error.strerror or "unknown error"
-                break
-            if descriptor is not None:
-                return cls(path, descriptor, watchdog)
-        raise ExposureError(f"no private directory can be made in {parent}: {problem}")
+        with self._lock:
+            if self._patterns is None:
+                self._patterns = Patterns(derive_all(list_exposed(self.preparation.secrets)))
+            return self._patterns
+
+    def hide_values(self, name: str) -> str:
+        """A name that the build chose, with the values in it masked."""
+        from .mask import mask_text
+
+        return mask_text(name, self.find_patterns())
+
+    def make_masker(self) -> LiveMasker:
+        """A masker for one stream of the build."""
+        masker = LiveMasker(self.find_patterns, self.minted)
+        self._maskers.append(masker)
+        return masker
 
     @property
-    def is_scrubbed(self) -> bool:
-        """Whether `scrub` was called."""
-        return self._descriptor < 0
+    def masked(self) -> dict[str, int]:
+        """How often each secret was masked in the output."""
+        counts: dict[str, int] = {}
+        for masker in self._maskers:
+            for name, count in masker.masked.items():
+                counts[name] = counts.get(name, 0) + count
+        return counts
 
-    def write(self, path: str, data: bytes, mode: int = 0o600) -> None:
-        """A new file below the directory, private from its first byte; ExposureError when it fails."""
-        try:
-            write_private(path, data, mode)
-        except OSError as error:
-            raise ExposureError(f"{os.path.basename(path)} cannot be written: {error.strerror}") from None
-        self._written.append(path)
+    def finish(self) -> None:
+        """Remove the secrets, carry back what the build added to the Composer home, remove the rest.
 
-    def subdirectory(self, name: str) -> str:
-        """A new 0700 directory below; its path."""
-        path = os.path.join(self.path, name)
-        try:
-            os.mkdir(path, 0o700)
-            os.chmod(path, 0o700)
-        except OSError as error:
-            raise ExposureError(f"{path} cannot be made: {error.strerror}") from None
-        return path
-
-    def remove_secrets(self) -> None:
-        """Remove the files that we wrote, at once; the rest goes with `scrub`."""
-        with contextlib.suppress(OSError):
-            os.chmod(self.path, 0o700)
-        for path in self._written:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-
-    def scrub(self) -> Sequence[str]:
-        """Remove all of it and stand the watchdog down; the paths that we had written, now gone.
-
-        ScrubIncompleteError names the directory when something could not be removed. Safe to call
-        twice.
+        Safe to call twice. A failure is kept in `failure` rather than raised: the output of the build
+        is still on its way.
         """
+        if self.directory.is_scrubbed:
+            return
+        self.minted.refresh()
         try:
-            remove_tree(self.path)
-        except OSError as error:
-            raise ScrubIncompleteError(f"{error.filename or self.path} cannot be removed: {error.strerror}") from None
+            self.hosts_seen = self._read_seen()
+            self.directory.remove_secrets()
+            for name in self._overlay.carry_back(self._is_clean):
+                self._notify(
+                    Notice(
+                        f"{self.hide_values(name)}, which the build made in the Composer home, was not carried back, "
+                        "and is gone",
+                        "it holds a value, or something of that name is there",
+                    )
+                )
         finally:
-            self.watchdog.dismiss()
-            if not self.is_scrubbed:
-                os.close(self._descriptor)
-                self._descriptor = -1
-        if any(os.path.lexists(path) for path in (self.path, *self._written)):
-            raise ScrubIncompleteError(f"{self.path} is still there")
-        return self._written
+            try:
+                self.scrubbed = tuple(self.directory.scrub())
+            except ScrubIncompleteError as error:
+                self.failure = error
 
-    def __enter__(self) -> "PrivateDirectory":
-        return self
+    def _make_home(self) -> Overlay:
+        """The private Composer home, with the files that were rendered for it."""
+        prefix = f"{COMPOSER}/"
+        files = self.preparation.files
+        own = {path.removeprefix(prefix): data for path, data in files.items() if path.startswith(prefix)}
+        overlay = Overlay(self.directory.subdirectory(COMPOSER), self.preparation.home, own)
+        overlay.make(self.directory.write)
+        return overlay
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.scrub()
+    def _write_more(self) -> None:
+        """What was rendered beside the Composer home."""
+        made = {COMPOSER}
+        for path, data in self.preparation.files.items():
+            parts = path.split("/")[:-1]
+            if parts[:1] == [COMPOSER]:
+                continue
+            for depth in range(1, len(parts) + 1):
+                directory = "/".join(parts[:depth])
+                if directory not in made:
+                    self.directory.subdirectory(directory)
+                    made.add(directory)
+            self.directory.write(os.path.join(self.directory.path, path), data)
 
+    def _is_clean(self, path: str) -> bool:
+        """Whether no value lies in what the build made, so that it may leave the private directory."""
+        from .leaks import search
+        from .needles import for_search
+        from .patterns import Patterns
+        from .walk import Place
 
-def choose_parent(environment: Mapping[str, str], projects: Iterable[str], explicit: str | None = None) -> str:
-    """Where private directories go: `explicit`, else a tmpfs of the user's, else of the system's.
+        needles = for_search((*self.find_patterns().needles, *self.minted.needles))
+        result = search([Place(path)], Patterns(needles))
+        return not result.findings
 
-    Where there is no tmpfs it is the temporary directory. It is never below one of the projects;
-    ExposureError when no place is left, or `explicit` is unfit.
-    """
-    if explicit is not None and not os.path.isdir(explicit):
-        raise ExposureError(f"{explicit!r} is no directory", hint="name one that exists with --run-dir")
-    parents = [os.path.abspath(explicit)] if explicit else _list_parents(environment)
-    projects = tuple(projects)
-    for parent in parents:
-        if not any(is_below(parent, project) for project in projects):
-            return parent
-    raise ExposureError(
-        f"{parents[-1]} lies below the project, where nothing secret is ever written",
-        hint="name a directory on a tmpfs with --run-dir",
-    )
+    def _expose_git(self) -> dict[str, str]:
+        """Hand git its logins by a helper; the variables that say so, none where it has none."""
+        preparation = self.preparation
+        if not preparation.git or not (preparation.logins or preparation.minting_hosts):
+            return {}
+        place = self.directory.subdirectory("git")
+        self._seen = os.path.join(place, git.SEEN_FILE)
+        files = git.render_files(preparation.logins, preparation.minting_hosts, place, preparation.git)
+        for name, data in files.items():
+            self.directory.write(os.path.join(place, name), data, 0o700 if name == git.SHIM_FILE else 0o600)
+        path = preparation.environment.get("PATH", os.defpath)
+        if os.statvfs(place).f_flag & os.ST_NOEXEC:  # the real git is found behind ours
+            self._notify(
+                Notice(
+                    f"no program can be executed in {self.directory.path}: where a server refuses git's credential, "
+                    "Composer puts it into git's arguments, and nothing takes it out",
+                    "name a tmpfs without noexec with --run-dir",
+                )
+            )
+        return {
+            **git.add_configuration(preparation.environment, os.path.join(place, git.CONFIG_FILE)),
+            "PATH": f"{place}{os.pathsep}{path}",
+        }
 
+    _seen: str | None = None
 
-class Sweep(NamedTuple):
-    """The private directories of dead runs: those that went, and those that withstood, with why."""
-
-    removed: tuple[str, ...]
-    failed: tuple[tuple[str, str], ...]
-
-
-def sweep(environment: Mapping[str, str], explicit: str | None = None) -> Sweep:
-    """Remove the private directories that no living run owns.
-
-    Never touches the directory of a living run, nor what another user made; safe at any time.
-    """
-    parents = dict.fromkeys([explicit] if explicit else [])
-    parents |= dict.fromkeys(_list_parents(environment))
-    removed: list[str] = []
-    failed: list[tuple[str, str]] = []
-    for path in (path for parent in parents if parent for path in _list_own(parent)):
-        try:
-            if _remove_dead(path):
-                removed.append(path)
-        except OSError as error:
-            failed.append((error.filename or path, error.strerror or "unknown error"))
-    return Sweep(tuple(removed), tuple(failed))
-
-
-def _list_parents(environment: Mapping[str, str]) -> list[str]:
-    """The places for private directories, best first; there is always one."""
-    candidates = []
-    runtime = environment.get("XDG_RUNTIME_DIR")
-    if runtime and is_private_directory(runtime):
-        candidates.append(runtime)
-    candidates.append(_MEMORY)
-    parents = [path for path in candidates if os.access(path, os.W_OK | os.X_OK) and is_in_memory(path)]
-    parents.append(os.path.abspath(environment.get("TMPDIR") or _LAST_RESORT))
-    return parents
-
-
-def _list_own(parent: str) -> list[str]:
-    """What is named like a private directory of ours there, and is a directory that we own."""
-    prefix = f"{_PREFIX}{os.geteuid()}-"
-    found = []
-    with contextlib.suppress(OSError):
-        for name in sorted(name for name in os.listdir(parent) if name.startswith(prefix)):
-            path = os.path.join(parent, name)
-            with contextlib.suppress(FileNotFoundError):
-                status = os.lstat(path)
-                if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
-                    found.append(path)
-    return found
+    def _read_seen(self) -> tuple[str, ...]:
+        """The hosts for which Composer put a login into git's arguments."""
+        preparation = self.preparation
+        known = {login.host for login in preparation.logins} | set(preparation.minting_hosts)
+        with contextlib.suppress(OSError):
+            data = read_regular(self._seen, _LARGEST) if self._seen else None
+            return tuple(sorted(known & set((data or b"").decode(errors="replace").splitlines())))
+        return ()
 
 
-def _remove_dead(path: str) -> bool:
-    """Remove the directory unless a living run owns it; whether it went. OSError."""
-    if os.lstat(path).st_mode & 0o700 != 0o700:
-        os.chmod(path, 0o700)  # a lock needs it to be readable
-    descriptor = _lock(path)
-    if descriptor is None:
-        return False
+@contextlib.contextmanager
+def expose(preparation: Preparation, watchdog: Watchdog, notify: Notify) -> Iterator[Exposure]:
+    """Make the private directory; inside, the build can run; afterwards nothing of it is left."""
+    exposure = Exposure(preparation, watchdog, notify)
     try:
-        remove_tree(path)
+        yield exposure
     finally:
-        os.close(descriptor)
-    return True
-
-
-def _lock(path: str) -> int | None:
-    """A locked descriptor of the directory; None when another holds it, or it is gone. OSError."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # A sweep may have won the moment between mkdir and lock, and removed what we just locked.
-        if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
-            return descriptor
-    except OSError as error:
-        if error.errno not in {errno.EWOULDBLOCK, errno.ENOENT}:
-            os.close(descriptor)
-            raise
-    os.close(descriptor)
-    return None
+        exposure.finish()

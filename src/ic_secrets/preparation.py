@@ -8,10 +8,10 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from . import composer
-from .environment import Preserve, add_secrets, check_size, inherit
+from .environment import Preserve, check_size, choose_variables, inherit
 from .errors import BuildError, MalformedAuthError, UnknownSecretError
 from .files import read_regular
 from .git import Login, find_logins, find_minting_hosts
@@ -20,10 +20,13 @@ from .needs import read_needs
 from .overlay import AUTH_FILE, CONFIG_FILE, ComposerHome
 from .process import find_program
 from .questions import ask_composer_version
+from .rendering import RenderContext, Renderer, Rendering, render_more
 from .resolve import Definition, inert_overrides, resolve
 from .secret import Owner, Scope, SecretType, SecretValue, Target
 from .stores import Identity, Store, identify, read_chain
 
+# The directory, in the private one, that is the build's Composer home.
+COMPOSER = "composer"
 # Environments that no build runs for on the platform (rule 12).
 _NEVER_BUILT = frozenset({"test", "live"})
 # A lock file of a very large project has a few megabytes.
@@ -71,7 +74,7 @@ class BuildRequest(NamedTuple):
 class Preparation(NamedTuple):
     """All that a build needs, decided and checked, while nothing is exposed yet.
 
-    `files` are those of the private Composer home; `git_alone` are hosts whose login is not among them,
+    `files` and `paths` are as in `rendering.Rendering`; `git_alone` are hosts whose login is not among them,
     since only git needs it. `caches` are the directories that Composer may use as its cache. `store` is
     the store at the moment at which the secrets were read.
     """
@@ -88,14 +91,43 @@ class Preparation(NamedTuple):
     home: ComposerHome
     caches: tuple[str, ...]
     files: Mapping[str, bytes]
+    paths: Mapping[str, str]
     store: Identity | None
 
     def __repr__(self) -> str:
         return f"Preparation({self.request.target})"
 
 
-def prepare(store: Store, request: BuildRequest, notify: Notify) -> Preparation:
+class Extensions(Protocol):
+    """What others may add to a build, or say against it (`plugins`)."""
+
+    def list_renderers(self) -> Sequence[tuple[str, Renderer]]:
+        """Renderers beside ours, each with the name that it is blamed by."""
+
+    def check_build(self, preparation: "Preparation") -> None:
+        """Look at a build before anything is exposed; VetoError and other BuildErrors stop it."""
+
+    def tell_receipt(self, receipt: Mapping[str, Any]) -> None:
+        """Take the receipt of a build that is over."""
+
+
+class NoExtensions:
+    """Nobody adds anything."""
+
+    def list_renderers(self) -> Sequence[tuple[str, Renderer]]:
+        """None."""
+        return ()
+
+    def check_build(self, preparation: "Preparation") -> None:
+        """Nobody says anything."""
+
+    def tell_receipt(self, receipt: Mapping[str, Any]) -> None:
+        """Nobody listens."""
+
+
+def prepare(store: Store, request: BuildRequest, notify: Notify, extensions: Extensions | None = None) -> Preparation:
     """Load, select, resolve and render, and refuse what cannot become a build."""
+    extensions = extensions or NoExtensions()
     if request.target.environment in _NEVER_BUILT:
         notify(
             Notice(
@@ -110,12 +142,17 @@ def prepare(store: Store, request: BuildRequest, notify: Notify) -> Preparation:
     warn_of_values(secrets, notify)
     credentials = render_credentials(secrets, notify)
     warn_of_methods(credentials, request, notify)
-    environment = render_environment(secrets, request, notify)
-    home = ComposerHome.find(environment)
+    inherited = inherit(request.environment, pristine=request.pristine)
+    home = ComposerHome.find(inherited)
     project = read_project(request)
     warn_of_collisions(project, credentials, notify)
     alone = project.git_alone & {c.host for c in credentials if c.method == "http-basic"}
-    files = render_home(home, credentials, alone, environment, notify)
+    context = RenderContext(request.target, project.directory, secrets, inherited)
+    variables = render_environment(context, request.preserve, notify).variables
+    context = context._replace(environment={**inherited, **variables})
+    rendering = render_home(context, home, credentials, alone, notify)
+    more = render_more(context, extensions.list_renderers())
+    environment = {**context.environment, **rendering.variables, **more.variables}
     check_size(environment, request.command, os.sysconf("SC_ARG_MAX") - _ADDED)
     return Preparation(
         request=request,
@@ -129,7 +166,8 @@ def prepare(store: Store, request: BuildRequest, notify: Notify) -> Preparation:
         environment=environment,
         home=home,
         caches=tuple(dict.fromkeys([home.cache, *project.caches])),
-        files=files,
+        files={**rendering.files, **more.files},
+        paths={**rendering.paths, **more.paths},
         store=identity,
     )
 
@@ -251,24 +289,23 @@ def warn_of_methods(credentials: Sequence[composer.Credential], request: BuildRe
         )
 
 
-def render_environment(secrets: Sequence[Definition], request: BuildRequest, notify: Notify) -> dict[str, str]:
-    """What the build inherits, with the `env` secrets in it."""
-    variables = [(secret.name, given_value(secret)) for secret in secrets if secret.type is SecretType.ENV]
-    inherited = inherit(request.environment, pristine=request.pristine)
-    environment, kept = add_secrets(inherited, variables, request.preserve)
+def render_environment(context: RenderContext, preserve: Preserve, notify: Notify) -> Rendering:
+    """The `env` secrets as variables."""
+    secrets = [(secret.name, given_value(secret)) for secret in context.secrets if secret.type is SecretType.ENV]
+    variables, kept = choose_variables(context.environment, secrets, preserve)
     for name in kept:
         notify(Notice(f"{name} was set already and is preserved; the secret of that name is not used"))
-    return environment
+    return Rendering(variables=variables)
 
 
 def render_home(
+    context: RenderContext,
     home: ComposerHome,
     credentials: Sequence[composer.Credential],
     left_out: Collection[str],
-    environment: dict[str, str],
     notify: Notify,
-) -> dict[str, bytes]:
-    """The files of the private Composer home; takes from `environment`'s COMPOSER_AUTH what secrets set.
+) -> Rendering:
+    """The private Composer home; an inherited COMPOSER_AUTH loses what secrets set.
 
     The credentials of hosts that are `left_out` are not in them, nor the user's own. MalformedAuthError
     names the user's file that Composer would stumble over.
@@ -277,7 +314,8 @@ def render_home(
     auth = _read_auth(os.path.join(home.path, AUTH_FILE))
     auth, _ = composer.drop_hosts(auth, set(left_out))
     merged = composer.merge_auth(auth, [c for c in credentials if c.host not in left_out])
-    inherited = environment.get("COMPOSER_AUTH")
+    variables = {}
+    inherited = context.environment.get("COMPOSER_AUTH")
     if inherited:
         document = composer.parse_document(inherited, "COMPOSER_AUTH")
         composer.check_sections(document, "COMPOSER_AUTH")
@@ -285,14 +323,14 @@ def render_home(
         composer.move_headers(document, merged, hosts)
         for host in dropped:
             notify(Notice(f"COMPOSER_AUTH also had a credential for {host}; the secret is used instead"))
-        environment["COMPOSER_AUTH"] = json.dumps(document)
-    files = {AUTH_FILE: json.dumps(merged, indent=4).encode()}
+        variables["COMPOSER_AUTH"] = json.dumps(document)
+    files = {f"{COMPOSER}/{AUTH_FILE}": json.dumps(merged, indent=4).encode()}
     config = _read_auth(os.path.join(home.path, CONFIG_FILE))
     section = config.get("config")
     if isinstance(section, dict):
         config["config"], dropped = composer.drop_hosts(section, hosts)
         if dropped:
-            files[CONFIG_FILE] = json.dumps(config, indent=4).encode()
+            files[f"{COMPOSER}/{CONFIG_FILE}"] = json.dumps(config, indent=4).encode()
             place = os.path.join(home.path, CONFIG_FILE)
             notify(
                 Notice(
@@ -300,7 +338,7 @@ def render_home(
                     "the build sees a copy of that file, and what it writes there is not kept",
                 )
             )
-    return files
+    return Rendering(files, variables, {"COMPOSER_HOME": COMPOSER})
 
 
 class Project(NamedTuple):

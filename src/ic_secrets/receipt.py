@@ -60,12 +60,11 @@ class Receipt:
 
         return keep
 
-    def write(self, preparation: Preparation, exposure: Exposed, result: SearchResult | None, status: int) -> None:
+    def write(self, document: Mapping[str, Any] | None) -> None:
         """Write it where the request asks for it; BuildError when it cannot be written."""
         path = self._request.receipt
-        if path is None:
+        if path is None or document is None:
             return
-        document = self.render(preparation, exposure, result, status)
         try:
             replace_file(os.path.realpath(path), (json.dumps(document, indent=2) + "\n").encode())
         except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ..exposure import sweep
+from ..directory import sweep
 from ..overlay import ComposerHome
 from ..vcs import find_residue, mend
 from .output import print_json, print_message

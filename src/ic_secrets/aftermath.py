@@ -1,0 +1,114 @@
+"""What comes after the scrub: clones are mended, what was left behind is looked for, and told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from .errors import LEAK_FOUND
+from .exposure import Exposure
+from .preparation import Notice, Notify, Preparation
+
+if TYPE_CHECKING:  # what looks for traces is loaded while the build runs, not before
+    from .findings import SearchResult
+    from .vcs import Residue
+    from .walk import Place
+
+# Trees that are not the build's alone are walked this far, in entries.
+_MOST_ENTRIES = 100_000
+# What begins with a dot in a home may be an interpreter or a browser: of each such tree so many; the receipt names it.
+_MOST_HOME_ENTRIES = 5_000
+
+
+def mend_clones(exposure: Exposure, notify: Notify) -> None:
+    """Take out of clones' configurations what this build put there, and name what earlier builds did."""
+    for host in exposure.hosts_seen:
+        notify(
+            Notice(
+                f"Composer put the login for {host} into git's arguments: for a moment other users of this machine "
+                "could read it there",
+                "that happens when the server refuses it to git, or gives Composer a new one; "
+                "change it if the machine has other users",
+            )
+        )
+    from .vcs import mend
+
+    mended = []
+    for residue in find_clones(exposure.preparation):
+        if os.stat(residue.path).st_ctime_ns < exposure.since:
+            notify(
+                Notice(
+                    f"{residue.path} holds a credential for {', '.join(residue.hosts)}, left by an earlier build",
+                    "`ic-secrets scrub` takes it out",
+                )
+            )
+            continue
+        try:
+            mend(residue)
+            mended.append(residue)
+            notify(Notice(f"{residue.path} held a credential for {', '.join(residue.hosts)}; it was taken out"))
+        except OSError as error:
+            notify(Notice(f"{residue.path} holds a credential and cannot be mended: {error.strerror}", level="error"))
+    exposure.mended = tuple(mended)
+
+
+def find_clones(preparation: Preparation) -> tuple[Residue, ...]:
+    """The clones with a credential in their configuration, in the caches and the project."""
+    from .vcs import find_residue
+
+    found = [residue for cache in preparation.caches for residue in find_residue(cache)]
+    return tuple(dict.fromkeys([*found, *find_residue("", [preparation.project])]))
+
+
+def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
+    """Search what the build could have written, as far as it changed since the build began.
+
+    The file of the build's record is ours: it has just changed, and holds no value.
+    """
+    from .findings import SearchResult
+    from .walk import Walk
+
+    places = _list_places(exposure.preparation)
+    skip = [exposure.directory.path, *([record] if record else [])]
+    walk = Walk(exposure.since, skip)
+    if not any(True for _ in walk.list_due(places)) and not walk.left_out and not walk.failed:
+        return SearchResult()  # nothing changed: then nothing is loaded to look into it
+    from .leaks import search
+    from .needles import for_search
+    from .patterns import Patterns
+
+    needles = (*exposure.find_patterns().needles, *exposure.minted.needles)
+    result = search(places, Patterns(for_search(needles)), since=exposure.since, skip=skip, hidden=needles)
+    return result.without(exposure.preparation.request.leaks_allowed, exposure.preparation.project)
+
+
+def decide_status(status: int, exposure: Exposure, result: SearchResult | None, notify: Notify) -> int:
+    """Tell what was found, and what it makes of the build's own status: a failure of its own wins."""
+    findings = result.findings if result else []
+    fails = exposure.preparation.request.leaks == "fail"
+    for finding in findings:
+        text = f"{finding.name} was left behind in {finding.place} ({finding.encoding})"
+        notify(Notice(text, level="error" if fails else "warning"))
+    if exposure.failure:
+        notify(Notice(exposure.hide_values(str(exposure.failure)), exposure.failure.hint, "error"))
+        return status or exposure.failure.exit_status
+    return status or (LEAK_FOUND if findings and fails else 0)
+
+
+def _list_places(preparation: Preparation) -> list[Place]:
+    from .walk import Place
+
+    request, home = preparation.request, preparation.home
+    places = [Place(request.directory), Place(preparation.project)]
+    places += [Place(path) for path in (home.path, home.data)]
+    # A project may name any directory as its cache.
+    places += [Place(path, most=_MOST_ENTRIES, own=True) for path in preparation.caches]
+    user = request.environment.get("HOME")
+    if user:
+        # What builds write there begins with a dot; the rest is the person's own.
+        with contextlib.suppress(OSError):
+            hidden = sorted(name for name in os.listdir(user) if name.startswith("."))
+            places += [Place(os.path.join(user, name), most=_MOST_HOME_ENTRIES, own=True) for name in hidden]
+    temporary = request.environment.get("TMPDIR") or "/tmp"  # noqa: S108
+    return [*places, Place(temporary, most=_MOST_ENTRIES, own=True)]

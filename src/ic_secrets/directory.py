@@ -1,0 +1,220 @@
+"""The private directory of a build: made, filled, scrubbed and swept.
+
+It lies on a tmpfs where there is one, since nothing reliably erases a disk. Its owner holds a lock
+(flock) on the directory itself; a directory whose lock is free belongs to nobody alive and may be
+swept. A process id would prove nothing: ids are used again.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import NamedTuple
+
+from .errors import ExposureError, ScrubIncompleteError
+from .files import is_below, is_private_directory, remove_tree, write_private
+from .linux import is_in_memory
+from .watchdog import Watchdog
+
+_PREFIX = "ic-secrets-"
+_TRIES = 10
+_MEMORY = "/dev/shm"  # noqa: S108 -- world-writable, so every directory there is made new and 0700
+_LAST_RESORT = "/tmp"  # noqa: S108
+
+
+class PrivateDirectory:
+    """A 0700 directory that one build owns, with a watchdog that outlives us; a context manager.
+
+    Leaving it scrubs. `parent` is where it is made; `in_memory` says whether that is a tmpfs.
+    """
+
+    def __init__(self, path: str, descriptor: int, watchdog: Watchdog) -> None:
+        self.path = path
+        self.in_memory = is_in_memory(path)
+        self.watchdog = watchdog
+        self._descriptor = descriptor
+        self._written: list[str] = []
+
+    @classmethod
+    def make(cls, parent: str, watchdog: Watchdog) -> "PrivateDirectory":
+        """A new directory in `parent`, guarded from before it is there, and locked; ExposureError when it cannot be."""
+        problem = "a sweep took it again and again"
+        for _ in range(_TRIES):
+            path = os.path.join(parent, f"{_PREFIX}{os.geteuid()}-{os.urandom(8).hex()}")
+            watchdog.guard(path)
+            try:
+                os.mkdir(path, 0o700)
+                os.chmod(path, 0o700)  # whatever the umask
+                descriptor = _lock(path)
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    os.rmdir(path)
+                problem = error.strerror or "unknown error"
+                break
+            if descriptor is not None:
+                return cls(path, descriptor, watchdog)
+        raise ExposureError(f"no private directory can be made in {parent}: {problem}")
+
+    @property
+    def is_scrubbed(self) -> bool:
+        """Whether `scrub` was called."""
+        return self._descriptor < 0
+
+    def write(self, path: str, data: bytes, mode: int = 0o600) -> None:
+        """A new file below the directory, private from its first byte; ExposureError when it fails."""
+        try:
+            write_private(path, data, mode)
+        except OSError as error:
+            raise ExposureError(f"{os.path.basename(path)} cannot be written: {error.strerror}") from None
+        self._written.append(path)
+
+    def subdirectory(self, name: str) -> str:
+        """A new 0700 directory below; its path."""
+        path = os.path.join(self.path, name)
+        try:
+            os.mkdir(path, 0o700)
+            os.chmod(path, 0o700)
+        except OSError as error:
+            raise ExposureError(f"{path} cannot be made: {error.strerror}") from None
+        return path
+
+    def remove_secrets(self) -> None:
+        """Remove the files that we wrote, at once; the rest goes with `scrub`."""
+        with contextlib.suppress(OSError):
+            os.chmod(self.path, 0o700)
+        for path in self._written:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+    def scrub(self) -> Sequence[str]:
+        """Remove all of it and stand the watchdog down; the paths that we had written, now gone.
+
+        ScrubIncompleteError names the directory when something could not be removed. Safe to call
+        twice.
+        """
+        try:
+            remove_tree(self.path)
+        except OSError as error:
+            raise ScrubIncompleteError(f"{error.filename or self.path} cannot be removed: {error.strerror}") from None
+        finally:
+            self.watchdog.dismiss()
+            if not self.is_scrubbed:
+                os.close(self._descriptor)
+                self._descriptor = -1
+        if any(os.path.lexists(path) for path in (self.path, *self._written)):
+            raise ScrubIncompleteError(f"{self.path} is still there")
+        return self._written
+
+    def __enter__(self) -> "PrivateDirectory":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.scrub()
+
+
+def choose_parent(environment: Mapping[str, str], projects: Iterable[str], explicit: str | None = None) -> str:
+    """Where private directories go: `explicit`, else a tmpfs of the user's, else of the system's.
+
+    Where there is no tmpfs it is the temporary directory. It is never below one of the projects;
+    ExposureError when no place is left, or `explicit` is unfit.
+    """
+    if explicit is not None and not os.path.isdir(explicit):
+        raise ExposureError(f"{explicit!r} is no directory", hint="name one that exists with --run-dir")
+    parents = [os.path.abspath(explicit)] if explicit else _list_parents(environment)
+    projects = tuple(projects)
+    for parent in parents:
+        if not any(is_below(parent, project) for project in projects):
+            return parent
+    raise ExposureError(
+        f"{parents[-1]} lies below the project, where nothing secret is ever written",
+        hint="name a directory on a tmpfs with --run-dir",
+    )
+
+
+class Sweep(NamedTuple):
+    """The private directories of dead runs: those that went, and those that withstood, with why."""
+
+    removed: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+
+
+def sweep(environment: Mapping[str, str], explicit: str | None = None) -> Sweep:
+    """Remove the private directories that no living run owns.
+
+    Never touches the directory of a living run, nor what another user made; safe at any time.
+    """
+    parents = dict.fromkeys([explicit] if explicit else [])
+    parents |= dict.fromkeys(_list_parents(environment))
+    removed: list[str] = []
+    failed: list[tuple[str, str]] = []
+    for path in (path for parent in parents if parent for path in _list_own(parent)):
+        try:
+            if _remove_dead(path):
+                removed.append(path)
+        except OSError as error:
+            failed.append((error.filename or path, error.strerror or "unknown error"))
+    return Sweep(tuple(removed), tuple(failed))
+
+
+def _list_parents(environment: Mapping[str, str]) -> list[str]:
+    """The places for private directories, best first; there is always one."""
+    candidates = []
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    if runtime and is_private_directory(runtime):
+        candidates.append(runtime)
+    candidates.append(_MEMORY)
+    parents = [path for path in candidates if os.access(path, os.W_OK | os.X_OK) and is_in_memory(path)]
+    parents.append(os.path.abspath(environment.get("TMPDIR") or _LAST_RESORT))
+    return parents
+
+
+def _list_own(parent: str) -> list[str]:
+    """What is named like a private directory of ours there, and is a directory that we own."""
+    prefix = f"{_PREFIX}{os.geteuid()}-"
+    found = []
+    with contextlib.suppress(OSError):
+        for name in sorted(name for name in os.listdir(parent) if name.startswith(prefix)):
+            path = os.path.join(parent, name)
+            with contextlib.suppress(FileNotFoundError):
+                status = os.lstat(path)
+                if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+                    found.append(path)
+    return found
+
+
+def _remove_dead(path: str) -> bool:
+    """Remove the directory unless a living run owns it; whether it went. OSError."""
+    if os.lstat(path).st_mode & 0o700 != 0o700:
+        os.chmod(path, 0o700)  # a lock needs it to be readable
+    descriptor = _lock(path)
+    if descriptor is None:
+        return False
+    try:
+        remove_tree(path)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _lock(path: str) -> int | None:
+    """A locked descriptor of the directory; None when another holds it, or it is gone. OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A sweep may have won the moment between mkdir and lock, and removed what we just locked.
+        if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+            return descriptor
+    except OSError as error:
+        if error.errno not in {errno.EWOULDBLOCK, errno.ENOENT}:
+            os.close(descriptor)
+            raise
+    os.close(descriptor)
+    return None
