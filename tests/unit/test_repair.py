@@ -172,6 +172,22 @@ def test_what_is_whole_is_salvaged_as_it_was(path: str) -> None:
         assert store.store_id != store_id
 
 
+def test_a_store_under_its_second_key_is_salvaged_under_that(path: str) -> None:
+    """Values sealed before the rotation and after it; the older key opens nothing, and is not asked."""
+    new = MasterKey.generate()
+    with local.open_store(path, [KEY]) as store:
+        store.rotate(new)
+        put(store, MY_SITE, None, "LICENSE_KEY")
+    with raw(path) as db:
+        db.execute("DELETE FROM buckets")
+    target = f"{path}.repaired"
+    report, salvage = repair(path, target, [new, KEY], lambda done, total: None)
+    assert salvage == (target, 21)
+    assert report.key_id == new.id
+    with pytest.raises(StoreLockedError):
+        local.open_store(target, [KEY])
+
+
 def test_an_older_row_is_not_believed(path: str) -> None:
     """Its seal is right. Only who asks for what the manifest does not vouch for gets it."""
     with raw(path) as db:
