@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ic_secrets.secret import Override, Secret, format_scopes
 from ic_secrets.stores.local import LocalStore
+from ic_secrets.stores.sealed import SealedStore
 
 VECTORS = Path(__file__).parent.parent / "fixtures" / "vectors"
 
@@ -41,7 +42,7 @@ def render(vector: Vector) -> str:
     return f"{header}\n{textwrap.fill(body, 120)}\n"
 
 
-def describe(store: LocalStore) -> dict[str, Any]:
+def describe(store: LocalStore | SealedStore) -> dict[str, Any]:
     """All that the store holds, in JSON's types, values included."""
     values: list[dict[str, Any]] = []
     for owner in sorted(store.owners(), key=str):
