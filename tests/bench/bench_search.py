@@ -114,7 +114,16 @@ def main() -> None:
         file.write_bytes(b"".join(needle.data + b"\n" for needle in needles))
         raw.write_bytes(b"".join(needle.data + b"\n" for needle in needles if needle.encoding == "raw"))
         environment = make_store(folder, exposed)
-        commands = {OURS: [str(PROGRAM), "scan", "my-site", str(tree)], **list_peers(file, raw, tree)}
+        commands = {
+            OURS: [str(PROGRAM), "scan", "my-site", str(tree)],
+            f"{OURS}, the search alone": [
+                sys.executable,
+                str(Path(__file__).with_name("search_given.py")),
+                str(file),
+                str(tree),
+            ],
+            **list_peers(file, raw, tree),
+        }
         print(f"{len(exposed)} secrets, {len(needles)} needles, {options.size} MB in {options.files:,} files\n")
         taken = measure_in_turns(commands, environment, options.runs)
         taken |= measure_in_turns(list_scanners(tree), environment, 3)

@@ -126,7 +126,10 @@ def _tell(report: Report, salvage: Salvage | None, arguments: argparse.Namespace
     _list("not vouched for, perhaps older than what was there", list(_list_doubts(report)))
     sys.stdout.flush()
     if salvage:
-        print_message("", f"made the store {salvage.path} with {salvage.values:,} values; {report.path} is as it was")
+        print_message(
+            "",
+            f"made the store {salvage.path}, which holds {salvage.values:,} of the values; {report.path} is as it was",
+        )
     if report.hint:
         print_message("hint", report.hint)
     elif report.doubtful and not (salvage and arguments.unverified):

@@ -1,0 +1,22 @@
+"""The search alone, as `rg -F -f NEEDLES TREE` does it: needles from a file, findings to stdout; no store, no keys."""
+
+from __future__ import annotations
+
+import sys
+
+from ic_secrets.leaks import Place, search
+from ic_secrets.needles import Needle
+from ic_secrets.patterns import Patterns
+from ic_secrets.shares import count_processors
+
+
+def main() -> None:
+    with open(sys.argv[1], "rb") as file:
+        needles = [Needle(str(number), "given", line) for number, line in enumerate(file.read().splitlines())]
+    result = search([Place(path) for path in sys.argv[2:]], Patterns(needles), processes=count_processors())
+    sys.stdout.writelines(f"{finding.place}\n" for finding in result.findings)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
