@@ -205,7 +205,7 @@ def test_rule_8_a_build_reads_scope_ic_and_runtime_secrets_go_nowhere(store: Sto
     preparation = prepare(store, request, lambda notice: None)
     assert preparation.environment["TOKEN"] == "token"
     assert preparation.environment.keys() == {"PATH", "HOME", "TOKEN"}
-    assert preparation.files["auth.json"] == b'{\n    "bearer": {\n        "a.org": "bearer"\n    }\n}'
+    assert preparation.files["composer/auth.json"] == b'{\n    "bearer": {\n        "a.org": "bearer"\n    }\n}'
 
 
 # Rule 9, reading back, is the command line's: tests/scenarios/rule-9-reading-back.txt.
