@@ -30,7 +30,7 @@ test-composers: $(READY)
 	$(BIN)/pytest tests/composers
 
 check: lint
-	$(BIN)/pytest -m 'not slow and not integration'
+	$(BIN)/pytest -n auto -m 'not slow and not integration and not commands'
 
 lint: $(READY)
 	$(BIN)/ruff check

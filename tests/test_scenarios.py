@@ -38,6 +38,7 @@ def matches(expected: list[str], shown: list[str]) -> bool:
     )
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.txt")), ids=lambda path: path.stem)
 def test_scenario(path: Path, home: dict[str, str], tmp_path: Path) -> None:
     work = tmp_path / "work"

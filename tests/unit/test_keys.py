@@ -19,7 +19,7 @@ from ic_secrets.stores.keys import create_key_file, load_key_file
 from ic_secrets.stores.sealing import MasterKey
 from local_stores import memory_directory
 
-KEY = MasterKey.generate()
+KEY = MasterKey(bytes(range(1, 33)))
 TEXT = KEY.format()
 CANARY = TEXT[17:30]
 

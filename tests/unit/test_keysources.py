@@ -176,6 +176,7 @@ def test_the_same_key_is_never_locked_alike() -> None:
     assert locking.lock(KEY, PASSPHRASE) != locking.lock(KEY, PASSPHRASE)
 
 
+@pytest.mark.commands
 def test_every_part_of_a_locked_key_is_bound_to_it() -> None:
     text = locking.lock(KEY, PASSPHRASE)
     fields = [found.span() for found in re.finditer("[^:,]+", text)][1:]
@@ -204,6 +205,7 @@ def test_what_is_no_locked_key_is_refused(text: str) -> None:
         locking.unlock(text, PASSPHRASE)
 
 
+@pytest.mark.commands
 def test_a_locked_key_file_asks_for_its_passphrase(cli: Cli, tmp_path: Path) -> None:
     held = {"IC_SECRETS_PASSPHRASE": PASSPHRASE}
     cli.home["IC_SECRETS_KEY_FILE"] = str(tmp_path / "locked")

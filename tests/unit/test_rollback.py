@@ -315,6 +315,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
 @pytest.mark.parametrize("setting", ["state", "variable"])
 def test_every_command_refuses_an_older_copy(
