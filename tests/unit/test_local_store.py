@@ -370,6 +370,17 @@ def test_a_commit_that_waits_too_long_leaves_nothing(path: str) -> None:
         put(store, MY_SITE, None, "API_KEY")
 
 
+def test_a_transaction_that_changes_nothing_waits_for_no_reader(path: str) -> None:
+    """There is nothing to put on disk, and no generation to count up."""
+    with open_for_reading(path) as reader, local.open_store(path, [KEY], busy_timeout=20) as store:
+        before = reader.generation
+        with reader.snapshot():
+            reader.site("my-site")
+            with store.transaction():
+                store.site("my-site")
+        assert store.generation == before
+
+
 def test_a_reader_behind_an_exclusive_lock_gives_up(path: str) -> None:
     """That too is busy, not damaged."""
     with raw(path) as connection:

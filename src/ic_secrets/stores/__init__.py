@@ -119,7 +119,7 @@ def open_store(url: str, load_keys: Callable[[], "Sequence[MasterKey]"], *, read
     """The store that the URL names; a bare path is an embedded store.
 
     ConfigError for a kind of store that there is none of. `load_keys` is called only by a store that
-    needs keys.
+    needs keys, and again by one that was rotated meanwhile.
     """
     scheme, path = split_url(url)
     if scheme == "sqlite":
@@ -127,7 +127,7 @@ def open_store(url: str, load_keys: Callable[[], "Sequence[MasterKey]"], *, read
 
         if not os.path.lexists(path):  # said before a missing key is: without a store it opens nothing
             raise StoreMissingError(f"there is no store at {path}")
-        return local.open_store(path, load_keys(), read_only=read_only)
+        return local.open_store(path, load_keys(), read_only=read_only, reload=load_keys)
     if scheme == "sealed":
         from . import sealed
 

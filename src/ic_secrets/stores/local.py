@@ -19,6 +19,7 @@ from ..errors import (
     InvalidValueError,
     StoreError,
     StoreExistsError,
+    StoreLockedError,
     StoreRolledBackError,
     StoreWriteError,
     UnknownSecretError,
@@ -68,9 +69,16 @@ def create(path: str, key: MasterKey, fill: Callable[[Session], None] | None = N
 
 
 def open_store(
-    path: str, keys: Sequence[MasterKey], *, read_only: bool = False, busy_timeout: int = BUSY_TIMEOUT_MS
+    path: str,
+    keys: Sequence[MasterKey],
+    *,
+    read_only: bool = False,
+    busy_timeout: int = BUSY_TIMEOUT_MS,
+    reload: Callable[[], Sequence[MasterKey]] = tuple,
 ) -> LocalStore:
     """Open the store with that one of the keys that is its own.
+
+    `reload` gives the keys once more, when none is the store's: a rotation may have changed it since.
 
     StoreMissingError; StoreFormatError for what is no store, or one of another format; StoreLockedError
     when none of the keys opens it; StoreTamperedError. With `read_only` nothing is ever written, so that
@@ -79,7 +87,7 @@ def open_store(
     """
     database = Database(path, read_only=read_only, busy_timeout=busy_timeout)
     try:
-        return LocalStore(database, keys)
+        return LocalStore(database, keys, reload)
     except BaseException:
         database.close()
         raise
@@ -100,11 +108,14 @@ def read_master_id(path: str) -> str:
 class LocalStore(Store):
     """An embedded store, opened; a context manager that closes it. For one thread of one process."""
 
-    def __init__(self, database: Database, keys: Sequence[MasterKey]) -> None:
+    def __init__(
+        self, database: Database, keys: Sequence[MasterKey], reload: Callable[[], Sequence[MasterKey]] = tuple
+    ) -> None:
         """Check the keys and the manifest's root; `create` and `open_store` are the way here."""
         self.url = f"sqlite:{database.path}"
         self._database = database
         self._keys = tuple(keys)
+        self._reload = reload
         self._data_keys: DataKeys = {}
         self._session: Session | None = None
         self._writing = False
@@ -321,18 +332,27 @@ class LocalStore(Store):
     def _transact(self, *, write: bool) -> Iterator[Session]:
         self._database.begin(write=write)
         try:
-            self._session = session = Session(self._database, self._keys, self._data_keys)
+            self._session = session = self._start_session()
             self._check_successor(session)
             self._writing, self._doomed = write, False
             yield session
             if self._doomed:
                 raise StoreWriteError(f"{self._database.path} was not written: a part of the transaction failed")
-            if write:
-                session.save()
+            if write and session.save():
                 self._database.commit()
         finally:
             self._session = None
             self._database.rollback()
+
+    def _start_session(self) -> Session:
+        try:
+            return Session(self._database, self._keys, self._data_keys)
+        except StoreLockedError:
+            keys = tuple(self._reload())
+            if set(keys) <= set(self._keys):
+                raise
+            self._keys = keys
+            return Session(self._database, self._keys, self._data_keys)
 
     def _check_successor(self, session: Session) -> None:
         """Whether this is the store that was opened, no older than when it was last looked at.

@@ -150,12 +150,13 @@ class Session:
         self.manifest.rotate(master)
         self._changed = True
 
-    def save(self) -> None:
-        """Bring the manifest in step with the changes, so that they can be committed."""
+    def save(self) -> bool:
+        """Bring the manifest in step with the changes, so that they can be committed; False where there are none."""
         if self._changed:
             for owner in list(self._held):
                 self._settle(owner)
             self.manifest.save()
+        return self._changed
 
     def _settle(self, owner: Owner) -> None:
         """Bring the owner's record in step with its rows."""
