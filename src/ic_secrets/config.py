@@ -29,6 +29,7 @@ class Settings:
         """`flags` are values by name (`store`, `key-file`), None where a flag was not given."""
         self._environment = environment
         self._flags = flags or {}
+        self._keyholder: Keyholder | None = None
 
     def find(self, name: str) -> Setting | None:
         """The setting as the user gave it, None where only a default is left."""
@@ -47,8 +48,10 @@ class Settings:
     @property
     def key_file(self) -> Setting:
         """The file that holds the master key."""
+        from .stores.keys import holds_key
+
         found = self.find("key-file")
-        if found and found.value.startswith("ic-secrets-key-"):
+        if found and holds_key(found.value):
             raise MasterKeyError(
                 f"{found.source} holds a key, not the path of its file", hint="IC_SECRETS_KEY takes the key itself"
             )
@@ -110,10 +113,12 @@ class Settings:
 
     @property
     def keyholder(self) -> "Keyholder":
-        """What asks the sources for their keys."""
-        from .stores.keysources import Keyholder
+        """What asks the sources for their keys; always the same, so that a person is asked once."""
+        if self._keyholder is None:
+            from .stores.keysources import Keyholder
 
-        return Keyholder(self._environment, _ask_passphrase)
+            self._keyholder = Keyholder(self._environment, _ask_passphrase)
+        return self._keyholder
 
     def load_keys(self) -> "Sequence[MasterKey]":
         """The master keys, the current one first; MasterKeyError when a source gives none, or two disagree."""
@@ -131,7 +136,10 @@ def _ask_passphrase(prompt: str) -> str:
         ) from None
     from getpass import getpass
 
-    return getpass(prompt)
+    try:
+        return getpass(prompt)
+    except (EOFError, UnicodeError):
+        raise MasterKeyError("no passphrase was typed") from None
 
 
 def _default_path(kind: str, name: str) -> str:

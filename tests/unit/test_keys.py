@@ -85,7 +85,7 @@ def listen(path: Path) -> None:
         (lambda path: write(path, TEXT[:-1]), "malformed"),
         (lambda path: write(path, "export KEY=" + TEXT), "malformed"),
         (lambda path: write(path, TEXT + " # my key"), "malformed"),
-        (lambda path: write(path, TEXT + "\n" * 5000), "holds no master key"),
+        (lambda path: write(path, TEXT + "\n" * 5000), "more than 4,096 bytes"),
         (lambda path: write(path, b"\xff\xfe" + TEXT.encode("utf-16-le")), "holds no master key"),
         (lambda path: write(path, TEXT.replace("key-1", "key-2")), "does not know"),
     ],

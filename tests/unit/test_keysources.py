@@ -11,49 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from commandline import Cli
+from commandline import PROGRAM, Cli
 from ic_secrets.config import Settings
 from ic_secrets.errors import MasterKeyError
-from ic_secrets.stores import locking
+from ic_secrets.stores import keysources, locking
 from ic_secrets.stores.keys import create_key_file
+from ic_secrets.stores.keysources import Keyholder, KeySource
 from ic_secrets.stores.sealing import MasterKey
+from keyrings import install_keyring
+from local_stores import make_store, raw
+from screen import Screen
 
 KEY, OTHER = MasterKey.generate(), MasterKey.generate()
 PASSPHRASE = "correct horse, canary, staple"
 
-BACKEND = '''
-import json, os, pathlib
-from keyring.backend import KeyringBackend
-
-class FileKeyring(KeyringBackend):
-    """A keyring for a machine without one; its entries lie in the file KEYRING_FILE."""
-
-    priority = 1
-
-    def _entries(self):
-        path = pathlib.Path(os.environ["KEYRING_FILE"])
-        return json.loads(path.read_text()) if path.exists() else {}
-
-    def get_password(self, service, username):
-        return self._entries().get(f"{service}|{username}")
-
-    def set_password(self, service, username, password):
-        entries = self._entries() | {f"{service}|{username}": password}
-        pathlib.Path(os.environ["KEYRING_FILE"]).write_text(json.dumps(entries))
-'''
-
 
 @pytest.fixture
 def keyring(cli: Cli, tmp_path: Path) -> Path:
-    """The system's keyring, as far as a machine for tests has one; the file behind it."""
-    (tmp_path / "modules").mkdir()
-    (tmp_path / "modules" / "filekeyring.py").write_text(BACKEND)
-    cli.home |= {
-        "PYTHONPATH": str(tmp_path / "modules"),
-        "PYTHON_KEYRING_BACKEND": "filekeyring.FileKeyring",
-        "KEYRING_FILE": str(tmp_path / "keyring.json"),
-    }
-    return tmp_path / "keyring.json"
+    return install_keyring(tmp_path, cli.home)
 
 
 def load(environment: Mapping[str, str], **flags: str) -> tuple[MasterKey, ...]:
@@ -129,6 +104,48 @@ def test_a_command_is_run_without_a_shell(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("import time; time.sleep(60)", "gave no key within 1 second"),
+        ("import os, time; os.close(1); time.sleep(60)", "gave no key within 1 second"),
+        ("while True: print('canary' * 100)", "printed more than a key"),
+    ],
+)
+def test_a_command_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch, script: str, message: str) -> None:
+    monkeypatch.setattr(keysources, "_PATIENCE", 1.0)
+    with pytest.raises(MasterKeyError, match=message) as caught:
+        load({"IC_SECRETS_KEY_COMMAND": f'{sys.executable} -c "{script}"'})
+    assert "canary" not in str(caught.value)
+
+
+def test_a_command_tells_its_trouble_itself(cli: Cli) -> None:
+    """What it says on stderr is for the person; its stdout is for nobody."""
+    command = f"{sys.executable} -c \"import sys; print('canary'); sys.exit('log in first')\""
+    done = cli("key", "show", "--json", env={"IC_SECRETS_KEY_COMMAND": command})
+    assert b"log in first" in done.stderr
+    assert b"canary" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", [KEY.format(), "'" + KEY.format() + "'", locking.lock(KEY, PASSPHRASE)])
+@pytest.mark.parametrize("name", ["IC_SECRETS_KEY_FILE", "IC_SECRETS_KEY_COMMAND", "IC_SECRETS_KEY_KEYRING"])
+def test_a_key_in_the_place_of_its_place_is_not_shown(name: str, text: str) -> None:
+    """The likeliest slip of all: its value set in the wrong variable, in a job whose log many read."""
+    with pytest.raises(MasterKeyError, match=r"holds a key|a key stands") as caught:
+        load({name: text})
+    assert KEY.format()[-20:] not in f"{caught.value} {caught.value.hint}"
+    assert text[-20:] not in f"{caught.value} {caught.value.hint}"
+
+
+def test_no_key_is_made_where_another_source_gives_one(cli: Cli, tmp_path: Path) -> None:
+    """It would only be another one; nor is anything left of the attempt."""
+    held = {"IC_SECRETS_KEY": KEY.format()}
+    done = cli("init", "--key-file", tmp_path / "new-key", "--store", tmp_path / "store.db", env=held)
+    assert done.returncode == 1
+    assert b"there is no key file" in done.stderr
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(("new-key", "store.db"))]
+
+
 def test_a_keyring_holds_a_key(cli: Cli, keyring: Path) -> None:
     made = cli("key", "new", "--keyring=ic-secrets/agency", check=0)
     cli.home["IC_SECRETS_KEY_KEYRING"] = "ic-secrets/agency"
@@ -144,7 +161,32 @@ def test_a_keyring_holds_a_key(cli: Cli, keyring: Path) -> None:
     assert b"no entry elsewhere" in missing.stderr
 
 
-def test_a_build_inherits_no_way_to_a_key(cli: Cli) -> None:
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        ("keyring.backends.fail.Keyring", b"the keyring cannot be used: NoKeyringError"),
+        (None, b"the package keyring is not installed"),
+    ],
+)
+def test_a_machine_without_a_keyring_says_so(cli: Cli, tmp_path: Path, backend: str | None, message: bytes) -> None:
+    if backend is None:
+        (tmp_path / "keyring.py").write_text("raise ImportError('not installed')")
+        cli.home["PYTHONPATH"] = str(tmp_path)
+    else:
+        cli.home["PYTHON_KEYRING_BACKEND"] = backend
+    done = cli("key", "new", "--keyring=ic-secrets")
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert b"hint: " in done.stderr
+
+
+def test_a_key_is_made_in_one_place(cli: Cli, tmp_path: Path) -> None:
+    done = cli("key", "new", "--keyring=ic-secrets", "--key-file", tmp_path / "key")
+    assert done.returncode == 2
+    assert not (tmp_path / "key").exists()
+
+
+def test_a_build_inherits_no_way_to_a_key(cli: Cli, keyring: Path) -> None:
     cli("init", check=0)
     cli("site", "set", "my-site", check=0)
     names = ("KEY", "KEY_FILE", "KEY_COMMAND", "KEY_KEYRING", "PASSPHRASE", "PASSPHRASE_FILE", "STORE")
@@ -154,7 +196,9 @@ def test_a_build_inherits_no_way_to_a_key(cli: Cli) -> None:
         "IC_SECRETS_KEY_COMMAND": f"cat {path}",
         "IC_SECRETS_PASSPHRASE": "x",
         "IC_SECRETS_PASSPHRASE_FILE": "x",
+        "IC_SECRETS_KEY_KEYRING": "ic-secrets",
     }
+    keyring.write_text(json.dumps({"ic-secrets|master-key": path.read_text()}))
     done = cli("run", "my-site", "--", "env", env=sources, check=0)
     assert not [name for name in names if f"IC_SECRETS_{name}=".encode() in done.stdout]
 
@@ -226,3 +270,79 @@ def test_a_locked_key_file_asks_for_its_passphrase(cli: Cli, tmp_path: Path) -> 
     shown = json.loads(cli("key", "show", "--json", check=0).stdout)
     assert shown["opens"] is True
     assert [key["locked"] for source in shown["sources"] for key in source["keys"]] == [True]
+
+
+def test_a_passphrase_in_a_file_is_any_text(cli: Cli, tmp_path: Path) -> None:
+    """And it is the same passphrase in a variable."""
+    words = tmp_path / "words"
+    words.write_bytes("schlüssel, 鍵\n".encode())
+    words.chmod(0o600)
+    cli.home["IC_SECRETS_KEY_FILE"] = str(tmp_path / "locked")
+    cli("key", "new", "--passphrase", env={"IC_SECRETS_PASSPHRASE_FILE": str(words)}, check=0)
+    cli("init", env={"IC_SECRETS_PASSPHRASE": "schlüssel, 鍵"}, check=0)
+    missing = cli("site", "list", env={"IC_SECRETS_PASSPHRASE_FILE": str(tmp_path / "none")})
+    assert b"there is no passphrase file" in missing.stderr
+    words.write_bytes(b"\n")
+    empty = cli("site", "list", env={"IC_SECRETS_PASSPHRASE_FILE": str(words)})
+    assert b"is empty" in empty.stderr
+
+
+def test_a_person_types_a_passphrase_unseen(cli: Cli, tmp_path: Path) -> None:
+    """Twice to lock a key, once to use it; what is not typed, or typed otherwise, is an error."""
+    cli.home |= {"IC_SECRETS_KEY_FILE": str(tmp_path / "locked"), "TERM": "dumb"}
+
+    def type_in(*words: str, typed: list[str]) -> tuple[int, bytes]:
+        screen = Screen([str(PROGRAM), *words], cli.home)
+        for line in typed:
+            screen.wait_for("passphrase of the key .*: ")
+            screen.type(line)
+        shown = screen.read_to_end()
+        return screen.finish(), shown
+
+    status, shown = type_in("key", "new", "--passphrase", typed=["canary one\n", "canary two\n"])
+    assert (status, b"not the same" in shown) == (1, True)
+    assert not (tmp_path / "locked").exists()
+    status, shown = type_in("key", "new", "--passphrase", typed=["canary one\n", "canary one\n"])
+    assert (status, b"canary" in shown) == (0, False)
+    status, shown = type_in("init", typed=["canary one\n"])
+    assert (status, b"made the store" in shown) == (0, True)
+    status, shown = type_in("site", "list", typed=["\x04"])
+    assert (status, b"no passphrase was typed" in shown) == (1, True)
+
+
+def test_each_passphrase_is_asked_for_once(tmp_path: Path) -> None:
+    """Keys under one are opened by it, and those under another are asked for again."""
+    words = {KEY.id: "one", OTHER.id: "two"}
+    asked: list[str] = []
+
+    def ask(prompt: str) -> str:
+        asked.append(next(words[key_id] for key_id in words if key_id in prompt))
+        return asked[-1]
+
+    (tmp_path / "first").write_text(locking.lock(KEY, "one"))
+    (tmp_path / "second").write_text(locking.lock(OTHER, "two"))
+    third = MasterKey.generate()
+    (tmp_path / "third").write_text(locking.lock(third, "one"))
+    for path in tmp_path.iterdir():
+        path.chmod(0o600)
+    holder = Keyholder({}, ask)
+    sources = [KeySource("--key-file", "file", str(tmp_path / name)) for name in ("first", "second", "third", "first")]
+    assert [holder.read(source) for source in sources] == [(KEY,), (OTHER,), (third,), (KEY,)]
+    assert asked == ["one", "two"]
+
+
+# --- what is shown of keys ----------------------------------------------------------------------------
+
+
+def test_key_show_opens_the_store(tmp_path: Path, cli: Cli) -> None:
+    """What it says is verified; of a store that was changed it says so, and gives 1."""
+    path = make_store(tmp_path)
+    cli.home |= {"IC_SECRETS_STORE": path, "IC_SECRETS_KEY": MasterKey(bytes(range(32))).format()}
+    shown = json.loads(cli("key", "show", "--json", check=0).stdout)
+    assert (shown["opens"], shown["data_keys"], shown["problem"]) == (True, 1, None)
+    with raw(path) as connection:
+        connection.execute("UPDATE store SET generation = generation + 1")
+    changed = cli("key", "show", "--json", check=1)
+    assert json.loads(changed.stdout)["opens"] is False
+    assert "was changed" in json.loads(changed.stdout)["problem"]
+    assert b"was changed" in cli("key", "show", check=1).stderr

@@ -20,6 +20,7 @@ HEAVY = {
     "rich",
     "shutil",
     "subprocess",
+    "ic_secrets.stores.locking",
     "tempfile",
 }
 MATCHER = {"hyperscan", "urllib.parse", "ic_secrets.mask", "ic_secrets.patterns"}

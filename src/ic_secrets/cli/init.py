@@ -28,10 +28,11 @@ def run_init(words: Sequence[str]) -> int:
     from ..stores import local
 
     key_file, made = _provide_key(settings)
+    keys = settings.load_keys()
     with observed(None, arguments, command="init") as record:
         _make_directory(path)
         record.write("ok", must=True)
-        with local.create(path, settings.load_keys()[0]) as store:
+        with local.create(path, keys[0]) as store:
             store_id = store.store_id
     if arguments.json:
         print_json("init", {"store": f"sqlite:{path}", "store_id": store_id, "key_file": key_file, "key_made": made})
@@ -58,11 +59,11 @@ def _provide_key(settings: Settings) -> tuple[str | None, bool]:
     from ..stores.keys import create_key_file
     from ..stores.sealing import MasterKey
 
-    source = settings.key_sources[0]
+    source, *others = settings.key_sources
     if source.kind != "file":
         return None, False
     path = source.place
-    if os.path.lexists(path):
+    if os.path.lexists(path) or others:  # a new key would be another than theirs
         return path, False
     create_key_file(path, MasterKey.generate().format())
     return path, True

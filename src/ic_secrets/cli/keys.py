@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config import Settings
 from ..errors import ConfigError, MasterKeyError, StoreError, UsageError
@@ -68,6 +67,8 @@ def _new(words: Sequence[str]) -> int:
     )
     add_json(parser)
     arguments = parser.read(words)
+    if arguments.keyring and arguments.key_file:
+        raise UsageError("a key is made in a file or in the keyring, not in both")
     settings = Settings(dict(os.environ), {"key-file": arguments.key_file})
     key = MasterKey.generate()
     text = lock(key, _choose_passphrase(settings.keyholder, key.id)) if arguments.passphrase else key.format()
@@ -118,64 +119,111 @@ def _show(words: Sequence[str]) -> int:
     """Print ids: of the keys that each source gives, and of the key that the store is sealed with."""
     parser = Parser(
         "key show",
-        "The ids of the configured keys, by source, and the id of the key that opens the store. No key is shown, and\n"
-        "nobody is asked for a passphrase. The status is 1 where no configured key is the store's.",
+        "The ids of the configured keys, by source, which of them opens the store, and how many data keys that has.\n"
+        "No key is shown, and nobody is asked for a passphrase. The status is 1 where none of them opens it.",
         "ic-secrets key show",
     )
     add_store_options(parser)
     add_json(parser)
     arguments = parser.read(words)
     settings = read_settings(arguments, dict(os.environ))
-    keys = [_describe_source(settings.keyholder, source) for source in settings.key_sources]
-    ids = {key["id"] for found in keys for key in found["keys"]}
-    store_key, problem = _find_store_key(settings)
+    holder = settings.keyholder
+    found = [_describe_source(holder, source) for source in settings.key_sources]
+    store = _describe_store(settings, holder, found)
     if arguments.json:
-        content = {"sources": keys, "store": settings.store.value, "store_key": store_key, "problem": problem}
-        print_json("key-show", {**content, "opens": store_key in ids})
-        return 0 if store_key in ids or store_key is None else 1
+        sources = [{"source": str(each.source), "keys": each.keys, "problem": each.problem} for each in found]
+        print_json("key-show", {"sources": sources, "store": settings.store.value, **store._asdict()})
+    else:
+        _print_keys(settings, found, store)
+    return 1 if store.opens is False else 0
+
+
+def _print_keys(settings: Settings, found: Sequence[_Found], store: _Seal) -> None:
     rows = [
-        [found["source"], key["id"], "locked by a passphrase" if key["locked"] else "", _tell(key["id"], store_key)]
-        for found in keys
-        for key in found["keys"]
+        [
+            str(each.source),
+            key["id"],
+            "locked by a passphrase" if key["locked"] else "",
+            _tell(key["id"], store.store_key),
+        ]
+        for each in found
+        for key in each.keys
     ]
     if rows:
         print_table(["SOURCE", "KEY", "", "STORE"], rows)
-    for found in keys:
-        if found["problem"]:
-            print_message("warning", found["problem"])
-    if problem:
-        print_message("warning", problem)
-    elif store_key not in ids:
-        print_message("error", f"{settings.store.value} is sealed with the key {store_key}, which no source gives")
-    return 0 if store_key in ids or store_key is None else 1
+    for each in found:
+        if each.problem:
+            print_message("warning", each.problem)
+    if store.problem:
+        print_message("error" if store.opens is False else "warning", store.problem)
+    elif store.opens is False:
+        name = settings.store.value
+        print_message("error", f"{name} is sealed with the key {store.store_key}, which no source gives")
+    elif store.data_keys:
+        print_message("", f"the store has {store.data_keys} data key{'s' if store.data_keys > 1 else ''}")
+
+
+class _Found(NamedTuple):
+    """A source, its keys (`id`, `locked`), or why it gives none."""
+
+    source: KeySource
+    keys: list[dict[str, Any]]
+    problem: str | None
+
+
+class _Seal(NamedTuple):
+    """The key that the store says it is sealed with, whether a configured one opens it, and why there is none to tell.
+
+    `data_keys` are known of a store that was opened, for which nobody is asked for a passphrase.
+    """
+
+    store_key: str | None = None
+    data_keys: int | None = None
+    problem: str | None = None
+    opens: bool | None = None
 
 
 def _tell(key_id: str, store_key: str | None) -> str:
     return "opens it" if key_id == store_key else "" if store_key is None else "does not open it"
 
 
-def _describe_source(holder: Keyholder, source: KeySource) -> dict[str, Any]:
+def _describe_source(holder: Keyholder, source: KeySource) -> _Found:
     try:
-        keys = [{"id": key_id, "locked": locked} for key_id, locked in holder.list_ids(source)]
-        return {"source": str(source), "keys": keys, "problem": None}
+        return _Found(source, [{"id": key_id, "locked": locked} for key_id, locked in holder.list_ids(source)], None)
     except MasterKeyError as error:
-        return {"source": str(source), "keys": [], "problem": str(error)}
+        return _Found(source, [], str(error))
 
 
-def _find_store_key(settings: Settings) -> tuple[str | None, str | None]:
-    """The id of the store's key, or why there is none to tell."""
+def _describe_store(settings: Settings, holder: Keyholder, found: Sequence[_Found]) -> _Seal:
     scheme, path = split_url(settings.store.value)
     if scheme != "sqlite":
-        return None, f"{settings.store.value} does not tell its key"
+        return _Seal(problem=f"{settings.store.value} does not tell its key")
     from ..stores import local
 
     try:
-        return local.read_master_id(path), None
+        store_key = local.read_master_id(path)
     except StoreError as error:
-        return None, str(error)
+        return _Seal(problem=str(error))
+    fitting = [(each, key) for each in found for key in each.keys if key["id"] == store_key]
+    plain = [each.source for each, _ in fitting if not any(key["locked"] for key in each.keys)]
+    if not plain:
+        return _Seal(store_key, opens=bool(fitting))
+    try:
+        with local.open_store(path, holder.read(plain[0]), read_only=True) as store:
+            return _Seal(store_key, store.data_keys, opens=True)
+    except StoreError as error:
+        return _Seal(store_key, problem=str(error), opens=False)
 
 
 # --- rotate -----------------------------------------------------------------------------------------
+
+
+class _Outcome(NamedTuple):
+    """The ids of the old and the new key, and where the old one is kept."""
+
+    old: str
+    new: str
+    kept: list[dict[str, str]]
 
 
 def _rotate(words: Sequence[str]) -> int:
@@ -201,61 +249,69 @@ def _rotate(words: Sequence[str]) -> int:
             f"a new key cannot be put where {rigid[0]} has its own",
             hint="--to-file FILE makes it there; then change where the old one is set",
         )
-    if arguments.to_file:
-        old, new = _rotate_to_file(arguments, settings)
-    else:
-        with _only_rotation(sources):
-            old, new = _rotate_in_place(arguments, settings.keyholder, sources)
+    rotate = _rotate_to_file if arguments.to_file else _rotate_in_place
+    outcome = rotate(arguments, settings.keyholder, sources)
     if arguments.json:
-        print_json("key-rotate", {"old": old, "new": new})
-    else:
-        print_message("", f"the store is sealed with the key {new}; {old} opens nothing of it any more")
-        for source in rigid:
-            print_message("", f"{source} still gives the old key: let it give the one in {arguments.to_file}")
+        print_json("key-rotate", outcome._asdict())
+        return 0
+    for kept in outcome.kept:
+        print_message("", f"the old key {kept['id']} is kept in {kept['place']}, for older copies of the store")
+    print_message("", f"the store is sealed with the key {outcome.new}; {outcome.old} opens nothing of it any more")
+    for source in sources if arguments.to_file else ():
+        print_message("", f"{source} still gives the old key: let it give the one in {arguments.to_file}")
     return 0
 
 
-def _rotate_in_place(arguments: argparse.Namespace, holder: Keyholder, sources: Sequence[KeySource]) -> tuple[str, str]:
-    """The ids of the old and the new key, which is where the old one was when this returns."""
+def _rotate_in_place(arguments: argparse.Namespace, holder: Keyholder, sources: Sequence[KeySource]) -> _Outcome:
+    """The new key is where the old one was when this returns.
+
+    What is read and written of the sources is so within a transaction of the store, whose one write lock
+    keeps every other rotation out; and the new key is safe before the store depends on it.
+    """
     from ..stores.sealing import MasterKey
 
-    keys = holder.load(sources)
-    with _opened(arguments, lambda: keys) as store:
-        current = next(key for key in keys if key.id == store.master_id)
-        # Two keys tell of a rotation that was cut off: before its commit, or after it.
-        is_done = current == keys[0] and len(keys) > 1
-        new = keys[0] if len(keys) > 1 else MasterKey.generate()
-        olds = [key for key in keys if key != new]
-        if not is_done:
+    with _opened(arguments, lambda: holder.load(sources)) as store:
+        with recorded(store, arguments, command="key rotate"):
+            keys = holder.load(sources)
+            # Two keys tell of a rotation that was cut off: before its commit, or after it.
+            new = keys[0] if len(keys) > 1 else MasterKey.generate()
+            olds = [key for key in keys if key != new]
+            if store.rotate(new):
+                for source in sources:
+                    holder.replace(source, lambda held: [new, *(key for key in held if key != new)])
+        with store.transaction():
+            if store.master_id != new.id:  # the next rotation has taken over
+                return _Outcome(olds[0].id, new.id, [])
+            kept = [
+                {"id": old.id, "place": holder.retire(source, old)}
+                for source in (() if arguments.discard_old else sources)
+                for old in olds
+            ]
             for source in sources:
-                source.write([new, *olds], holder.passphrase)
-            with recorded(store, arguments, command="key rotate"):
-                store.rotate(new)
-    for source in sources:
-        if not arguments.discard_old:
-            for old in olds:
-                retired = source.retire(old, holder.passphrase)
-                print_message("", f"the old key {old.id} is kept in {retired}, for older copies of the store")
-        source.write([new], holder.passphrase)
-    return olds[0].id, new.id
+                holder.replace(source, lambda held: [key for key in held if key not in olds])
+    return _Outcome(olds[0].id, new.id, kept)
 
 
-def _rotate_to_file(arguments: argparse.Namespace, settings: Settings) -> tuple[str, str]:
+def _rotate_to_file(arguments: argparse.Namespace, holder: Keyholder, sources: Sequence[KeySource]) -> _Outcome:
+    """The new key is in a file of its own before the store depends on it, and the sources stay as they are."""
     from ..stores.keys import create_key_file, load_key_file
     from ..stores.sealing import MasterKey
 
-    if not os.path.lexists(arguments.to_file):
-        create_key_file(arguments.to_file, MasterKey.generate().format())
-    holder = settings.keyholder
-    new = load_key_file(arguments.to_file, holder.unlock)[0]
-    olds = holder.load(settings.key_sources)
-    if new in olds:
-        raise MasterKeyError(f"{arguments.to_file} holds the old key", hint="name a file that is not there yet")
-    with _opened(arguments, lambda: (*olds, new)) as store:
-        if store.master_id != new.id:
-            with recorded(store, arguments, command="key rotate"):
-                store.rotate(new)
-    return olds[0].id, new.id
+    def load_all() -> Sequence[MasterKey]:
+        is_made = os.path.lexists(arguments.to_file)
+        return (*holder.load(sources), *(load_key_file(arguments.to_file, holder.unlock) if is_made else ()))
+
+    with _opened(arguments, load_all) as store:
+        olds = holder.load(sources)
+        if not os.path.lexists(arguments.to_file):
+            text = holder.format([MasterKey.generate()], like=sources[0])
+            create_key_file(arguments.to_file, text.rstrip())
+        new = load_key_file(arguments.to_file, holder.unlock)[0]
+        if new in olds:
+            raise MasterKeyError(f"{arguments.to_file} holds the old key", hint="name a file that is not there yet")
+        with recorded(store, arguments, command="key rotate"):
+            store.rotate(new)
+    return _Outcome(olds[0].id, new.id, [])
 
 
 @contextlib.contextmanager
@@ -266,18 +322,3 @@ def _opened(arguments: argparse.Namespace, load_keys: Callable[[], Sequence[Mast
         if not isinstance(store, LocalStore):
             raise ConfigError("only an embedded store has a key that could be rotated")
         yield store
-
-
-@contextlib.contextmanager
-def _only_rotation(sources: Sequence[KeySource]) -> Iterator[None]:
-    """Let no other rotation write the same key files meanwhile."""
-    directories = {os.path.dirname(os.path.abspath(source.place)) for source in sources if source.kind == "file"}
-    with contextlib.ExitStack() as stack:
-        for directory in sorted(directories):
-            try:
-                descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            except OSError as error:
-                raise MasterKeyError(f"{directory} cannot be read: {error.strerror}") from None
-            stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield

@@ -23,9 +23,7 @@ def new_file(path: str) -> Iterator[str]:
     path = os.path.abspath(path)
     directory = os.path.dirname(path)
     make_private_directory(directory)
-    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked_directory(directory) as lock:
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         temporary = path + ".new"
@@ -40,6 +38,15 @@ def new_file(path: str) -> Iterator[str]:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
         os.fsync(lock)
+
+
+@contextlib.contextmanager
+def locked_directory(path: str) -> Iterator[int]:
+    """A descriptor of the directory; meanwhile `new_file`, too, makes none there, so hold it shortly. OSError."""
+    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
     finally:
         os.close(lock)
 

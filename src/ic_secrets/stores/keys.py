@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable
 from typing import NoReturn
 
 from ..errors import MasterKeyError
-from .files import new_file, replace_private
-from .locking import is_locked
+from .files import locked_directory, new_file, replace_private
 from .sealing import MasterKey
 
 Unlock = Callable[[str], MasterKey]
 """What opens a locked key: the text of one in, the key out, or MasterKeyError."""
+
+
+def holds_key(text: str) -> bool:
+    """Whether a key stands in the text, as where somebody set it for the place of a key; then it is not to be shown."""
+    return re.search("ic-secrets-(locked-)?key-[0-9]+:", text) is not None
+
+
+def is_locked(text: str) -> bool:
+    """Whether the text is a key under a passphrase (locking.py), of this version or another."""
+    return text.startswith("ic-secrets-locked-key-")
 
 
 def refuse_locked(_: str) -> NoReturn:
@@ -35,28 +45,38 @@ def load_key_file(path: str, unlock: Unlock = refuse_locked) -> tuple[MasterKey,
 
 
 def read_key_file(path: str) -> str:
-    """What the file holds; MasterKeyError.
+    """What the file holds; MasterKeyError, also for a file that is not as private as it must be."""
+    try:
+        return _read(path, "key file").decode("ascii")
+    except UnicodeDecodeError:
+        raise MasterKeyError(f"the key file {path} holds no master key") from None
 
-    The file must be regular and no symbolic link, ours, and closed to everybody else (mode & 077 = 0).
-    """
+
+def read_passphrase_file(path: str) -> str:
+    """The passphrase in the file, less one newline at its end; MasterKeyError, as for a key file."""
+    text = _read(path, "passphrase file").decode(errors="surrogateescape").removesuffix("\n")
+    if not text:
+        raise MasterKeyError(f"the passphrase file {path} is empty")
+    return text
+
+
+def _read(path: str, what: str) -> bytes:
+    """The bytes of a file that is regular, no symbolic link, ours, and closed to everybody else (mode & 077 = 0)."""
     try:
         # Without O_NONBLOCK a FIFO of that name would hold us up for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        raise _explain(path, error) from None
+        raise _explain(path, what, error) from None
     try:
-        _check_private(path, os.fstat(descriptor))
+        _check_private(path, what, os.fstat(descriptor))
         data = os.read(descriptor, _MAX_BYTES + 1)
     except OSError as error:
-        raise _explain(path, error) from None
+        raise _explain(path, what, error) from None
     finally:
         os.close(descriptor)
-    try:
-        if len(data) <= _MAX_BYTES:
-            return data.decode("ascii")
-    except UnicodeDecodeError:
-        pass
-    raise MasterKeyError(f"the key file {path} holds no master key")
+    if len(data) > _MAX_BYTES:
+        raise MasterKeyError(f"the {what} {path} holds more than {_MAX_BYTES:,} bytes, so it is something else")
+    return data
 
 
 def parse_keys(text: str, place: str, unlock: Unlock = refuse_locked) -> tuple[MasterKey, ...]:
@@ -71,10 +91,16 @@ def parse_keys(text: str, place: str, unlock: Unlock = refuse_locked) -> tuple[M
         raise MasterKeyError(f"{place}: {error}", hint=error.hint) from None
 
 
-def replace_key_file(path: str, text: str) -> None:
-    """The text in the place of what the file held, whole or not at all, 0600; MasterKeyError."""
+def replace_key_file(path: str, text: str, before: str | None) -> None:
+    """The text in the place of `before`, whole or not at all, 0600; MasterKeyError where the file holds another.
+
+    None takes the place of whatever is there. Two that do this at once never lose a key of one another.
+    """
     try:
-        replace_private(path, text.encode("ascii"))
+        with locked_directory(os.path.dirname(os.path.abspath(path))):
+            if before is not None and read_key_file(path) != before:
+                raise MasterKeyError(f"the key file {path} was changed meanwhile", hint="run the command again")
+            replace_private(path, text.encode("ascii"))
     except OSError as error:
         raise MasterKeyError(f"the key file {path} cannot be written: {error.strerror}") from None
 
@@ -98,28 +124,27 @@ def create_key_file(path: str, text: str) -> None:
         raise MasterKeyError(f"the key file {path} cannot be made: {reason}") from None
 
 
-def _check_private(path: str, found: os.stat_result) -> None:
+def _check_private(path: str, what: str, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise MasterKeyError(f"the key file {path} is no regular file")
+        raise MasterKeyError(f"the {what} {path} is no regular file")
     if found.st_uid != os.geteuid():
         raise MasterKeyError(
-            f"the key file {path} belongs to the user {found.st_uid}, not to {os.geteuid()}",
-            hint=f"chown {os.geteuid()} {path}, or make a key of your own",
+            f"the {what} {path} belongs to the user {found.st_uid}, not to {os.geteuid()}",
+            hint=f"chown {os.geteuid()} {path}, or make one of your own",
         )
     if found.st_mode & 0o077:
         raise MasterKeyError(
-            f"the key file {path} is open to other users (mode {stat.S_IMODE(found.st_mode):04o})",
+            f"the {what} {path} is open to other users (mode {stat.S_IMODE(found.st_mode):04o})",
             hint=f"chmod 600 {path}",
         )
 
 
-def _explain(path: str, error: OSError | ValueError) -> MasterKeyError:
+def _explain(path: str, what: str, error: OSError | ValueError) -> MasterKeyError:
     if not isinstance(error, OSError):  # a NUL in the name
-        return MasterKeyError(f"the key file {path!r} cannot be read: {error}")
+        return MasterKeyError(f"the {what} {path!r} cannot be read: {error}")
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return MasterKeyError(
-            f"there is no key file {path}", hint="`ic-secrets init` makes one; IC_SECRETS_KEY_FILE names another"
-        )
+        hint = "`ic-secrets init` makes one; IC_SECRETS_KEY_FILE names another" if what == "key file" else ""
+        return MasterKeyError(f"there is no {what} {path}", hint=hint)
     if error.errno == errno.ELOOP:
-        return MasterKeyError(f"the key file {path} is a symbolic link", hint="name the file itself")
-    return MasterKeyError(f"the key file {path} cannot be read: {error.strerror}")
+        return MasterKeyError(f"the {what} {path} is a symbolic link", hint="name the file itself")
+    return MasterKeyError(f"the {what} {path} cannot be read: {error.strerror}")

@@ -17,7 +17,6 @@ from ..errors import MasterKeyError
 from .sealing import KEY_BYTES, DataKey, MasterKey, SealError
 
 PREFIX = "ic-secrets-locked-key-1:"
-_FAMILY = "ic-secrets-locked-key-"
 _TEXT = re.compile(
     rf"({PREFIX}([0-9a-f]{{16}}):([0-9]{{1,9}}),([0-9]{{1,9}}),([0-9]{{1,9}}):([A-Za-z0-9_-]{{22}}):)([A-Za-z0-9_-]{{118}})"
 )
@@ -26,11 +25,6 @@ _COSTS = (65_536, 3, 4)
 _LEAST = (8_192, 1, 1)
 _MOST = (1_048_576, 16, 16)
 _SALT_BYTES = 16
-
-
-def is_locked(text: str) -> bool:
-    """Whether the text is a locked key, of this version or another."""
-    return text.startswith(_FAMILY)
 
 
 def lock(key: MasterKey, passphrase: str) -> str:
