@@ -220,7 +220,17 @@ def test_the_same_key_is_never_locked_alike() -> None:
     assert locking.lock(KEY, PASSPHRASE) != locking.lock(KEY, PASSPHRASE)
 
 
-@pytest.mark.commands
+def test_a_locked_key_is_written_in_one_way_only() -> None:
+    """The last character of its salt and of its sealed key holds four bits that say nothing: they are as they were."""
+    text = locking.lock(KEY, PASSPHRASE)
+    digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    for end in (text.rindex(":"), len(text)):
+        for spare in range(1, 16):
+            other = digits[digits.index(text[end - 1]) ^ spare]
+            with pytest.raises(MasterKeyError, match="malformed"):
+                locking.unlock(text[: end - 1] + other + text[end:], PASSPHRASE)
+
+
 def test_every_part_of_a_locked_key_is_bound_to_it() -> None:
     text = locking.lock(KEY, PASSPHRASE)
     fields = [found.span() for found in re.finditer("[^:,]+", text)][1:]

@@ -62,7 +62,10 @@ def _parse(text: str) -> tuple[str, tuple[int, int, int], bytes, str, bytes]:
     for name, cost, least, most in zip(("memory", "iterations", "lanes"), costs, _LEAST, _MOST, strict=True):
         if not least <= cost <= most:
             raise MasterKeyError(f"the locked key asks for {name} of {cost:,}; {least:,} to {most:,} are allowed")
-    return found[2], costs, _from_text(found[6]), found[1], _from_text(found[7])
+    salt, sealed = _from_text(found[6]), _from_text(found[7])
+    if (_to_text(salt), _to_text(sealed)) != (found[6], found[7]):  # their last characters hold bits to spare
+        raise MasterKeyError("the locked key is malformed", hint="a last character is not what it was")
+    return found[2], costs, salt, found[1], sealed
 
 
 def _derive(passphrase: str, salt: bytes, costs: tuple[int, int, int]) -> bytes:
