@@ -22,7 +22,7 @@ from keyrings import install_keyring
 from local_stores import make_store, raw
 from screen import Screen
 
-KEY, OTHER = MasterKey.generate(), MasterKey.generate()
+KEY, OTHER = MasterKey(bytes(range(32))), MasterKey(bytes(range(32, 64)))
 PASSPHRASE = "correct horse, canary, staple"
 
 
