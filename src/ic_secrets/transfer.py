@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from .errors import IcSecretsError, UnknownSiteError
 from .resolve import Holdings, check_base, find_base
-from .secret import Override, Owner, Secret, Site, check_secret_name
+from .secret import Override, Owner, Secret, Site, check_secret_name, check_site_name
 from .stores import Store
 
 
@@ -47,11 +47,15 @@ class Action(enum.Enum):
 
 
 class Change(NamedTuple):
-    """A site, base or override of a bundle, and what becomes of it; the reason where it is refused."""
+    """A site, base or override of a bundle, and what becomes of it; the reason where it is refused.
+
+    The `note` says what people must know of a change: a site's old and new primary organization.
+    """
 
     action: Action
     item: Site | Secret | Override
     reason: str = ""
+    note: str = ""
 
     @property
     def owner(self) -> Owner:
@@ -93,24 +97,24 @@ def add_organizations(store: Store, owners: Sequence[Owner]) -> tuple[Owner, ...
     return tuple(dict.fromkeys([*owners, *(Owner.organization(name) for name in primaries if name)]))
 
 
-def plan_changes(store: Store, bundle: Bundle) -> tuple[Change, ...]:
+def plan_changes(store: Store, bundle: Bundle, *, relink: bool = True) -> tuple[Change, ...]:
     """What becomes of each definition of the bundle, in the order in which the changes can be made.
 
     Nothing is written. What the store holds beside the bundle stays, and is not named. Times alone make no
-    difference.
+    difference. Without `relink` a site that is there keeps its primary organization, whose secrets it gets.
     """
     with store.snapshot():
-        return tuple(_Plan(store, bundle).changes())
+        return tuple(_Plan(store, bundle, relink=relink).changes())
 
 
-def bring(store: Store, bundle: Bundle, *, skip_refused: bool = False) -> tuple[Change, ...]:
+def bring(store: Store, bundle: Bundle, *, skip_refused: bool = False, relink: bool = True) -> tuple[Change, ...]:
     """Bring the bundle in, in one transaction: all of it, or nothing where anything is refused.
 
     With `skip_refused` what is not refused is brought in. The changes, as `plan_changes` gives them, tell
     which of the two it was.
     """
     with store.transaction():
-        changes = tuple(_Plan(store, bundle).changes())
+        changes = tuple(_Plan(store, bundle, relink=relink).changes())
         if skip_refused or not is_refused(changes):
             for change in changes:
                 if change.action in {Action.MADE, Action.CHANGED}:
@@ -132,9 +136,10 @@ def count_actions(changes: Iterable[Change]) -> dict[str, int]:
 class _Plan:
     """What the store would hold as the changes are made, one after the other."""
 
-    def __init__(self, store: Store, bundle: Bundle) -> None:
+    def __init__(self, store: Store, bundle: Bundle, *, relink: bool) -> None:
         self._store = store
         self._bundle = bundle
+        self._relink = relink
         self._sites: dict[str, Site] = {}
         self._held: dict[Owner, _Held] = {}
         self._lent = {  # the ids of what each organization of the bundle has to be overridden
@@ -168,9 +173,22 @@ class _Plan:
         except UnknownSiteError:
             before = None
         self._sites[name] = after = told or before or Site(name)
+        try:
+            for organization in (after.organization, *after.supporting):
+                if organization is not None:
+                    check_site_name(organization, "organization")
+        except IcSecretsError as error:
+            return Change(Action.REFUSED, after, str(error))
         if before is None:
             return Change(Action.MADE, after)
-        return Change(Action.SAME if before == after else Action.CHANGED, after)
+        if before.organization == after.organization:
+            return Change(Action.SAME if before == after else Action.CHANGED, after)
+        old, new = before.organization or "none", after.organization or "none"
+        if not self._relink:
+            self._sites[name] = before
+            reason = f"it would change its primary organization from {old} to {new}"
+            return Change(Action.REFUSED, after, reason)
+        return Change(Action.CHANGED, after, note=f"primary organization: {old} → {new}")
 
     def _plan_base(self, secret: Secret) -> Change:
         held = self._holding(secret.owner)

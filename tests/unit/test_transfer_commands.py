@@ -55,7 +55,7 @@ def test_a_file_is_replaced_whole_and_keeps_its_place(cli: Any, path: str, tmp_p
     directory = tmp_path / "repository"
     directory.mkdir()
     file = directory / "all.sealed"
-    file.write_text("something else")
+    file.write_text("ic-secrets-sealed-1 an older export")
     file.chmod(0o640)
     (tmp_path / "link").symlink_to(file)
     cli("export", "--all", "--format", "sealed", "-o", tmp_path / "link", check=0)
@@ -67,6 +67,54 @@ def test_a_file_is_replaced_whole_and_keeps_its_place(cli: Any, path: str, tmp_p
     before = (file.stat().st_ino, file.read_bytes())
     cli("export", "--all", "--format", "sealed", "-o", file, check=0)
     assert (file.stat().st_ino, file.read_bytes()) == before
+
+
+def test_what_is_no_export_is_never_replaced(cli: Any, path: str, tmp_path: Path) -> None:
+    """A store or a key in the place of the file would be gone for ever."""
+    for content in (Path(path).read_bytes(), KEY.format().encode(), b"something else"):
+        (tmp_path / "there").write_bytes(content)
+        done = cli("export", "--all", "--format", "sealed", "-o", tmp_path / "there")
+        assert done.returncode == 1
+        assert b"no export of this format" in done.stderr
+        assert (tmp_path / "there").read_bytes() == content
+
+
+def test_a_damaged_export_is_written_again(cli: Any, path: str, tmp_path: Path) -> None:
+    file = tmp_path / "all.sealed"
+    cli("export", "--all", "--format", "sealed", "-o", file, check=0)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-3] + b"00\n")
+    cli("export", "--all", "--format", "sealed", "-o", file, check=0)
+    assert file.read_bytes() == whole
+
+
+def test_an_import_changes_a_sites_organization_with_consent_only(cli: Any, path: str, tmp_path: Path) -> None:
+    """Who makes the file could else choose whose secrets the site's build gets."""
+    file = tmp_path / "my-site.sealed"
+    cli("export", "my-site", "--format", "sealed", "--without-org", "-o", file, check=0)
+    cli("site", "set", "my-site", "--org", "studio", check=0)
+    refused = cli("import", "my-site", "--format", "sealed", file)
+    assert refused.returncode == 1
+    assert b"primary organization from studio to agency" in refused.stderr
+    shown = cli("import", "my-site", "--format", "sealed", file, "--with-org", "--dry-run")
+    assert "studio → agency".encode() in shown.stdout
+
+
+def test_an_older_copy_is_neither_copied_nor_imported(cli: Any, path: str, tmp_path: Path) -> None:
+    file, state = tmp_path / "all.sealed", {"IC_SECRETS_STATE_FILE": str(tmp_path / "state.json")}
+    cli("export", "--all", "--format", "sealed", "-o", file, check=0)
+    older, old_file = Path(path).read_bytes(), file.read_bytes()
+    cli("set", "my-site", "NEW", "--type", "env", "--scope", "ic", stdin=b"a canary", check=0)
+    cli("list", "my-site", env=state, check=0)
+    cli("export", "--all", "--format", "sealed", "-o", file, check=0)
+    cli("import", "--all", "--format", "sealed", file, "--dry-run", env=state, check=0)
+    file.write_bytes(old_file)
+    imported = cli("import", "--all", "--format", "sealed", file, "--dry-run", env=state)
+    assert b"remembers" in imported.stderr
+    Path(path).write_bytes(older)
+    copied = cli("copy", path, tmp_path / "copy.db", env=state)
+    assert b"remembers" in copied.stderr
+    assert not (tmp_path / "copy.db").exists()
 
 
 def test_a_file_that_cannot_be_written_stays_as_it_is(cli: Any, path: str, tmp_path: Path) -> None:

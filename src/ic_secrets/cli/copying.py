@@ -15,6 +15,7 @@ from ..secret import Owner
 from ..stores import Store, open_store, split_url
 from ..stores.sealing import MasterKey
 from ..transfer import Action, Change, bring, count_actions, plan_changes, read_bundle
+from .opening import checked
 from .output import print_json, print_message
 from .parsing import Parser, add_json
 from .recording import Record, observed
@@ -36,15 +37,16 @@ def run_copy(words: Sequence[str]) -> int:
     add_json(parser)
     arguments = parser.read(words)
     settings = Settings(dict(os.environ))
+    from_keys = key_loader(settings, "from-key-file", arguments.from_key_file)
+    to_keys = key_loader(settings, "to-key-file", arguments.to_key_file)
+    environment = {name: value for name, value in os.environ.items() if name != "IC_SECRETS_MIN_GENERATION"}
     with contextlib.ExitStack() as stack:
-        source = open_store(
-            arguments.source, key_loader(settings, "from-key-file", arguments.from_key_file), read_only=True
+        source = stack.enter_context(
+            checked(lambda: open_store(arguments.source, from_keys, read_only=True), settings, read_only=True)
         )
-        stack.callback(source.close)
-        destination = _open_destination(
-            arguments.destination, key_loader(settings, "to-key-file", arguments.to_key_file)
+        destination = stack.enter_context(
+            checked(lambda: _open_destination(arguments.destination, to_keys), Settings(environment), read_only=False)
         )
-        stack.callback(destination.close)
         stack.enter_context(observed(source, _named(arguments.source), command="copy"))
         record = stack.enter_context(observed(destination, _named(arguments.destination), command="copy"))
         owners = sorted(source.owners(), key=lambda owner: owner.is_site)  # a site's overrides need its organization

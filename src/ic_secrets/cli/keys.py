@@ -196,6 +196,14 @@ def _describe_source(holder: Keyholder, source: KeySource) -> _Found:
 
 def _describe_store(settings: Settings, holder: Keyholder, found: Sequence[_Found]) -> _Seal:
     scheme, path = split_url(settings.store.value)
+    if scheme == "sealed":
+        from ..stores import sealed
+
+        try:
+            store_key = sealed.read_key_id(path)
+        except StoreError as error:
+            return _Seal(problem=str(error))
+        return _Seal(store_key, opens=any(key["id"] == store_key for each in found for key in each.keys))
     if scheme != "sqlite":
         return _Seal(problem=f"{settings.store.value} does not tell its key")
     from ..stores import local

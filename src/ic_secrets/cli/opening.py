@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..config import Setting
+from ..config import Setting, Settings
 from ..errors import ConfigError, IcSecretsError
 from ..stores import Store, open_store
 from .output import print_message
@@ -30,9 +30,20 @@ def opened_store(
     An older copy than `--min-generation` or the state file allows is a StoreRolledBackError at once.
     """
     settings = read_settings(arguments, dict(os.environ))
+    with checked(
+        lambda: open_store(settings.store.value, load_keys or settings.load_keys, read_only=read_only),
+        settings,
+        read_only=read_only,
+    ) as store:
+        yield store
+
+
+@contextlib.contextmanager
+def checked(open_it: Callable[[], Store], settings: Settings, *, read_only: bool) -> Iterator[Store]:
+    """The store, closed afterwards; one that is older than the settings allow is a StoreRolledBackError at once."""
     minimum, state = settings.find("min-generation"), settings.find("state-file")
     least = _parse_generation(minimum) if minimum else 0
-    store = open_store(settings.store.value, load_keys or settings.load_keys, read_only=read_only)
+    store = open_it()
     try:
         if minimum or state:
             from ..stores.rollback import check_minimum, check_state

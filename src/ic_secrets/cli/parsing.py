@@ -60,6 +60,8 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
         """The arguments; those with an optional value take it after `=` only."""
+        if "" in words:
+            raise UsageError("an argument is empty", hint="is a variable of the pipeline not set?")
         for word in words:
             name, equals, value = word.partition("=")
             if name.startswith("--") and equals and not value:

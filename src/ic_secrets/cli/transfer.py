@@ -13,6 +13,7 @@ from ..errors import (
     IcSecretsError,
     ImportRefusedError,
     MasterKeyError,
+    StoreError,
     StoreLockedError,
     UnknownSecretError,
     UsageError,
@@ -31,7 +32,7 @@ from ..transfer import (
     plan_changes,
     read_bundle,
 )
-from .opening import opened_store
+from .opening import checked, opened_store
 from .output import print_error, print_json, print_message, print_table
 from .parsing import Parser, add_json, add_store_options, read_settings
 from .recording import observed, recorded
@@ -50,11 +51,15 @@ class Request(NamedTuple):
 
 
 class Format(NamedTuple):
-    """How a format of files is read and written; a bundle is all that passes between it and a store."""
+    """How a format of files is read and written; a bundle is all that passes between it and a store.
+
+    `is_same` says whether a file that is there need not be written; `is_one`, whether it may be replaced.
+    """
 
     read: Callable[[str, Request], Bundle]
     write: Callable[[Store, Bundle, Request], bytes]
-    is_same: Callable[[bytes, bytes], bool]
+    is_same: Callable[[bytes, bytes, Callable[[], Sequence[MasterKey]]], bool]
+    is_one: Callable[[bytes], bool]
 
 
 def run_export(words: Sequence[str]) -> int:
@@ -69,7 +74,8 @@ def run_export(words: Sequence[str]) -> int:
     arguments = parser.read(words)
     owner = _parse_owner(arguments)
     load_keys = key_loader(read_settings(arguments, dict(os.environ)), "seal-key-file", arguments.seal_key_file)
-    request = Request(owner, not arguments.without_org, load_keys)
+    keys = load_keys()  # now: nobody is asked for a passphrase while the store is held
+    request = Request(owner, not arguments.without_org, lambda: keys)
     chosen = FORMATS[arguments.format]
     with (
         opened_store(arguments, read_only=True) as store,
@@ -85,7 +91,7 @@ def run_export(words: Sequence[str]) -> int:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         return 0
-    written = _write_file(arguments.output, data, chosen.is_same)
+    written = _write_file(arguments.output, data, chosen, request.load_keys)
     print_message("", f"{'wrote' if written else 'nothing has changed in'} {arguments.output}")
     return 0
 
@@ -97,7 +103,7 @@ def run_import(words: Sequence[str]) -> int:
     )
     parser.add_argument("file", metavar="FILE")
     parser.add_argument("--dry-run", action="store_true", help="show what would be made, changed and refused")
-    parser.add_argument("--with-org", action="store_true", help="bring a site's primary organization along")
+    parser.add_argument("--with-org", action="store_true", help="bring a site's organization along, and the link to it")
     parser.add_argument("--skip-refused", action="store_true", help="bring in the rest where something is refused")
     parser.add_argument("--open-key-file", metavar="F", help="open FILE with this file's key instead of the store's")
     add_store_options(parser)
@@ -106,20 +112,21 @@ def run_import(words: Sequence[str]) -> int:
     owner = _parse_owner(arguments)
     load_keys = key_loader(read_settings(arguments, dict(os.environ)), "open-key-file", arguments.open_key_file)
     bundle = FORMATS[arguments.format].read(arguments.file, Request(owner, arguments.with_org, load_keys))
+    relink = arguments.all or arguments.with_org
     if arguments.dry_run:
         with opened_store(arguments, read_only=True) as store:
-            return _report(arguments, plan_changes(store, bundle))
-    return _import(arguments, owner, bundle)
+            return _report(arguments, plan_changes(store, bundle, relink=relink))
+    return _import(arguments, owner, bundle, relink=relink)
 
 
-def _import(arguments: argparse.Namespace, owner: Owner | None, bundle: Bundle) -> int:
+def _import(arguments: argparse.Namespace, owner: Owner | None, bundle: Bundle, *, relink: bool) -> int:
     changes: Sequence[Change] = ()
     try:
         with (
             opened_store(arguments) as store,
             recorded(store, arguments, command="import", owner=str(owner or "--all")) as record,
         ):
-            changes = bring(store, bundle, skip_refused=arguments.skip_refused)
+            changes = bring(store, bundle, skip_refused=arguments.skip_refused, relink=relink)
             record.names = name_written(changes)
             refused = count_actions(changes)["refused"]
             if refused and not arguments.skip_refused:
@@ -162,6 +169,7 @@ def describe_change(change: Change) -> dict[str, object]:
         "environment": change.environment,
         "name": change.name,
         "reason": change.reason or None,
+        "note": change.note or None,
     }
 
 
@@ -195,7 +203,7 @@ def _choose_owners(store: Store, request: Request) -> Sequence[Owner]:
     return add_organizations(store, owners) if request.with_org else owners
 
 
-def _write_file(path: str, data: bytes, is_same: Callable[[bytes, bytes], bool]) -> bool:
+def _write_file(path: str, data: bytes, chosen: Format, load_keys: Callable[[], Sequence[MasterKey]]) -> bool:
     """Whether the file had to be written: one with the same content stays as it is, to the byte."""
     path = os.path.realpath(path)
     try:
@@ -203,8 +211,12 @@ def _write_file(path: str, data: bytes, is_same: Callable[[bytes, bytes], bool])
             before = read_regular(path, _LARGEST)
             if before is None:
                 raise IcSecretsError(f"{path} is no regular file", hint="without -o the export goes to stdout")
-            if is_same(before, data):
+            if chosen.is_same(before, data, load_keys):
                 return False
+            if before and not chosen.is_one(before):
+                raise IcSecretsError(
+                    f"{path} is there, and is no export of this format", hint="remove it first, or name another file"
+                )
         replace_file(path, data)
     except OSError as error:
         raise IcSecretsError(f"{path} cannot be written: {error.strerror}") from None
@@ -218,9 +230,11 @@ def _report(arguments: argparse.Namespace, changes: Sequence[Change]) -> int:
         content = {"dry_run": arguments.dry_run, "done": done, "counts": count_actions(changes)}
         print_json("import", {**content, "changes": [describe_change(change) for change in changes]})
     elif arguments.dry_run:
-        rows = [[change.action.value, str(change)] for change in changes if change.action is not Action.SAME]
+        rows = [
+            [change.action.value, str(change), change.note] for change in changes if change.action is not Action.SAME
+        ]
         if rows:
-            print_table(["CHANGE", "WHAT"], rows)
+            print_table(["CHANGE", "WHAT", ""], rows)
     for change in refused:
         print_message("warning", f"{change} cannot be brought in: {change.reason}")
     if not arguments.json and (done or arguments.dry_run):
@@ -234,12 +248,14 @@ def _report(arguments: argparse.Namespace, changes: Sequence[Change]) -> int:
 def _read_sealed(path: str, request: Request) -> Bundle:
     from ..stores import sealed
 
+    environment = {name: value for name, value in os.environ.items() if name != "IC_SECRETS_MIN_GENERATION"}
     try:
-        store = sealed.open_store(path, request.load_keys)
+        with checked(
+            lambda: sealed.open_store(path, request.load_keys), Settings(environment), read_only=True
+        ) as store:
+            return read_bundle(store, _choose_owners(store, request))
     except StoreLockedError as error:
         raise StoreLockedError(str(error), hint="--open-key-file names the file that holds its key") from None
-    with store:
-        return read_bundle(store, _choose_owners(store, request))
 
 
 def _write_sealed(store: Store, bundle: Bundle, request: Request) -> bytes:
@@ -252,8 +268,11 @@ def _write_sealed(store: Store, bundle: Bundle, request: Request) -> bytes:
     asked = ("--all",) if request.owner is None else (str(request.owner), "with" if request.with_org else "without")
     identity = identify(store) or Identity(store.url, 0)
     source = encode("ic-secrets/1 export", identity.id, *asked)
+    keys = request.load_keys()
+    # While a rotation is under way there are two: that of the store is what will open it on.
+    own = getattr(store, "master_id", None)
     return sealed.render(
-        request.load_keys()[0],
+        next((key for key in keys if key.id == own), keys[0]),
         hashlib.sha256(source).hexdigest()[:32],
         identity.generation,
         bundle.sites,
@@ -261,10 +280,21 @@ def _write_sealed(store: Store, bundle: Bundle, request: Request) -> bytes:
     )
 
 
-def _is_same_sealed(before: bytes, after: bytes) -> bool:
+def _is_same_sealed(before: bytes, after: bytes, load_keys: Callable[[], Sequence[MasterKey]]) -> bool:
+    """One that was damaged is not, though every line of it may be right."""
     from ..stores import sealed
 
-    return sealed.is_same_content(before, after)
+    if not sealed.is_same_content(before, after):
+        return False
+    try:
+        sealed.parse("", before, load_keys)
+    except StoreError:
+        return False
+    return True
 
 
-FORMATS = {"sealed": Format(_read_sealed, _write_sealed, _is_same_sealed)}
+def _is_sealed(data: bytes) -> bool:
+    return data.startswith(b"ic-secrets-sealed-")
+
+
+FORMATS = {"sealed": Format(_read_sealed, _write_sealed, _is_same_sealed, _is_sealed)}

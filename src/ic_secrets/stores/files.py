@@ -6,9 +6,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 
 from ..files import write_private
+
+# Whoever can read the directory can lock it, so that a lock is not waited for without end, in seconds.
+_PATIENCE = 30.0
 
 
 @contextlib.contextmanager
@@ -44,8 +48,16 @@ def new_file(path: str) -> Iterator[str]:
 def locked_directory(path: str) -> Iterator[int]:
     """A descriptor of the directory; meanwhile `new_file`, too, makes none there, so hold it shortly. OSError."""
     lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    until = time.monotonic() + _PATIENCE
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise OSError(errno.EBUSY, "another process keeps its directory locked", path) from None
+            time.sleep(0.01)
         yield lock
     finally:
         os.close(lock)

@@ -22,6 +22,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import (
+    InvalidNameError,
     NotReadableError,
     StoreError,
     StoreFormatError,
@@ -34,7 +35,18 @@ from ..errors import (
 )
 from ..files import read_regular
 from ..resolve import Holdings
-from ..secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site, format_scopes
+from ..secret import (
+    Override,
+    Owner,
+    Scope,
+    Scopes,
+    Secret,
+    SecretType,
+    SecretValue,
+    Site,
+    check_environment,
+    format_scopes,
+)
 from . import Store
 from .rows import Row
 from .sealing import MasterKey, SealError, encode
@@ -52,6 +64,8 @@ _TRAILER = re.compile(rb"(?<=\n)mac ([0-9a-f]{64})\n\Z")
 _TRAILER_LENGTH = len("mac \n") + 64
 _CONFLICT = re.compile(rb"^(?:<{7}|\|{7}|={7}|>{7})(?: |\r?$)", re.MULTILINE)
 _FIELD = re.compile(r"[!-~]+")
+# The end of the year 9999, in Unix time.
+_MAX_TIME = 253_402_300_800
 _LENGTHS = {"site": 5, "secret": 12}
 _AGAIN = "export it again: `ic-secrets export OWNER --format sealed -o FILE`"
 
@@ -133,15 +147,28 @@ def open_store(path: str, load_keys: Callable[[], Sequence[MasterKey]]) -> Seale
     StoreMissingError; StoreReadError; StoreFormatError for what is no such file, or is not whole any more;
     StoreLockedError when none of the keys is its own; StoreTamperedError, which names a line where it can.
     """
+    return parse(path, _read(path, _LARGEST), load_keys)
+
+
+def read_key_id(path: str) -> str:
+    """The id of the key that the file says it is sealed with; not verified, since it needs no key. A StoreError."""
+    data = _read(path, 1000)
+    header = _HEADER.match(data)
+    if not header:
+        raise _explain_form(path, data)
+    return header[2].decode()
+
+
+def _read(path: str, limit: int) -> bytes:
     try:
-        data = read_regular(path, _LARGEST)
+        data = read_regular(path, limit)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StoreReadError(f"{path} cannot be read: {reason}") from None
     if data is None:
         hint = "`ic-secrets export OWNER --format sealed -o FILE` makes one"
         raise StoreMissingError(f"there is no sealed file {path}", hint=hint)
-    return parse(path, data, load_keys)
+    return data
 
 
 def parse(path: str, data: bytes, load_keys: Callable[[], Sequence[MasterKey]]) -> SealedStore:
@@ -172,6 +199,7 @@ class SealedStore(Store):
         self.generation = generation
         self._data = data
         self._sealer = sealer
+        self._last = 0
 
     def __enter__(self) -> SealedStore:
         return self
@@ -181,11 +209,11 @@ class SealedStore(Store):
 
     def site(self, name: str) -> Site:
         for line in self._lines(f"site {name} "):
-            return _to_site(line)
+            return self._parse_site(line)
         raise UnknownSiteError(f"{self.url} knows no site {name}")
 
     def sites(self) -> Iterator[Site]:
-        return map(_to_site, self._lines("site "))
+        return map(self._parse_site, self._lines("site "))
 
     def owners(self) -> Iterator[Owner]:
         names = dict.fromkeys(line[1].removeprefix("org:") for line in self._lines("secret org:"))
@@ -203,7 +231,7 @@ class SealedStore(Store):
         secrets = []
         overrides = []
         for line in self._lines(f"secret {owner} "):
-            row = _to_row(owner, line)
+            row = self._parse_row(owner, line)
             wanted = values and (not row.environment or environment in (None, row.environment))
             wanted = wanted and (scope is None or scope.value in row.scopes.split(","))
             value = SecretValue.from_bytes(self._sealer.open(line)) if wanted else None
@@ -250,11 +278,35 @@ class SealedStore(Store):
     def _lines(self, start: str) -> Iterator[list[str]]:
         """The lines that begin so, which stand together, in their fields."""
         begin = start.encode()
-        at = self._data.find(b"\n" + begin) + 1
+        if begin.count(b" ") == 2:
+            # One owner's: they come in order, so who reads one after the other need not search from the start.
+            at = self._data.find(b"\n" + begin, self._last) + 1 or self._data.find(b"\n" + begin) + 1
+            self._last = at - 1 if at else self._last
+        else:
+            at = self._data.find(b"\n" + begin) + 1
         while at and self._data.startswith(begin, at):
             end = self._data.index(b"\n", at)
             yield self._data[at:end].decode().split(" ")
             at = end + 1
+
+    def _parse_site(self, line: Sequence[str]) -> Site:
+        try:
+            return _to_site(line)
+        except ValueError:
+            raise StoreFormatError(f"{self.url}: {_name_line(line)} has fields that no export writes") from None
+
+    def _parse_row(self, owner: Owner, line: Sequence[str]) -> Row:
+        try:
+            row = _to_row(owner, line)
+            if row.environment:
+                check_environment(row.environment)
+            if not (
+                0 <= row.created < _MAX_TIME and 0 <= row.changed < _MAX_TIME and 0 <= (row.expires or 0) < _MAX_TIME
+            ):
+                raise ValueError
+        except (ValueError, InvalidNameError):
+            raise StoreFormatError(f"{self.url}: {_name_line(line)} has fields that no export writes") from None
+        return row
 
     def _refuse(self) -> NoReturn:
         raise StoreWriteError(f"{self.url} is only read", hint=f"write to the store that it came from, and {_AGAIN}")
