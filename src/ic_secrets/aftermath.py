@@ -70,7 +70,7 @@ def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
     from .walk import Walk
 
     places = _list_places(exposure.preparation)
-    skip = [exposure.directory.path, *([record] if record else [])]
+    skip = [exposure.directory.path, *exposure.told, *([record] if record else [])]
     walk = Walk(exposure.since, skip)
     if not any(True for _ in walk.list_due(places)) and not walk.left_out and not walk.failed:
         return SearchResult()  # nothing changed: then nothing is loaded to look into it

@@ -126,7 +126,7 @@ def open_build(
         with Watchdog() as watchdog:
             preparation = prepare(store, request, notify, extensions)
             extensions.check_build(preparation)
-            _make_ready(store, preparation, receipt, record, notify)
+            make_ready(store, preparation, receipt, record, notify)
             with expose(preparation, watchdog, notify) as exposure:
                 build = Build(exposure, receipt, record, extensions, notify)
                 yield build
@@ -158,7 +158,7 @@ def run_build(
         return build.status
 
 
-def _make_ready(store: Store, preparation: Preparation, receipt: Receipt, record: Record, notify: Notify) -> None:
+def make_ready(store: Store, preparation: Preparation, receipt: Receipt, record: Record, notify: Notify) -> None:
     """The last that is done, and can fail, before anything is exposed."""
     request = preparation.request
     record.start([secret.name for secret in preparation.secrets], preparation.project, preparation.store)

@@ -9,10 +9,11 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from .errors import ExposureError, ScrubIncompleteError
 from .files import is_below, is_private_directory, remove_tree, write_private
@@ -25,13 +26,23 @@ _MEMORY = "/dev/shm"  # noqa: S108 -- world-writable, so every directory there i
 _LAST_RESORT = "/tmp"  # noqa: S108
 
 
+class Keeper(Protocol):
+    """Who removes a private directory when its owner cannot."""
+
+    def watch(self, pid: int) -> None:
+        """The process group of the build."""
+
+    def dismiss(self) -> None:
+        """There is nothing left to do. Safe to call twice."""
+
+
 class PrivateDirectory:
     """A 0700 directory that one build owns, with a watchdog that outlives us; a context manager.
 
     Leaving it scrubs. `parent` is where it is made; `in_memory` says whether that is a tmpfs.
     """
 
-    def __init__(self, path: str, descriptor: int, watchdog: Watchdog) -> None:
+    def __init__(self, path: str, descriptor: int, watchdog: Keeper) -> None:
         self.path = path
         self.in_memory = is_in_memory(path)
         self.watchdog = watchdog
@@ -58,9 +69,36 @@ class PrivateDirectory:
                 return cls(path, descriptor, watchdog)
         raise ExposureError(f"no private directory can be made in {parent}: {problem}")
 
+    @classmethod
+    def resume(cls, path: str, written: Iterable[str], keeper: Keeper) -> "PrivateDirectory":
+        """The directory that another process has filled with the files `written`; OSError where it is not ours."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            os.close(descriptor)
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+        directory = cls(path, descriptor, keeper)
+        directory._written = [os.path.join(path, name) for name in written]
+        return directory
+
+    @property
+    def descriptor(self) -> int:
+        """That of the directory, which holds its lock."""
+        return self._descriptor
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The paths that were written, below the directory."""
+        return tuple(os.path.relpath(path, self.path) for path in self._written)
+
+    def release(self) -> None:
+        """Leave it to another process that has the descriptor: nothing here scrubs it any more."""
+        self.watchdog.dismiss()
+        os.close(self._descriptor)
+        self._descriptor = -1
+
     @property
     def is_scrubbed(self) -> bool:
-        """Whether `scrub` was called."""
+        """Whether it is ours no more: `scrub` or `release` was called."""
         return self._descriptor < 0
 
     def write(self, path: str, data: bytes, mode: int = 0o600) -> None:
@@ -148,17 +186,31 @@ def sweep(environment: Mapping[str, str], explicit: str | None = None) -> Sweep:
 
     Never touches the directory of a living run, nor what another user made; safe at any time.
     """
-    parents = dict.fromkeys([explicit] if explicit else [])
-    parents |= dict.fromkeys(_list_parents(environment))
     removed: list[str] = []
     failed: list[tuple[str, str]] = []
-    for path in (path for parent in parents if parent for path in _list_own(parent)):
+    for path in list_directories(environment, explicit):
         try:
             if _remove_dead(path):
                 removed.append(path)
         except OSError as error:
             failed.append((error.filename or path, error.strerror or "unknown error"))
     return Sweep(tuple(removed), tuple(failed))
+
+
+def list_directories(environment: Mapping[str, str], explicit: str | None = None) -> Sequence[str]:
+    """The private directories of this user, living and dead, wherever they are made."""
+    parents = dict.fromkeys([explicit] if explicit else [])
+    parents |= dict.fromkeys(_list_parents(environment))
+    return [path for parent in parents if parent for path in _list_own(parent)]
+
+
+def find_enclosing(path: str) -> str | None:
+    """The private directory, of anybody, that the path names as its own or as that of something in it."""
+    while path and path != os.path.dirname(path):
+        if re.fullmatch(rf"{_PREFIX}[0-9]+-[0-9a-f]{{16}}", os.path.basename(path)):
+            return path
+        path = os.path.dirname(path)
+    return None
 
 
 def _list_parents(environment: Mapping[str, str]) -> list[str]:

@@ -206,6 +206,12 @@ class ExposureError(BuildError):
     """The private directory could not be made or filled; what was made is gone again."""
 
 
+class AlreadyExposedError(BuildError):
+    """The checkout, or the shell, is in the middle of another build in two steps."""
+
+    hint = "`ic-secrets post-build` ends it; otherwise its guard does when its time is up"
+
+
 class ProgramNotFoundError(BuildError):
     """The build's command is not there."""
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from . import git
@@ -14,7 +14,7 @@ from .directory import PrivateDirectory, choose_parent
 from .errors import ScrubIncompleteError
 from .files import read_regular
 from .minted import LiveMasker, MintedTokens
-from .overlay import AUTH_FILE, Overlay
+from .overlay import AUTH_FILE, Overlay, OverlayTrace
 from .preparation import COMPOSER, Notice, Notify, Preparation, list_exposed
 from .watchdog import Watchdog
 
@@ -25,45 +25,71 @@ if TYPE_CHECKING:  # what masks is loaded while the build runs, not before
 # File systems stamp changes with a clock that lags behind ours by a tick of the kernel's, in ns.
 _CLOCK_LAG = 50_000_000
 _LARGEST = 1 << 20
+_GIT = "git"
 
 
 class Exposure:
-    """One build's, from its first file to the scrub."""
+    """One build's, from its first file to the scrub.
 
-    def __init__(self, preparation: Preparation, watchdog: Watchdog, notify: Notify) -> None:
-        request = preparation.request
+    `told` are files that were given values on purpose, where no leak is searched for.
+    """
+
+    def __init__(self, preparation: Preparation, directory: PrivateDirectory, since: int, notify: Notify) -> None:
+        """Nothing is in the directory yet, or somebody else has filled it (`make`, `resume`)."""
         self.preparation = preparation
+        self.directory = directory
+        self.since = since
+        self.told: tuple[str, ...] = ()
+        self.environment: Mapping[str, str] = {}
         self.failure: ScrubIncompleteError | None = None
         self.scrubbed: tuple[str, ...] = ()
         self.hosts_seen: tuple[str, ...] = ()
         self.mended: tuple[Residue, ...] = ()
-        self.since = time.time_ns() - _CLOCK_LAG
         self._notify = notify
         self._patterns: Patterns | None = None
         self._lock = threading.Lock()  # both streams may ask at once
         self._maskers: list[LiveMasker] = []
+
+    @classmethod
+    def make(cls, preparation: Preparation, watchdog: Watchdog, notify: Notify) -> Exposure:
+        """Make the private directory and fill it; BuildError, and then nothing of it is left."""
+        request = preparation.request
+        since = time.time_ns() - _CLOCK_LAG
         parent = choose_parent(request.environment, [request.directory, preparation.project], request.run_dir)
-        self.directory = PrivateDirectory.make(parent, watchdog)
+        directory = PrivateDirectory.make(parent, watchdog)
         try:
-            if not self.directory.in_memory:
+            if not directory.in_memory:
                 notify(
                     Notice(
                         f"{parent} is no tmpfs: for the time of the build the secrets are on a disk",
                         "name a directory on a tmpfs with --run-dir",
                     )
                 )
-            self._overlay = self._make_home()
-            self._write_more()
-            auth_file = f"{COMPOSER}/{AUTH_FILE}"
-            self.minted = MintedTokens(os.path.join(self.directory.path, auth_file), preparation.files[auth_file])
-            self.environment = {
-                **preparation.environment,
-                **{name: os.path.join(self.directory.path, path) for name, path in preparation.paths.items()},
-                **self._expose_git(),
-            }
+            exposure = cls(preparation, directory, since, notify)
+            exposure._fill()
         except BaseException:
-            self.directory.scrub()
+            directory.scrub()
             raise
+        return exposure
+
+    @classmethod
+    def resume(
+        cls, preparation: Preparation, directory: PrivateDirectory, since: int, home: OverlayTrace, notify: Notify
+    ) -> Exposure:
+        """What another process has made and left in the directory, to be finished here.
+
+        Of the preparation's files only the auth.json is asked for, as it was written.
+        """
+        exposure = cls(preparation, directory, since, notify)
+        exposure._overlay = Overlay.resume(os.path.join(directory.path, COMPOSER), preparation.home, home)
+        exposure._watch_minted()
+        exposure._seen = os.path.join(directory.path, _GIT, git.SEEN_FILE)
+        return exposure
+
+    @property
+    def home_trace(self) -> OverlayTrace:
+        """What `resume` is to be told of the Composer home."""
+        return self._overlay.trace
 
     def find_patterns(self) -> Patterns:
         """The needles of every value that the build could see, derived once."""
@@ -122,6 +148,21 @@ class Exposure:
             except ScrubIncompleteError as error:
                 self.failure = error
 
+    def _fill(self) -> None:
+        self._overlay = self._make_home()
+        self._write_more()
+        self._watch_minted()
+        self.environment = {
+            **self.preparation.environment,
+            **{name: os.path.join(self.directory.path, path) for name, path in self.preparation.paths.items()},
+            **self._expose_git(),
+        }
+
+    def _watch_minted(self) -> None:
+        auth_file = f"{COMPOSER}/{AUTH_FILE}"
+        path = os.path.join(self.directory.path, auth_file)
+        self.minted = MintedTokens(path, self.preparation.files[auth_file])
+
     def _make_home(self) -> Overlay:
         """The private Composer home, with the files that were rendered for it."""
         prefix = f"{COMPOSER}/"
@@ -161,7 +202,7 @@ class Exposure:
         preparation = self.preparation
         if not preparation.git or not (preparation.logins or preparation.minting_hosts):
             return {}
-        place = self.directory.subdirectory("git")
+        place = self.directory.subdirectory(_GIT)
         self._seen = os.path.join(place, git.SEEN_FILE)
         files = git.render_files(preparation.logins, preparation.minting_hosts, place, preparation.git)
         for name, data in files.items():
@@ -195,7 +236,7 @@ class Exposure:
 @contextlib.contextmanager
 def expose(preparation: Preparation, watchdog: Watchdog, notify: Notify) -> Iterator[Exposure]:
     """Make the private directory; inside, the build can run; afterwards nothing of it is left."""
-    exposure = Exposure(preparation, watchdog, notify)
+    exposure = Exposure.make(preparation, watchdog, notify)
     try:
         yield exposure
     finally:

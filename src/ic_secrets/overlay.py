@@ -36,6 +36,14 @@ class ComposerHome(NamedTuple):
         )
 
 
+class OverlayTrace(NamedTuple):
+    """What was put into a private home: the names of its own files and its links, and the directories made for it."""
+
+    own: tuple[str, ...]
+    links: tuple[str, ...]
+    directories: tuple[str, ...]
+
+
 class Overlay:
     """The private home of one build, in `path`: links to the real one, and files of its own.
 
@@ -48,6 +56,19 @@ class Overlay:
         self._own = dict(own)
         self._links: set[str] = set()
         self._made: list[str] = []
+
+    @classmethod
+    def resume(cls, path: str, home: ComposerHome, made: "OverlayTrace") -> "Overlay":
+        """The home that another process has made, to carry back what was added to it since."""
+        overlay = cls(path, home, dict.fromkeys(made.own, b""))
+        overlay._links = set(made.links)
+        overlay._made = list(made.directories)
+        return overlay
+
+    @property
+    def trace(self) -> "OverlayTrace":
+        """What `resume` needs."""
+        return OverlayTrace(tuple(self._own), tuple(sorted(self._links)), tuple(self._made))
 
     def make(self, write: Callable[[str, bytes], None]) -> None:
         """Fill the (empty, private) directory; `write` makes a private file; OSError."""

@@ -51,7 +51,10 @@ Notify = Callable[[Notice], None]
 
 
 class BuildRequest(NamedTuple):
-    """What is to be built, and how. `grace` and `expiry_warning` are in seconds; `leaks` is `fail`, `warn` or `off`."""
+    """What is to be built, and how. `grace` and `expiry_warning` are in seconds; `leaks` is `fail`, `warn` or `off`.
+
+    The command is empty where somebody else runs the build, in the directory.
+    """
 
     target: Target
     command: tuple[str, ...]
@@ -135,7 +138,7 @@ def prepare(store: Store, request: BuildRequest, notify: Notify, extensions: Ext
                 "builds run for dev and multidevs; their code is deployed to test and live",
             )
         )
-    program = find_program(request.command[0], request.environment)
+    program = find_program(request.command[0], request.environment) if request.command else ""
     identity, definitions = load_at_once(store, request.target, notify)
     secrets = select(definitions, request, notify)
     warn_of_expiry(secrets, request.expiry_warning, time.time(), notify)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import __version__
@@ -50,6 +50,29 @@ class Receipt:
         self._started = time.time()
         self._notices: list[Notice] = []
         self.versions: Mapping[str, str | None] = {}
+
+    @classmethod
+    def resume(
+        cls,
+        request: BuildRequest,
+        started: float,
+        versions: Mapping[str, str | None],
+        notices: Sequence[Notice],
+    ) -> Receipt:
+        """That of a build that another process has started."""
+        receipt = cls(request)
+        receipt._started, receipt._notices, receipt.versions = started, list(notices), versions
+        return receipt
+
+    @property
+    def started(self) -> float:
+        """When the build began, in Unix time."""
+        return self._started
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """What was told so far."""
+        return self._notices
 
     def listen(self, notify: Notify) -> Notify:
         """The same `notify`, which also keeps the notice for the receipt."""

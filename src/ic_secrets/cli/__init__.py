@@ -29,6 +29,8 @@ COMMANDS = {
     "delete": Entry("secrets", "run_delete", "delete a secret with its overrides, or one override"),
     "key": Entry("keys", "run_key", "make, show or rotate master keys"),
     "run": Entry("run", "run_run", "run a build with a site's secrets, and leave none behind"),
+    "pre-build": Entry("twosteps", "run_pre_build", "expose a site's secrets to what comes next, under a guard"),
+    "post-build": Entry("twosteps", "run_post_build", "end what pre-build began, and leave nothing behind"),
     "scan": Entry("scan", "run_scan", "find a target's values in files"),
     "mask": Entry("mask", "run_mask", "hide a target's values in what passes"),
     "export": Entry("transfer", "run_export", "write secrets to a file"),
@@ -39,6 +41,8 @@ COMMANDS = {
     "scrub": Entry("scrub", "run_scrub", "remove what a dead run left, mend git configurations"),
 }
 
+# Commands that may not start a build.
+_BUILDS = (["run"], ["pre-build"])
 # Starting makes some ten thousand objects that all stay: looking for garbage among them again and again costs a tenth.
 _COLLECT_AFTER = 20_000
 
@@ -76,12 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print_message("error", f"cannot go on: {error.strerror or type(error).__name__}")
         silence(1)
-        return NOT_STARTED if words[:1] == ["run"] else 1
+        return NOT_STARTED if words[:1] in _BUILDS else 1
     except Exception as error:
         from .output import print_unexpected
 
         print_unexpected(error)
-        return NOT_STARTED if words[:1] == ["run"] else 1
+        return NOT_STARTED if words[:1] in _BUILDS else 1
     return status
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -65,6 +65,30 @@ class Record:
         self._command = {"format": 1, "id": os.urandom(8).hex(), "command": command, "owner": owner}
         self._circumstances: dict[str, Any] | None = None
         self._log: Log | None = None
+
+    @property
+    def memento(self) -> Mapping[str, Any]:
+        """What another process needs to write further entries, as JSON holds it."""
+        return {
+            "path": self.path,
+            "mode": self._mode,
+            "command": self._command,
+            "names": self.names,
+            "place": self.place,
+            "store": self.identity,
+        }
+
+    @classmethod
+    def resume(cls, memento: Mapping[str, Any], command: str) -> Record:
+        """The record that another process began; the entries that follow are of `command`."""
+        record = cls.__new__(cls)
+        record.path, record._mode, record.place = memento["path"], memento["mode"], memento["place"]
+        record._command = {**memento["command"], "command": command}
+        record.names = tuple(memento["names"])
+        record.identity = memento["store"] and Identity(*memento["store"])
+        record.is_written = False
+        record._store = record._circumstances = record._log = None
+        return record
 
     def write(self, result: str, *, must: bool = False, **details: object) -> None:
         """Add an entry; where that fails, AuditError if it `must` be or the person requires it, else one warning."""
@@ -168,13 +192,18 @@ def recorded(
 class BuildRecord:
     """The entries of a build: `started` before anything is exposed, `ended` when all is over (`build.Record`)."""
 
-    def __init__(self, store: Store, arguments: argparse.Namespace, target: str) -> None:
-        self._record = Record(store, arguments, "run", target)
+    def __init__(self, store: Store, arguments: argparse.Namespace, target: str, command: str = "run") -> None:
+        self._record = Record(store, arguments, command, target)
 
     @property
     def path(self) -> str | None:
         """The file that is written, if any."""
         return self._record.path
+
+    @property
+    def memento(self) -> Mapping[str, Any]:
+        """What `ResumedRecord` goes on from."""
+        return self._record.memento
 
     def start(self, names: Iterable[str], directory: str, store: Identity | None) -> None:
         """AuditError where the person requires what cannot be written."""
@@ -194,6 +223,13 @@ class BuildRecord:
         """The build was not started, or could not be ended as it should."""
         self._record.fail(error)
         self._record.close()
+
+
+class ResumedRecord(BuildRecord):
+    """The record of a build that `pre-build` began and `post-build` ends."""
+
+    def __init__(self, memento: Mapping[str, Any]) -> None:
+        self._record = Record.resume(memento, "post-build")
 
 
 def _identify(store: Store | None) -> Identity | None:

@@ -25,15 +25,45 @@ def run_run(words: Sequence[str]) -> int:
         if not command:
             raise UsageError("no command to run", hint="ic-secrets run SITE.ENV -- COMMAND...")
         harden()
-        for option in ("only", "excluded", "run_dir", "receipt", "store", "key_file", "min_generation", "target"):
-            if getattr(arguments, option) == "":
-                raise UsageError("an argument is empty", hint="is a variable of the pipeline not set?")
+        check_empty(arguments)
         request = _make_request(arguments, command)
         with opened_store(arguments, read_only=True) as store:
-            return run_build(store, request, _print_notice, BuildRecord(store, arguments, str(request.target)))
+            return run_build(store, request, print_notice, BuildRecord(store, arguments, str(request.target)))
     except IcSecretsError as error:
         print_error(error)
         return error.exit_status if error.exit_status >= LEAK_FOUND else NOT_STARTED
+
+
+def check_empty(arguments: argparse.Namespace) -> None:
+    """UsageError for an empty argument, which would otherwise mean something else than was meant."""
+    for option in ("only", "excluded", "run_dir", "receipt", "store", "key_file", "min_generation", "target"):
+        if getattr(arguments, option) == "":
+            raise UsageError("an argument is empty", hint="is a variable of the pipeline not set?")
+
+
+def add_exposure_options(parser: Parser) -> None:
+    """The options of every command that exposes secrets to a build."""
+    parser.add_argument("--only", metavar="N,..", help="expose these secrets alone")
+    parser.add_argument("--except", metavar="N,..", dest="excluded", help="expose all but these")
+    parser.add_optional("preserve-env", metavar="A,B", help="variables already set win (all of them, or =A,B)")
+    parser.add_argument("--pristine", action="store_true", help="pass on only PATH, HOME, TERM and their like")
+    parser.add_argument("--run-dir", metavar="DIR", help="make the private directory there")
+    parser.add_argument("--leaks", choices=["fail", "warn", "off"], default="fail", help="what a leak does (fail)")
+    parser.add_argument("--leaks-allow", metavar="NAME|GLOB", action="append", default=[], help="a leak that is known")
+    parser.add_argument("--min-generation", metavar="N", help="refuse an older copy of the store than its generation N")
+    parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and the proof that it is gone")
+
+
+def make_preserve(given: str | None) -> Preserve:
+    """What --preserve-env says."""
+    if given is None:
+        return Preserve()
+    return Preserve(everything=True) if given == BARE else Preserve(names=split_names(given))
+
+
+def print_notice(notice: Notice) -> None:
+    """Tell it on stderr."""
+    print_message(notice.level, notice.text, notice.hint)
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -53,18 +83,10 @@ def _make_parser() -> Parser:
     )
     parser.usage = "ic-secrets run [OPTIONS] [SITE[.ENV]] [OPTIONS] -- COMMAND..."
     parser.add_argument("target", metavar="SITE[.ENV]", nargs="?", help="the target (IC_SECRETS_SITE, IC_SECRETS_ENV)")
-    parser.add_argument("--only", metavar="N,..", help="expose these secrets alone")
-    parser.add_argument("--except", metavar="N,..", dest="excluded", help="expose all but these")
-    parser.add_optional("preserve-env", metavar="A,B", help="variables already set win (all of them, or =A,B)")
-    parser.add_argument("--pristine", action="store_true", help="pass on only PATH, HOME, TERM and their like")
+    add_exposure_options(parser)
     parser.add_argument("--no-mask", action="store_true", help="do not mask the output")
-    parser.add_argument("--run-dir", metavar="DIR", help="make the private directory there")
     parser.add_argument("--grace", metavar="DURATION", default="10s", help="between TERM and KILL (10s)")
     parser.add_argument("--allow-background", action="store_true", help="let processes of the build outlive it")
-    parser.add_argument("--leaks", choices=["fail", "warn", "off"], default="fail", help="what a leak does (fail)")
-    parser.add_argument("--leaks-allow", metavar="NAME|GLOB", action="append", default=[], help="a leak that is known")
-    parser.add_argument("--min-generation", metavar="N", help="refuse an older copy of the store than its generation N")
-    parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and the proof that it is gone")
     add_store_options(parser)
     return parser
 
@@ -79,7 +101,7 @@ def _make_request(arguments: argparse.Namespace, command: Sequence[str]) -> Buil
         environment=environment,
         only=None if arguments.only is None else split_names(arguments.only),
         excluded=frozenset() if arguments.excluded is None else split_names(arguments.excluded),
-        preserve=_make_preserve(arguments.preserve_env),
+        preserve=make_preserve(arguments.preserve_env),
         pristine=arguments.pristine,
         mask=not arguments.no_mask,
         run_dir=arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR") or None,
@@ -90,13 +112,3 @@ def _make_request(arguments: argparse.Namespace, command: Sequence[str]) -> Buil
         receipt=arguments.receipt and os.path.abspath(arguments.receipt),
         expiry_warning=read_duration(settings, "expiry-warning", EXPIRY_WARNING),
     )
-
-
-def _make_preserve(given: str | None) -> Preserve:
-    if given is None:
-        return Preserve()
-    return Preserve(everything=True) if given == BARE else Preserve(names=split_names(given))
-
-
-def _print_notice(notice: Notice) -> None:
-    print_message(notice.level, notice.text, notice.hint)
