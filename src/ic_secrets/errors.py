@@ -212,6 +212,10 @@ class AlreadyExposedError(BuildError):
     hint = "`ic-secrets post-build` ends it; otherwise its guard does when its time is up"
 
 
+class ScrubbedMeanwhileError(IcSecretsError):
+    """What a guard kept is gone: it scrubbed it just now."""
+
+
 class ProgramNotFoundError(BuildError):
     """The build's command is not there."""
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .directory import PrivateDirectory, find_enclosing, list_directories
-from .errors import ExposureError
+from .errors import ScrubbedMeanwhileError
 from .exposure import Exposure
 from .files import is_below, read_regular
 from .git import Login
@@ -66,7 +66,7 @@ def write_handover(
     notes: Mapping[str, Any],
     told: Sequence[str] = (),
 ) -> None:
-    """Leave it in the private directory; `told` as in `Exposure`. ExposureError."""
+    """Leave it in the private directory; `told` as in `Exposure`; ExposureError."""
     preparation, directory = exposure.preparation, exposure.directory
     request = preparation.request
     auth = preparation.files[f"{COMPOSER}/{AUTH_FILE}"].decode()
@@ -120,13 +120,13 @@ def find_handover(directory: str, environment: Mapping[str, str], run_dir: str |
 
 
 def resume_exposure(handover: Handover, notify: Notify) -> Exposure:
-    """The exposure, to be finished; ExposureError where it is gone, since its guard has scrubbed it meanwhile."""
+    """The exposure, to be finished; ScrubbedMeanwhileError where its guard was quicker."""
     state = handover.state
     try:
         exposed = json.loads(read_regular(os.path.join(handover.path, _EXPOSED), _LARGEST) or b"")
         directory = PrivateDirectory.resume(handover.path, state["written"], handover.guard)
     except (OSError, ValueError):
-        raise ExposureError("its guard has just scrubbed it") from None
+        raise ScrubbedMeanwhileError("its guard has just scrubbed it") from None
     preparation = _read_preparation(state, exposed)
     exposure = Exposure.resume(preparation, directory, state["since"], OverlayTrace(*state["overlay"]), notify)
     exposure.told = tuple(state["told"])

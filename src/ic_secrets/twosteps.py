@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .build import Build, Record, make_ready
 from .directory import find_enclosing
-from .errors import AlreadyExposedError, ExposureError
+from .errors import AlreadyExposedError, ExposureError, ScrubbedMeanwhileError
 from .exposure import Exposure
 from .guard import StartingGuard, open_process
 from .handover import Handover, find_handover, resume_exposure, resume_receipt, write_handover
@@ -112,8 +112,8 @@ def end_build(
 ) -> int:
     """Scrub what `begin_build` exposed, look for what the build left, write the receipt; the status as of `run`.
 
-    `status` is the build's own, `receipt` a file other than the one that was named when it began. ExposureError
-    where its guard was quicker.
+    `status` is the build's own, `receipt` a file other than the one that was named when it began.
+    ScrubbedMeanwhileError where its guard was quicker.
     """
     with SignalCatcher() as signals:
         exposure = resume_exposure(handover, notify)
@@ -133,7 +133,8 @@ def abandon_build(request: BuildRequest, notify: Notify) -> None:
     """Scrub what was just exposed, since nobody could be told of it."""
     handover = find_handover(request.directory, request.environment, request.run_dir)
     if handover:
-        resume_exposure(handover, notify).finish()
+        with contextlib.suppress(ScrubbedMeanwhileError):
+            resume_exposure(handover, notify).finish()
 
 
 def _refuse_nested(environment: Mapping[str, str]) -> None:

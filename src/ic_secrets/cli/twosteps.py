@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import github, shells
 from ..environment import inherit
-from ..errors import NOT_STARTED, ExposureError, IcSecretsError, UsageError
+from ..errors import NOT_STARTED, ExposureError, IcSecretsError, ScrubbedMeanwhileError, UsageError
 from ..handover import find_handover
 from ..linux import harden
 from ..preparation import EXPIRY_WARNING, BuildRequest, Notice, Notify, Preparation, list_exposed
@@ -27,6 +27,7 @@ _FORMATS = ("sh", "fish", "github", "json")
 _FAILED = {"sh": f"(exit {NOT_STARTED})\n", "fish": f"sh -c 'exit {NOT_STARTED}'\n"}
 # Of what the build does not inherit, the settings that are no secret: on GitHub they come back afterwards.
 _SECRET_SETTINGS = frozenset({"IC_SECRETS_KEY", "IC_SECRETS_PASSPHRASE"})
+_NOTHING = "there is nothing to end here: no pre-build, or its guard has scrubbed it already"
 _UNMASKED = Notice(
     "nothing masks the output of a build between pre-build and post-build",
     "`ic-secrets run SITE.ENV -- COMMAND` masks it, and ends with the build: use it where the pipeline can",
@@ -69,6 +70,9 @@ def run_post_build(words: Sequence[str]) -> int:
     harden()
     try:
         status = _end(arguments, own)
+    except ScrubbedMeanwhileError:
+        print_message("", _NOTHING)
+        status = own
     except IcSecretsError as error:
         print_error(error)
         status = own or error.exit_status
@@ -163,7 +167,7 @@ def _end(arguments: argparse.Namespace, own: int) -> int:
     run_dir = arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR")
     handover = find_handover(os.getcwd(), environment, run_dir)
     if handover is None:
-        print_message("", "there is nothing to end here: no pre-build, or its guard has scrubbed it already")
+        print_message("", _NOTHING)
         return own
     record = ResumedRecord(handover.record)
     receipt = arguments.receipt and os.path.abspath(arguments.receipt)
