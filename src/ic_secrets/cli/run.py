@@ -26,7 +26,11 @@ def run_run(words: Sequence[str]) -> int:
             raise UsageError("no command to run", hint="ic-secrets run SITE.ENV -- COMMAND...")
         harden()
         check_empty(arguments)
-        request = _make_request(arguments, command)
+        request = make_request(arguments, command)._replace(
+            mask=not arguments.no_mask,
+            grace=parse_duration(arguments.grace),
+            allow_background=arguments.allow_background,
+        )
         with opened_store(arguments, read_only=True) as store:
             return run_build(store, request, print_notice, BuildRecord(store, arguments, str(request.target)))
     except IcSecretsError as error:
@@ -54,7 +58,7 @@ def add_exposure_options(parser: Parser) -> None:
     parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and the proof that it is gone")
 
 
-def make_preserve(given: str | None) -> Preserve:
+def _make_preserve(given: str | None) -> Preserve:
     """What --preserve-env says."""
     if given is None:
         return Preserve()
@@ -91,7 +95,8 @@ def _make_parser() -> Parser:
     return parser
 
 
-def _make_request(arguments: argparse.Namespace, command: Sequence[str]) -> BuildRequest:
+def make_request(arguments: argparse.Namespace, command: Sequence[str]) -> BuildRequest:
+    """What the options of `add_exposure_options` and those of the store ask for."""
     environment = dict(os.environ)
     settings = read_settings(arguments, environment)
     return BuildRequest(
@@ -101,12 +106,9 @@ def _make_request(arguments: argparse.Namespace, command: Sequence[str]) -> Buil
         environment=environment,
         only=None if arguments.only is None else split_names(arguments.only),
         excluded=frozenset() if arguments.excluded is None else split_names(arguments.excluded),
-        preserve=make_preserve(arguments.preserve_env),
+        preserve=_make_preserve(arguments.preserve_env),
         pristine=arguments.pristine,
-        mask=not arguments.no_mask,
         run_dir=arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR") or None,
-        grace=parse_duration(arguments.grace),
-        allow_background=arguments.allow_background,
         leaks=arguments.leaks,
         leaks_allowed=tuple(arguments.leaks_allow),
         receipt=arguments.receipt and os.path.abspath(arguments.receipt),

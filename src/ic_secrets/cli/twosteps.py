@@ -14,14 +14,14 @@ from ..environment import inherit
 from ..errors import NOT_STARTED, ExposureError, IcSecretsError, ScrubbedMeanwhileError, UsageError
 from ..handover import find_handover
 from ..linux import harden
-from ..preparation import EXPIRY_WARNING, BuildRequest, Notice, Notify, Preparation, list_exposed
+from ..preparation import Notice, Notify, Preparation, list_exposed
 from ..secret import SecretType
 from ..twosteps import Term, abandon_build, begin_build, end_build
 from .opening import opened_store
 from .output import print_error, print_message
-from .parsing import Parser, add_store_options, parse_duration, read_duration, read_settings, split_names
+from .parsing import Parser, add_store_options, parse_duration
 from .recording import BuildRecord, ResumedRecord
-from .run import add_exposure_options, check_empty, make_preserve, print_notice
+from .run import add_exposure_options, check_empty, make_request, print_notice
 
 _FORMATS = ("sh", "fish", "github", "json")
 _FAILED = {"sh": f"(exit {NOT_STARTED})\n", "fish": f"sh -c 'exit {NOT_STARTED}'\n"}
@@ -133,7 +133,7 @@ class _GitHub:
 def _expose(arguments: argparse.Namespace) -> str:
     """What is to be printed."""
     environment = dict(os.environ)
-    request = _make_request(arguments, environment)
+    request = make_request(arguments, ())
     face = _GitHub(environment) if arguments.format == "github" else _Json() if arguments.format == "json" else _Shell()
     term = Term(parse_duration(arguments.ttl), _parse_pid(arguments.until_pid))
     if term.ttl <= 0:
@@ -158,7 +158,7 @@ def _print_or_abandon(text: str, arguments: argparse.Namespace) -> None:
     try:
         _print(text)
     except OSError as error:
-        abandon_build(_make_request(arguments, dict(os.environ)), print_notice)
+        abandon_build(make_request(arguments, ()), print_notice)
         raise ExposureError(f"the result cannot be printed: {error.strerror}") from None
 
 
@@ -187,26 +187,6 @@ def _put_back(back: Mapping[str, str] | None, form: str | None, environment: Map
         notify(Notice("the variables of later steps keep their values", "post-build --format github empties them"))
         return
     github.append(github.find_file(environment), github.render_variables(back))
-
-
-def _make_request(arguments: argparse.Namespace, environment: dict[str, str]) -> BuildRequest:
-    settings = read_settings(arguments, environment)
-    return BuildRequest(
-        target=settings.target(arguments.target),
-        command=(),
-        directory=os.getcwd(),
-        environment=environment,
-        only=None if arguments.only is None else split_names(arguments.only),
-        excluded=frozenset() if arguments.excluded is None else split_names(arguments.excluded),
-        preserve=make_preserve(arguments.preserve_env),
-        pristine=arguments.pristine,
-        mask=False,
-        run_dir=arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR") or None,
-        leaks=arguments.leaks,
-        leaks_allowed=tuple(arguments.leaks_allow),
-        receipt=arguments.receipt and os.path.abspath(arguments.receipt),
-        expiry_warning=read_duration(settings, "expiry-warning", EXPIRY_WARNING),
-    )
 
 
 def _list_variables(preparation: Preparation) -> tuple[str, ...]:
