@@ -7,6 +7,7 @@ of it, with its variables, its shells, and the signals that it sends to a job th
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from commandline import PROGRAM
+from servers import Servers
 
 HOOKS = Path(__file__).resolve().parent.parent / "hooks"
 
@@ -272,11 +274,11 @@ class Lando(Place):
     def build(self) -> Command:
         tooling = load("lando/.lando.yml")["tooling"]["composer"]
         words = [*shlex.split(tooling["cmd"]), "install", "--no-interaction", "--no-progress"]
-        key = self.job.scratch / "user" / ".config" / "ic-secrets" / "key"
+        environment = {name: self._mounted(value) for name, value in tooling["env"].items()}
+        key = Path(environment["IC_SECRETS_KEY_FILE"])
         key.parent.mkdir(parents=True)
         key.touch(0o600)
         key.write_text(self.job.key)
-        environment = {name: self._mounted(value) for name, value in tooling["env"].items()}
         return Command(words, self.job.environment | environment)
 
     def cleanup(self) -> list[Command]:
@@ -314,6 +316,8 @@ class Shell(Place):
         process.send_signal(signal.SIGTERM)
 
 
+FAILING = "exit 7"
+SLEEPING = "echo $$ > script.pid; echo the script sleeps; exec sleep 300"
 PLACES: tuple[type[Place], ...] = (GitHub, GitLab, Buildkite, CircleCI, Jenkins, Ddev, Lando, Upsun, Shell)
 
 
@@ -332,6 +336,7 @@ def started(command: Command, directory: Path) -> Iterator[subprocess.Popen[byte
         assert process.stdin
         process.stdin.write(command.script.encode())
         process.stdin.close()
+        process.stdin = None
         try:
             yield process
         finally:
@@ -359,12 +364,25 @@ def wait_for(process: subprocess.Popen[bytes], text: bytes) -> bytes:
 
 
 def finish(process: subprocess.Popen[bytes], limit: float) -> tuple[int, float]:
-    """The exit status, and how many seconds that took."""
+    """The exit status, and how many seconds it took until it and all that wrote to its log had ended."""
     begin = time.monotonic()
-    process.wait(limit)
+    process.communicate(timeout=limit)
     return _status(process), time.monotonic() - begin
 
 
 def _status(process: subprocess.Popen[bytes]) -> int:
     status = process.wait(120)
     return 128 - status if status < 0 else status
+
+
+def add_script(checkout: Path, script: str) -> None:
+    """What Composer does when everything is installed."""
+    manifest = json.loads((checkout / "composer.json").read_text())
+    manifest["scripts"] = {"post-install-cmd": [script], "post-update-cmd": [script]}
+    manifest.setdefault("config", {})["process-timeout"] = 0
+    (checkout / "composer.json").write_text(json.dumps(manifest))
+
+
+def assert_masked(job: Job, servers: Servers, output: bytes) -> None:
+    """Nothing of the secrets, and not the key, is in the log."""
+    assert not any(needle in output for needle in [*servers.basic.needles, job.key.encode()])
