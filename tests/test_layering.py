@@ -41,6 +41,9 @@ LAYERS = [
     ["build"],
     ["twosteps"],
     ["audit", "origin"],
+    ["catalogue", "branches"],
+    ["configfiles"],
+    ["projects"],
     ["config"],
     ["cli"],
 ]

@@ -63,6 +63,29 @@ def is_below(path: str, directory: str) -> bool:
     return os.path.commonpath([path, directory]) == directory != os.path.sep
 
 
+def find_upward(directory: str, names: Collection[str]) -> list[str]:
+    """Those of the names that are there, in the nearest directory that has one: this one or one above.
+
+    What somebody else put into a directory above, such as /tmp, is passed over: it is ours, root's, or of whoever
+    owns the directory where we are.
+    """
+    start = directory = os.path.abspath(directory)
+    while True:
+        found = [path for name in names if _is_trusted(path := os.path.join(directory, name), start)]
+        parent = os.path.dirname(directory)
+        if found or parent == directory:
+            return found
+        directory = parent
+
+
+def _is_trusted(path: str, start: str) -> bool:
+    try:
+        owner = os.lstat(path).st_uid
+        return owner in {0, os.geteuid()} or path.startswith(f"{start}/") or owner == os.stat(start).st_uid
+    except OSError:
+        return False
+
+
 def read_regular(path: str, limit: int) -> bytes | None:
     """The file's bytes, at most `limit` of them; None where there is no regular file (nor a link to one).
 

@@ -18,6 +18,7 @@ _LONGEST_URL = 500
 _HEX = frozenset("0123456789abcdef")
 # What git writes as HEAD where references are not kept in files (gitrepository-layout, "reftable").
 _NOT_IN_FILES = "refs/heads/.invalid"
+_BRANCH = "ref: refs/heads/"
 _SMALL = 4096
 _LARGE = 16 << 20
 
@@ -63,6 +64,20 @@ def find_revision(directory: str, environment: Mapping[str, str]) -> str | None:
         return _checked(_read(os.path.join(common, reference))) or _find_packed(common, reference)
     except (OSError, ValueError):
         return None
+
+
+def find_branch(directory: str, environment: Mapping[str, str]) -> str | None:
+    """The git branch that is checked out there; None where a commit is, or nothing."""
+    try:
+        place = _find_repository(os.path.abspath(directory))
+        head = _read(os.path.join(place, "HEAD")) if place else ""
+    except (OSError, ValueError):
+        return None
+    if head == f"ref: {_NOT_IN_FILES}":
+        from .questions import ask_branch
+
+        return ask_branch(environment, directory)
+    return head.removeprefix(_BRANCH) if head.startswith(_BRANCH) else None
 
 
 def _find_user() -> str | None:

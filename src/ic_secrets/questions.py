@@ -23,6 +23,11 @@ def ask_revision(environment: Mapping[str, str], directory: str) -> str | None:
     return _ask(("git", "rev-parse", "HEAD"), environment, directory)
 
 
+def ask_branch(environment: Mapping[str, str], directory: str) -> str | None:
+    """The git branch that is checked out in the directory; None where there is none."""
+    return _ask(("git", "symbolic-ref", "--quiet", "--short", "HEAD"), environment, directory)
+
+
 def _ask(command: Sequence[str], environment: Mapping[str, str], directory: str) -> str | None:
     """What the command prints; None when it cannot be run, fails, or takes too long. It sees no key of ours."""
     import subprocess

@@ -31,8 +31,10 @@ _ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _RUNTIME_NAME = r"[A-Za-z0-9._-]{1,128}"
 _HOST = r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\])"
 _COMPOSER_NAME = rf"({'|'.join(COMPOSER_METHODS)})\.({_HOST}(?::[0-9]{{1,5}})?)"
-_SITE = r"[a-z0-9][a-z0-9-]{0,62}"
-_ENVIRONMENT = r"[a-z0-9-]{1,11}"
+SITE = r"[a-z0-9][a-z0-9-]{0,62}"
+ENVIRONMENT = r"[a-z0-9-]{1,11}"
+# Seconds, or a number and its unit.
+DURATION = r"(\d+(?:\.\d+)?)([smhd]?)"
 # The longest env or composer name that a store takes; the grammar of both is otherwise unbounded.
 _MAX_NAME = 300
 
@@ -237,7 +239,7 @@ def parse_type(text: str) -> SecretType:
 
 def check_site_name(name: str, what: str = "site") -> str:
     """The name itself, or InvalidNameError: `[a-z0-9][a-z0-9-]{0,62}`."""
-    if not re.fullmatch(_SITE, name):
+    if not re.fullmatch(SITE, name):
         raise InvalidNameError(
             f"{name!r} is no name of {'an' if what[0] in 'aeiou' else 'a'} {what}",
             hint="lower case letters, digits and hyphens, at most 63",
@@ -247,7 +249,7 @@ def check_site_name(name: str, what: str = "site") -> str:
 
 def check_environment(name: str) -> str:
     """The name itself, or InvalidNameError: `[a-z0-9-]{1,11}`."""
-    if not re.fullmatch(_ENVIRONMENT, name):
+    if not re.fullmatch(ENVIRONMENT, name):
         raise InvalidNameError(
             f"{name!r} is no name of an environment", hint="lower case letters, digits and hyphens, at most 11"
         )

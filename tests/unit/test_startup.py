@@ -22,6 +22,10 @@ HEAVY = {
     "subprocess",
     "ic_secrets.stores.locking",
     "tempfile",
+    "tomllib",
+    "yaml",
+    "ic_secrets.catalogue",
+    "ic_secrets.configfiles",
 }
 MATCHER = {"hyperscan", "urllib.parse", "ic_secrets.mask", "ic_secrets.patterns"}
 SEARCH = {"ic_secrets.archives", "ic_secrets.leaks"}

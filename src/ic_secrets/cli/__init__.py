@@ -38,6 +38,7 @@ COMMANDS = {
     "copy": Entry("copying", "run_copy", "copy everything from one store to another"),
     "audit": Entry("audit", "run_audit", "who did what with which secrets, and whether that log is whole"),
     "check-store": Entry("check", "run_check_store", "verify the whole store; say what is damaged, salvage the rest"),
+    "config": Entry("config", "run_config", "every setting, and where it came from"),
     "scrub": Entry("scrub", "run_scrub", "remove what a dead run left, mend git configurations"),
 }
 

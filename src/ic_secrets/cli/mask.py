@@ -23,7 +23,7 @@ def run_mask(words: Sequence[str]) -> int:
         "encodings. What is held back, since it may be the beginning of a value, appears after 0.1 s of silence.",
         "composer diagnose 2>&1 | ic-secrets mask my-site.dev",
     )
-    parser.add_argument("target", metavar="SITE[.ENV]", nargs="?", help="the target (IC_SECRETS_SITE, IC_SECRETS_ENV)")
+    parser.add_argument("target", metavar="SITE[.ENV]", nargs="?", help="the target (else that of `ic-secrets config`)")
     add_store_options(parser)
     arguments = parser.read(words)
     harden()

@@ -12,11 +12,28 @@ from typing import Any, NoReturn
 
 from ..config import Settings
 from ..errors import ConfigError, UsageError
+from ..secret import DURATION
 
 # What stands for the value of an option that was given without one.
 BARE = "\0"
 # The end of the year 9999, in Unix time.
 _LAST_MOMENT = 253_402_300_799
+# Flags of settings, and where argparse puts them. A list of --leaks-allow is taken as it is: a path may hold a comma.
+_FLAGS = {
+    "store": "store",
+    "key-file": "key_file",
+    "min-generation": "min_generation",
+    "run-dir": "run_dir",
+    "only": "only",
+    "except": "excluded",
+    "preserve-env": "preserve_env",
+    "pristine": "pristine",
+    "no-mask": "no_mask",
+    "grace": "grace",
+    "allow-background": "allow_background",
+    "leaks": "leaks",
+    "receipt": "receipt",
+}
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -89,9 +106,12 @@ def add_json(parser: Parser) -> None:
 
 
 def read_settings(arguments: argparse.Namespace, environment: dict[str, str]) -> Settings:
-    """The settings with the flags of `add_store_options`, and `run`'s --min-generation, on top."""
-    flags = {"store": arguments.store, "key-file": arguments.key_file}
-    return Settings(environment, flags | {"min-generation": getattr(arguments, "min_generation", None)})
+    """The settings with those flags on top that the command has, as a file or a variable would say them."""
+    flags = {}
+    for name, destination in _FLAGS.items():
+        value = getattr(arguments, destination, None)
+        flags[name] = "*" if value == BARE else "true" if value is True else value or None
+    return Settings(environment, flags)
 
 
 def split_names(text: str) -> frozenset[str]:
@@ -102,21 +122,28 @@ def split_names(text: str) -> frozenset[str]:
     return names
 
 
+def choose_leaks(arguments: argparse.Namespace, settings: Settings) -> tuple[str, ...]:
+    """The leaks that are known: those of the flags, else those of the setting."""
+    given: list[str] = arguments.leaks_allow
+    return tuple(given or filter(None, settings.get("leaks-allow").value.split(",")))
+
+
 def parse_duration(text: str) -> float:
     """Seconds: a number of them, or `30s`, `10m`, `1h`, `7d`; UsageError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    match = re.fullmatch(DURATION, text)
     if not match:
         raise UsageError(f"{text!r} is no duration", hint="seconds, or a number with s, m, h or d: 30s, 10m, 1h, 7d")
     return float(match[1]) * _UNITS[match[2]]
 
 
-def read_duration(settings: Settings, name: str, default: float) -> float:
-    """The setting as `parse_duration` takes it, in seconds; ConfigError."""
-    found = settings.find(name)
+def read_duration(settings: Settings, name: str) -> float:
+    """The setting as `parse_duration` takes it, in seconds; UsageError for a flag, else ConfigError."""
+    found = settings.get(name)
     try:
-        return parse_duration(found.value) if found else default
+        return parse_duration(found.value)
     except UsageError as error:
-        assert found
+        if found.layer == "flag":
+            raise
         raise ConfigError(f"{found.source}: {error}", hint=error.hint) from None
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ..config import Settings
 from ..errors import IcSecretsError, UsageError
 from ..files import replace_file
 from ..leaks import Place, SearchResult, search
@@ -17,7 +18,7 @@ from ..secret import Target
 from ..shares import count_processors
 from .exposing import find_exposed
 from .output import print_json, print_message, printable
-from .parsing import Parser, add_json, add_store_options, read_settings
+from .parsing import Parser, add_json, add_store_options, choose_leaks, read_settings
 
 # So many paths are named for each reason why they were not searched; --json names all.
 _MOST_NAMED = 20
@@ -28,8 +29,8 @@ encodings: vendor/ and hidden files too, links not followed. Exit status: 0 noth
 or could not be read, 2 the command was wrong.
 
 The first word is the target if it can be one: without a slash, lower case letters, digits and hyphens, perhaps
-a dot and an environment. Anything else is a path already, and the target is the one of IC_SECRETS_SITE; where
-that is set, the name of something that exists is a path too. A path that looks like a target is written ./PATH,
+a dot and an environment. Anything else is a path already, and the target is that of `ic-secrets config`; where
+there is one, the name of something that exists is a path too. A path that looks like a target is written ./PATH,
 or stands behind --, which has the target before it and paths alone behind it."""
 
 
@@ -39,10 +40,10 @@ def run_scan(words: Sequence[str]) -> int:
     arguments = _make_parser().read(before)
     harden()
     settings = read_settings(arguments, dict(os.environ))
-    name, paths = _choose_target(arguments.words, paths, has_default=settings.find("site") is not None)
+    name, paths = _choose_target(arguments.words, paths, settings)
     target = settings.target(name)
     exposed = find_exposed(arguments, target, "scan")
-    result = _search(exposed, paths, deep=arguments.deep).without(arguments.leaks_allow, os.getcwd())
+    result = _search(exposed, paths, deep=arguments.deep).without(choose_leaks(arguments, settings), os.getcwd())
     if arguments.json:
         print_json("scan", {"target": {"site": target.site, "environment": target.environment}, **_describe(result)})
     else:
@@ -72,13 +73,13 @@ def _make_parser() -> Parser:
     return parser
 
 
-def _choose_target(words: list[str], paths: list[str] | None, *, has_default: bool) -> tuple[str | None, list[str]]:
+def _choose_target(words: list[str], paths: list[str] | None, settings: Settings) -> tuple[str | None, list[str]]:
     """The target's name, None for that of the settings, and the paths; UsageError. `--help` says the rule."""
     if paths is not None:
         if len(words) > 1:
             raise UsageError("before -- stands the target alone", hint="ic-secrets scan SITE.ENV -- PATH...")
         name = words[0] if words else None
-    elif words and _can_be_target(words[0]) and not (has_default and os.path.lexists(words[0])):
+    elif words and _can_be_target(words[0]) and not (os.path.lexists(words[0]) and settings.site):
         name, paths = words[0], words[1:]
     else:
         name, paths = None, words

@@ -21,7 +21,7 @@ from .opening import opened_store
 from .output import print_error, print_message
 from .parsing import Parser, add_store_options, parse_duration
 from .recording import BuildRecord, ResumedRecord
-from .run import add_exposure_options, check_empty, make_request, print_notice
+from .requesting import add_exposure_options, make_request, print_notice
 
 _FORMATS = ("sh", "fish", "github", "json")
 _FAILED = {"sh": f"(exit {NOT_STARTED})\n", "fish": f"sh -c 'exit {NOT_STARTED}'\n"}
@@ -43,7 +43,6 @@ def run_pre_build(words: Sequence[str]) -> int:
     try:
         arguments = _make_pre_parser().read(words)
         harden()
-        check_empty(arguments)
         text = _expose(arguments)
         is_done = True
         _print_or_abandon(text, arguments)
