@@ -23,7 +23,6 @@ LAYERS = [
     ["git", "needs", "minted"],
     ["stores"],
     ["transfer"],
-    ["testing"],
     ["watchdog", "guard"],
     ["shells"],
     ["github"],
@@ -33,6 +32,7 @@ LAYERS = [
     ["process", "leaks"],
     ["questions"],
     ["rendering"],
+    ["testing"],
     ["preparation"],
     ["exposure"],
     ["aftermath"],
@@ -40,12 +40,17 @@ LAYERS = [
     ["handover"],
     ["build"],
     ["twosteps"],
+    ["hookspecs"],
+    ["containment"],
+    ["plugins"],
     ["audit", "origin"],
     ["catalogue", "branches"],
     ["configfiles"],
     ["projects"],
     ["config"],
     ["cli"],
+    ["api"],
+    ["plugin"],
 ]
 RANK = {module: rank for rank, modules in enumerate(LAYERS) for module in modules}
 

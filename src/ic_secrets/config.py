@@ -180,6 +180,14 @@ class Settings:
             site = Setting(said.site, f"{said.path}:{said.line}", "found") if said else None
         return site
 
+    @property
+    def plugins(self) -> Setting | None:
+        """The plugins that the person names, separated by commas; None where there is none of them.
+
+        An IC_SECRETS_PLUGINS that is set and empty means none, whatever a file says: so `--no-plugins` is said.
+        """
+        return None if self._environment.get("IC_SECRETS_PLUGINS") == "" else self.find("plugins")
+
     def target(self, text: str | None) -> Target:
         """The target that the command line names, else the site and the environment of the settings; ConfigError.
 

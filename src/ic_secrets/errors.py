@@ -228,8 +228,30 @@ class ProgramNotExecutableError(BuildError):
     exit_status = NOT_EXECUTABLE
 
 
+class VetoError(BuildError):
+    """A plugin does not let the build start. What it says is shown, the build's values in it masked."""
+
+    hint = "the plugin's own documentation says what it asks for"
+
+
+class LeakFoundError(IcSecretsError):
+    """The build succeeded, but left a secret behind."""
+
+    exit_status = LEAK_FOUND
+    hint = "the receipt names every place; whoever can read those knows the secret"
+
+
 class ScrubIncompleteError(IcSecretsError):
     """Something of the private directory could not be removed."""
 
     exit_status = SCRUB_INCOMPLETE
     hint = "remove the named path by hand, then run `ic-secrets scrub`"
+
+
+# --- plugins ------------------------------------------------------------------------------------
+
+
+class PluginError(IcSecretsError):
+    """A plugin that was named is not there, cannot be loaded, or does what no plugin may."""
+
+    hint = "`ic-secrets plugins` says more; --no-plugins goes without"

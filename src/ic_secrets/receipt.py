@@ -108,7 +108,7 @@ class Receipt:
             "ended": _format(time.time()),
             "status": status,
             **({"store": preparation.store._asdict()} if preparation.store else {}),
-            "secrets": [_describe(secret, preparation) for secret in preparation.secrets],
+            "secrets": [describe_secret(secret, preparation) for secret in preparation.secrets],
             "minted": sorted({needle.name for needle in exposure.minted.needles}),
             "masked": dict(sorted(exposure.masked.items())),
             "git": {
@@ -142,7 +142,8 @@ def find_versions(preparation: Preparation) -> dict[str, str | None]:
     }
 
 
-def _describe(secret: Definition, preparation: Preparation) -> dict[str, Any]:
+def describe_secret(secret: Definition, preparation: Preparation) -> dict[str, Any]:
+    """What of a secret is told: its name, type, source and version, and where the build finds it; never its value."""
     destination: dict[str, Any] = {"variable": secret.name}
     if secret.type is SecretType.COMPOSER:
         method, host = split_composer_name(secret.name)

@@ -10,11 +10,14 @@ from typing import NamedTuple
 
 from .errors import BuildError
 from .resolve import Definition
-from .secret import Target
+from .secret import SecretType, Target
 
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 # Places of the private directory that are Composer's, git's and the build's own.
 _OURS = frozenset({"composer", "git", "build"})
+# Variables that are Composer's, git's and the loader's own, or that keep values from the build.
+_KEPT = frozenset({"PATH", "HOME", "COMPOSER_HOME", "COMPOSER_AUTH"})
+_KEPT_PREFIXES = ("IC_SECRETS_", "LD_", "DYLD_", "GIT_CONFIG")
 
 
 class RenderContext(NamedTuple):
@@ -51,9 +54,10 @@ Renderer = Callable[[RenderContext], Rendering]
 def render_more(context: RenderContext, renderers: Sequence[tuple[str, Renderer]]) -> Rendering:
     """What the renderers give together, each with the name that it is blamed by.
 
-    BuildError where one gives what no other may: a variable or file that is set already, a path that leads out
-    of the private directory or into what is ours, a name that is none.
+    BuildError where one gives what no other may: a variable or file that is a secret's or another renderer's, a path
+    that leads out of the private directory or into what is ours, a name that is none.
     """
+    own = {secret.name for secret in context.secrets if secret.type is SecretType.ENV}
     files: dict[str, bytes] = {}
     variables: dict[str, str] = {}
     paths: dict[str, str] = {}
@@ -63,8 +67,8 @@ def render_more(context: RenderContext, renderers: Sequence[tuple[str, Renderer]
             _check_path(name, path, files)
         files |= rendering.files
         for variable, value in (*rendering.variables.items(), *rendering.paths.items()):
-            taken = variable in variables or variable in paths
-            if taken or not re.fullmatch(_VARIABLE, variable) or variable.startswith("IC_SECRETS_") or "\0" in value:
+            taken = variable in {*variables, *paths, *own, *_KEPT} or variable.startswith(_KEPT_PREFIXES)
+            if taken or not re.fullmatch(_VARIABLE, variable) or "\0" in value:
                 raise BuildError(f"{name} may not set the variable {variable!a}")
         variables |= rendering.variables
         for path in rendering.paths.values():

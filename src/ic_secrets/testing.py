@@ -1,4 +1,4 @@
-"""The contract that every store keeps, as tests: for authors of stores, ours and plugins alike.
+"""The contracts that every store and every renderer keeps, as tests: for authors of ours and of plugins alike.
 
     from ic_secrets.testing import StoreContract
 
@@ -9,13 +9,17 @@
                 yield store
 
 pytest finds the tests by inheritance. Each needs a store that is open for writing and empty. A store that can
-only be read keeps `ReadingContract`: its `reopen` brings what another store holds into it.
+only be read keeps `ReadingContract`: its `reopen` brings what another store holds into it. `RendererContract` is for
+what renders secrets.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import MappingProxyType
 
 from .errors import (
     BaseMissingError,
@@ -25,8 +29,9 @@ from .errors import (
     UnknownSecretError,
     UnknownSiteError,
 )
-from .resolve import inert_overrides
-from .secret import MAX_VALUE_BYTES, Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site
+from .rendering import RenderContext, Rendering, render_more
+from .resolve import Definition, Verdict, inert_overrides
+from .secret import MAX_VALUE_BYTES, Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site, Target
 from .stores import Store, read_chain
 
 SITE = Owner("site", "my-site")
@@ -510,3 +515,67 @@ class StoreContract(ReadingContract):
                 store.put(SITE, "dev", "B", SecretValue("v"))
             set_base(store, SITE, "C", "v")
         assert [secret.name for secret in self.reopen(store).read(SITE).secrets] == ["A", "C"]
+
+
+class RendererContract:
+    """What every implementation of `ic_secrets_render_secrets` promises.
+
+        class TestMine(RendererContract):
+            render = staticmethod(my_plugin.ic_secrets_render_secrets)
+            secrets = [("composer", "http-basic.repo.example.org", "user a-password"), ("env", "TOKEN", "a-token")]
+
+    `secrets` are such (type, name, value) that it makes something of. The values stand nowhere else.
+    """
+
+    render: Callable[[RenderContext], Rendering | None]
+    secrets: Sequence[tuple[str, str, str]]
+
+    def make_context(self, directory: Path, secrets: Sequence[tuple[str, str, str]]) -> RenderContext:
+        """A build of `my-site.dev` in that directory, which is also its home, with these secrets."""
+        definitions = [
+            Definition(SITE, None, name, SecretType(kind), BUILD, SecretValue(value), 1, 0, 0, None, Verdict.WON)
+            for kind, name, value in secrets
+        ]
+        environment = MappingProxyType({"HOME": str(directory), "PATH": os.defpath})
+        return RenderContext(Target("my-site", "dev"), str(directory), tuple(definitions), environment)
+
+    def test_it_renders_something(self, tmp_path: Path) -> None:
+        """From `secrets`, or the rest of the contract says nothing."""
+        rendering = self.render(self.make_context(tmp_path, self.secrets))
+        assert isinstance(rendering, Rendering)
+        assert rendering.files or rendering.variables
+
+    def test_what_it_gives_may_be_given(self, tmp_path: Path) -> None:
+        """Files and variables of its own, whose types are right."""
+        context = self.make_context(tmp_path, self.secrets)
+        rendering = self.render(context) or Rendering()
+        assert all(isinstance(path, str) and isinstance(data, bytes) for path, data in rendering.files.items())
+        given = {**rendering.variables, **rendering.paths}
+        assert all(isinstance(name, str) and isinstance(value, str) for name, value in given.items())
+        render_more(context, [("the renderer", lambda _: rendering)])
+
+    def test_without_secrets_it_adds_nothing(self, tmp_path: Path) -> None:
+        """A file without a secret in it has no place in the private directory."""
+        rendering = self.render(self.make_context(tmp_path, [])) or Rendering()
+        assert (dict(rendering.files), dict(rendering.variables), dict(rendering.paths)) == ({}, {}, {})
+
+    def test_the_same_secrets_give_the_same(self, tmp_path: Path) -> None:
+        """It keeps nothing of the builds before, and does not depend on the order of the secrets."""
+        first = self.render(self.make_context(tmp_path, self.secrets))
+        self.render(self.make_context(tmp_path, []))
+        again = self.render(self.make_context(tmp_path, list(reversed(self.secrets))))
+        assert (first or Rendering()) == (again or Rendering())
+
+    def test_it_touches_nothing(self, tmp_path: Path) -> None:
+        """It decides; what it returns is written by others."""
+        environment = dict(os.environ)
+        self.render(self.make_context(tmp_path, self.secrets))
+        assert list(tmp_path.iterdir()) == []
+        assert dict(os.environ) == environment
+
+    def test_no_name_holds_a_value(self, tmp_path: Path) -> None:
+        """Names of files and variables are told: in errors, to other plugins, in lists of processes."""
+        rendering = self.render(self.make_context(tmp_path, self.secrets)) or Rendering()
+        names = " ".join([*rendering.files, *rendering.variables, *rendering.paths, *rendering.paths.values()])
+        for _, _, value in self.secrets:
+            assert not [word for word in value.split() if len(word) >= 6 and word in names]

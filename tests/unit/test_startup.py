@@ -16,6 +16,7 @@ HEAVY = {
     "inspect",
     "pathlib",
     "platformdirs",
+    "pluggy",
     "random",
     "rich",
     "shutil",
@@ -65,3 +66,15 @@ def test_a_build_that_prints_loads_the_matcher_and_no_search(site: Cli, work: Pa
 def test_help_needs_next_to_nothing(cli: Cli, words: list[str]) -> None:
     loaded = imports(cli, *words)
     assert loaded & (HEAVY | MATCHER | SEARCH | {"argparse", "sqlite3", "cryptography", "ic_secrets.stores"}) == set()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list", "my-site"], ["run", "my-site", "--", "true"]])
+def test_where_no_plugin_is_named_none_is_looked_for(site: Cli, work: Path, words: list[str]) -> None:
+    loaded = imports(site, *words, cwd=work)
+    assert loaded & {"pluggy", "importlib.metadata", "ic_secrets.plugins", "ic_secrets.hookspecs"} == set()
+
+
+def test_a_command_that_needs_no_plugin_loads_none_that_is_named(site: Cli, work: Path) -> None:
+    site.home["IC_SECRETS_PLUGINS"] = str(work / "not-there.py")
+    loaded = imports(site, "list", "my-site", cwd=work)
+    assert loaded & {"pluggy", "importlib.metadata", "ic_secrets.plugins"} == set()

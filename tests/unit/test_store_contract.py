@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ic_secrets.containment import ContainedStore
 from ic_secrets.errors import (
     BaseMissingError,
     IcSecretsError,
@@ -44,6 +45,21 @@ class TestLocalStore(StoreContract):
     def reopen(self, store: Store) -> Store:
         self.opened.append(local.open_store(store.url.removeprefix("sqlite:"), [KEY], read_only=True))
         return self.opened[-1]
+
+
+class TestContainedStore(TestLocalStore):
+    """The contract on a plugin's store: what keeps its faults apart changes nothing of what it does."""
+
+    @pytest.fixture
+    def store(self) -> Iterator[Store]:
+        self.opened = []
+        with memory_directory() as directory, local.create(str(directory / "store.db"), KEY) as store:
+            yield ContainedStore(store, "mine")
+        for again in self.opened:
+            again.close()
+
+    def reopen(self, store: Store) -> Store:
+        return ContainedStore(super().reopen(store), "mine")
 
 
 # --- the contract itself ----------------------------------------------------------------------------

@@ -39,6 +39,7 @@ COMMANDS = {
     "audit": Entry("audit", "run_audit", "who did what with which secrets, and whether that log is whole"),
     "check-store": Entry("check", "run_check_store", "verify the whole store; say what is damaged, salvage the rest"),
     "config": Entry("config", "run_config", "every setting, and where it came from"),
+    "plugins": Entry("plugins", "run_plugins", "the plugins that are active, and those that are only installed"),
     "scrub": Entry("scrub", "run_scrub", "remove what a dead run left, mend git configurations"),
 }
 
@@ -91,15 +92,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
+    words = _take_no_plugins(words)
     if not words or words[0] in {"-h", "--help", "help"}:
-        print(_usage(), end="")
+        print(_usage(_find_more()), end="")
         return 0
     if words[0] in {"-V", "--version"}:
         print(f"ic-secrets {__version__}")
         return 0
     entry = COMMANDS.get(words[0])
     if entry is None:
-        raise UsageError(f"there is no command {words[0]!r}", hint=_suggest(words[0]))
+        return _run_more(words)
     function = getattr(import_module(f".{entry.module}", __name__), entry.function)
     try:
         status: int = function(words[1:])
@@ -108,9 +110,53 @@ def _dispatch(words: list[str]) -> int:
     return status
 
 
-def _usage() -> str:
-    width = max(len(name) for name in COMMANDS)
-    lines = [f"  {name:<{width}}  {entry.summary}" for name, entry in COMMANDS.items()]
+def _take_no_plugins(words: list[str]) -> list[str]:
+    """The words without `--no-plugins`, which every command takes, before `--`: it empties the setting."""
+    end = words.index("--") if "--" in words else len(words)
+    if "--no-plugins" not in words[:end]:
+        return words
+    os.environ["IC_SECRETS_PLUGINS"] = ""
+    return [word for word in words[:end] if word != "--no-plugins"] + words[end:]
+
+
+def _find_more() -> dict[str, str]:
+    """What the commands of active plugins do in a line each. A broken plugin is told, and hinders no help."""
+    from ..config import Settings
+
+    settings = Settings(dict(os.environ))
+    try:
+        if settings.plugins is None:
+            return {}
+        from .opening import load_plugins
+
+        plugins = load_plugins(settings)
+        return {name: command.summary for name, command in plugins.commands.items()} if plugins else {}
+    except IcSecretsError as error:
+        from .output import print_error
+
+        print_error(error)
+        return {}
+
+
+def _run_more(words: list[str]) -> int:
+    """Run a command that is none of ours; UsageError where it is no plugin's either."""
+    from ..config import Settings
+
+    settings = Settings(dict(os.environ))
+    if settings.plugins is not None:
+        from .opening import load_plugins
+
+        plugins = load_plugins(settings)
+        command = plugins.commands.get(words[0]) if plugins else None
+        if command:
+            return command.run(words[1:])
+    raise UsageError(f"there is no command {words[0]!r}", hint=_suggest(words[0]))
+
+
+def _usage(more: dict[str, str]) -> str:
+    summaries = {name: entry.summary for name, entry in COMMANDS.items()} | more
+    width = max(len(name) for name in summaries)
+    lines = [f"  {name:<{width}}  {summary}" for name, summary in summaries.items()]
     return "\n".join(
         [
             "usage: ic-secrets COMMAND [ARGUMENTS]",
@@ -120,7 +166,7 @@ def _usage() -> str:
             *lines,
             "",
             "example: ic-secrets run my-site.dev -- composer install",
-            "`ic-secrets COMMAND --help` says more of each.",
+            "`ic-secrets COMMAND --help` says more of each; every command takes --no-plugins.",
             "",
         ]
     )

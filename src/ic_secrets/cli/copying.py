@@ -15,7 +15,7 @@ from ..secret import Owner
 from ..stores import Store, open_store, split_url
 from ..stores.sealing import MasterKey
 from ..transfer import Action, Change, bring, count_actions, plan_changes, read_bundle
-from .opening import checked
+from .opening import checked, make_finder
 from .output import print_json, print_message
 from .parsing import Parser, add_json
 from .recording import Record, observed
@@ -41,8 +41,13 @@ def run_copy(words: Sequence[str]) -> int:
     to_keys = key_loader(settings, "to-key-file", arguments.to_key_file)
     environment = {name: value for name, value in os.environ.items() if name != "IC_SECRETS_MIN_GENERATION"}
     with contextlib.ExitStack() as stack:
+        finder = make_finder(settings)
         source = stack.enter_context(
-            checked(lambda: open_store(arguments.source, from_keys, read_only=True), settings, read_only=True)
+            checked(
+                lambda: open_store(arguments.source, from_keys, read_only=True, find_opener=finder),
+                settings,
+                read_only=True,
+            )
         )
         destination = stack.enter_context(
             checked(lambda: _open_destination(arguments.destination, to_keys), Settings(environment), read_only=False)

@@ -15,6 +15,8 @@ from .output import print_message
 from .parsing import read_settings
 
 if TYPE_CHECKING:
+    from ..plugins import Plugins
+    from ..stores import StoreOpener
     from ..stores.sealing import MasterKey
 
 
@@ -30,10 +32,9 @@ def opened_store(
     An older copy than `--min-generation` or the state file allows is a StoreRolledBackError at once.
     """
     settings = read_settings(arguments, dict(os.environ))
+    url, keys, finder = settings.store.value, load_keys or settings.load_keys, make_finder(settings)
     with checked(
-        lambda: open_store(settings.store.value, load_keys or settings.load_keys, read_only=read_only),
-        settings,
-        read_only=read_only,
+        lambda: open_store(url, keys, read_only=read_only, find_opener=finder), settings, read_only=read_only
     ) as store:
         yield store
 
@@ -57,6 +58,27 @@ def checked(open_it: Callable[[], Store], settings: Settings, *, read_only: bool
             _update_state(store, state.value)
     finally:
         store.close()
+
+
+def load_plugins(settings: Settings) -> Plugins | None:
+    """The plugins that the person names, None where none is named; PluginError for the first that is broken."""
+    setting = settings.plugins
+    if setting is None:
+        return None
+    from ..plugins import load
+    from . import COMMANDS
+
+    return load(setting.value, setting.source, tuple(COMMANDS))
+
+
+def make_finder(settings: Settings) -> Callable[[str], StoreOpener | None]:
+    """What finds who opens a kind of store that is none of ours. Plugins are loaded only when one is asked for."""
+
+    def find_opener(scheme: str) -> StoreOpener | None:
+        plugins = load_plugins(settings)
+        return plugins.find_opener(scheme) if plugins else None
+
+    return find_opener
 
 
 def _parse_generation(setting: Setting) -> int:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from ..build import run_build
 from ..errors import LEAK_FOUND, NOT_STARTED, IcSecretsError, UsageError
 from ..linux import harden
-from .opening import opened_store
+from .opening import load_plugins, opened_store
 from .output import print_error
-from .parsing import Parser, add_store_options
+from .parsing import Parser, add_store_options, read_settings
 from .recording import BuildRecord
 from .requesting import add_exposure_options, make_request, print_notice
 
@@ -23,8 +24,10 @@ def run_run(words: Sequence[str]) -> int:
             raise UsageError("no command to run", hint="ic-secrets run SITE.ENV -- COMMAND...")
         harden()
         request = make_request(arguments, command)
+        plugins = load_plugins(read_settings(arguments, dict(os.environ)))
         with opened_store(arguments, read_only=True) as store:
-            return run_build(store, request, print_notice, BuildRecord(store, arguments, str(request.target)))
+            record = BuildRecord(store, arguments, str(request.target))
+            return run_build(store, request, print_notice, record, plugins)
     except IcSecretsError as error:
         print_error(error)
         return error.exit_status if error.exit_status >= LEAK_FOUND else NOT_STARTED

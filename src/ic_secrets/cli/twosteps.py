@@ -17,9 +17,9 @@ from ..linux import harden
 from ..preparation import Notice, Notify, Preparation, list_exposed
 from ..secret import SecretType
 from ..twosteps import Term, abandon_build, begin_build, end_build
-from .opening import opened_store
+from .opening import load_plugins, opened_store
 from .output import print_error, print_message
-from .parsing import Parser, add_store_options, parse_duration
+from .parsing import Parser, add_store_options, parse_duration, read_settings
 from .recording import BuildRecord, ResumedRecord
 from .requesting import add_exposure_options, make_request, print_notice
 
@@ -137,9 +137,10 @@ def _expose(arguments: argparse.Namespace) -> str:
     term = Term(parse_duration(arguments.ttl), _parse_pid(arguments.until_pid))
     if term.ttl <= 0:
         raise UsageError("--ttl has no time", hint="a duration such as 30m or 2h")
+    plugins = load_plugins(read_settings(arguments, dict(os.environ)))
     with opened_store(arguments, read_only=True) as store:
         record = BuildRecord(store, arguments, str(request.target), "pre-build")
-        after = begin_build(store, request, term, face, print_notice, record)
+        after = begin_build(store, request, term, face, print_notice, record, plugins)
     if arguments.format != "github":
         print_notice(_UNMASKED)
     change = shells.Change.find(environment, after)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from .sealing import MasterKey
 
 
+# What begins the URLs of our own stores: no plugin takes these over.
+SCHEMES = frozenset({"sqlite", "sealed", "bao+https", "bao+http", "pantheon-file", "pantheon"})
+
+
 class Store(Protocol):
     """One store, opened. Every method raises a `StoreError` when the store itself fails.
 
@@ -115,11 +119,32 @@ def read_chain(
         return tuple(store.read(each, environment=environment, scope=scope, values=values) for each in owners)
 
 
-def open_store(url: str, load_keys: Callable[[], "Sequence[MasterKey]"], *, read_only: bool = False) -> Store:
+class StoreRequest(NamedTuple):
+    """What is asked of whoever opens a store: the `url`, and its `path`, which is what stands after the scheme.
+
+    A store that needs master keys asks `load_keys` for them; one that is `read_only` is never written.
+    """
+
+    url: str
+    path: str
+    load_keys: Callable[[], "Sequence[MasterKey]"]
+    read_only: bool = False
+
+
+StoreOpener = Callable[[StoreRequest], Store]
+
+
+def open_store(
+    url: str,
+    load_keys: Callable[[], "Sequence[MasterKey]"],
+    *,
+    read_only: bool = False,
+    find_opener: Callable[[str], StoreOpener | None] | None = None,
+) -> Store:
     """The store that the URL names; a bare path is an embedded store.
 
     ConfigError for a kind of store that there is none of. `load_keys` is called only by a store that
-    needs keys, and again by one that was rotated meanwhile.
+    needs keys, and again by one that was rotated meanwhile, `find_opener` only for a scheme that is none of ours.
     """
     scheme, path = split_url(url)
     if scheme == "sqlite":
@@ -132,6 +157,9 @@ def open_store(url: str, load_keys: Callable[[], "Sequence[MasterKey]"], *, read
         from . import sealed
 
         return sealed.open_store(path, load_keys)
+    opener = find_opener(scheme) if find_opener and scheme not in SCHEMES else None
+    if opener:
+        return opener(StoreRequest(url, path, load_keys, read_only))
     raise ConfigError(
         f"there is no kind of store called {scheme}:",
         hint="an embedded store is sqlite:PATH, or a path; an exported one is sealed:FILE",

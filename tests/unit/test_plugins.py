@@ -1,0 +1,449 @@
+"""Plugins that the person names: what they can do, what they may not, and that their faults stay theirs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from commandline import Cli
+from ic_secrets.config import Setting, Settings
+from ic_secrets.errors import PluginError
+from ic_secrets.plugins import Origin, find_named
+
+CANARY = "a-canary-of-a-value-in-plugins"
+HEADER = """
+import os, sys
+from ic_secrets import hookimpl
+from ic_secrets.errors import VetoError
+from ic_secrets.hookspecs import Command
+from ic_secrets.rendering import Rendering
+"""
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def site(cli: Cli, private: Path) -> Cli:
+    """A store with one `env` secret of `my-site`."""
+    cli("init", check=0)
+    cli("set", "my-site", "TOKEN", "--type", "env", "--scope", "ic", stdin=CANARY.encode(), check=0)
+    return cli
+
+
+@pytest.fixture
+def plugin(cli: Cli, tmp_path: Path) -> Make:
+    """`plugin(code, name)` writes a plugin file and has the environment name it, beside those made before."""
+
+    def make(code: str, name: str = "mine") -> Path:
+        path = tmp_path / "plugins" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(HEADER + dedent(code))
+        cli.home["IC_SECRETS_PLUGINS"] = ",".join(filter(None, [cli.home.get("IC_SECRETS_PLUGINS"), str(path)]))
+        return path
+
+    return make
+
+
+def install(directory: Path, distribution: str, name: str, code: str | None, entry: str = "") -> None:
+    """A distribution in `directory` whose entry point `name` is a module with that code (None: it is missing)."""
+    module = distribution.replace("-", "_")
+    directory.mkdir(exist_ok=True)
+    if code is not None:
+        (directory / f"{module}.py").write_text(HEADER + dedent(code))
+    information = directory / f"{module}-1.2.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
+    (information / "entry_points.txt").write_text(f"[ic_secrets]\n{name} = {entry or module}\n")
+
+
+RENDERS = """
+@hookimpl
+def ic_secrets_render_secrets(context):
+    token = next(secret.value.reveal() for secret in context.secrets if secret.name == "TOKEN")
+    files = {"npm/npmrc": f"_authToken={token}".encode()}
+    return Rendering(files, {"EXTRA": "more"}, {"NPM_CONFIG_USERCONFIG": "npm/npmrc"})
+"""
+
+
+def test_what_a_plugin_renders_is_there_for_the_build_and_gone_afterwards(
+    site: Cli, plugin: Make, private: Path
+) -> None:
+    plugin(RENDERS)
+    script = 'file=$NPM_CONFIG_USERCONFIG; stat -c %a "$file"; wc -c < "$file"; cat "$file"; echo $EXTRA'
+    done = site("run", "my-site", "--", "sh", "-c", script, check=0)
+    size = len(f"_authToken={CANARY}")
+    assert done.stdout.decode().split() == ["600", str(size), "_authToken=***more"]
+    assert list(private.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "rendering",
+    [
+        "Rendering({'composer/auth.json': b'{}'})",
+        "Rendering({'../x': b''})",
+        "Rendering({}, {'PATH': '/tmp'})",
+        "Rendering({}, {'LD_PRELOAD': '/tmp/x.so'})",
+        "Rendering({}, {'TOKEN': 'other'})",
+        "Rendering({}, {'COMPOSER_AUTH': '{}'})",
+        "Rendering({}, {'IC_SECRETS_KEY': 'x'})",
+        "Rendering({'x': b''}, {}, {'COMPOSER_HOME': 'x'})",
+        "Rendering({}, {}, {'FILE': 'nowhere'})",
+        "Rendering({'x': 'text'})",
+        "{'x': b''}",
+        "42",
+    ],
+)
+def test_a_plugin_may_render_only_what_is_nobody_elses(site: Cli, plugin: Make, rendering: str, tmp_path: Path) -> None:
+    plugin(f"""
+        @hookimpl
+        def ic_secrets_render_secrets(context):
+            return {rendering}
+    """)
+    done = site("run", "my-site", "--", "touch", str(tmp_path / "ran"))
+    assert done.returncode == 125
+    assert re.match(rb"error: the plugin mine (may not|names|gives no)", done.stderr), done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_plugin_sees_the_build_before_it_starts_and_its_receipt_but_no_value(
+    site: Cli, plugin: Make, tmp_path: Path
+) -> None:
+    plugin(f"""
+        import json
+        @hookimpl
+        def ic_secrets_before_expose(plan):
+            open({str(tmp_path / "plan")!r}, "w").write(repr(plan))
+        @hookimpl
+        def ic_secrets_after_scrub(receipt):
+            open({str(tmp_path / "receipt")!r}, "w").write(json.dumps(receipt))
+    """)
+    site("run", "my-site.pr-17", "--receipt", str(tmp_path / "own"), "--", "sh", "-c", "exit 3", check=3)
+    plan = (tmp_path / "plan").read_text()
+    for part in ("'TOKEN'", "'env'", "'my-site'", "pr-17", "'variable': 'TOKEN'", "program='sh'"):
+        assert part in plan
+    assert CANARY not in plan
+    assert json.loads((tmp_path / "receipt").read_text()) == json.loads((tmp_path / "own").read_text())
+
+
+def test_a_veto_stops_the_build_and_says_why_without_a_value(site: Cli, plugin: Make, tmp_path: Path) -> None:
+    plugin("""
+        seen = []
+        @hookimpl
+        def ic_secrets_render_secrets(context):
+            seen.extend(secret.value.reveal() for secret in context.secrets)
+        @hookimpl
+        def ic_secrets_before_expose(plan):
+            raise VetoError(f"not on a Friday, with {seen[0]}", hint=f"wait, {seen[0]}")
+    """)
+    done = site("run", "my-site", "--", "touch", str(tmp_path / "ran"), check=125)
+    assert done.stderr.decode() == (
+        "error: the plugin mine does not allow this build: not on a Friday, with ***\nhint: wait, ***\n"
+    )
+    assert not (tmp_path / "ran").exists()
+
+
+FAULTS = {
+    "raises": "raise ValueError(os.environ['PLANTED'])",
+    "exits": "sys.exit(0)",
+    "raises what is no Exception": "raise BaseException(os.environ['PLANTED'])",
+    "raises what Ctrl-C raises": "raise KeyboardInterrupt",
+    "stops a generator": "raise GeneratorExit",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("hook", ["ic_secrets_render_secrets(context)", "ic_secrets_before_expose(plan)"])
+def test_a_fault_before_the_build_is_charged_to_the_plugin_and_nothing_runs(
+    site: Cli, plugin: Make, tmp_path: Path, hook: str, fault: str
+) -> None:
+    plugin(f"""
+        @hookimpl
+        def {hook}:
+            {FAULTS[fault]}
+    """)
+    done = site("run", "my-site", "--", "touch", str(tmp_path / "ran"), env={"PLANTED": CANARY})
+    told = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (125, b"")
+    assert told.startswith(f"error: the plugin mine failed in {hook.partition('(')[0]}: ")
+    assert "mine.py:" in told
+    assert "Traceback" not in told
+    assert CANARY not in told
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("own", "status"), [(0, 121), (7, 7)])
+def test_a_fault_after_the_build_is_told_and_the_other_plugins_are_called(
+    site: Cli, plugin: Make, tmp_path: Path, private: Path, fault: str, own: int, status: int
+) -> None:
+    for name in ("first", "second"):
+        plugin(
+            f"""
+            @hookimpl
+            def ic_secrets_after_scrub(receipt):
+                open({str(tmp_path / name)!r}, "w").close()
+                {FAULTS[fault]}
+            """,
+            name,
+        )
+    done = site("run", "my-site", "--", "sh", "-c", f"exit {own}", env={"PLANTED": CANARY})
+    told = done.stderr.decode()
+    assert done.returncode == status
+    assert "the plugin first failed in ic_secrets_after_scrub: " in told
+    assert "the plugin second failed in ic_secrets_after_scrub: " in told
+    assert CANARY not in told
+    assert (tmp_path / "first").exists()
+    assert (tmp_path / "second").exists()
+    assert list(private.iterdir()) == []
+
+
+def test_what_a_hook_prints_never_reaches_stdout(site: Cli, plugin: Make) -> None:
+    plugin("""
+        print("loading")
+        @hookimpl
+        def ic_secrets_before_expose(plan):
+            print("printed")
+            os.write(1, b"written\\n")
+            os.system("echo echoed")
+        @hookimpl
+        def ic_secrets_after_scrub(receipt):
+            print("after")
+    """)
+    done = site("run", "my-site", "--", "echo", "the build", check=0)
+    assert done.stdout == b"the build\n"
+    assert set(done.stderr.decode().split()) == {"loading", "printed", "written", "echoed", "after"}
+
+
+BROKEN = {
+    "a mistyped hook": (
+        "@hookimpl\ndef ic_secrets_before_expos(plan): pass",
+        "implements ic_secrets_before_expos, which",
+    ),
+    "an unknown argument": ("@hookimpl\ndef ic_secrets_before_expose(build): pass", "cannot be registered"),
+    "a wrapper": (
+        "@hookimpl(wrapper=True)\ndef ic_secrets_after_scrub(receipt):\n    return (yield)",
+        "wraps ic_secrets_after_scrub",
+    ),
+    "no marker": ("def ic_secrets_before_expose(plan): pass", "lacks @ic_secrets.hookimpl"),
+    "no hook": ("x = 1", "implements no hook"),
+    "a missing module": ("import no_such_module_at_all", "ModuleNotFoundError (no module no_such_module_at_all)"),
+    "a syntax error": ("def (:", "SyntaxError at mine.py:"),
+    "an exit": ("sys.exit(0)", "SystemExit at mine.py:"),
+    "a taken scheme": (
+        "@hookimpl\ndef ic_secrets_register_stores(): return {'bao+https': print}",
+        "registers bao+https:, a kind of store that is built in",
+    ),
+    "no schemes": ("@hookimpl\ndef ic_secrets_register_stores(): return 5", "gives no mapping"),
+    "a taken command": (
+        "@hookimpl\ndef ic_secrets_register_commands(): return [Command('run', 'x', print)]",
+        "registers the command run, which is built in",
+    ),
+    "no command": ("@hookimpl\ndef ic_secrets_register_commands(): return ['hello']", "no hookspecs.Command"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_plugin_is_named_and_stops_a_run(site: Cli, plugin: Make, tmp_path: Path, fault: str) -> None:
+    code, told = BROKEN[fault]
+    path = plugin(code)
+    done = site("run", "my-site", "--", "touch", str(tmp_path / "ran"))
+    assert done.returncode == 125
+    assert done.stderr.decode().startswith(("error: the plugin mine", "error: in the plugin mine"))
+    assert str(path) in done.stderr.decode()
+    assert told in done.stderr.decode()
+    assert not (tmp_path / "ran").exists()
+    assert site("plugins").returncode == 1
+    assert site("--help").returncode == 0
+    site("run", "--no-plugins", "my-site", "--", "touch", str(tmp_path / "ran"), check=0)
+    assert (tmp_path / "ran").exists()
+
+
+def test_commands_that_need_no_plugin_load_none(site: Cli, plugin: Make) -> None:
+    plugin("sys.exit('never')")
+    site("list", "my-site", check=0)
+    site("scan", "my-site", ".", check=0)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "@hookimpl\ndef ic_secrets_register_stores(): return {'vault-of-mine': print}",
+        "@hookimpl\ndef ic_secrets_register_commands(): return [Command('hello', 'x', print)]",
+    ],
+)
+def test_two_plugins_that_add_the_same_are_refused(site: Cli, plugin: Make, code: str) -> None:
+    plugin(code, "one")
+    plugin(code, "two")
+    done = site("run", "my-site", "--", "true", check=125)
+    assert re.match(rb"error: the plugins one .* and two .* both register (vault-of-mine:|hello)\n", done.stderr)
+
+
+def test_the_same_plugin_twice_is_refused(site: Cli, plugin: Make) -> None:
+    plugin(RENDERS)
+    plugin(RENDERS)
+    assert b"two plugins are called mine" in site("run", "my-site", "--", "true", check=125).stderr
+
+
+@pytest.mark.parametrize("word", ["./evil.py", "evil.py", "sub/../evil.py"])
+def test_a_relative_path_in_the_variable_is_refused_since_it_may_lead_into_a_checkout(
+    site: Cli, work: Path, word: str
+) -> None:
+    (work / "evil.py").write_text("open('ran', 'w')")
+    (work / "sub").mkdir()
+    done = site("run", "my-site", "--", "true", cwd=work, env={"IC_SECRETS_PLUGINS": word}, check=125)
+    assert b"depends on the working directory" in done.stderr
+    assert not (work / "ran").exists()
+
+
+def test_a_path_may_begin_at_home(site: Cli, home: dict[str, str]) -> None:
+    (Path(home["HOME"]) / "mine.py").write_text(HEADER + RENDERS)
+    done = site("run", "my-site", "--", "printenv", "EXTRA", env={"IC_SECRETS_PLUGINS": "~/mine.py"}, check=0)
+    assert done.stdout == b"more\n"
+
+
+def test_a_checkout_brings_no_plugin(site: Cli, work: Path) -> None:
+    """Neither installed below the working directory, nor named by it; `python -m` has that first on its path."""
+    install(work, "evil-plugin", "mine", "open('ran', 'w')")
+    site("run", "my-site", "--", "true", cwd=work, check=0)
+    environment = site.home | {"IC_SECRETS_PLUGINS": "mine"}
+    words = [sys.executable, "-m", "ic_secrets", "run", "my-site", "--", "true"]
+    done = subprocess.run(words, cwd=work, env=environment, capture_output=True)
+    assert done.returncode == 125
+    assert b"there is no plugin mine" in done.stderr
+    assert not (work / "ran").exists()
+
+
+def test_an_installed_plugin_does_nothing_until_it_is_named(site: Cli, tmp_path: Path) -> None:
+    install(tmp_path / "site", "some-plugin", "mine", RENDERS + f"\nopen({str(tmp_path / 'ran')!r}, 'w')\n")
+    site.home["PYTHONPATH"] = str(tmp_path / "site")
+    assert site("run", "my-site", "--", "printenv", "EXTRA").returncode == 1
+    listed = json.loads(site("plugins", "--json", check=0).stdout)
+    assert listed["plugins"] == [
+        {
+            **{"name": "mine", "active": False, "distribution": "some-plugin", "version": "1.2", "file": None},
+            **dict.fromkeys(["hooks", "stores", "commands"]),
+        }
+    ]
+    assert not (tmp_path / "ran").exists()
+    site.home["IC_SECRETS_PLUGINS"] = "mine"
+    assert site("run", "my-site", "--", "printenv", "EXTRA", check=0).stdout == b"more\n"
+    listed = json.loads(site("plugins", "--json", check=0).stdout)
+    assert (listed["plugins"][0]["active"], listed["plugins"][0]["hooks"]) == (True, ["ic_secrets_render_secrets"])
+
+
+def test_a_broken_distribution_is_named(site: Cli, tmp_path: Path) -> None:
+    install(tmp_path / "site", "broken-plugin", "mine", None)
+    environment = {"PYTHONPATH": str(tmp_path / "site"), "IC_SECRETS_PLUGINS": "mine"}
+    done = site("run", "my-site", "--", "true", env=environment, check=125)
+    assert b"error: the plugin mine (broken-plugin 1.2) failed to load: ModuleNotFoundError" in done.stderr
+
+
+def test_two_distributions_that_bring_one_name_are_refused(site: Cli, tmp_path: Path) -> None:
+    install(tmp_path / "site", "one-plugin", "mine", RENDERS)
+    install(tmp_path / "site", "two-plugin", "mine", RENDERS)
+    environment = {"PYTHONPATH": str(tmp_path / "site"), "IC_SECRETS_PLUGINS": "mine"}
+    done = site("run", "my-site", "--", "true", env=environment, check=125)
+    assert b"one-plugin 1.2 and two-plugin 1.2 both bring a plugin mine" in done.stderr
+
+
+STORE = """
+from ic_secrets.stores import open_store
+class Other:
+    def __init__(self, store): self.store = store
+    def __getattr__(self, name): return getattr(self.store, name)
+    def site(self, name):
+        {fault}
+        return self.store.site(name)
+@hookimpl
+def ic_secrets_register_stores():
+    def open_other(request):
+        return Other(open_store(f"sqlite:{{request.path}}", request.load_keys, read_only=request.read_only))
+    return {{"other": open_other}}
+"""
+
+
+def test_a_plugins_store_is_opened_by_its_scheme(site: Cli, plugin: Make, home: dict[str, str]) -> None:
+    plugin(STORE.format(fault="pass"))
+    url = f"other:{home['XDG_DATA_HOME']}/ic-secrets/store.db"
+    done = site("run", "--store", url, "my-site", "--", "printenv", "TOKEN", check=0)
+    assert done.stdout == b"***\n"
+    site("set", "--store", url, "my-site", "MORE", "--type", "env", "--scope", "ic", stdin=b"more", check=0)
+    assert b"MORE" in site("list", "my-site", check=0).stdout
+    done = site("run", "--no-plugins", "--store", url, "my-site", "--", "true", check=125)
+    assert b"there is no kind of store called other:" in done.stderr
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_a_plugins_store_is_charged_to_it(site: Cli, plugin: Make, home: dict[str, str], fault: str) -> None:
+    plugin(STORE.format(fault=FAULTS[fault]))
+    url = f"other:{home['XDG_DATA_HOME']}/ic-secrets/store.db"
+    done = site("run", "--store", url, "my-site", "--", "true", env={"PLANTED": CANARY}, check=125)
+    assert b"failed as a store, in site: " in done.stderr
+    assert CANARY.encode() not in done.stderr
+
+
+def test_a_plugins_command_is_run_and_listed_only_when_it_is_active(site: Cli, plugin: Make) -> None:
+    plugin("""
+        def hello(words):
+            print("hello", *words)
+            return 4
+        @hookimpl
+        def ic_secrets_register_commands():
+            return [Command("hello", "greet somebody", hello)]
+    """)
+    assert site("hello", "you", check=4).stdout == b"hello you\n"
+    assert b"greet somebody" in site("--help", check=0).stdout
+    assert b"greet somebody" not in site("--help", "--no-plugins", check=0).stdout
+    assert b"there is no command 'hello'" in site("hello", "you", env={"IC_SECRETS_PLUGINS": ""}, check=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "told"),
+    [
+        ("sys.exit(3)", 3, b""),
+        ("sys.exit()", 0, b""),
+        ("raise ValueError(words)", 1, b"error: the plugin mine (...) failed in its command hello: ValueError at "),
+        ("return 'x'", 1, b"error: the plugin mine (...) gives no exit status from its command hello"),
+        ("sys.exit('words')", 1, b"error: the plugin mine (...) gives no exit status from its command hello"),
+    ],
+)
+def test_how_a_plugins_command_ends(site: Cli, plugin: Make, code: str, status: int, told: bytes) -> None:
+    plugin(f"""
+        def hello(words):
+            {code}
+        @hookimpl
+        def ic_secrets_register_commands():
+            return [Command("hello", "greet somebody", hello)]
+    """)
+    done = site("hello", CANARY, check=status)
+    assert re.sub(rb"\(/.*?\)", b"(...)", done.stderr).startswith(told)
+    assert CANARY.encode() not in done.stderr
+
+
+def test_no_plugins_behind_the_dashes_is_the_builds_own(site: Cli) -> None:
+    assert site("run", "my-site", "--", "echo", "--no-plugins", check=0).stdout == b"--no-plugins\n"
+
+
+def test_a_file_plugin_leaves_nothing_beside_itself(site: Cli, plugin: Make) -> None:
+    path = plugin(RENDERS)
+    site("run", "my-site", "--", "true", check=0)
+    assert os.listdir(path.parent) == ["mine.py"]
+
+
+def test_an_empty_variable_means_none_whatever_else_names_some() -> None:
+    assert Settings({}, {"plugins": "mine"}).plugins == Setting("mine", "--plugins")
+    assert Settings({"IC_SECRETS_PLUGINS": ""}, {"plugins": "mine"}).plugins is None
+
+
+def test_a_relative_path_in_a_file_begins_at_that_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("")
+    assert find_named("./mine.py", f"{tmp_path}/config.toml:3") == [Origin("mine", str(tmp_path / "mine.py"))]
+    with pytest.raises(PluginError):
+        find_named("./mine.py", "config.toml:3")
