@@ -438,7 +438,7 @@ def test_a_file_plugin_leaves_nothing_beside_itself(site: Cli, plugin: Make) -> 
 
 
 def test_an_empty_variable_means_none_whatever_else_names_some() -> None:
-    assert Settings({}, {"plugins": "mine"}).plugins == Setting("mine", "--plugins")
+    assert Settings({}, {"plugins": "mine"}).plugins == Setting("mine", "--plugins", "flag")
     assert Settings({"IC_SECRETS_PLUGINS": ""}, {"plugins": "mine"}).plugins is None
 
 
