@@ -22,6 +22,8 @@ from keyrings import install_keyring
 from local_stores import make_store, raw
 from screen import Screen
 
+pytestmark = pytest.mark.commands
+
 KEY, OTHER = MasterKey(bytes(range(32))), MasterKey(bytes(range(32, 64)))
 PASSPHRASE = "correct horse, canary, staple"
 
@@ -259,7 +261,6 @@ def test_what_is_no_locked_key_is_refused(text: str) -> None:
         locking.unlock(text, PASSPHRASE)
 
 
-@pytest.mark.commands
 def test_a_locked_key_file_asks_for_its_passphrase(cli: Cli, tmp_path: Path) -> None:
     held = {"IC_SECRETS_PASSPHRASE": PASSPHRASE}
     cli.home["IC_SECRETS_KEY_FILE"] = str(tmp_path / "locked")

@@ -18,6 +18,8 @@ from ic_secrets.config import Setting, Settings
 from ic_secrets.errors import PluginError
 from ic_secrets.plugins import Origin, find_named
 
+pytestmark = pytest.mark.commands
+
 CANARY = "a-canary-of-a-value-in-plugins"
 HEADER = """
 import os, sys

@@ -21,6 +21,8 @@ from ic_secrets.secret import Owner
 from ic_secrets.stores import local
 from ic_secrets.stores.keys import load_key_file
 
+pytestmark = pytest.mark.commands
+
 CANARY = b"hunter2-canary-value"
 
 
@@ -313,7 +315,6 @@ def test_another_word_is_no_setting(cli: Cli, log: Path, value: str) -> None:
     assert done.stdout == b""
 
 
-@pytest.mark.commands
 def test_twenty_commands_at_once_are_all_logged(cli: Cli, log: Path, home: dict[str, str]) -> None:
     def command(number: int) -> None:
         words = [str(PROGRAM), "get", "my-site", "TOKEN"] if number % 2 else [str(PROGRAM), "set", "my-site", "TOKEN"]

@@ -23,6 +23,8 @@ from ic_secrets.stores import Identity, Store, identify, local, rollback
 from ic_secrets.stores.rollback import check_minimum, check_state, update_state
 from local_stores import EMPTY, KEY, MY_SITE, make_store, memory_directory, open_for_reading, put
 
+pytestmark = pytest.mark.commands
+
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "receipt.schema.json").read_text())
 
 
@@ -315,7 +317,6 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.commands
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
 @pytest.mark.parametrize("setting", ["state", "variable"])
 def test_every_command_refuses_an_older_copy(

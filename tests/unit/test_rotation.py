@@ -26,6 +26,8 @@ from ic_secrets.stores.sealing import MasterKey
 from keyrings import install_keyring
 from local_stores import AGENCY, CANARY, KEY, MY_SITE, dump, make_store, memory_directory, put, raw
 
+pytestmark = pytest.mark.commands
+
 NEW = MasterKey(bytes(reversed(range(32))))
 
 
@@ -204,7 +206,6 @@ def test_one_that_was_cut_off_is_finished(cli: Cli, store_file: Path, key_file: 
     assert reads(cli)
 
 
-@pytest.mark.commands
 def test_killed_at_any_moment_the_key_file_opens_the_store(
     cli: Cli, key_file: Path, rounds: Callable[[int, int], int]
 ) -> None:
@@ -364,7 +365,6 @@ def test_a_key_that_is_given_from_elsewhere_is_changed_by_hand(cli: Cli, key_fil
     assert b"holds the old key" in same.stderr
 
 
-@pytest.mark.commands
 def test_a_locked_key_stays_locked(cli: Cli, tmp_path: Path) -> None:
     cli.home |= {"IC_SECRETS_KEY_FILE": str(tmp_path / "locked"), "IC_SECRETS_PASSPHRASE": "a canary in a mine"}
     cli("key", "new", "--passphrase", check=0)

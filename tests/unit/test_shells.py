@@ -12,6 +12,8 @@ import pytest
 from ic_secrets.errors import ReservedNameError
 from ic_secrets.shells import Change, check_names, render_fish, render_fish_end, render_sh, render_sh_end
 
+pytestmark = pytest.mark.commands
+
 SHELLS = ["bash", "dash", "fish"]
 HOSTILE = {
     "A_COMMAND": "$(touch evaluated) `touch evaluated` ${HOME} $HOME ~",

@@ -23,6 +23,8 @@ from ic_secrets.stores.sealing import MasterKey
 from local_stores import AGENCY, BUILD, CANARY, KEY, MY_SITE, OWNERS, dump, make_store, open_for_reading, put
 from screen import Screen
 
+pytestmark = pytest.mark.commands
+
 
 @pytest.fixture
 def path(tmp_path: Path, home: dict[str, str]) -> str:
@@ -278,7 +280,6 @@ def check_whole_owners(path: Path) -> None:
                 assert (len(held.secrets), len(held.overrides)) == (2, 2)
 
 
-@pytest.mark.commands
 def test_a_copy_to_a_full_disk_can_be_gone_on_with(cli: Any, path: str) -> None:
     """What was acknowledged is there; the error says what failed; with room again it completes."""
     fill(path, 60)
@@ -291,7 +292,6 @@ def test_a_copy_to_a_full_disk_can_be_gone_on_with(cli: Any, path: str) -> None:
     check_copied(path, str(cli.cwd / "copy.db"), 60)
 
 
-@pytest.mark.commands
 def test_a_copy_shows_its_progress_on_a_terminal_only(cli: Any, path: str) -> None:
     """A bar that goes when it is done; a log gets one line."""
     fill(path, 40)
