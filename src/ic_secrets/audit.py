@@ -23,6 +23,8 @@ from .errors import AuditError
 START = "0" * 64
 """What stands for the hash of the line before the first."""
 
+# How every line begins, and so the file.
+_BEGINNING = b'{"previous":'
 _PATIENCE = 10.0
 _CHUNK = 1 << 16
 
@@ -173,6 +175,9 @@ def _open(path: str) -> int:
                 f"the audit log {path} can be written by other users (mode {stat.S_IMODE(found.st_mode):04o})",
                 hint=f"find out who wrote to it, then chmod 600 {path}",
             )
+        start = os.pread(descriptor, len(_BEGINNING), 0)
+        if start != _BEGINNING[: len(start)]:  # to add to a store or a key would be to break it
+            raise AuditError(f"{path} is no audit log", hint="IC_SECRETS_AUDIT_FILE names another")
     except BaseException:
         os.close(descriptor)
         raise

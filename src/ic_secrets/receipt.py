@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from . import __version__
 from .composer import METHODS
 from .errors import BuildError, ScrubIncompleteError
-from .files import replace_file
+from .files import read_regular, replace_file
 from .minted import MintedTokens
 from .preparation import BuildRequest, Notice, Notify, Preparation
 from .questions import ask_composer_version, ask_revision
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .vcs import Residue
 
 SCHEMA = "ic-secrets.receipt/1"
+# The schema's name stands this early in a receipt.
+_START_BYTES = 100
 
 
 class Exposed(Protocol):
@@ -131,6 +133,9 @@ def check_writable(path: str) -> None:
     is_fit = os.path.isfile(path) or not os.path.lexists(path)
     if not is_fit or not os.access(directory, os.W_OK | os.X_OK):
         raise BuildError(f"the receipt {path} cannot be written", hint="--receipt takes a file in a directory of yours")
+    start = read_regular(path, _START_BYTES)
+    if start and SCHEMA.partition("/")[0].encode() not in start:  # a store, a key or a log would be gone
+        raise BuildError(f"{path} is there, and is no receipt", hint="remove it first, or name another file")
 
 
 def find_versions(preparation: Preparation) -> dict[str, str | None]:

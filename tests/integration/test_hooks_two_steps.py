@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.cli import COMMANDS
 from places import (
     FAILING,
     HOOKS,
@@ -25,10 +24,7 @@ from places import (
     wait_for,
 )
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif("pre-build" not in COMMANDS, reason="these places need pre-build and post-build"),
-]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture

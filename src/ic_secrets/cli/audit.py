@@ -104,8 +104,8 @@ class _Filter(NamedTuple):
         return (
             (self.since is None or moment >= self.since)
             and (self.until is None or moment < self.until)
-            and self.user in {None, entry.get("user"), str(entry.get("uid"))}
-            and self.command in {None, entry.get("command")}
+            and self.user in (None, entry.get("user"), str(entry.get("uid")))
+            and self.command in (None, entry.get("command"))
             and (self.owner is None or owner == self.owner or str(owner).startswith(f"{self.owner}."))
             and (self.name is None or (isinstance(names, list) and self.name in names))
         )
@@ -171,7 +171,8 @@ class _Survey:
 def _describe(line: Line) -> dict[str, Any]:
     entry = dict(line.entry or {})
     entry.pop("previous", None)
-    return {"line": line.number, "hash": line.digest, **entry}
+    own = {"line": line.number, "hash": line.digest}
+    return own | entry | own
 
 
 def _print_entries(lines: Iterable[Line]) -> None:

@@ -20,6 +20,8 @@ from .recording import observed
 
 # Names of each kind that people are shown; `--json` has them all.
 _MOST_NAMES = 50
+# What SQLite and the audit log have beside a store; SQLite removes a journal that is none.
+_BESIDE = ("", "-journal", "-wal", "-shm", ".audit")
 
 
 def run_check_store(words: Sequence[str]) -> int:
@@ -52,6 +54,8 @@ def run_check_store(words: Sequence[str]) -> int:
 
 def _repair(path: str, keys: Sequence[MasterKey], arguments: argparse.Namespace) -> tuple[Report, Salvage | None]:
     target = f"{path}.repaired" if arguments.repair == BARE else arguments.repair
+    if any(os.path.realpath(target) == os.path.realpath(path + end) for end in _BESIDE):
+        raise UsageError(f"{target} is a name that belongs to the damaged store", hint="--repair=PATH names another")
     with observed(None, arguments, command="check-store") as record, _progress(arguments) as progress:
         record.write("ok", must=True)
         try:

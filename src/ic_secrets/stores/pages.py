@@ -11,12 +11,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import struct
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import StoreBusyError, StoreReadError
+from ..errors import StoreBusyError, StoreFormatError, StoreReadError
 
 # Of text, bytes, numbers and None, in any order: whoever wrote the file chose them.
 Columns = tuple[Any, ...]
@@ -42,10 +43,12 @@ class Image:
         """StoreReadError; StoreBusyError where a writer is busy for longer than that (milliseconds)."""
         self._path = path
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise StoreReadError(f"{path} cannot be read: {error.strerror}") from None
         try:
+            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                raise StoreFormatError(f"{path} is no ic-secrets store: it is no regular file")
             self._lock(time.monotonic() + busy_timeout / 1000)
             header = self._read(100, 0)
             sane = header.startswith(_MAGIC) and len(header) == 100
