@@ -298,7 +298,7 @@ def test_children_that_are_ignored_by_our_caller_are_waited_for(site: Path, home
 
 
 def test_a_receipt_goes_where_a_link_leads_and_replaces_no_device(cli: Any, site: Path, tmp_path: Path) -> None:
-    (tmp_path / "target").write_text("old")
+    (tmp_path / "target").write_text('{"schema": "ic-secrets.receipt/1"}')
     (tmp_path / "link").symlink_to("target")
     cli("run", "my-site", "--receipt", tmp_path / "link", "--", "true", cwd=site, check=0)
     assert (tmp_path / "link").is_symlink()
