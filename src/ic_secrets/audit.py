@@ -9,6 +9,7 @@ Whoever changes, removes or puts in a line breaks the chain behind it. Whoever m
 write a whole new chain, or take lines from the end: that is seen by who keeps a head elsewhere.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -76,18 +77,19 @@ class Log:
             self._descriptor = -1
 
     def _lock(self) -> None:
-        """Hold the lock on the file that has the name now: it may have been moved away since it was opened."""
+        """Hold the lock on the file that has the name now: it may have been moved away since it was opened.
+
+        AuditError where it was removed, or where what has the name now is no log.
+        """
         while True:
             _wait_for_lock(self._descriptor, self.path)
-            try:
-                if os.path.samestat(os.stat(self.path, follow_symlinks=False), os.fstat(self._descriptor)):
+            found = os.fstat(self._descriptor)
+            if not found.st_nlink:
+                raise AuditError(f"the audit log {self.path} was removed meanwhile, with what was written in it")
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.stat(self.path, follow_symlinks=False), found):
                     return
-            except OSError:
-                pass
-            try:
-                fresh = _open(self.path)
-            except AuditError:
-                return  # what has the name now is no log: the one at hand is all there is
+            fresh = _open(self.path)
             os.close(self._descriptor)
             self._descriptor = fresh
 
@@ -155,7 +157,16 @@ def _parse(number: int, data: bytes, previous: str) -> Line:
         return Line(number, digest, entry, entry.get("previous") == previous)
     # A line that was cut off is the beginning of one that follows; what else is there came from elsewhere.
     start = json.dumps({"previous": previous}, separators=(",", ":"))[:-1].encode()
-    return Line(number, digest, None, text.startswith(start) or start.startswith(text))
+    return Line(number, digest, None, start.startswith(text) or (text.startswith(start) and not _is_ended(text)))
+
+
+def _is_ended(text: bytes) -> bool:
+    """Whether a whole JSON value stands at the beginning of the text: then nothing was cut off."""
+    try:
+        json.JSONDecoder().raw_decode(text.decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _open(path: str) -> int:

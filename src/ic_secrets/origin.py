@@ -61,7 +61,10 @@ def find_revision(directory: str, environment: Mapping[str, str]) -> str | None:
         if not reference.startswith("refs/") or ".." in reference:
             return None
         common = os.path.join(place, _read(os.path.join(place, "commondir")))
-        return _checked(_read(os.path.join(common, reference))) or _find_packed(common, reference)
+        loose = os.path.join(common, reference)
+        if os.path.realpath(loose) != os.path.join(os.path.realpath(common), reference):
+            return None  # through a link any file of forty digits, such as a token, would pass for a commit
+        return _checked(_read(loose)) or _find_packed(common, reference)
     except (OSError, ValueError):
         return None
 
@@ -111,7 +114,8 @@ def _find_repository(directory: str) -> str | None:
 
 
 def _find_packed(common: str, reference: str) -> str | None:
-    data = read_regular(os.path.join(common, "packed-refs"), _LARGE) or b""
+    path = os.path.join(common, "packed-refs")
+    data = b"" if os.path.islink(path) else read_regular(path, _LARGE) or b""
     before, found, _ = data.partition(f" {reference}\n".encode())
     return _checked(before.rpartition(b"\n")[2].decode(errors="replace")) if found else None
 
@@ -122,5 +126,7 @@ def _checked(text: str | None) -> str | None:
 
 
 def _read(path: str) -> str:
-    """The text of a small file, empty where there is none."""
+    """The text of a small file, empty where there is none, or but a link to one."""
+    if os.path.islink(path):
+        return ""
     return (read_regular(path, _SMALL) or b"").decode(errors="replace").strip()

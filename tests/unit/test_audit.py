@@ -130,8 +130,8 @@ def test_a_log_that_was_moved_away_is_left_alone_and_a_new_one_begun(path: str) 
 
 
 @pytest.mark.parametrize("instead", ["nothing", "link", "directory", "fifo"])
-def test_what_comes_in_the_place_of_an_open_log_does_not_stop_it(tmp_path: Path, instead: str) -> None:
-    """A build that removes the directory, or puts something else there, changes nothing for us, and gets nothing."""
+def test_what_comes_in_the_place_of_an_open_log_gets_nothing(tmp_path: Path, instead: str) -> None:
+    """A build that moves the log away, and its directory, or puts something else there, is told of."""
     place = tmp_path / "logs"
     place.mkdir()
     path = place / "log"
@@ -148,10 +148,22 @@ def test_what_comes_in_the_place_of_an_open_log_does_not_stop_it(tmp_path: Path,
         path.mkdir()
     else:
         os.mkfifo(path)
-    log.append([{"text": "b"}])
+    with pytest.raises(AuditError):
+        log.append([{"text": "b"}])
     log.close()
-    assert texts(str(tmp_path / "kept.log")) == ["a", "b"]
+    assert texts(str(tmp_path / "kept.log")) == ["a"]
     assert target.read_text() == "kept"
+
+
+def test_a_log_that_was_removed_is_told_of(path: str) -> None:
+    """What was written in it is lost, and a new one would hide that."""
+    log = Log(path)
+    log.append([{"text": "a"}])
+    os.unlink(path)
+    with pytest.raises(AuditError, match="was removed meanwhile"):
+        log.append([{"text": "b"}])
+    log.close()
+    assert not os.path.exists(path)
 
 
 # --- what is no log -----------------------------------------------------------------------------------
@@ -382,8 +394,9 @@ def overwrite_the_end(lines: list[bytes]) -> None:
         (overwrite_the_end, [5, 6, 7]),
         (lambda lines: lines.__setitem__(2, lines[2][:50] + b"\n"), [4]),
         (lambda lines: lines.__setitem__(5, b"x"), [6]),
+        (lambda lines: lines.__setitem__(2, lines[2][:-1] + b" and more\n"), [3, 4]),
     ],
-    ids="edit spaces delete behead insert repeat empty deep swap nonsense overwritten shorten end".split(),
+    ids="edit spaces delete behead insert repeat empty deep swap nonsense overwritten shorten end lengthen".split(),
 )
 def test_a_change_is_named_by_its_line(path: str, change: Callable[[list[bytes]], object], broken: list[int]) -> None:
     add(path, *"012345")

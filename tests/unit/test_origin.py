@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -134,6 +135,28 @@ def test_what_is_no_revision_is_none(work: Path, files: dict[str, str]) -> None:
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_text(text)
     assert find_revision(str(work), {}) is None
+
+
+@pytest.mark.parametrize(
+    "link", [".git/HEAD", ".git/refs", ".git/refs/heads", ".git/refs/heads/main", ".git/packed-refs"]
+)
+def test_a_link_is_not_followed_to_what_looks_like_a_revision(checkout: Path, link: str) -> None:
+    """A token of forty digits looks like a commit."""
+    token = "0123456789" * 4
+    elsewhere = checkout / "elsewhere"
+    if link.endswith("packed-refs"):
+        (checkout / ".git/refs/heads/main").unlink()
+        elsewhere.write_text(f"{token} refs/heads/main\n")
+    elif link in {".git/refs", ".git/refs/heads"}:
+        shutil.rmtree(checkout / link)
+        place = elsewhere / "heads" if link == ".git/refs" else elsewhere
+        place.mkdir(parents=True)
+        (place / "main").write_text(token)
+    else:
+        (checkout / link).unlink()
+        elsewhere.write_text(token)
+    (checkout / link).symlink_to(elsewhere)
+    assert find_revision(str(checkout), {"PATH": ""}) is None
 
 
 def test_a_pipe_in_the_place_of_head_is_not_waited_for(work: Path) -> None:

@@ -70,7 +70,23 @@ CASES: list[tuple[str, bytes, int, list[tuple[Any, ...]]]] = [
     ("set my-site hunter2-canary-value", b"v", 1, [("set", "my-site", [], "refused", "UndefinedSecretError")]),
     ("get my-site TOKEN", b"", 0, [("get", "my-site", ["TOKEN"], "ok", None)]),
     ("get my-site hunter2-canary-value", b"", 1, [("get", "my-site", [], "refused", "UnknownSecretError")]),
-    ("get hunter2-canary-value TOKEN", b"", 1, [("get", None, ["TOKEN"], "refused", "UnknownSiteError")]),
+    ("get hunter2-canary-value TOKEN", b"", 1, [("get", None, [], "refused", "UnknownSiteError")]),
+    ("get my-site hunter2", b"", 1, [("get", "my-site", [], "refused", "UnknownSecretError")]),
+    ("set my-site hunter2 --type env --scope ic", b"", 1, [("set", "my-site", [], "refused", "InvalidValueError")]),
+    ("set hunter2 NEW --type env --scope ic", b"", 1, [("set", None, [], "refused", "InvalidValueError")]),
+    (
+        "set my-site hunter2 --type env --scope ic --from-file gone",
+        b"",
+        1,
+        [("set", "my-site", [], "refused", "IcSecretsError")],
+    ),
+    (
+        "set org:hunter2 hunter2 --type env --scope ic",
+        b"x" * 16385,
+        1,
+        [("set", None, [], "refused", "InvalidValueError")],
+    ),
+    ("site set hunter2 --org a --supporting a", b"", 1, [("site set", None, [], "refused", "InvalidNameError")]),
     ("delete my-site TOKEN", b"", 0, [("delete", "my-site", ["TOKEN"], "ok", None)]),
     ("delete my-site hunter2-canary-value", b"", 1, [("delete", "my-site", [], "refused", "UnknownSecretError")]),
     ("site set my-site --org agency", b"", 0, [("site set", "my-site", [], "ok", None)]),
@@ -258,13 +274,18 @@ def test_a_build_that_must_be_logged_is_not_started(cli: Cli, log: Path, work: P
     assert list(private.iterdir()) == []
 
 
+@pytest.mark.parametrize("mode", ["warn", "required"])
+@pytest.mark.parametrize(
+    "command", ["rm -r logs", "rm logs/log", "mv logs/log l; mkdir logs/log", "ln -sf /dev/null logs/log"]
+)
 def test_a_build_that_takes_the_log_away_is_scrubbed_all_the_same(
-    cli: Cli, log: Path, work: Path, private: Path, tmp_path: Path
+    cli: Cli, log: Path, work: Path, private: Path, mode: str, command: str
 ) -> None:
-    logs = tmp_path / "logs"
-    logs.mkdir()
-    env = {"IC_SECRETS_AUDIT_FILE": str(logs / "log"), "IC_SECRETS_AUDIT": "required"}
-    cli("run", "my-site", "--", "rm", "-r", logs, cwd=work, env=env, check=0)
+    """Its end can be told nowhere, which is a fault where it must be."""
+    (work / "logs").mkdir()
+    env = {"IC_SECRETS_AUDIT_FILE": str(work / "logs/log"), "IC_SECRETS_AUDIT": mode}
+    done = cli("run", "my-site", "--", "sh", "-c", command, cwd=work, env=env, check=121 if mode == "required" else 0)
+    assert (b"error: " if mode == "required" else b"warning: ") + b"the audit log" in done.stderr
     assert list(private.iterdir()) == []
 
 

@@ -21,7 +21,7 @@ from ic_secrets.errors import StateFileError, StoreError, StoreRolledBackError, 
 from ic_secrets.secret import SecretType
 from ic_secrets.stores import Identity, Store, identify, local, rollback
 from ic_secrets.stores.rollback import check_minimum, check_state, update_state
-from local_stores import EMPTY, KEY, MY_SITE, make_store, memory_directory, open_for_reading, put
+from local_stores import EMPTY, KEY, MY_SITE, make_store, memory_directory, open_for_reading, put, raw
 
 pytestmark = pytest.mark.commands
 
@@ -57,7 +57,7 @@ def identity(path: str) -> Identity:
 def look(path: str, state: str) -> None:
     """Open the store as a command does that only reads."""
     with open_for_reading(path) as store:
-        check_state(store, state)
+        check_state(store.url, lambda: identify(store), state)
 
 
 def remembered(state: str) -> dict[str, int]:
@@ -75,9 +75,9 @@ def test_a_store_below_the_named_generation_is_refused(path: str) -> None:
     write(path, 5)
     with open_for_reading(path) as store:
         for minimum in (0, store.generation - 1, store.generation):
-            check_minimum(store, minimum, "--min-generation")
+            check_minimum(store.url, identify(store), minimum, "--min-generation")
         with pytest.raises(StoreRolledBackError, match=rf"generation {store.generation};.* {store.generation + 1} or"):
-            check_minimum(store, store.generation + 1, "--min-generation")
+            check_minimum(store.url, identify(store), store.generation + 1, "--min-generation")
 
 
 class Uncounted:
@@ -90,8 +90,8 @@ def test_a_store_without_generations_cannot_promise_one(state: str) -> None:
     """To name a generation is an error then; a state file, which may be set for all stores, passes it over."""
     store: Store = Uncounted()  # type: ignore[assignment]
     with pytest.raises(StoreError, match="other:store counts no generations, so --min-generation"):
-        check_minimum(store, 1, "--min-generation")
-    check_state(store, state)
+        check_minimum(store.url, identify(store), 1, "--min-generation")
+    check_state(store.url, lambda: identify(store), state)
     assert remembered(state) == {}
 
 
@@ -157,7 +157,7 @@ def test_an_older_copy_written_over_the_opened_store_is_refused(path: str, tmp_p
     write(path)
     newer = Path(path).read_bytes()
     with open_for_reading(path) as store:
-        check_minimum(store, 2, "--min-generation")
+        check_minimum(store.url, identify(store), 2, "--min-generation")
         Path(path).write_bytes(older)
         with pytest.raises(StoreRolledBackError):
             store.read(MY_SITE)
@@ -263,7 +263,7 @@ def test_writers_and_readers_at_once_alarm_nobody(rounds: Callable[[int, int], i
 def write_and_remember(path: str, state: str) -> None:
     """What a command that writes does."""
     with local.open_store(path, [KEY]) as store:
-        check_state(store, state)
+        check_state(store.url, lambda: identify(store), state)
         put(store, EMPTY, None, "WRITTEN", SecretType.ENV)
         update_state(store, state)
 
@@ -349,6 +349,27 @@ def test_run_takes_the_generation_from_its_own_receipt(cli: Cli, store_file: Pat
     done = cli("run", "my-site", "--min-generation", "3", "--", "touch", "started", check=125)
     assert b"--min-generation asks for 3" in done.stderr
     assert not (tmp_path / "started").exists()
+
+
+def test_a_damaged_older_copy_is_not_repaired_unless_asked_for(cli: Cli, store_file: Path, tmp_path: Path) -> None:
+    """Its own manifest vouches for it, and the repaired one would have another id: nothing would ever tell."""
+    older = store_file.read_bytes()
+    env = {"IC_SECRETS_STATE_FILE": str(tmp_path / "state.json")}
+    cli("set", "my-site", "TOKEN", stdin=b"canary-two", env=env, check=0)
+    store_file.write_bytes(older)
+    with raw(str(store_file)) as db:
+        db.execute("UPDATE buckets SET mac = zeroblob(32) WHERE number = 1")
+    done = cli("check-store", env=env, check=1)
+    assert b"warning: " in done.stderr
+    assert b"has the generation 2; " in done.stderr
+    for asked in (env, {"IC_SECRETS_MIN_GENERATION": "3"}):
+        done = cli("check-store", "--repair", env=asked, check=1)
+        assert b"error: " in done.stderr
+        assert b"has the generation 2; " in done.stderr
+        assert not store_file.with_name("store.db.repaired").exists()
+    done = cli("check-store", "--repair", "--unverified", env=env, check=1)
+    assert b"warning: " in done.stderr
+    assert store_file.with_name("store.db.repaired").exists()
 
 
 @pytest.mark.parametrize("text", ["", "-1", "two", "1.5", "٣", "9" * 30])

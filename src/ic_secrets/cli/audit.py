@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -87,7 +88,7 @@ class _Filter(NamedTuple):
 
     @classmethod
     def make(cls, arguments: argparse.Namespace) -> _Filter:
-        if arguments.last is not None and arguments.last < 1:
+        if arguments.last is not None and not 1 <= arguments.last <= sys.maxsize:
             raise UsageError("--last takes a number from 1 on")
         return cls(
             since=arguments.since and _parse_time(arguments.since),
@@ -212,13 +213,13 @@ def _parse_time(text: str) -> str:
     """The moment as the log writes it; UsageError."""
     from datetime import datetime, timezone
 
-    if re.fullmatch(r"[\d.]+[smhd]", text):
-        moment = datetime.fromtimestamp(time.time() - parse_duration(text), timezone.utc)
-    else:
-        try:
+    try:
+        if re.fullmatch(r"[0-9.]+[smhd]", text):
+            moment = datetime.fromtimestamp(time.time() - parse_duration(text), timezone.utc)
+        else:
             moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
-        except ValueError:
-            hint = "2026-03-01, 2026-03-01T12:30, or how long ago: 30m, 12h, 7d"
-            raise UsageError(f"{text!r} is no time", hint=hint) from None
-        moment = moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc)
+            moment = moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc)
+    except (ValueError, OverflowError, OSError):  # no time, or none that a calendar has
+        hint = "2026-03-01, 2026-03-01T12:30, or how long ago: 30m, 12h, 7d"
+        raise UsageError(f"{text!r} is no time", hint=hint) from None
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"

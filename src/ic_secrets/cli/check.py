@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..errors import ConfigError, StoreExistsError, StoreMissingError, UsageError
-from ..stores import split_url
+from ..config import Settings
+from ..errors import ConfigError, StoreExistsError, StoreMissingError, StoreRolledBackError, UsageError
+from ..stores import Identity, split_url
 from ..stores.repair import Report, Salvage, check, repair
 from ..stores.sealing import MasterKey
-from .opening import opened_store
+from .opening import make_age_check, opened_store
 from .output import print_json, print_message, printable
 from .parsing import BARE, Parser, add_json, add_store_options, read_settings
 from .recording import observed
@@ -36,15 +37,18 @@ def run_check_store(words: Sequence[str]) -> int:
     if not os.path.lexists(path):
         raise StoreMissingError(f"there is no store at {path}")
     keys = settings.load_keys()
+    age = _AgeCheck(settings)
     salvage = None
     if arguments.repair:
-        report, salvage = _repair(path, keys, arguments)
+        report, salvage = _repair(path, keys, arguments, age)
     else:
         with _progress(arguments) as progress:
             report = check(path, keys, progress, backup=arguments.backup)
     if not report.fault:
         with opened_store(arguments, read_only=True):  # is it also no older copy of itself?
             pass
+    elif not salvage:
+        age.warn(report)
     if arguments.json:
         print_json("check-store", _describe(report, salvage))
     else:
@@ -52,16 +56,44 @@ def run_check_store(words: Sequence[str]) -> int:
     return 1 if report.fault else 0
 
 
-def _repair(path: str, keys: Sequence[MasterKey], arguments: argparse.Namespace) -> tuple[Report, Salvage | None]:
+class _AgeCheck:
+    """Whether a damaged store is also an older copy of itself, which its own manifest would vouch for.
+
+    A generation that is lost counts as 0.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._check = make_age_check(settings)
+
+    def refuse(self, report: Report) -> None:
+        """StoreRolledBackError for an older copy; what else `make_age_check` raises."""
+        if self._check:
+            self._check(f"sqlite:{report.path}", lambda: Identity(report.store_id, report.generation or 0))
+
+    def warn(self, report: Report) -> None:
+        """Tell of an older copy."""
+        try:
+            self.refuse(report)
+        except StoreRolledBackError as error:
+            print_message("warning", f"{error}; what can be read may be older than what there was")
+
+
+def _repair(
+    path: str, keys: Sequence[MasterKey], arguments: argparse.Namespace, age: _AgeCheck
+) -> tuple[Report, Salvage | None]:
     target = f"{path}.repaired" if arguments.repair == BARE else arguments.repair
     if any(os.path.realpath(target) == os.path.realpath(path + end) for end in _BESIDE):
         raise UsageError(f"{target} is a name that belongs to the damaged store", hint="--repair=PATH names another")
     with observed(None, arguments, command="check-store") as record, _progress(arguments) as progress:
-        record.write("ok", must=True)
+        record.write("ok")
+        vet = age.warn if arguments.unverified else age.refuse
         try:
-            return repair(path, target, keys, progress, backup=arguments.backup, doubtful=arguments.unverified)
+            return repair(path, target, keys, progress, backup=arguments.backup, doubtful=arguments.unverified, vet=vet)
         except StoreExistsError as error:
             raise StoreExistsError(str(error), hint="it was left as it is; --repair=PATH names another") from None
+        except StoreRolledBackError as error:
+            hint = "salvage from the newest copy; --unverified salvages from this one all the same"
+            raise StoreRolledBackError(str(error), hint=hint) from None
 
 
 def _make_parser() -> Parser:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from ..config import Setting, Settings
 from ..errors import ConfigError, IcSecretsError
-from ..stores import Store, open_store
+from ..stores import Store, identify, open_store
 from .output import print_message
 from .parsing import read_settings
 
 if TYPE_CHECKING:
     from ..plugins import Plugins
     from ..stores import StoreOpener
+    from ..stores.rollback import FindIdentity
     from ..stores.sealing import MasterKey
 
 
@@ -42,22 +43,35 @@ def opened_store(
 @contextlib.contextmanager
 def checked(open_it: Callable[[], Store], settings: Settings, *, read_only: bool) -> Iterator[Store]:
     """The store, closed afterwards; one that is older than the settings allow is a StoreRolledBackError at once."""
-    minimum, state = settings.find("min-generation"), settings.find("state-file")
-    least = _parse_generation(minimum) if minimum else 0
+    check = make_age_check(settings)
     store = open_it()
     try:
-        if minimum or state:
-            from ..stores.rollback import check_minimum, check_state
-
-            if minimum:
-                check_minimum(store, least, minimum.source)
-            if state:
-                check_state(store, state.value)
+        if check:
+            check(store.url, lambda: identify(store))
         yield store
+        state = settings.find("state-file")
         if state and not read_only:
             _update_state(store, state.value)
     finally:
         store.close()
+
+
+def make_age_check(settings: Settings) -> Callable[[str, FindIdentity], None] | None:
+    """What refuses a store that is older than the settings allow; None where they allow any. ConfigError."""
+    minimum, state = settings.find("min-generation"), settings.find("state-file")
+    if not minimum and not state:
+        return None
+    from ..stores.rollback import check_minimum, check_state
+
+    least = _parse_generation(minimum) if minimum else 0
+
+    def check(url: str, find: FindIdentity) -> None:
+        if minimum:
+            check_minimum(url, find(), least, minimum.source)
+        if state:
+            check_state(url, find, state.value)
+
+    return check
 
 
 def load_plugins(settings: Settings) -> Plugins | None:

@@ -16,23 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import (
     AuditError,
-    BaseMissingError,
     IcSecretsError,
-    InvalidNameError,
     StoreError,
-    UndefinedSecretError,
-    UnknownSecretError,
-    UnknownSiteError,
 )
-from ..stores import Identity, Store, identify
+from ..secret import parse_owner
+from ..stores import Identity, Store, identify, read_chain
 from .output import print_message
 from .parsing import read_settings
 
 if TYPE_CHECKING:  # loaded where there is something to write
     from ..audit import Log
 
-# Of these the name is known to no store: it may be a value in the wrong place.
-_UNKNOWN_NAMES = (InvalidNameError, UnknownSecretError, UndefinedSecretError, BaseMissingError)
+# What stands for an owner where a command is about all of them.
+_EVERYBODY = "--all"
 # So many names stand in a line; the rest are in lines that follow.
 _NAMES_A_LINE = 1000
 
@@ -110,12 +106,10 @@ class Record:
     def fail(self, error: BaseException) -> None:
         """Add an entry for what the error ended: its class, since its message may hold anything. Raises nothing."""
         refused = isinstance(error, IcSecretsError) and not isinstance(error, (StoreError, AuditError))
-        if isinstance(error, _UNKNOWN_NAMES):
-            self.names = ()
-        if isinstance(error, UnknownSiteError):
-            self._command["owner"] = None
         if isinstance(error, AuditError):  # said already
             return
+        if not self.is_written:
+            self._forget_unknown()
         try:
             self.write("refused" if refused else "failed", error=type(error).__name__)
         except AuditError as unwritten:
@@ -133,6 +127,14 @@ class Record:
         with self._store.transaction():
             yield
             self.write("ok", must=True)
+
+    def _forget_unknown(self) -> None:
+        """Keep the owner and the names only where the store knows them: others may be a value in the wrong place."""
+        owner = self._command["owner"]
+        known = _recall(self._store, str(owner)) if owner not in (None, _EVERYBODY) else frozenset()
+        if known is None:
+            self._command["owner"] = None
+        self.names = tuple(name for name in self.names if name in (known or ()))
 
     def _describe(self, result: str, details: dict[str, object]) -> list[dict[str, Any]]:
         if self._circumstances is None:
@@ -230,6 +232,18 @@ class ResumedRecord(BuildRecord):
 
     def __init__(self, memento: Mapping[str, Any]) -> None:
         self._record = Record.resume(memento, "post-build")
+
+
+def _recall(store: Store | None, owner: str) -> frozenset[str] | None:
+    """The names that the owner has or inherits in the store; None where it knows no such owner, or cannot say."""
+    try:
+        chain = read_chain(store, parse_owner(owner)[0]) if store else ()
+    except Exception:  # the store, or one of a plugin, may be what failed
+        return None
+    if not chain or not (chain[0].owner.is_site or chain[0].secrets or chain[0].overrides):
+        return None
+    names = {secret.name for held in chain for secret in held.secrets}
+    return frozenset(names | {override.name for held in chain for override in held.overrides})
 
 
 def _identify(store: Store | None) -> Identity | None:

@@ -68,9 +68,11 @@ _ERRORS = (sqlite3.Error, UnicodeError)
 # File systems whose files lie on other machines: their locks, caches and fsync are not those that SQLite builds on.
 # What containers and virtual machines run on (overlay, 9p, virtiofs) is not among them, nor is FUSE on a local disk.
 _NETWORK_TYPES = frozenset(
-    "acfs afs beegfs ceph cifs coda davfs fuse.afpfs fuse.ceph fuse.cephfs fuse.curlftpfs fuse.davfs2 fuse.gcsfuse "
-    "fuse.glusterfs fuse.goofys fuse.juicefs fuse.lizardfs fuse.mfs fuse.moosefs fuse.nfs fuse.rclone fuse.s3fs "
-    "fuse.seaweedfs fuse.smbnetfs fuse.sshfs fuse.sshfs-fuse fuse.weed glusterfs gpfs kafs lustre ncpfs nfs nfs4 "
+    "acfs afp afs beegfs ceph cifs coda davfs fuse.afpfs fuse.blobfuse fuse.blobfuse2 fuse.ceph fuse.ceph-fuse "
+    "fuse.cephfs fuse.curlftpfs fuse.davfs2 fuse.gcsfuse fuse.glusterfs fuse.goofys fuse.gvfsd-fuse fuse.hdfs "
+    "fuse.juicefs fuse.lizardfs fuse.mfs fuse.moosefs fuse.mount-s3 fuse.mountpoint-s3 fuse.nfs fuse.objectivefs "
+    "fuse.ossfs fuse.rclone fuse.s3fs fuse.s3ql fuse.seaweedfs fuse.smbnetfs fuse.sshfs fuse.sshfs-fuse fuse.weed "
+    "fuse_dfs fuse.fuse_dfs glusterfs gpfs kafs lustre mountpoint-s3 ncpfs nfs nfs4 objectivefs "
     "orangefs panfs pvfs2 smb2 smb3 smbfs wekafs".split()
 )
 

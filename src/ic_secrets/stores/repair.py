@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..errors import (
@@ -110,13 +110,15 @@ def repair(
     *,
     backup: str | None = None,
     doubtful: bool = False,
+    vet: Callable[[Report], object] = lambda report: None,
 ) -> tuple[Report, Salvage | None]:
     """Check the store and, where it is damaged, make a new one at `target` of what can be read.
 
     It gets what the manifest vouches for; with `doubtful` also what is genuine, though it may be older
     than what the store held. Values keep their bases, versions and times; the new store has the same master key,
     an identity and data keys of its own, so that no row of the damaged one fits into it, and a later
-    generation. StoreExistsError where anything is at `target`. The damaged file is only read, but that a
+    generation. StoreExistsError where anything is at `target`. Before anything is made, `vet` may refuse the damaged
+    store by raising, by what the report says of its identity. The damaged file is only read, but that a
     write which was cut off is undone first, as by every command.
     """
     report = Report(path)
@@ -126,6 +128,7 @@ def repair(
     report = Report(path)
     with _opened_wreck(path, keys, backup, error, progress) as wreck:
         _begin(report, wreck, error)
+        vet(report)
 
         def fill(session: Session) -> None:
             for finding in wreck.findings():

@@ -17,7 +17,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..errors import StateFileError, StoreError, StoreRolledBackError
 from . import Identity, Store, identify
@@ -32,21 +32,23 @@ _LARGEST = 1 << 20
 Generations = dict[str, int]
 
 
-def check_minimum(store: Store, minimum: int, source: str) -> None:
+FindIdentity = Callable[[], Identity | None]
+
+
+def check_minimum(url: str, identity: Identity | None, minimum: int, source: str) -> None:
     """StoreRolledBackError when the store's generation is below the minimum, which `source` asks for.
 
-    StoreError for a store that has no generations, since it cannot give what was asked for.
+    StoreError for a store that has no generations (None), since it cannot give what was asked for.
     """
-    identity = identify(store)
     if identity is None:
-        raise StoreError(f"{store.url} counts no generations, so {source} cannot be checked")
+        raise StoreError(f"{url} counts no generations, so {source} cannot be checked")
     if identity.generation < minimum:
         raise StoreRolledBackError(
-            f"{store.url} has the generation {identity.generation}; {source} asks for {minimum} or later"
+            f"{url} has the generation {identity.generation}; {source} asks for {minimum} or later"
         )
 
 
-def check_state(store: Store, path: str) -> None:
+def check_state(url: str, find: FindIdentity, path: str) -> None:
     """Compare the store with what the state file remembers of it, and remember what is newer.
 
     StoreRolledBackError; StateFileError when the file cannot be read, or could not be written. A store
@@ -54,13 +56,13 @@ def check_state(store: Store, path: str) -> None:
     """
     with _locked(path) as generations:
         # Asked for under the lock: whatever is remembered was committed before.
-        identity = identify(store)
+        identity = find()
         if identity is None:
             return
         known = generations.get(identity.id, 0)
         if identity.generation < known:
             raise StoreRolledBackError(
-                f"{store.url} has the generation {identity.generation}; {path} remembers {known}",
+                f"{url} has the generation {identity.generation}; {path} remembers {known}",
                 hint=f"put the newest copy back; if the older one is meant, take {identity.id} out of {path}",
             )
         _remember(path, generations, identity)
