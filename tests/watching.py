@@ -1,10 +1,13 @@
-"""What other users of the machine could read meanwhile: the arguments of every process, looked at without a break."""
+"""What others see meanwhile: the arguments of every process, looked at without a break; a path until it is gone."""
 
 from __future__ import annotations
 
 import os
+import select
 import threading
+import time
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 
 
@@ -49,3 +52,11 @@ class ArgumentWatch:
                 self.programs.add(os.path.basename(arguments.split(b"\0")[0]))
                 if any(needle in arguments for needle in self._needles):
                     self.seen.add(arguments)
+
+
+def wait_until_gone(path: Path) -> None:
+    """The watchdog works on its own; what it promises is a second."""
+    deadline = time.monotonic() + 10
+    while path.exists():
+        assert time.monotonic() < deadline, f"{path} is still there"
+        select.select([], [], [], 0.005)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from typing import TYPE_CHECKING
 
-from .errors import LEAK_FOUND
+from .errors import LEAK_FOUND, SCRUB_INCOMPLETE
 from .exposure import Exposure
 from .preparation import Notice, Notify, Preparation
 
@@ -90,10 +91,27 @@ def decide_status(status: int, exposure: Exposure, result: SearchResult | None, 
     for finding in findings:
         text = f"{finding.name} was left behind in {finding.place} ({finding.encoding})"
         notify(Notice(text, level="error" if fails else "warning"))
+    withheld = find_withheld(result, exposure.since) if result else []
+    for path in withheld:
+        text = f"{path}, which the build made or changed, cannot be read, so no leak was searched for in it"
+        notify(Notice(text, "search it with `ic-secrets scan`, as who can read it", "error" if fails else "warning"))
     if exposure.failure:
         notify(Notice(exposure.hide_values(str(exposure.failure)), exposure.failure.hint, "error"))
         return status or exposure.failure.exit_status
-    return status or (LEAK_FOUND if findings and fails else 0)
+    return status or (LEAK_FOUND if findings and fails else SCRUB_INCOMPLETE if withheld and fails else 0)
+
+
+def find_withheld(result: SearchResult, since: int) -> list[str]:
+    """What of the unsearched is ours, has changed since then (ns), and may not be read: no build does so by chance."""
+    found = []
+    for path, _ in result.unsearched:
+        with contextlib.suppress(OSError, ValueError):
+            status = os.lstat(path)
+            is_changed = status.st_uid == os.geteuid() and status.st_ctime_ns >= since
+            needed = os.R_OK | (os.X_OK if stat.S_ISDIR(status.st_mode) else 0)
+            if is_changed and not os.access(path, needed):
+                found.append(path)
+    return found
 
 
 def _list_places(preparation: Preparation) -> list[Place]:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from .errors import ExposureError, ScrubIncompleteError
-from .files import is_below, is_private_directory, remove_tree, write_private
+from .files import is_below, is_private_directory, remove_directory, remove_tree, write_private
 from .linux import is_in_memory
 from .watchdog import Watchdog
 
@@ -134,7 +134,7 @@ class PrivateDirectory:
         twice.
         """
         try:
-            remove_tree(self.path)
+            remove_directory(self.path, None if self.is_scrubbed else self._descriptor)
         except OSError as error:
             raise ScrubIncompleteError(f"{error.filename or self.path} cannot be removed: {error.strerror}") from None
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -109,6 +110,16 @@ def remove_tree(path: str) -> None:
     _remove(os.path.realpath(os.path.dirname(path)) + "/" + os.path.basename(path), list_mounts(path), failed)
     if failed:
         raise failed[0]
+
+
+def remove_directory(path: str, descriptor: int | None) -> None:
+    """Remove what is at the path, and the directory that the descriptor is of, wherever it was moved to; OSError."""
+    remove_tree(path)
+    if descriptor is not None and os.fstat(descriptor).st_nlink:
+        with contextlib.suppress(FileNotFoundError):  # the system does not tell its name, or it has none
+            place = os.readlink(f"/proc/self/fd/{descriptor}")
+            if os.path.samestat(os.lstat(place), os.fstat(descriptor)):
+                remove_tree(place)
 
 
 def _remove(path: str, mounts: Collection[str], failed: list[OSError]) -> None:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import NamedTuple, NoReturn
 
 from .errors import ExposureError
-from .files import remove_tree
+from .files import remove_directory
 from .linux import is_zombie, read_start_time, rename_process
 
 _PROGRAM = (
@@ -81,7 +81,8 @@ class StartingGuard:
     def take_over(self, path: str, descriptors: Sequence[int], ttl: float, until: int | None) -> None:
         """Let it keep the directory, and whatever locks the descriptors hold; when this returns, it does.
 
-        It scrubs after `ttl` seconds, or when the process ends of which `until` is a pidfd. ExposureError.
+        The first descriptor is that of the directory. The guard scrubs after `ttl` seconds, or when the process ends
+        of which `until` is a pidfd. ExposureError.
         """
         import socket
 
@@ -170,7 +171,7 @@ def _guard(number: int, told: int) -> None:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         try:
-            remove_tree(order["path"])
+            remove_directory(order["path"], descriptors[0])
             return
         except OSError:
             time.sleep(_INTERVAL)

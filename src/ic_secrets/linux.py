@@ -85,11 +85,23 @@ def list_descendants(pid: int) -> list[int]:
     found: list[int] = []
     queue = [pid]
     while queue:
-        for child in _list_children(queue.pop(0)):
+        for child in list_children(queue.pop(0)):
             if child not in found:
                 found.append(child)
                 queue.append(child)
     return found
+
+
+def list_children(pid: int) -> list[int]:
+    """The processes whose parent is `pid` now; none where the system does not tell."""
+    children: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
+                children += (int(word) for word in file.read().split())
+    except OSError:
+        pass
+    return children
 
 
 def read_start_time(pid: int) -> int | None:
@@ -124,17 +136,6 @@ def list_processes_with(marker: bytes) -> list[int]:
         except OSError:
             continue
     return found
-
-
-def _list_children(pid: int) -> list[int]:
-    children: list[int] = []
-    try:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
-                children += (int(word) for word in file.read().split())
-    except OSError:
-        pass
-    return children
 
 
 def _prctl(option: int, argument: object) -> bool:

@@ -145,6 +145,8 @@ class Child:
         # Who called us with exec may have left us children that are none of the build's.
         self._strangers = {pid: read_start_time(pid) for pid in list_descendants(os.getpid())}
         adopt_orphans()
+        if channels:
+            _keep_descriptors()
         try:
             self.pid = self._spawn(command, program, environment)
         except OSError as error:
@@ -339,6 +341,14 @@ class Child:
             while not channel.join(_INTERVAL):
                 if self._signals.ending and self._signals.wait(0):
                     return
+
+
+def _keep_descriptors() -> None:
+    """Let the child inherit no stream but the standard ones: what it wrote to others would pass no mask."""
+    for name in os.listdir("/dev/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the listing's own is gone by now
+                os.set_inheritable(int(name), False)
 
 
 def _encode(text: str) -> bytes:

@@ -3,12 +3,16 @@
 It is forked from us, so it costs no start of an interpreter, and detached into a session of its own,
 so that no signal to our process group or session reaches it. It blocks on a pipe that only we hold:
 when we die, however we die, the pipe closes, and it does in our place what we can no longer do.
+
+While a build runs it also looks, now and then, which processes have become ours since their own parents ended:
+of a daemon that has cleared its environment nothing else would tell, once we are gone, that it was the build's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import time
 from collections.abc import Iterable
@@ -16,8 +20,8 @@ from types import TracebackType
 from typing import NoReturn
 
 from .errors import ExposureError
-from .files import remove_tree
-from .linux import is_zombie, list_descendants, list_processes_with, read_start_time, rename_process
+from .files import remove_directory
+from .linux import is_zombie, list_children, list_descendants, list_processes_with, read_start_time, rename_process
 
 # What it is told, a line each; a line that our death cut off counts for nothing.
 _GUARD = b"guard "
@@ -27,6 +31,8 @@ _DISMISSED = b"dismissed\n"
 _GRACE = 0.3
 _PATIENCE = 5.0
 _INTERVAL = 0.01
+# How often it looks for orphans while a build runs, in seconds.
+_LOOK = 0.1
 
 
 class Watchdog:
@@ -42,9 +48,10 @@ class Watchdog:
             self._listener, ready = os.pipe()
             self._ready = False
             try:
+                owner, others = os.getpid(), frozenset(list_children(os.getpid()))
                 self._middle = os.fork()
                 if self._middle == 0:
-                    _detach(reader, ready)
+                    _detach(reader, ready, _Charge(owner, others))
             finally:
                 os.close(reader)
                 os.close(ready)
@@ -100,7 +107,67 @@ def end_processes(pids: Iterable[int], number: int) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
-def _detach(reader: int, ready: int) -> NoReturn:
+class _Charge:
+    """What the watchdog has to end and to remove."""
+
+    def __init__(self, owner: int, others: frozenset[int]) -> None:
+        """`owner` is who is guarded; the `others` are children that it had before."""
+        self._owner = owner
+        self._others = others
+        self._heard = b""
+        self._path: str | None = None
+        self._directory: int | None = None
+        self._group = (0, 0)  # the build's process group, and when it started
+        self._orphans: dict[int, int] = {}
+
+    @property
+    def is_building(self) -> bool:
+        """Whether there are processes of a build."""
+        return self._group[0] > 0
+
+    def hear(self, data: bytes) -> None:
+        """Take in what our owner told; what has no end yet waits."""
+        *lines, self._heard = (self._heard + data).split(b"\n")
+        for line in lines:
+            if line == _DISMISSED.strip():
+                os._exit(0)
+            elif line.startswith(_GUARD):
+                self._path = os.fsdecode(bytes.fromhex(line[len(_GUARD) :].decode()))
+            elif line.startswith(_WATCH):
+                pid, start = map(int, line[len(_WATCH) :].split())
+                self._group = pid, start
+                with contextlib.suppress(OSError):  # the build may move it away
+                    self._directory = os.open(self._path or "", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+    def look(self) -> None:
+        """Note which processes our owner has adopted."""
+        for pid in set(list_children(self._owner)) - self._others:
+            self._orphans[pid] = read_start_time(pid) or 0
+
+    def list_build(self) -> set[int]:
+        """The build's processes: its group's leader, orphans, what descends from them, its environment's heirs."""
+        pids = set(list_processes_with(os.fsencode(self._path))) if self._path else set()
+        for pid, start in (self._group, *self._orphans.items()):
+            if start > 0 and read_start_time(pid) == start:
+                pids |= {pid, *list_descendants(pid)}
+        return {pid for pid in pids if not is_zombie(pid)}
+
+    def find_group(self) -> int | None:
+        """The build's process group, if its leader is still there."""
+        pid, start = self._group
+        return pid if start > 0 and read_start_time(pid) == start else None
+
+    def remove(self) -> bool:
+        """Remove the directory; whether it is gone."""
+        try:
+            if self._path is not None:
+                remove_directory(self._path, self._directory)
+        except OSError:
+            return False
+        return True
+
+
+def _detach(reader: int, ready: int, charge: _Charge) -> NoReturn:
     """In the forked child: become a process that nobody waits for, and stand guard."""
     try:
         signal.set_wakeup_fd(-1)
@@ -117,73 +184,46 @@ def _detach(reader: int, ready: int) -> NoReturn:
         rename_process("ic-secrets-dog")
         os.write(ready, b"!")
         os.close(ready)
-        _guard(reader)
+        _guard(reader, charge)
     finally:
         os._exit(0)
 
 
-def _guard(reader: int) -> None:
-    heard = b""
+def _guard(reader: int, charge: _Charge) -> None:
     while True:
-        data = os.read(reader, 4096)
-        if not data:
-            break
-        heard += data
-    lines = [line for line in heard.splitlines(keepends=True) if line.endswith(b"\n")]
-    path, pid, start = _parse(lines)
-    if _DISMISSED in lines or path is None:
-        return
-    with contextlib.suppress(OSError):
-        remove_tree(path)
-    _end_build(path, pid, start)
+        if select.select([reader], [], [], _LOOK if charge.is_building else None)[0]:
+            data = os.read(reader, 4096)
+            if not data:
+                break
+            charge.hear(data)
+        else:
+            charge.look()
+    charge.remove()
+    _end_build(charge)
     deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            remove_tree(path)
-            return
-        except OSError:
-            time.sleep(_INTERVAL)
+    while not charge.remove() and time.monotonic() < deadline:
+        time.sleep(_INTERVAL)
 
 
-def _parse(lines: list[bytes]) -> tuple[str | None, int, int]:
-    """The path to guard, and the build's process group with its start time, 0 where it was not told."""
-    path, pid, start = None, 0, 0
-    for line in lines:
-        if line.startswith(_GUARD):
-            path = os.fsdecode(bytes.fromhex(line[len(_GUARD) :].decode()))
-        elif line.startswith(_WATCH):
-            pid, start = map(int, line[len(_WATCH) :].split())
-    return path, pid, start
-
-
-def _end_build(path: str, pid: int, start: int) -> None:
-    """TERM, a short grace, then KILL, for the build's group, its descendants and its environment's heirs."""
-    known = start > 0 and read_start_time(pid) == start
+def _end_build(charge: _Charge) -> None:
+    """TERM, a short grace, then KILL, for all of its processes."""
+    group = charge.find_group()
     deadline = time.monotonic() + _GRACE
     number = signal.SIGTERM
     told: set[int] = set()
     while True:
-        pids = _list_build(path, pid if known else 0)
-        if not pids:
-            return
+        pids = charge.list_build()
         now = time.monotonic()
-        if now > deadline + _PATIENCE:
+        if not pids or now > deadline + _PATIENCE:
             return
         if now > deadline:
             number = signal.SIGKILL
-        if known and (pid not in told or number == signal.SIGKILL):
+        if group and (number == signal.SIGKILL or not told):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, number)
-        end_processes((p for p in pids if number == signal.SIGKILL or p not in told), number)
+                os.killpg(group, number)
+        end_processes(pids if number == signal.SIGKILL else pids - told, number)
         told |= pids
         time.sleep(_INTERVAL)
-
-
-def _list_build(path: str, pid: int) -> set[int]:
-    pids = set(list_processes_with(os.fsencode(path)))
-    if pid:
-        pids |= {pid, *list_descendants(pid)}
-    return {found for found in pids if not is_zombie(found)}
 
 
 def _close_all_but(kept: set[int]) -> None:

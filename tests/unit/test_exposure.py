@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from ic_secrets.directory import PrivateDirectory, choose_parent, sweep
 from ic_secrets.errors import ExposureError
 from ic_secrets.files import remove_tree, write_private
 from ic_secrets.watchdog import Watchdog
+from watching import wait_until_gone
 
 HOLD = """
 import sys, time
@@ -54,14 +54,6 @@ def find_watchdogs(parent: Path) -> list[int]:
         if f"HELD_IN={parent}".encode() in environment and name == "ic-secrets-dog":
             found.append(int(pid))
     return found
-
-
-def wait_until_gone(path: Path) -> None:
-    """The watchdog works on its own; what it promises is a second."""
-    deadline = time.monotonic() + 10
-    while path.exists():
-        assert time.monotonic() < deadline, f"{path} is still there"
-        select.select([], [], [], 0.005)
 
 
 def test_everything_in_it_is_private(tmp_path: Path) -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
+from children import obey_permissions, run_unprivileged
 from commandline import PROGRAM, Cli
+from ic_secrets.aftermath import find_withheld
+from ic_secrets.findings import SearchResult
+from watching import wait_until_gone
 
 VALUE = b"a-canary-of-a-token"
 
@@ -51,6 +58,97 @@ def test_nothing_is_logged_into_what_is_no_log(site: Cli, tmp_path: Path, name: 
     done = site("get", "my-site", "TOKEN", env={"IC_SECRETS_AUDIT_FILE": str(tmp_path / name)})
     assert b"is no audit log" in done.stderr
     assert (tmp_path / name).read_bytes() == content
+
+
+def test_a_build_inherits_no_stream_that_is_not_masked(site: Cli, work: Path) -> None:
+    with open(work / "third", "w+b") as third:
+        done = subprocess.run(
+            [PROGRAM, "run", "my-site", "--", "sh", "-c", f'echo "$TOKEN" >&{third.fileno()}'],
+            env=site.home,
+            cwd=work,
+            pass_fds=[third.fileno()],
+            capture_output=True,
+            timeout=60,
+        )
+        assert done.returncode not in {0, 125}
+        assert third.read() == b""
+
+
+def test_a_private_directory_that_the_build_moves_away_is_scrubbed(site: Cli, work: Path) -> None:
+    """Wherever it is on its file system, and whatever took its place."""
+    private = work / "private"
+    other = work / "elsewhere"
+    private.mkdir()
+    other.mkdir()
+    project = work / "project"
+    project.mkdir()
+    script = (
+        f'd=$(dirname "$COMPOSER_HOME"); mv "$d" {other}/moved; mkdir "$d"; cp {other}/moved/composer/auth.json "$d"'
+    )
+    site("run", "my-site", "--run-dir", private, "--", "sh", "-c", script, cwd=project, check=0)
+    assert list(private.iterdir()) == []
+    assert list(other.iterdir()) == []
+
+
+def test_killed_after_the_build_moved_it_away_nothing_is_left_either(site: Cli, work: Path) -> None:
+    """The watchdog holds the directory, not its name alone."""
+    project = work / "project"
+    (work / "private").mkdir()
+    project.mkdir()
+    script = 'mv "$(dirname "$COMPOSER_HOME")" ../moved; echo moved; exec sleep 300'
+    words = [PROGRAM, "run", "my-site", "--run-dir", work / "private", "--", "sh", "-c", script]
+    with subprocess.Popen(words, env=site.home, cwd=project, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"moved\n"
+        process.kill()
+        assert process.stdout.read() == b""
+    wait_until_gone(work / "moved")
+
+
+def test_killed_a_daemon_that_fled_session_parents_and_environment_is_ended(site: Cli, work: Path) -> None:
+    """It is known by who adopted it; the watchdog looks ten times in a second."""
+    daemon = "(setsid env -i sh -c 'sleep 300 & echo $! $$ >pids; exec sleep 300' &)"
+    script = f"{daemon}; while ! [ -s pids ]; do :; done; sleep 0.5; echo x; exec sleep 300"
+    words = [PROGRAM, "run", "my-site", "--", "sh", "-c", script]
+    with subprocess.Popen(words, env=site.home, cwd=work, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"x\n"
+        process.kill()
+    pids = (work / "pids").read_text().split()
+    assert len(pids) == 2
+    for pid in pids:
+        wait_until_gone(Path("/proc", pid))
+
+
+def test_what_the_build_made_unreadable_is_no_good_build() -> None:
+    """What was so before is none of the build's, nor is what can be read, or is gone."""
+
+    def child() -> None:
+        with tempfile.TemporaryDirectory() as place:
+            for name in ("old", "new", "open"):
+                os.mkdir(f"{place}/{name}-directory")
+                Path(f"{place}/{name}-file").touch()
+            for name in ("old-directory", "old-file"):
+                os.chmod(f"{place}/{name}", 0)
+            since = os.lstat(f"{place}/old-file").st_ctime_ns + 1
+            while time.time_ns() < since + 20_000_000:  # until the file system's clock has gone on
+                select.select([], [], [], 0.005)
+            for name in ("new-directory", "new-file"):
+                os.chmod(f"{place}/{name}", 0)
+            names = [*os.listdir(place), "gone"]
+            result = SearchResult(unsearched=[(f"{place}/{name}", "unreadable") for name in names])
+            assert sorted(find_withheld(result, since)) == [f"{place}/new-directory", f"{place}/new-file"]
+            for name in os.listdir(place):
+                os.chmod(f"{place}/{name}", 0o700)
+
+    assert run_unprivileged(child) == 0
+
+
+@pytest.mark.parametrize(("mode", "status"), [("fail", 121), ("warn", 0), ("off", 0)])
+def test_a_build_that_made_something_unreadable_is_told_so(site: Cli, work: Path, mode: str, status: int) -> None:
+    words = [PROGRAM, "run", "my-site", f"--leaks={mode}", "--", "sh", "-c", 'echo "$TOKEN" >f; chmod 000 f']
+    done = subprocess.run(words, env=site.home, cwd=work, stderr=subprocess.PIPE, preexec_fn=obey_permissions)
+    assert (done.returncode, b"/f, which the build made" in done.stderr) == (status, mode != "off"), done.stderr
 
 
 def test_a_pipe_in_the_place_of_a_store_is_not_waited_for(site: Cli, tmp_path: Path) -> None:
