@@ -18,6 +18,7 @@ from . import build as _build
 from .cli.opening import load_plugins, opened_store
 from .cli.parsing import read_settings
 from .cli.recording import BuildRecord
+from .config import Settings
 from .environment import Preserve
 from .errors import LEAK_FOUND, SCRUB_INCOMPLETE, LeakFoundError, ProgramNotFoundError, ScrubIncompleteError
 from .preparation import BuildRequest, Notice, Notify
@@ -97,11 +98,19 @@ def open_build(
         receipt=None if receipt is None else os.path.abspath(receipt),
         run_dir=(None if run_dir is None else os.fspath(run_dir)) or os.environ.get("IC_SECRETS_RUN_DIR") or None,
     )
+    with _open(arguments, settings, request, notify or _log) as build:
+        yield build
+
+
+@contextlib.contextmanager
+def _open(
+    arguments: argparse.Namespace, settings: Settings, request: BuildRequest, notify: Notify
+) -> Iterator[OpenBuild]:
     failure: BaseException | None = None
     plugins = load_plugins(settings)
     with opened_store(arguments, read_only=True) as opened:
         record = BuildRecord(opened, arguments, str(request.target))
-        with _build.open_build(opened, request, notify or _log, record, plugins) as inner:
+        with _build.open_build(opened, request, notify, record, plugins) as inner:
             build = OpenBuild(inner)
             try:
                 yield build

@@ -206,6 +206,31 @@ def test_a_fault_after_the_build_is_told_and_the_other_plugins_are_called(
     assert list(private.iterdir()) == []
 
 
+def test_the_second_of_two_steps_shows_the_receipt(site: Cli, plugin: Make, tmp_path: Path) -> None:
+    plugin(f"""
+        @hookimpl
+        def ic_secrets_after_scrub(receipt):
+            open({str(tmp_path / "receipt")!r}, "w").write(str(receipt["status"]))
+    """)
+    site("pre-build", "my-site", check=0)
+    site("post-build", "--status", "3", check=3)
+    assert (tmp_path / "receipt").read_text() == "3"
+
+
+@pytest.mark.parametrize(
+    "code", ["import no_such_module_at_all", "@hookimpl\ndef ic_secrets_after_scrub(receipt): 1 / 0"]
+)
+def test_no_plugin_keeps_the_second_step_from_scrubbing(
+    site: Cli, plugin: Make, private: Path, code: str, tmp_path: Path
+) -> None:
+    site("pre-build", "my-site", env={"IC_SECRETS_PLUGINS": ""}, check=0)
+    plugin(code)
+    done = site("post-build", "--receipt", str(tmp_path / "own"), check=121)
+    assert b"the plugin mine" in done.stderr
+    assert list(private.iterdir()) == []
+    assert json.loads((tmp_path / "own").read_text())["scrub"]["complete"] is True
+
+
 def test_what_a_hook_prints_never_reaches_stdout(site: Cli, plugin: Make) -> None:
     plugin("""
         print("loading")

@@ -14,7 +14,7 @@ from ..environment import inherit
 from ..errors import NOT_STARTED, ExposureError, IcSecretsError, ScrubbedMeanwhileError, UsageError
 from ..handover import find_handover
 from ..linux import harden
-from ..preparation import Notice, Notify, Preparation, list_exposed
+from ..preparation import NoExtensions, Notice, Notify, Preparation, list_exposed
 from ..secret import SecretType
 from ..twosteps import Term, abandon_build, begin_build, end_build
 from .opening import load_plugins, opened_store
@@ -172,11 +172,25 @@ def _end(arguments: argparse.Namespace, own: int) -> int:
     record = ResumedRecord(handover.record)
     receipt = arguments.receipt and os.path.abspath(arguments.receipt)
     try:
-        status = end_build(handover, print_notice, record, status=own, receipt=receipt)
+        listeners = _Listeners(arguments)
+        status = end_build(handover, print_notice, record, status=own, receipt=receipt, extensions=listeners)
     finally:
         _put_back(handover.notes.get("github"), arguments.format, environment, print_notice)
     print_message("", f"the secrets of {handover.state['target']} are gone")
     return status
+
+
+class _Listeners(NoExtensions):
+    """The plugins that the person names now. They are loaded when the scrub is over, so that none can keep it back."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+
+    def tell_receipt(self, receipt: Mapping[str, Any]) -> None:
+        """Load them, and let them see it; ConfigError, PluginError."""
+        plugins = load_plugins(read_settings(self._arguments, dict(os.environ)))
+        if plugins:
+            plugins.tell_receipt(receipt)
 
 
 def _put_back(back: Mapping[str, str] | None, form: str | None, environment: Mapping[str, str], notify: Notify) -> None:
