@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from .errors import LEAK_FOUND, SCRUB_INCOMPLETE
 from .exposure import Exposure
-from .preparation import Notice, Notify, Preparation
+from .notices import Notice, Notify
+from .preparation import Preparation
+from .secret import Scope
 
 if TYPE_CHECKING:  # what looks for traces is loaded while the build runs, not before
     from .findings import SearchResult
@@ -23,7 +25,12 @@ _MOST_HOME_ENTRIES = 5_000
 
 
 def mend_clones(exposure: Exposure, notify: Notify) -> None:
-    """Take out of clones' configurations what this build put there, and name what earlier builds did."""
+    """Take out of clones' configurations what this build put there, and name what earlier builds did.
+
+    An application was given no credential that could be there.
+    """
+    if exposure.preparation.request.scope is not Scope.IC:
+        return
     for host in exposure.hosts_seen:
         notify(
             Notice(

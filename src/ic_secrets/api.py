@@ -21,7 +21,8 @@ from .cli.recording import BuildRecord
 from .config import Settings
 from .environment import Preserve
 from .errors import LEAK_FOUND, SCRUB_INCOMPLETE, LeakFoundError, ProgramNotFoundError, ScrubIncompleteError
-from .preparation import BuildRequest, Notice, Notify
+from .notices import Notice, Notify
+from .preparation import BuildRequest
 from .process import Outcome, find_program
 
 

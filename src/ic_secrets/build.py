@@ -14,7 +14,8 @@ from .aftermath import decide_status, find_leaks, mend_clones
 from .directory import sweep
 from .errors import SCRUB_INCOMPLETE, IcSecretsError
 from .exposure import Exposure, expose
-from .preparation import BuildRequest, Extensions, NoExtensions, Notice, Notify, Preparation, prepare
+from .notices import Notice, Notify
+from .preparation import BuildRequest, Extensions, NoExtensions, Preparation, prepare
 from .process import Child, Outcome, SignalCatcher
 from .receipt import Receipt, check_writable, find_versions
 from .stores import Identity, Store

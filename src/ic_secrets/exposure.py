@@ -14,8 +14,10 @@ from .directory import PrivateDirectory, choose_parent
 from .errors import ScrubIncompleteError
 from .files import read_regular
 from .minted import LiveMasker, MintedTokens
+from .notices import Notice, Notify
 from .overlay import AUTH_FILE, Overlay, OverlayTrace
-from .preparation import COMPOSER, Notice, Notify, Preparation, list_exposed
+from .preparation import Preparation, list_exposed
+from .rendering import COMPOSER
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:  # what masks is loaded while the build runs, not before
@@ -26,6 +28,7 @@ if TYPE_CHECKING:  # what masks is loaded while the build runs, not before
 _CLOCK_LAG = 50_000_000
 _LARGEST = 1 << 20
 _GIT = "git"
+_AUTH = f"{COMPOSER}/{AUTH_FILE}"
 
 
 class Exposure:
@@ -89,6 +92,7 @@ class Exposure:
     @property
     def home_trace(self) -> OverlayTrace:
         """What `resume` is to be told of the Composer home."""
+        assert self._overlay
         return self._overlay.trace
 
     def find_patterns(self) -> Patterns:
@@ -134,7 +138,7 @@ class Exposure:
         try:
             self.hosts_seen = self._read_seen()
             self.directory.remove_secrets()
-            for name in self._overlay.carry_back(self._is_clean):
+            for name in self._overlay.carry_back(self._is_clean) if self._overlay else ():
                 self._notify(
                     Notice(
                         f"{self.hide_values(name)}, which the build made in the Composer home, was not carried back, "
@@ -149,7 +153,8 @@ class Exposure:
                 self.failure = error
 
     def _fill(self) -> None:
-        self._overlay = self._make_home()
+        if self._has_home:
+            self._overlay = self._make_home()
         self._write_more()
         self._watch_minted()
         self.environment = {
@@ -158,10 +163,14 @@ class Exposure:
             **self._expose_git(),
         }
 
+    @property
+    def _has_home(self) -> bool:
+        """Whether Composer gets a home of its own; an application does without, and Composer there uses the user's."""
+        return _AUTH in self.preparation.files
+
     def _watch_minted(self) -> None:
-        auth_file = f"{COMPOSER}/{AUTH_FILE}"
-        path = os.path.join(self.directory.path, auth_file)
-        self.minted = MintedTokens(path, self.preparation.files[auth_file])
+        path = os.path.join(self.directory.path, _AUTH)
+        self.minted = MintedTokens(path, self.preparation.files[_AUTH] if self._has_home else b"{}")
 
     def _make_home(self) -> Overlay:
         """The private Composer home, with the files that were rendered for it."""
@@ -221,6 +230,7 @@ class Exposure:
             "PATH": f"{place}{os.pathsep}{path}",
         }
 
+    _overlay: Overlay | None = None
     _seen: str | None = None
 
     def _read_seen(self) -> tuple[str, ...]:

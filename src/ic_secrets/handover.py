@@ -18,9 +18,11 @@ from .exposure import Exposure
 from .files import is_below, read_regular
 from .git import Login
 from .guard import GuardId, RunningGuard
+from .notices import Notice, Notify
 from .overlay import AUTH_FILE, ComposerHome, OverlayTrace
-from .preparation import COMPOSER, BuildRequest, Notice, Notify, Preparation, given_value
+from .preparation import BuildRequest, Preparation
 from .receipt import Receipt
+from .rendering import COMPOSER, given_value
 from .resolve import Definition, Verdict
 from .secret import SecretType, SecretValue, Target, parse_owner
 from .stores import Identity

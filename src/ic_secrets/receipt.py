@@ -16,7 +16,8 @@ from .composer import METHODS
 from .errors import BuildError, ScrubIncompleteError
 from .files import read_regular, replace_file
 from .minted import MintedTokens
-from .preparation import BuildRequest, Notice, Notify, Preparation
+from .notices import Notice, Notify
+from .preparation import BuildRequest, Preparation
 from .questions import ask_composer_version, ask_revision
 from .resolve import Definition
 from .secret import SecretType, split_composer_name
@@ -103,6 +104,7 @@ class Receipt:
         return {
             "schema": SCHEMA,
             "target": {"site": target.site, "environment": target.environment},
+            "scope": self._request.scope.value,
             "program": os.path.basename(preparation.program),
             "revision": self.versions.get("revision"),
             "versions": {"ic-secrets": __version__, "composer": self.versions.get("composer")},
@@ -159,6 +161,10 @@ def describe_secret(secret: Definition, preparation: Preparation) -> dict[str, A
             "method": method,
             "host": host,
         }
+    elif secret.type is SecretType.RUNTIME:
+        from .application import SECRETS_FILE, VARIABLE
+
+        destination = {"file": SECRETS_FILE, "named_by": VARIABLE}
     return {
         "name": secret.name,
         "type": secret.type.value,

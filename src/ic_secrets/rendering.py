@@ -1,7 +1,7 @@
 """What secrets become for a build: files of its private directory, and variables that it gets.
 
-Composer's credentials, the environment and what plugins add all have this one face. A renderer decides
-and touches nothing; what it gives is written when the build is exposed.
+Composer's home, the environment, the application's file and what plugins add all have this one face. A renderer
+decides and touches nothing; what it gives is written when the build is exposed.
 """
 
 import re
@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 from .errors import BuildError
 from .resolve import Definition
-from .secret import SecretType, Target
+from .secret import Scope, SecretType, SecretValue, Target
 
+# The directory, in the private one, that is the build's Composer home.
+COMPOSER = "composer"
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
-# Places of the private directory that are Composer's, git's and the build's own.
-_OURS = frozenset({"composer", "git", "build"})
+# Places of the private directory that are Composer's, git's, the application's and the build's own.
+_OURS = frozenset({COMPOSER, "git", "application", "build"})
 # Variables that are Composer's, git's and the loader's own, or that keep values from the build.
 _KEPT = frozenset({"PATH", "HOME", "COMPOSER_HOME", "COMPOSER_AUTH"})
 _KEPT_PREFIXES = ("IC_SECRETS_", "LD_", "DYLD_", "GIT_CONFIG")
@@ -23,13 +25,16 @@ _KEPT_PREFIXES = ("IC_SECRETS_", "LD_", "DYLD_", "GIT_CONFIG")
 class RenderContext(NamedTuple):
     """What a renderer may look at: the target, the project's directory, the secrets, and what the build inherits.
 
-    The `secrets` are those that are exposed to the build, of the types `env` and `composer`, with their values.
+    The `secrets` are those that are exposed, with their values: to a build (the scope `ic`) of the types `env` and
+    `composer`, to an application (`web`) of the type `runtime`. A renderer sees the environment as those before it have
+    made it.
     """
 
     target: Target
     project: str
     secrets: tuple[Definition, ...]
     environment: Mapping[str, str]
+    scope: Scope = Scope.IC
 
 
 class Rendering(NamedTuple):
@@ -51,31 +56,47 @@ class Rendering(NamedTuple):
 Renderer = Callable[[RenderContext], Rendering]
 
 
-def render_more(context: RenderContext, renderers: Sequence[tuple[str, Renderer]]) -> Rendering:
-    """What the renderers give together, each with the name that it is blamed by.
+def render_all(
+    context: RenderContext, ours: Sequence[Renderer], others: Sequence[tuple[str, Renderer]] = ()
+) -> Rendering:
+    """What the renderers give together: ours, then others', each of these with the name that it is blamed by.
 
-    BuildError where one gives what no other may: a variable or file that is a secret's or another renderer's, a path
-    that leads out of the private directory or into what is ours, a name that is none.
+    BuildError where another one gives what it may not: a variable or file that is a secret's or another renderer's, a
+    path that leads out of the private directory or into what is ours, a name that is none.
     """
-    own = {secret.name for secret in context.secrets if secret.type is SecretType.ENV}
-    files: dict[str, bytes] = {}
-    variables: dict[str, str] = {}
-    paths: dict[str, str] = {}
-    for name, render in renderers:
+    whole = Rendering()
+    for name, render in (*((None, render) for render in ours), *others):
         rendering = render(context)
-        for path in rendering.files:
-            _check_path(name, path, files)
-        files |= rendering.files
-        for variable, value in (*rendering.variables.items(), *rendering.paths.items()):
-            taken = variable in {*variables, *paths, *own, *_KEPT} or variable.startswith(_KEPT_PREFIXES)
-            if taken or not re.fullmatch(_VARIABLE, variable) or "\0" in value:
-                raise BuildError(f"{name} may not set the variable {variable!a}")
-        variables |= rendering.variables
-        for path in rendering.paths.values():
-            if not any(each == path or each.startswith(f"{path}/") for each in rendering.files):
-                raise BuildError(f"{name} names {path!a}, where it writes no file")
-        paths |= rendering.paths
-    return Rendering(files, variables, paths)
+        if name:
+            _check_rendering(name, rendering, whole, context)
+        whole = Rendering(
+            {**whole.files, **rendering.files},
+            {**whole.variables, **rendering.variables},
+            {**whole.paths, **rendering.paths},
+        )
+        context = context._replace(environment={**context.environment, **rendering.variables})
+    return whole
+
+
+def given_value(secret: Definition) -> SecretValue:
+    """The value; BuildError where the store does not give it."""
+    if secret.value is None:
+        raise BuildError(f"the store does not give the value of {secret.name} ({secret.source})")
+    return secret.value
+
+
+def _check_rendering(name: str, rendering: Rendering, before: Rendering, context: RenderContext) -> None:
+    for path in rendering.files:
+        _check_path(name, path, before.files)
+    secrets = {secret.name for secret in context.secrets if secret.type is SecretType.ENV}
+    taken = {*before.variables, *before.paths, *secrets, *_KEPT}
+    for variable, value in (*rendering.variables.items(), *rendering.paths.items()):
+        is_taken = variable in taken or variable.startswith(_KEPT_PREFIXES)
+        if is_taken or not re.fullmatch(_VARIABLE, variable) or "\0" in value:
+            raise BuildError(f"{name} may not set the variable {variable!a}")
+    for path in rendering.paths.values():
+        if not any(each == path or each.startswith(f"{path}/") for each in rendering.files):
+            raise BuildError(f"{name} names {path!a}, where it writes no file")
 
 
 def _check_path(name: str, path: str, taken: Mapping[str, bytes]) -> None:

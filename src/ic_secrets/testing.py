@@ -29,7 +29,7 @@ from .errors import (
     UnknownSecretError,
     UnknownSiteError,
 )
-from .rendering import RenderContext, Rendering, render_more
+from .rendering import RenderContext, Rendering, render_all
 from .resolve import Definition, Verdict, inert_overrides
 from .secret import MAX_VALUE_BYTES, Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site, Target
 from .stores import Store, read_chain
@@ -552,7 +552,7 @@ class RendererContract:
         assert all(isinstance(path, str) and isinstance(data, bytes) for path, data in rendering.files.items())
         given = {**rendering.variables, **rendering.paths}
         assert all(isinstance(name, str) and isinstance(value, str) for name, value in given.items())
-        render_more(context, [("the renderer", lambda _: rendering)])
+        render_all(context, [], [("the renderer", lambda _: rendering)])
 
     def test_without_secrets_it_adds_nothing(self, tmp_path: Path) -> None:
         """A file without a secret in it has no place in the private directory."""

@@ -17,7 +17,8 @@ from .errors import AlreadyExposedError, ExposureError, ScrubbedMeanwhileError
 from .exposure import Exposure
 from .guard import StartingGuard, open_process
 from .handover import Handover, find_handover, resume_exposure, resume_receipt, write_handover
-from .preparation import BuildRequest, Extensions, NoExtensions, Notify, Preparation, prepare
+from .notices import Notify
+from .preparation import BuildRequest, Extensions, NoExtensions, Preparation, prepare
 from .process import Outcome, SignalCatcher
 from .receipt import Receipt
 from .stores import Store

@@ -12,7 +12,8 @@ from commandline import Cli
 from ic_secrets.cli.output import format_time
 from ic_secrets.cli.parsing import parse_expiry
 from ic_secrets.errors import UsageError
-from ic_secrets.preparation import Notice, warn_of_expiry
+from ic_secrets.notices import Notice
+from ic_secrets.preparation import warn_of_expiry
 from ic_secrets.resolve import Definition, Verdict
 from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores import local

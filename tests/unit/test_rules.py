@@ -16,7 +16,8 @@ from ic_secrets.errors import (
     UndefinedSecretError,
     UnknownSiteError,
 )
-from ic_secrets.preparation import BuildRequest, Notice, load, prepare
+from ic_secrets.notices import Notice
+from ic_secrets.preparation import BuildRequest, load, prepare
 from ic_secrets.resolve import Verdict, inert_overrides, resolve, trace
 from ic_secrets.secret import (
     MAX_VALUE_BYTES,

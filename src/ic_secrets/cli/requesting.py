@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from ..config import Settings
 from ..environment import Preserve
 from ..errors import ConfigError, UsageError
-from ..preparation import BuildRequest, Notice
+from ..notices import Notice
+from ..preparation import BuildRequest
+from ..secret import Scope
 from .output import print_message
 from .parsing import Parser, choose_leaks, read_duration, read_settings, split_names
 
@@ -39,6 +41,7 @@ def make_request(arguments: argparse.Namespace, command: Sequence[str]) -> Build
         leaks_allowed=choose_leaks(arguments, settings),
         receipt=os.path.abspath(receipt) if receipt else None,
         expiry_warning=read_duration(settings, "expiry-warning"),
+        scope=Scope(getattr(arguments, "scope", Scope.IC.value)),
     )
     for name, (value, effect) in _TELLING.items():
         found = settings.get(name)

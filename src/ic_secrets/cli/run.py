@@ -46,11 +46,15 @@ def _make_parser() -> Parser:
         "run",
         "Run a build with the secrets that the site's build may see (scope ic), its output masked; afterwards nothing\n"
         "of them is left. The exit status is the build's own; 125 says that it was not started.\n"
+        "--scope web runs the application instead: its runtime secrets are in a file that CUSTOMER_SECRETS_FAKE_FILE\n"
+        "names, where Pantheon's PHP SDK and pantheon_get_secret() look for them; no env or composer secret is there.\n"
         "Most options can be kept in ic-secrets.toml; `ic-secrets config` shows what holds.",
-        "ic-secrets run my-site.dev -- composer install",
+        "ic-secrets run my-site.dev -- composer install\n"
+        "  ic-secrets run --scope web my-site.dev -- php -S 127.0.0.1:8000 -t web",
     )
     parser.usage = "ic-secrets run [OPTIONS] [SITE[.ENV]] [OPTIONS] -- COMMAND..."
     parser.add_argument("target", metavar="SITE[.ENV]", nargs="?", help="the target (else that of `ic-secrets config`)")
+    parser.add_argument("--scope", choices=["ic", "web"], default="ic", help="a build's secrets, or an application's")
     add_exposure_options(parser)
     parser.add_argument("--no-mask", action="store_true", help="do not mask the output")
     parser.add_argument("--grace", metavar="DURATION", help="between TERM and KILL (10s)")

@@ -14,7 +14,8 @@ from ..environment import inherit
 from ..errors import NOT_STARTED, ExposureError, IcSecretsError, ScrubbedMeanwhileError, UsageError
 from ..handover import find_handover
 from ..linux import harden
-from ..preparation import NoExtensions, Notice, Notify, Preparation, list_exposed
+from ..notices import Notice, Notify
+from ..preparation import NoExtensions, Preparation, list_exposed
 from ..secret import SecretType
 from ..twosteps import Term, abandon_build, begin_build, end_build
 from .opening import load_plugins, opened_store
