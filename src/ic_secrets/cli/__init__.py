@@ -13,28 +13,39 @@ from ..errors import NOT_STARTED, IcSecretsError, UsageError
 
 
 class Entry(NamedTuple):
-    """A command: the module and function that do it, and what it does in a line."""
+    """A command: the module and function that do it, what it does in a line, and what makes its parser.
+
+    Where it has actions, `parser` makes that of the one that it is given, and the module's ACTIONS names them.
+    """
 
     module: str
     function: str
     summary: str
+    parser: str = "make_parser"
+    has_actions: bool = False
 
 
 COMMANDS = {
     "init": Entry("init", "run_init", "make the embedded store and its key"),
-    "site": Entry("sites", "run_site", "make, list, show or delete a site"),
-    "set": Entry("secrets", "run_set", "set a secret, or its override for an environment"),
-    "get": Entry("secrets", "run_get", "print the value of a secret that people may read"),
+    "site": Entry("sites", "run_site", "make, list, show or delete a site", has_actions=True),
+    "set": Entry("secrets", "run_set", "set a secret, or its override for an environment", "make_set_parser"),
+    "get": Entry("secrets", "run_get", "print the value of a secret that people may read", "make_get_parser"),
     "list": Entry("listing", "run_list", "what an owner holds and inherits, values redacted"),
-    "delete": Entry("secrets", "run_delete", "delete a secret with its overrides, or one override"),
-    "key": Entry("keys", "run_key", "make, show or rotate master keys"),
+    "delete": Entry(
+        "secrets", "run_delete", "delete a secret with its overrides, or one override", "make_delete_parser"
+    ),
+    "key": Entry("keys", "run_key", "make, show or rotate master keys", has_actions=True),
     "run": Entry("run", "run_run", "run a build with a site's secrets, and leave none behind"),
-    "pre-build": Entry("twosteps", "run_pre_build", "expose a site's secrets to what comes next, under a guard"),
-    "post-build": Entry("twosteps", "run_post_build", "end what pre-build began, and leave nothing behind"),
+    "pre-build": Entry(
+        "twosteps", "run_pre_build", "expose a site's secrets to what comes next, under a guard", "make_pre_parser"
+    ),
+    "post-build": Entry(
+        "twosteps", "run_post_build", "end what pre-build began, and leave nothing behind", "make_post_parser"
+    ),
     "scan": Entry("scan", "run_scan", "find a target's values in files"),
     "mask": Entry("mask", "run_mask", "hide a target's values in what passes"),
-    "export": Entry("transfer", "run_export", "write secrets to a file"),
-    "import": Entry("transfer", "run_import", "bring the secrets of a file into the store"),
+    "export": Entry("transfer", "run_export", "write secrets to a file", "make_export_parser"),
+    "import": Entry("transfer", "run_import", "bring the secrets of a file into the store", "make_import_parser"),
     "copy": Entry("copying", "run_copy", "copy everything from one store to another"),
     "audit": Entry("audit", "run_audit", "who did what with which secrets, and whether that log is whole"),
     "check-store": Entry("check", "run_check_store", "verify the whole store; say what is damaged, salvage the rest"),

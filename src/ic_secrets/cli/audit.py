@@ -31,7 +31,7 @@ still goes on from there, which a log rewritten or cut short does not. No key is
 
 def run_audit(words: Sequence[str]) -> int:
     """Print the entries, or what is to be said of the whole; 1 where the chain is broken or a hash is missing."""
-    arguments = _make_parser().read(words)
+    arguments = make_parser().read(words)
     if arguments.expect and not re.fullmatch("[0-9a-f]{64}", arguments.expect):
         raise UsageError("--expect takes a hash as --verify prints it: 64 digits, 0-9 and a-f")
     path = _find_log(arguments)
@@ -51,7 +51,8 @@ def run_audit(words: Sequence[str]) -> int:
     return 1 if survey.breaks or not survey.is_expected_found else 0
 
 
-def _make_parser() -> Parser:
+def make_parser() -> Parser:
+    """Its arguments."""
     parser = Parser("audit", _DESCRIPTION, "ic-secrets audit --since 7d --owner my-site --command get")
     parser.add_argument("--since", metavar="T", help="entries from then on")
     parser.add_argument("--until", metavar="T", help="entries before then")

@@ -27,7 +27,7 @@ _BESIDE = ("", "-journal", "-wal", "-shm", ".audit")
 
 def run_check_store(words: Sequence[str]) -> int:
     """Check all of the store; 0 where it is whole, 1 where it is not, also if it could be repaired."""
-    arguments = _make_parser().read(words)
+    arguments = make_parser().read(words)
     if arguments.unverified and not arguments.repair:
         raise UsageError("--unverified goes with --repair", hint="without it nothing is salvaged at all")
     settings = read_settings(arguments, dict(os.environ))
@@ -96,7 +96,8 @@ def _repair(
             raise StoreRolledBackError(str(error), hint=hint) from None
 
 
-def _make_parser() -> Parser:
+def make_parser() -> Parser:
+    """Its arguments."""
     parser = Parser(
         "check-store",
         "Verify every record, row and seal of the embedded store. Where it is damaged, say what can still be read.\n"

@@ -35,11 +35,7 @@ that the command line names has none of this: SITE without ENV is dev."""
 
 def run_config(words: Sequence[str]) -> int:
     """Show the settings, or the schema of a file that holds them; a target that is not to be found is told."""
-    parser = Parser("config", _DESCRIPTION, "ic-secrets config\n  ic-secrets config --schema project > schema.json")
-    parser.add_argument("--schema", choices=["project", "person"], help="print that file's JSON schema instead")
-    add_json(parser)
-    add_store_options(parser)
-    arguments = parser.read(words)
+    arguments = make_parser().read(words)
     if arguments.schema:
         if arguments.json:
             raise UsageError("a schema is JSON already", hint="leave --json out")
@@ -59,6 +55,15 @@ def run_config(words: Sequence[str]) -> int:
     print(printable(f"the project's file: {settings.project_file or 'none'}"))
     print(printable(f"your own file: {person}{'' if is_there else ' (not there)'}"))
     return 0
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser("config", _DESCRIPTION, "ic-secrets config\n  ic-secrets config --schema project > schema.json")
+    parser.add_argument("--schema", choices=["project", "person"], help="print that file's JSON schema instead")
+    add_json(parser)
+    add_store_options(parser)
+    return parser
 
 
 def _collect(settings: Settings) -> dict[str, Setting]:

@@ -24,18 +24,7 @@ from .transfer import describe_change, key_loader, name_written
 
 def run_copy(words: Sequence[str]) -> int:
     """Copy each owner in a transaction of its own, and read it back; 1 when something could not be carried over."""
-    parser = Parser(
-        "copy",
-        "Copy all that one store holds to another, which is made when it is missing. Each owner is read back before\n"
-        "the next one is copied. Run again, it goes on where it was ended; what is the same is passed over.",
-        "ic-secrets copy sealed:all.sealed /srv/secrets/store.db",
-    )
-    parser.add_argument("source", metavar="SRC", help="the store to read, a path or a URL")
-    parser.add_argument("destination", metavar="DST", help="the embedded store to write, a path or sqlite:PATH")
-    parser.add_argument("--from-key-file", metavar="F", help="the file that holds SRC's key (IC_SECRETS_KEY_FILE)")
-    parser.add_argument("--to-key-file", metavar="F", help="the file that holds DST's key (IC_SECRETS_KEY_FILE)")
-    add_json(parser)
-    arguments = parser.read(words)
+    arguments = make_parser().read(words)
     settings = Settings(dict(os.environ))
     from_keys = key_loader(settings, "from-key-file", arguments.from_key_file)
     to_keys = key_loader(settings, "to-key-file", arguments.to_key_file)
@@ -67,6 +56,22 @@ def run_copy(words: Sequence[str]) -> int:
         many = f"{len(owners):,} {'owner' if len(owners) == 1 else 'owners'}"
         print_message("", f"copied {many}: {told}" if owners else "there is nothing to copy")
     return 1 if refused else 0
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser(
+        "copy",
+        "Copy all that one store holds to another, which is made when it is missing. Each owner is read back before\n"
+        "the next one is copied. Run again, it goes on where it was ended; what is the same is passed over.",
+        "ic-secrets copy sealed:all.sealed /srv/secrets/store.db",
+    )
+    parser.add_argument("source", metavar="SRC", help="the store to read, a path or a URL")
+    parser.add_argument("destination", metavar="DST", help="the embedded store to write, a path or sqlite:PATH")
+    parser.add_argument("--from-key-file", metavar="F", help="the file that holds SRC's key (IC_SECRETS_KEY_FILE)")
+    parser.add_argument("--to-key-file", metavar="F", help="the file that holds DST's key (IC_SECRETS_KEY_FILE)")
+    add_json(parser)
+    return parser
 
 
 def _open_destination(url: str, load_keys: Callable[[], Sequence[MasterKey]]) -> Store:

@@ -15,10 +15,7 @@ from .recording import observed
 
 def run_init(words: Sequence[str]) -> int:
     """Make the store, and its key unless there is one; refuses to touch a store that exists."""
-    parser = Parser("init", "Make the embedded store and, unless there is one, its random key.", "ic-secrets init")
-    add_store_options(parser)
-    add_json(parser)
-    arguments = parser.read(words)
+    arguments = make_parser().read(words)
     settings = read_settings(arguments, dict(os.environ))
     scheme, path = split_url(settings.store.value)
     if scheme != "sqlite":
@@ -41,6 +38,14 @@ def run_init(words: Sequence[str]) -> int:
     if made:
         print_message("", f"made its key {key_file}: keep a copy elsewhere, nothing else opens the store")
     return 0
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser("init", "Make the embedded store and, unless there is one, its random key.", "ic-secrets init")
+    add_store_options(parser)
+    add_json(parser)
+    return parser
 
 
 def _make_directory(path: str) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..stores.local import LocalStore
     from ..stores.sealing import MasterKey
 
-_ACTIONS = {
+ACTIONS = {
     "new": "make a master key",
     "show": "the ids of the configured keys, and of the store's",
     "rotate": "put the store under a new master key",
@@ -33,16 +33,21 @@ def run_key(words: Sequence[str]) -> int:
     action = words[0] if words else ""
     if action in {"-h", "--help"}:
         print("usage: ic-secrets key ACTION ...\n")
-        print("\n".join(f"  {name:<7} {summary}" for name, summary in _ACTIONS.items()))
+        print("\n".join(f"  {name:<7} {summary}" for name, summary in ACTIONS.items()))
         print("\nexample:\n  ic-secrets key rotate")
         return 0
     actions: dict[str, Callable[[Sequence[str]], int]] = {"new": _new, "show": _show, "rotate": _rotate}
     if action not in actions:
         raise UsageError(
             f"there is no action {action!r}" if action else "no action is named",
-            hint=f"ic-secrets key {'|'.join(_ACTIONS)}",
+            hint=f"ic-secrets key {'|'.join(ACTIONS)}",
         )
     return actions[action](words[1:])
+
+
+def make_parser(action: str) -> Parser:
+    """The arguments of an action."""
+    return {"new": _make_new_parser, "show": _make_show_parser, "rotate": _make_rotate_parser}[action]()
 
 
 # --- new --------------------------------------------------------------------------------------------
@@ -54,19 +59,7 @@ def _new(words: Sequence[str]) -> int:
     from ..stores.locking import lock
     from ..stores.sealing import MasterKey
 
-    parser = Parser(
-        "key new",
-        "Make a random master key, in a file of yours alone, or in the system's keyring. With --passphrase it is\n"
-        "locked by one: IC_SECRETS_PASSPHRASE, the file that IC_SECRETS_PASSPHRASE_FILE names, or what you type.",
-        "ic-secrets key new --key-file ci.key",
-    )
-    parser.add_argument("--key-file", metavar="FILE", help="the file to make (IC_SECRETS_KEY_FILE)")
-    parser.add_argument("--passphrase", action="store_true", help="lock the key by a passphrase")
-    parser.add_optional(
-        "keyring", metavar="ENTRY", help="make the entry SERVICE[/USER] of the keyring instead of a file"
-    )
-    add_json(parser)
-    arguments = parser.read(words)
+    arguments = _make_new_parser().read(words)
     if arguments.keyring and arguments.key_file:
         raise UsageError("a key is made in a file or in the keyring, not in both")
     settings = Settings(dict(os.environ), {"key-file": arguments.key_file})
@@ -83,6 +76,23 @@ def _new(words: Sequence[str]) -> int:
     else:
         print_message("", f"made the key {key.id} in {place}: keep a copy elsewhere, nothing else opens its stores")
     return 0
+
+
+def _make_new_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser(
+        "key new",
+        "Make a random master key, in a file of yours alone, or in the system's keyring. With --passphrase it is\n"
+        "locked by one: IC_SECRETS_PASSPHRASE, the file that IC_SECRETS_PASSPHRASE_FILE names, or what you type.",
+        "ic-secrets key new --key-file ci.key",
+    )
+    parser.add_argument("--key-file", metavar="FILE", help="the file to make (IC_SECRETS_KEY_FILE)")
+    parser.add_argument("--passphrase", action="store_true", help="lock the key by a passphrase")
+    parser.add_optional(
+        "keyring", metavar="ENTRY", help="make the entry SERVICE[/USER] of the keyring instead of a file"
+    )
+    add_json(parser)
+    return parser
 
 
 def _choose_passphrase(holder: Keyholder, key_id: str) -> str:
@@ -117,15 +127,7 @@ def _create_entry(place: str, text: str) -> None:
 
 def _show(words: Sequence[str]) -> int:
     """Print ids: of the keys that each source gives, and of the key that the store is sealed with."""
-    parser = Parser(
-        "key show",
-        "The ids of the configured keys, by source, which of them opens the store, and how many data keys that has.\n"
-        "No key is shown, and nobody is asked for a passphrase. The status is 1 where none of them opens it.",
-        "ic-secrets key show",
-    )
-    add_store_options(parser)
-    add_json(parser)
-    arguments = parser.read(words)
+    arguments = _make_show_parser().read(words)
     settings = read_settings(arguments, dict(os.environ))
     holder = settings.keyholder
     found = [_describe_source(holder, source) for source in settings.key_sources]
@@ -136,6 +138,19 @@ def _show(words: Sequence[str]) -> int:
     else:
         _print_keys(settings, found, store)
     return 1 if store.opens is False else 0
+
+
+def _make_show_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser(
+        "key show",
+        "The ids of the configured keys, by source, which of them opens the store, and how many data keys that has.\n"
+        "No key is shown, and nobody is asked for a passphrase. The status is 1 where none of them opens it.",
+        "ic-secrets key show",
+    )
+    add_store_options(parser)
+    add_json(parser)
+    return parser
 
 
 def _print_keys(settings: Settings, found: Sequence[_Found], store: _Seal) -> None:
@@ -236,19 +251,7 @@ class _Outcome(NamedTuple):
 
 def _rotate(words: Sequence[str]) -> int:
     """Put the store under a new key, which is safe where the old one was before anything depends on it."""
-    parser = Parser(
-        "key rotate",
-        "Put the store under a new master key: all of it is verified, and in one transaction the data keys are\n"
-        "wrapped anew and one more is made for what is set from then on. The old key then opens nothing of it. A key\n"
-        "file (or keyring entry) gets the new key, and holds both while the rotation is under way, so that builds go\n"
-        "on; the old key is kept beside it, for older copies of the store. Run it again where it was cut off.",
-        "ic-secrets key rotate",
-    )
-    parser.add_argument("--to-file", metavar="FILE", help="take the new key from there; it is made where it is not")
-    parser.add_argument("--discard-old", action="store_true", help="keep the old key nowhere")
-    add_store_options(parser)
-    add_json(parser)
-    arguments = parser.read(words)
+    arguments = _make_rotate_parser().read(words)
     settings = read_settings(arguments, dict(os.environ))
     sources = settings.key_sources
     rigid = [source for source in sources if not source.is_writable]
@@ -268,6 +271,23 @@ def _rotate(words: Sequence[str]) -> int:
     for source in sources if arguments.to_file else ():
         print_message("", f"{source} still gives the old key: let it give the one in {arguments.to_file}")
     return 0
+
+
+def _make_rotate_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser(
+        "key rotate",
+        "Put the store under a new master key: all of it is verified, and in one transaction the data keys are\n"
+        "wrapped anew and one more is made for what is set from then on. The old key then opens nothing of it. A key\n"
+        "file (or keyring entry) gets the new key, and holds both while the rotation is under way, so that builds go\n"
+        "on; the old key is kept beside it, for older copies of the store. Run it again where it was cut off.",
+        "ic-secrets key rotate",
+    )
+    parser.add_argument("--to-file", metavar="FILE", help="take the new key from there; it is made where it is not")
+    parser.add_argument("--discard-old", action="store_true", help="keep the old key nowhere")
+    add_store_options(parser)
+    add_json(parser)
+    return parser
 
 
 def _rotate_in_place(arguments: argparse.Namespace, holder: Keyholder, sources: Sequence[KeySource]) -> _Outcome:

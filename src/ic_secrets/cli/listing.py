@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def run_list(words: Sequence[str]) -> int:
     """Print a row for each base and override; values only with scope `user` and --show-values."""
-    arguments = _make_parser().read(words)
+    arguments = make_parser().read(words)
     now = time.time()
     if arguments.stale:
         return _list_stale(arguments, now, max(0.0, now - parse_duration(arguments.stale)))
@@ -47,7 +47,8 @@ def run_list(words: Sequence[str]) -> int:
     return 0
 
 
-def _make_parser() -> Parser:
+def make_parser() -> Parser:
+    """Its arguments."""
     parser = Parser(
         "list",
         "What the owner holds, with its overrides; for a site also what it inherits from its organization. With\n"

@@ -17,6 +17,17 @@ from .parsing import Parser, add_store_options, read_settings
 
 def run_mask(words: Sequence[str]) -> int:
     """Copy stdin to stdout with the values masked. Nothing of it is read before they are known."""
+    arguments = make_parser().read(words)
+    harden()
+    exposed = find_exposed(arguments, read_settings(arguments, dict(os.environ)).target(arguments.target), "mask")
+    for name in too_short(exposed):
+        print_message("warning", f"{name} has a value, or a part, of less than {SHORTEST} bytes, which is not masked")
+    _pass_on(Masker(Patterns(derive_all(exposed))))
+    return 0
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
     parser = Parser(
         "mask",
         "Copy stdin to stdout, with *** for every value that a build of the target would see (scope ic), in all its\n"
@@ -25,13 +36,7 @@ def run_mask(words: Sequence[str]) -> int:
     )
     parser.add_argument("target", metavar="SITE[.ENV]", nargs="?", help="the target (else that of `ic-secrets config`)")
     add_store_options(parser)
-    arguments = parser.read(words)
-    harden()
-    exposed = find_exposed(arguments, read_settings(arguments, dict(os.environ)).target(arguments.target), "mask")
-    for name in too_short(exposed):
-        print_message("warning", f"{name} has a value, or a part, of less than {SHORTEST} bytes, which is not masked")
-    _pass_on(Masker(Patterns(derive_all(exposed))))
-    return 0
+    return parser
 
 
 def _pass_on(masker: Masker) -> None:

@@ -16,14 +16,7 @@ from .parsing import Parser, add_json
 
 def run_plugins(words: Sequence[str]) -> int:
     """List them; 1 when one that is named cannot be used."""
-    parser = Parser(
-        "plugins",
-        "List the plugins that IC_SECRETS_PLUGINS or your own configuration names, what each implements and where it\n"
-        "comes from, and those that are installed but not named: they are inactive, and not imported.",
-        "IC_SECRETS_PLUGINS=npmrc ic-secrets plugins",
-    )
-    add_json(parser)
-    arguments = parser.read(words)
+    arguments = make_parser().read(words)
     active, errors = _load_named(Settings(dict(os.environ)).plugins)
     taken = {(plugin.origin.distribution, plugin.origin.name) for plugin in active}
     inactive = [origin for origin in list_installed() if (origin.distribution, origin.name) not in taken]
@@ -40,6 +33,18 @@ def run_plugins(words: Sequence[str]) -> int:
     for error in errors:
         print_error(error)
     return 1 if errors else 0
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser(
+        "plugins",
+        "List the plugins that IC_SECRETS_PLUGINS or your own configuration names, what each implements and where it\n"
+        "comes from, and those that are installed but not named: they are inactive, and not imported.",
+        "IC_SECRETS_PLUGINS=npmrc ic-secrets plugins",
+    )
+    add_json(parser)
+    return parser
 
 
 def _load_named(setting: Setting | None) -> tuple[list[Plugin], list[PluginError]]:

@@ -19,7 +19,7 @@ def run_run(words: Sequence[str]) -> int:
     """Run the build; its exit status, or one from 120 on that says what kept it from being a success."""
     try:
         own, command = _split(list(words))
-        arguments = _make_parser().read(own)
+        arguments = make_parser().read(own)
         if not command:
             raise UsageError("no command to run", hint="ic-secrets run SITE.ENV -- COMMAND...")
         harden()
@@ -41,7 +41,8 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     return words, []
 
 
-def _make_parser() -> Parser:
+def make_parser() -> Parser:
+    """Its arguments."""
     parser = Parser(
         "run",
         "Run a build with the secrets that the site's build may see (scope ic), its output masked; afterwards nothing\n"

@@ -37,7 +37,7 @@ or stands behind --, which has the target before it and paths alone behind it.""
 def run_scan(words: Sequence[str]) -> int:
     """Search and report; 1 when something was found or could not be read."""
     before, paths = _split(list(words))
-    arguments = _make_parser().read(before)
+    arguments = make_parser().read(before)
     harden()
     settings = read_settings(arguments, dict(os.environ))
     name, paths = _choose_target(arguments.words, paths, settings)
@@ -61,7 +61,8 @@ def _split(words: list[str]) -> tuple[list[str], list[str] | None]:
     return words, None
 
 
-def _make_parser() -> Parser:
+def make_parser() -> Parser:
+    """Its arguments."""
     parser = Parser("scan", _DESCRIPTION, "ic-secrets scan my-site.dev vendor composer.lock")
     parser.usage = "ic-secrets scan [OPTIONS] [SITE[.ENV]] [--] PATH..."
     parser.add_argument("words", metavar="PATH", nargs="*", help="the target, and files or directories")

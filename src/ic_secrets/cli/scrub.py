@@ -18,15 +18,7 @@ def run_scrub(words: Sequence[str]) -> int:
     Looks at Composer's cache and the project in the working directory; safe at any time, any number of
     times.
     """
-    parser = Parser(
-        "scrub",
-        "Remove what a dead run left (a living one is never touched), and take credentials out of the git\n"
-        "configuration of Composer's cache and of the project in this directory.",
-        "ic-secrets scrub",
-    )
-    parser.add_argument("--run-dir", metavar="DIR", help="look for private directories there too")
-    add_json(parser)
-    arguments = parser.read(words)
+    arguments = make_parser().read(words)
     environment = dict(os.environ)
     swept = sweep(environment, arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR"))
     failed = [f"{path} cannot be removed: {reason}" for path, reason in swept.failed]
@@ -48,3 +40,16 @@ def run_scrub(words: Sequence[str]) -> int:
     for text in failed:
         print_message("error", text)
     return 1 if failed else 0
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser(
+        "scrub",
+        "Remove what a dead run left (a living one is never touched), and take credentials out of the git\n"
+        "configuration of Composer's cache and of the project in this directory.",
+        "ic-secrets scrub",
+    )
+    parser.add_argument("--run-dir", metavar="DIR", help="look for private directories there too")
+    add_json(parser)
+    return parser

@@ -44,7 +44,7 @@ from .recording import Record, observed, recorded
 
 def run_set(words: Sequence[str]) -> int:
     """Set a base or an override, from a prompt, stdin, a file or a variable; never from an argument."""
-    arguments = _set_parser().read(words)
+    arguments = make_set_parser().read(words)
     owner, environment = parse_owner(arguments.owner)
     kind = parse_type(arguments.type) if arguments.type else None
     scopes = parse_scopes(",".join(arguments.scope)) if arguments.scope else None
@@ -64,16 +64,7 @@ def run_set(words: Sequence[str]) -> int:
 
 def run_get(words: Sequence[str]) -> int:
     """Print the value that the owner, or the target, has under the name, if people may read it."""
-    parser = Parser(
-        "get",
-        "Print the value of a secret with the scope `user`. For a site, that of its organization where it has none.",
-        "ic-secrets get my-site.dev LICENSE_KEY",
-    )
-    _add_owner_and_name(parser)
-    parser.add_argument("-n", "--no-newline", action="store_true", help="print no newline after the value")
-    add_store_options(parser)
-    add_json(parser)
-    arguments = parser.read(words)
+    arguments = make_get_parser().read(words)
     owner, environment = parse_owner(arguments.owner)
     _check_name(arguments.name, None)
     with opened_store(arguments, read_only=True) as store, _observed(store, arguments, "get"):
@@ -88,17 +79,23 @@ def run_get(words: Sequence[str]) -> int:
     return 0
 
 
-def run_delete(words: Sequence[str]) -> int:
-    """Delete all that the owner holds under the name, or one override."""
+def make_get_parser() -> Parser:
+    """Its arguments."""
     parser = Parser(
-        "delete",
-        "Delete a secret with all its overrides, or, with an environment, one override.",
-        "ic-secrets delete my-site.dev LICENSE_KEY",
+        "get",
+        "Print the value of a secret with the scope `user`. For a site, that of its organization where it has none.",
+        "ic-secrets get my-site.dev LICENSE_KEY",
     )
     _add_owner_and_name(parser)
+    parser.add_argument("-n", "--no-newline", action="store_true", help="print no newline after the value")
     add_store_options(parser)
     add_json(parser)
-    arguments = parser.read(words)
+    return parser
+
+
+def run_delete(words: Sequence[str]) -> int:
+    """Delete all that the owner holds under the name, or one override."""
+    arguments = make_delete_parser().read(words)
     owner, environment = parse_owner(arguments.owner)
     _check_name(arguments.name, None)
     names = [arguments.name]
@@ -114,6 +111,19 @@ def run_delete(words: Sequence[str]) -> int:
     else:
         print_message("", f"deleted {arguments.owner} {arguments.name} ({count} {'value' if count == 1 else 'values'})")
     return 0
+
+
+def make_delete_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser(
+        "delete",
+        "Delete a secret with all its overrides, or, with an environment, one override.",
+        "ic-secrets delete my-site.dev LICENSE_KEY",
+    )
+    _add_owner_and_name(parser)
+    add_store_options(parser)
+    add_json(parser)
+    return parser
 
 
 def _find_readable(
@@ -134,7 +144,8 @@ def _observed(store: Store, arguments: argparse.Namespace, command: str) -> Abst
     return observed(store, arguments, command=command, owner=arguments.owner, names=[arguments.name])
 
 
-def _set_parser() -> Parser:
+def make_set_parser() -> Parser:
+    """Its arguments."""
     parser = Parser(
         "set",
         "Set a secret, or with an environment its override. The value comes from a prompt, or from stdin when that\n"

@@ -13,7 +13,7 @@ from .output import print_json, print_message, print_table
 from .parsing import Parser, add_json, add_store_options
 from .recording import recorded
 
-_ACTIONS = {
+ACTIONS = {
     "set": "make a site, or change its organizations",
     "list": "all sites",
     "show": "one site and its organizations",
@@ -26,23 +26,24 @@ def run_site(words: Sequence[str]) -> int:
     action = words[0] if words else ""
     if action in {"-h", "--help"}:
         print("usage: ic-secrets site ACTION ...\n")
-        print("\n".join(f"  {name:<7} {summary}" for name, summary in _ACTIONS.items()))
+        print("\n".join(f"  {name:<7} {summary}" for name, summary in ACTIONS.items()))
         print("\nexample:\n  ic-secrets site set my-site --org agency")
         return 0
-    if action not in _ACTIONS:
+    if action not in ACTIONS:
         raise UsageError(
             f"there is no action {action!r}" if action else "no action is named",
-            hint=f"ic-secrets site {'|'.join(_ACTIONS)}",
+            hint=f"ic-secrets site {'|'.join(ACTIONS)}",
         )
-    arguments = _make_parser(action).read(words[1:])
+    arguments = make_parser(action).read(words[1:])
     with opened_store(arguments, read_only=action in {"list", "show"}) as store:
         {"set": _set, "list": _list, "show": _show, "delete": _delete}[action](store, arguments)
     return 0
 
 
-def _make_parser(action: str) -> Parser:
+def make_parser(action: str) -> Parser:
+    """The arguments of an action."""
     example = "ic-secrets site list" if action == "list" else f"ic-secrets site {action} my-site"
-    parser = Parser(f"site {action}", f"{_ACTIONS[action].capitalize()}.", example)
+    parser = Parser(f"site {action}", f"{ACTIONS[action].capitalize()}.", example)
     if action != "list":
         parser.add_argument("site", metavar="SITE")
     if action == "set":

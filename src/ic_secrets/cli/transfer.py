@@ -64,14 +64,7 @@ class Format(NamedTuple):
 
 def run_export(words: Sequence[str]) -> int:
     """Write what an owner holds to stdout or a file, which is replaced at once or left as it is."""
-    parser = _make_parser(
-        "export", "Write secrets to a file.", "ic-secrets export my-site --format sealed -o my.sealed"
-    )
-    parser.add_argument("-o", "--output", metavar="FILE", help="the file; stdout without it")
-    parser.add_argument("--without-org", action="store_true", help="leave a site's primary organization out")
-    parser.add_argument("--seal-key-file", metavar="F", help="seal with this file's key instead of the store's")
-    add_store_options(parser)
-    arguments = parser.read(words)
+    arguments = make_export_parser().read(words)
     owner = _parse_owner(arguments)
     load_keys = key_loader(read_settings(arguments, dict(os.environ)), "seal-key-file", arguments.seal_key_file)
     keys = load_keys()  # now: nobody is asked for a passphrase while the store is held
@@ -96,8 +89,33 @@ def run_export(words: Sequence[str]) -> int:
     return 0
 
 
+def make_export_parser() -> Parser:
+    """Its arguments."""
+    parser = _make_parser(
+        "export", "Write secrets to a file.", "ic-secrets export my-site --format sealed -o my.sealed"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="the file; stdout without it")
+    parser.add_argument("--without-org", action="store_true", help="leave a site's primary organization out")
+    parser.add_argument("--seal-key-file", metavar="F", help="seal with this file's key instead of the store's")
+    add_store_options(parser)
+    return parser
+
+
 def run_import(words: Sequence[str]) -> int:
     """Bring what a file holds of an owner into the store, in one transaction: all of it or nothing."""
+    arguments = make_import_parser().read(words)
+    owner = _parse_owner(arguments)
+    load_keys = key_loader(read_settings(arguments, dict(os.environ)), "open-key-file", arguments.open_key_file)
+    bundle = FORMATS[arguments.format].read(arguments.file, Request(owner, arguments.with_org, load_keys))
+    relink = arguments.all or arguments.with_org
+    if arguments.dry_run:
+        with opened_store(arguments, read_only=True) as store:
+            return _report(arguments, plan_changes(store, bundle, relink=relink))
+    return _import(arguments, owner, bundle, relink=relink)
+
+
+def make_import_parser() -> Parser:
+    """Its arguments."""
     parser = _make_parser(
         "import", "Bring the secrets of a file into the store.", "ic-secrets import my-site --format sealed my.sealed"
     )
@@ -108,15 +126,7 @@ def run_import(words: Sequence[str]) -> int:
     parser.add_argument("--open-key-file", metavar="F", help="open FILE with this file's key instead of the store's")
     add_store_options(parser)
     add_json(parser)
-    arguments = parser.read(words)
-    owner = _parse_owner(arguments)
-    load_keys = key_loader(read_settings(arguments, dict(os.environ)), "open-key-file", arguments.open_key_file)
-    bundle = FORMATS[arguments.format].read(arguments.file, Request(owner, arguments.with_org, load_keys))
-    relink = arguments.all or arguments.with_org
-    if arguments.dry_run:
-        with opened_store(arguments, read_only=True) as store:
-            return _report(arguments, plan_changes(store, bundle, relink=relink))
-    return _import(arguments, owner, bundle, relink=relink)
+    return parser
 
 
 def _import(arguments: argparse.Namespace, owner: Owner | None, bundle: Bundle, *, relink: bool) -> int:

@@ -42,7 +42,7 @@ def run_pre_build(words: Sequence[str]) -> int:
     """
     is_done = False
     try:
-        arguments = _make_pre_parser().read(words)
+        arguments = make_pre_parser().read(words)
         harden()
         text = _expose(arguments)
         is_done = True
@@ -65,7 +65,7 @@ def run_post_build(words: Sequence[str]) -> int:
     Without a pre-build, or called once more, it gives 0 and says so.
     """
     status = 1
-    arguments = _make_post_parser().read(words)
+    arguments = make_post_parser().read(words)
     own = _parse_status(arguments.status)
     harden()
     try:
@@ -211,7 +211,8 @@ def _list_variables(preparation: Preparation) -> tuple[str, ...]:
     return (*secrets, *(name for name in {**preparation.environment, **preparation.paths} if name not in inherited))
 
 
-def _make_pre_parser() -> Parser:
+def make_pre_parser() -> Parser:
+    """Its arguments."""
     parser = Parser(
         "pre-build",
         "Expose the secrets that the site's build may see (scope ic), as `run` does, and leave a guard that scrubs\n"
@@ -230,7 +231,8 @@ def _make_pre_parser() -> Parser:
     return parser
 
 
-def _make_post_parser() -> Parser:
+def make_post_parser() -> Parser:
+    """Its arguments."""
     parser = Parser(
         "post-build",
         "End what pre-build began in this checkout: scrub, look for what the build left behind, write the receipt.\n"
