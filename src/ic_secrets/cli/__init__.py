@@ -15,7 +15,8 @@ from ..errors import NOT_STARTED, IcSecretsError, UsageError
 class Entry(NamedTuple):
     """A command: the module and function that do it, what it does in a line, and what makes its parser.
 
-    Where it has actions, `parser` makes that of the one that it is given, and the module's ACTIONS names them.
+    One without a summary is none for people. Where it has actions, `parser` makes that of the action that it is given,
+    and the module's ACTIONS names them.
     """
 
     module: str
@@ -52,6 +53,8 @@ COMMANDS = {
     "config": Entry("config", "run_config", "every setting, and where it came from"),
     "plugins": Entry("plugins", "run_plugins", "the plugins that are active, and those that are only installed"),
     "scrub": Entry("scrub", "run_scrub", "remove what a dead run left, mend git configurations"),
+    "completion": Entry("completion", "run_completion", "the script that makes a shell complete"),
+    "complete": Entry("completion", "run_complete", ""),  # what those scripts ask
 }
 
 # Commands that may not start a build.
@@ -165,7 +168,7 @@ def _run_more(words: list[str]) -> int:
 
 
 def _usage(more: dict[str, str]) -> str:
-    summaries = {name: entry.summary for name, entry in COMMANDS.items()} | more
+    summaries = {name: entry.summary for name, entry in COMMANDS.items() if entry.summary} | more
     width = max(len(name) for name in summaries)
     lines = [f"  {name:<{width}}  {summary}" for name, summary in summaries.items()]
     return "\n".join(
