@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-composers check lint wheel clean tools
+.PHONY: help demo test test-long test-composers check lint man wheel clean tools
 
 help:
 	@echo 'make demo       a real build with private repositories, from secrets at rest to nothing left'
@@ -13,6 +13,7 @@ help:
 	@echo 'make test-composers  what must hold for Composer, on two newer ones too (as root; 1 GB, fetched once)'
 	@echo 'make check      the quick part: style, types, tests that need neither servers nor Composer'
 	@echo 'make lint       style and types'
+	@echo 'make man        write docs/ic-secrets.1, the manual page, from what --help says'
 	@echo 'make wheel      build dist/*.whl'
 	@echo 'make clean      remove what was built, but not .venv'
 
@@ -36,6 +37,10 @@ lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+man: $(READY)
+	$(BIN)/python -m ic_secrets.cli.manual > docs/ic-secrets.1.new
+	mv docs/ic-secrets.1.new docs/ic-secrets.1
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel

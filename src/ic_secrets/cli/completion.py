@@ -85,7 +85,7 @@ def make_parser() -> Parser:
         "completion",
         "Print the script that makes the shell complete commands, options, sites, environments and names. Those come\n"
         "from what the store shows without its key; no value is opened.\n\n"
-        "fish: ic-secrets completion fish > ~/.config/fish/completions/ic-secrets.fish\n"
+        "fish: ic-secrets completion fish > ~/.config/fish/completions/ic-secrets.fish\n\n"
         "zsh: as a file _ic-secrets in a directory of $fpath, or in .zshrc after compinit, as in bash",
         'eval "$(ic-secrets completion bash)"    # in ~/.bashrc',
     )

@@ -170,7 +170,7 @@ def make_set_parser() -> Parser:
 
 def _add_owner_and_name(parser: Parser) -> None:
     parser.add_argument("owner", metavar="OWNER[.ENV]", help="SITE, org:ORG, or one of their environments")
-    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("name", metavar="NAME", help="the name of the secret")
 
 
 def _check_name(name: str, kind: SecretType | None) -> None:

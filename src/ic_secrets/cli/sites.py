@@ -45,7 +45,7 @@ def make_parser(action: str) -> Parser:
     example = "ic-secrets site list" if action == "list" else f"ic-secrets site {action} my-site"
     parser = Parser(f"site {action}", f"{ACTIONS[action].capitalize()}.", example)
     if action != "list":
-        parser.add_argument("site", metavar="SITE")
+        parser.add_argument("site", metavar="SITE", help="its name: a-z, 0-9 and hyphens")
     if action == "set":
         parser.add_argument("--org", metavar="ORG", help="the primary organization: its secrets reach the site")
         parser.add_argument("--no-org", action="store_true", help="no primary organization any more")

@@ -119,7 +119,7 @@ def make_import_parser() -> Parser:
     parser = _make_parser(
         "import", "Bring the secrets of a file into the store.", "ic-secrets import my-site --format sealed my.sealed"
     )
-    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("file", metavar="FILE", help="the file to read")
     parser.add_argument("--dry-run", action="store_true", help="show what would be made, changed and refused")
     parser.add_argument("--with-org", action="store_true", help="bring a site's organization along, and the link to it")
     parser.add_argument("--skip-refused", action="store_true", help="bring in the rest where something is refused")
