@@ -6,9 +6,13 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 from .linux import list_mounts
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 # Names of files that hold credentials: they go before the bulk of a tree.
 _FIRST = frozenset({"auth.json"})
@@ -31,9 +35,21 @@ def replace_file(path: str, data: bytes) -> None:
 
     Mode and owner stay those of the file, or are what the umask makes of a new one.
     """
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: str, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """What is written inside takes the file's place at the end, as with `replace_file`; after an error nothing does.
+
+    Mode and owner stay those of the file; a new one has that mode, less what the umask takes.
+    """
     partial = f"{path}.{os.urandom(6).hex()}.partial"
-    write_private(partial, data)
+    write_private(partial, b"")
     try:
+        with open(partial, "wb") as file:
+            yield file
         try:
             before = os.stat(path, follow_symlinks=False)
             if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
@@ -42,9 +58,9 @@ def replace_file(path: str, data: bytes) -> None:
         except FileNotFoundError:
             mask = os.umask(0o077)
             os.umask(mask)
-            os.chmod(partial, 0o666 & ~mask)
+            os.chmod(partial, mode & ~mask)
         os.replace(partial, path)
-    except OSError:
+    except BaseException:
         os.unlink(partial)
         raise
 

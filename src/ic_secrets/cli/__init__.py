@@ -32,6 +32,7 @@ COMMANDS = {
     "set": Entry("secrets", "run_set", "set a secret, or its override for an environment", "make_set_parser"),
     "get": Entry("secrets", "run_get", "print the value of a secret that people may read", "make_get_parser"),
     "list": Entry("listing", "run_list", "what an owner holds and inherits, values redacted"),
+    "explain": Entry("explain", "run_explain", "every value of a name, which one wins, and why"),
     "delete": Entry(
         "secrets", "run_delete", "delete a secret with its overrides, or one override", "make_delete_parser"
     ),
@@ -49,6 +50,9 @@ COMMANDS = {
     "import": Entry("transfer", "run_import", "bring the secrets of a file into the store", "make_import_parser"),
     "copy": Entry("copying", "run_copy", "copy everything from one store to another"),
     "audit": Entry("audit", "run_audit", "who did what with which secrets, and whether that log is whole"),
+    "report": Entry(
+        "report", "run_report", "a page of all sites: where values come from, what is stale, unused, expired"
+    ),
     "check-store": Entry("check", "run_check_store", "verify the whole store; say what is damaged, salvage the rest"),
     "config": Entry("config", "run_config", "every setting, and where it came from"),
     "plugins": Entry("plugins", "run_plugins", "the plugins that are active, and those that are only installed"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import IcSecretsError
@@ -60,8 +60,8 @@ def print_json(schema: str, content: dict[str, Any]) -> None:
     print(json.dumps({"schema": f"ic-secrets.{schema}/1", **content}, indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table that fits the terminal; plain aligned columns where stdout is none."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[str, str] | None = None) -> None:
+    """A table that fits the terminal; plain aligned columns where stdout is none. `styles` are those of whole cells."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -70,11 +70,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     terminal = sys.stdout.isatty()
     table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=terminal, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=not terminal)
+        table.add_column(Text(column), overflow="fold", no_wrap=not terminal)
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell), (styles or {}).get(cell, "")) for cell in row))
     width = None if terminal else 10_000
     Console(width=width, highlight=False, emoji=False).print(table)
+
+
+def find_width() -> int:
+    """How many columns the terminal has, as tables see it."""
+    from rich.console import Console
+
+    return Console().width
 
 
 def format_time(seconds: int) -> str:

@@ -1,0 +1,330 @@
+"""`ic-secrets explain`: every value that a name has, which one won, and why. No value is opened."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import UnknownSecretError
+from ..matrix import NEVER_BUILT, Cell, Matrix, Source, make_matrix
+from ..resolve import Definition, Holdings, Verdict, trace
+from ..secret import Owner, Scope, SecretType, Target, format_scopes, split_composer_name
+from ..stores import Store, read_chain
+from .opening import opened_store
+from .output import find_width, format_time, print_json, print_message, print_table, printable
+from .parsing import Parser, add_json, add_store_options
+
+_MARKS = {
+    Source.ORGANIZATION: "org",
+    Source.ORGANIZATION_OVERRIDE: "org*",
+    Source.SITE: "site",
+    Source.SITE_OVERRIDE: "site*",
+}
+_STYLES = {"org": "cyan", "org*": "bold cyan", "site": "green", "site*": "bold green"}
+_FAULTS = {Verdict.INERT, Verdict.OUT_OF_SCOPE}
+_READERS = {Scope.IC: "a build", Scope.WEB: "the application", Scope.USER: "people"}
+
+
+def run_explain(words: Sequence[str]) -> int:
+    """Print the chain of one name, or where each environment's value of every name comes from."""
+    arguments = make_parser().read(words)
+    target, scope = Target.parse(arguments.target), Scope(arguments.scope)
+    with opened_store(arguments, read_only=True) as store:
+        chain = read_chain(store, Owner.site(target.site))
+        traced = trace(target.environment, scope, chain)
+        if arguments.name is not None and arguments.name not in traced:
+            raise _unknown(store, target, arguments.name, tuple(traced))
+    if arguments.name is None:
+        _explain_all(arguments, target, make_matrix(chain, scope, [target.environment]))
+        return 0
+    cell = Cell(target.environment, _order(traced[arguments.name]))
+    if arguments.json:
+        print_json("explain", _describe_name(target, scope, cell))
+    else:
+        _print_tree(target, scope, cell, chain, time.time())
+    return 0
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser(
+        "explain",
+        "Every definition of a name, weakest first: the organization's value, its override, the site's, its override;\n"
+        "which of them were left out and why, and which one won. Without a name, a table of all names and where each\n"
+        "environment's value comes from. No value is opened.",
+        "ic-secrets explain my-site.dev ACF_PRO_KEY\n  ic-secrets explain my-site",
+    )
+    parser.add_argument("target", metavar="SITE[.ENV]", help="the site; the environment is dev unless it is named")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the secret; all of them without it")
+    parser.add_argument(
+        "--scope", default="ic", choices=[scope.value for scope in Scope], help="for whom: builds (ic) by default"
+    )
+    add_store_options(parser)
+    add_json(parser)
+    return parser
+
+
+def _order(definitions: tuple[Definition, ...]) -> tuple[Definition, ...]:
+    """Weakest first still, and one owner's overrides in the order of their environments."""
+    return tuple(sorted(definitions, key=lambda d: (d.owner.is_site, d.environment or "")))
+
+
+def _unknown(store: Store, target: Target, name: str, known: Sequence[str]) -> UnknownSecretError:
+    """The error for a name that nobody defines; its hint is a supporting organization that does, or a like name."""
+    from difflib import get_close_matches
+
+    site = store.site(target.site)
+    holders = f"neither {target.site} nor org:{site.organization}" if site.organization else f"{target.site} does not"
+    message = f"{holders} {'has' if site.organization else 'have'} a secret {name}"
+    for each in site.supporting:
+        if any(secret.name == name for secret in store.read(Owner.organization(each), values=False).secrets):
+            return UnknownSecretError(
+                message, hint=f"org:{each} has, but only supports the site: nothing comes of that"
+            )
+    by_case = {each.lower(): each for each in known}
+    close = get_close_matches(name.lower(), by_case, n=1, cutoff=0.5)
+    if close:
+        return UnknownSecretError(message, hint=f"did you mean {by_case[close[0]]}?")
+    return UnknownSecretError(message, hint=f"`ic-secrets explain {target.site}` shows all that there is")
+
+
+# --- one name ---------------------------------------------------------------------------------------
+
+
+def _describe_name(target: Target, scope: Scope, cell: Cell) -> dict[str, Any]:
+    winner = cell.winner
+    return {
+        "site": target.site,
+        "environment": target.environment,
+        "scope": scope.value,
+        "name": cell.definitions[0].name,
+        "winner": winner.source if winner else None,
+        "destination": _describe_destination(winner, scope) if winner else None,
+        "definitions": [
+            {
+                "source": each.source,
+                "owner": str(each.owner),
+                "environment": each.environment,
+                "type": each.type.value,
+                "scopes": format_scopes(each.scopes).split(","),
+                "version": each.version,
+                "created": format_time(each.created),
+                "changed": format_time(each.changed),
+                "expires": None if each.expires is None else format_time(each.expires),
+                "verdict": each.verdict.value,
+            }
+            for each in cell.definitions
+        ],
+    }
+
+
+def _describe_destination(winner: Definition, scope: Scope) -> dict[str, Any] | None:
+    """Where the value goes, as a receipt says it; None where it goes nowhere."""
+    if scope is Scope.IC and winner.type is SecretType.COMPOSER:
+        method, host = split_composer_name(winner.name)
+        return {"auth_json": True, "method": method, "host": host}
+    if scope is Scope.IC and winner.type is SecretType.ENV:
+        return {"variable": winner.name}
+    if scope is Scope.WEB and winner.type is SecretType.RUNTIME:
+        return {"application": True}
+    return {"command": "get"} if scope is Scope.USER else None
+
+
+def _tell_destination(target: Target, scope: Scope, cell: Cell) -> str:
+    winner = cell.winner
+    if winner is None:
+        return f"{_READERS[scope]} of {target} gets nothing under this name"
+    kind = winner.type.value
+    match _describe_destination(winner, scope):
+        case {"method": method, "host": host}:
+            where = f"to auth.json, {method} of {host}"
+        case {"variable": name}:
+            where = f"to the build's variable {name}"
+        case {"application": True}:
+            where = "to the application"
+        case {"command": _}:
+            where = f"to whoever may `ic-secrets get {target} {winner.name}`"
+        case _:
+            where = f"nowhere: {_READERS[scope]} gets nothing of the type {kind}"
+    note = f" (no build is made for {target.environment})" if _is_unbuilt(target, scope) else ""
+    return f"{winner.source} goes {where}{note}"
+
+
+def _is_unbuilt(target: Target, scope: Scope) -> bool:
+    return scope is Scope.IC and target.environment in NEVER_BUILT
+
+
+def _tell_verdict(definition: Definition, target: Target, scope: Scope, cell: Cell) -> str:
+    match definition.verdict:
+        case Verdict.OVERRIDDEN:
+            return f"replaced by {definition.owner}.{target.environment}"
+        case Verdict.SHADOWED:
+            return (
+                f"loses to {cell.winner.source if cell.winner else target.site}: a site's value beats an organization's"
+            )
+        case Verdict.OUT_OF_SCOPE:
+            return f"left out: it has not the scope {scope.value}"
+        case Verdict.OTHER_ENVIRONMENT:
+            return "for another environment"
+        case Verdict.INERT:
+            return "inert: the secret that it was set over is gone"
+    return "won"
+
+
+def _tell_facts(definition: Definition, now: float) -> str:
+    facts = [
+        definition.type.value,
+        format_scopes(definition.scopes),
+        f"version {definition.version}",
+        f"set {_day(definition.changed)}",
+    ]
+    if _day(definition.created) != _day(definition.changed):
+        facts.append(f"created {_day(definition.created)}")
+    if definition.expires is not None:
+        facts.append(f"{'expired' if definition.expires < now else 'expires'} {_day(definition.expires)}")
+    return ", ".join(facts)
+
+
+def _day(seconds: int) -> str:
+    return format_time(seconds)[:10]
+
+
+def _print_tree(target: Target, scope: Scope, cell: Cell, chain: Sequence[Holdings], now: float) -> None:
+    """A tree on a terminal; elsewhere the same lines, indented."""
+    title = f"{cell.definitions[0].name} for {_READERS[scope]} of {target} (scope {scope.value})"
+    end = _tell_destination(target, scope, cell)
+    branches = []
+    for holdings in reversed(chain):
+        own = [definition for definition in cell.definitions if definition.owner == holdings.owner]
+        leaves = [
+            (f"{_label(each)}: {_tell_verdict(each, target, scope, cell)}", _tell_facts(each, now), each.verdict)
+            for each in own
+        ]
+        branches.append((str(holdings.owner) if own else f"{holdings.owner}: nothing", leaves))
+    if sys.stdout.isatty():
+        _draw_tree(title, branches, end)
+        return
+    print(printable(title))
+    for owner, leaves in branches:
+        print(printable(owner))
+        for verdict, facts, _ in leaves:
+            print(f"  {printable(verdict)}\n    {printable(facts)}")
+    print(printable(end))
+
+
+def _draw_tree(title: str, branches: Sequence[tuple[str, Sequence[tuple[str, str, Verdict]]]], end: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    tree = Tree(Text(printable(title), "bold"), guide_style="dim")
+    for owner, leaves in branches:
+        branch = tree.add(Text(printable(owner), "" if leaves else "dim"))
+        for verdict, facts, kind in leaves:
+            line = Text(
+                printable(verdict), "bold green" if kind is Verdict.WON else "yellow" if kind in _FAULTS else ""
+            )
+            branch.add(line.append(f"\n{printable(facts)}", "not bold default dim"))
+    console = Console(highlight=False, emoji=False)
+    console.print(tree)
+    console.print(Text(printable(end)))
+
+
+def _label(definition: Definition) -> str:
+    return f"override for {definition.environment}" if definition.environment else "value"
+
+
+# --- all names --------------------------------------------------------------------------------------
+
+
+def _explain_all(arguments: argparse.Namespace, target: Target, matrix: Matrix) -> None:
+    if arguments.json:
+        environment = target.environment if "." in arguments.target else None
+        print_json("matrix", {"site": target.site, "environment": environment, **_describe_matrix(matrix)})
+    elif matrix.rows:
+        _print_matrix(matrix, target.site)
+    else:
+        print_message("", f"{target.site} holds nothing, and inherits nothing")
+
+
+def _describe_matrix(matrix: Matrix) -> dict[str, Any]:
+    return {
+        "scope": matrix.scope.value,
+        "environments": list(matrix.environments),
+        "names": [
+            {
+                "name": row.name,
+                "type": row.type.value,
+                "scopes": format_scopes(row.scopes).split(","),
+                "destination": _describe_destination(row.shown, matrix.scope) if row.is_resolved else None,
+                "cells": [_describe_cell(cell) for cell in row.cells],
+            }
+            for row in matrix.rows
+        ],
+    }
+
+
+def _describe_cell(cell: Cell) -> dict[str, Any]:
+    winner, source, reason = cell.winner, cell.source, cell.reason
+    return {
+        "environment": cell.environment,
+        "winner": winner.source if winner else None,
+        "source": source.value if source else None,
+        "reason": reason.value if reason else None,
+    }
+
+
+def _mark(cell: Cell) -> str:
+    """A cell in a word; without a value, why there is none."""
+    if cell.source:
+        return _MARKS[cell.source]
+    return "(inert)" if cell.reason is Verdict.INERT else "(scope)"
+
+
+def _print_matrix(matrix: Matrix, site: str) -> None:
+    """On a terminal as many tables as its width asks for, elsewhere one; then what the words mean."""
+    names = [[row.name, row.type.value] for row in matrix.rows]
+    marks = [[_mark(cell) for cell in row.cells] for row in matrix.rows]
+    for first, last in _split(matrix.environments, max(len(name) for name, _ in names)):
+        columns = ["NAME", "TYPE", *matrix.environments[first:last]]
+        print_table(columns, [[*a, *b[first:last]] for a, b in zip(names, marks, strict=True)], _STYLES)
+    shown = {mark for row in marks for mark in row}
+    legend = {
+        "org": "the organization's value",
+        "site": "the site's own",
+        "*": "an override for that environment",
+        "(scope)": f"what there is has not the scope {matrix.scope.value}",
+        "(inert)": "an override whose secret is gone",
+    }
+    told = [f"{mark}: {text}" for mark, text in legend.items() if any(mark in each for each in shown)]
+    _print_folded("; ".join(told))
+    if matrix.scope is Scope.IC and any(row.type is SecretType.RUNTIME and row.is_resolved for row in matrix.rows):
+        _print_folded("type runtime: for the application; no build gets it")
+    _print_folded(f"`ic-secrets explain {site}.ENV NAME` shows the whole chain of one")
+
+
+def _split(environments: Sequence[str], name: int) -> list[tuple[int, int]]:
+    """Which columns go into one table. Names may take half of the terminal, and are folded where they need more."""
+    if not sys.stdout.isatty():
+        return [(0, len(environments))]
+    left = find_width() - min(name + 2, find_width() // 2) - len("composer") - 4
+    parts, first, used = [], 0, 0
+    for position, environment in enumerate(environments):
+        width = max(len(environment), len("(inert)")) + 2
+        if used + width > left and position > first:
+            parts.append((first, position))
+            first, used = position, 0
+        used += width
+    return [*parts, (first, len(environments))]
+
+
+def _print_folded(text: str) -> None:
+    """The text on stderr, in lines of whole words that fit the terminal."""
+    import textwrap
+
+    width = find_width() if sys.stderr.isatty() else 10_000
+    for line in textwrap.wrap(text, width):
+        print_message("", line)

@@ -1,0 +1,122 @@
+"""Names by environments: what each environment of a site gets under each name, and whence. Pure.
+
+Every cell is what `resolve.trace` decided for its environment, so it is also what a build there gets.
+"""
+
+import enum
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from .resolve import Definition, Holdings, Verdict, trace
+from .secret import Scope, Scopes, SecretType
+
+# What every site of the platform has; the others are multidevs.
+PERMANENT = ("dev", "test", "live")
+# Where nothing is built: there the platform deploys what was built for dev (rule 12).
+NEVER_BUILT = frozenset({"test", "live"})
+
+
+class Source(enum.Enum):
+    """Where the value of a cell comes from."""
+
+    ORGANIZATION = "organization"
+    ORGANIZATION_OVERRIDE = "organization override"
+    SITE = "site"
+    SITE_OVERRIDE = "site override"
+
+
+class Cell(NamedTuple):
+    """What became of a name in one environment, None for any that no override names.
+
+    `definitions` are all of the chain, weakest first, each with its verdict for that environment.
+    """
+
+    environment: str | None
+    definitions: tuple[Definition, ...]
+
+    @property
+    def winner(self) -> Definition | None:
+        """The definition that won, if one did."""
+        return next((d for d in reversed(self.definitions) if d.verdict is Verdict.WON), None)
+
+    @property
+    def source(self) -> Source | None:
+        """Where the winner is defined."""
+        return find_source(self.winner) if self.winner else None
+
+    @property
+    def reason(self) -> Verdict | None:
+        """Why nothing won: OUT_OF_SCOPE, else INERT, else that all there is belongs to another environment."""
+        verdicts = {definition.verdict for definition in self.definitions}
+        order = (Verdict.WON, Verdict.OUT_OF_SCOPE, Verdict.INERT, Verdict.OTHER_ENVIRONMENT)
+        first = next((verdict for verdict in order if verdict in verdicts), None)
+        return None if first is Verdict.WON else first
+
+
+class Row(NamedTuple):
+    """A name and its cells, one for each environment of the matrix, and one for all others."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    elsewhere: Cell
+
+    @property
+    def shown(self) -> Definition:
+        """What stands for the row: what wins where nothing overrides it, or anywhere, else the strongest definition.
+
+        All winners of a row agree in type and scopes: an override has those of its base (rule 6).
+        """
+        winners = (cell.winner for cell in (self.elsewhere, *self.cells))
+        return next(filter(None, winners), self.elsewhere.definitions[-1])
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether anything wins anywhere."""
+        return any(cell.winner for cell in (*self.cells, self.elsewhere))
+
+    @property
+    def type(self) -> SecretType:
+        """The type of what is shown."""
+        return self.shown.type
+
+    @property
+    def scopes(self) -> Scopes:
+        """Its scopes."""
+        return self.shown.scopes
+
+
+class Matrix(NamedTuple):
+    """What a site gets, for one scope: its rows in the order of their names."""
+
+    environments: tuple[str, ...]
+    scope: Scope
+    rows: tuple[Row, ...]
+
+
+def make_matrix(chain: Sequence[Holdings], scope: Scope, also: Collection[str] = ()) -> Matrix:
+    """The matrix of the site that holds `chain[0]`, with a column for each environment `also`."""
+    environments = list_environments(chain, also)
+    traced = [trace(environment, scope, chain) for environment in environments]
+    elsewhere = trace(None, scope, chain)
+    rows = [
+        Row(
+            name,
+            tuple(Cell(each, found[name]) for each, found in zip(environments, traced, strict=True)),
+            Cell(None, elsewhere[name]),
+        )
+        for name in elsewhere
+    ]
+    return Matrix(environments, scope, tuple(rows))
+
+
+def list_environments(chain: Sequence[Holdings], also: Collection[str] = ()) -> tuple[str, ...]:
+    """dev, test and live, then every other that an override of the chain names, or `also` does, in order."""
+    named = {override.environment for holdings in chain for override in holdings.overrides} | {*also}
+    return (*PERMANENT, *sorted(named.difference(PERMANENT)))
+
+
+def find_source(definition: Definition) -> Source:
+    """Which of the four it is."""
+    if definition.owner.is_site:
+        return Source.SITE_OVERRIDE if definition.environment else Source.SITE
+    return Source.ORGANIZATION_OVERRIDE if definition.environment else Source.ORGANIZATION
