@@ -33,6 +33,7 @@ LAYERS = [
     ["overlay", "directory", "terminal"],
     ["streams"],
     ["archives", "vcs", "walk", "findings"],
+    ["batch"],
     ["process", "leaks"],
     ["questions"],
     ["rendering"],

@@ -12,15 +12,15 @@ import marshal
 import os
 import stat
 import threading
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate, islice
+from itertools import islice
 
 from .archives import ArchiveError, Member, MemberError, is_archive, open_members
+from .batch import LONG, Batch, Source
 from .findings import PROLOGUE, Finding, Names, Places, SearchResult
 from .needles import Needle
-from .patterns import Match, Patterns
+from .patterns import Patterns
 from .shares import do_shares
 from .walk import Entry, Kind, Place, Walk
 
@@ -32,21 +32,16 @@ _NESTED = "an archive inside of an archive"
 
 # So many entries are listed before they are shared out.
 _PART = 50_000
-# Files are searched together, so many bytes at a time: a search of its own for each would cost more than reading it.
-_BATCH = 1 << 20
-# What is as long as this is searched by itself, since putting it together would cost more.
-_LONG = 256 << 10
-# Between two of them. No needle holds this byte, and no escape sequence goes on after it.
-_BORDER = b"\xff\n"
+# So many names are searched together.
+_NAMES = 1000
+# What tells an archive from other files stands in so many bytes.
+_SHORT_START = 512
 # Longer files are read in windows; each overlaps the next by more than the longest needle with line breaks inside.
 _WINDOW = 2 << 20
 _LEAST_OVERLAP = 64 << 10
 # A file that grows while it is read is read so far beyond the size that it had.
 _GROWTH = 64 << 20
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-
-# Path, `where` and member of a `Finding`.
-_Source = tuple[str, str, str | None]
 
 
 def search(
@@ -93,7 +88,9 @@ def search(
 def _search_share(part: Sequence[Entry], patterns: Patterns, deep: bool, count: int, number: int) -> bytes:
     """Search every so many-th entry, and tell so that it can pass through a pipe."""
     reader = _Reader(patterns, deep=deep)
-    for entry in part[number::count]:
+    share = part[number::count]
+    reader.take_names(share)
+    for entry in share:
         reader.take(entry)
     reader.flush()
     findings = [tuple(finding) for finding in reader.findings]
@@ -107,6 +104,10 @@ def _explain(error: OSError) -> str:
 
 def _put_in_order(result: SearchResult, patterns: Patterns, telling: Collection[bytes]) -> None:
     """Sort; hide values in paths; leave out what an archive shows from outside and from inside."""
+    paths = [path for path, _ in result.unsearched]
+    paths += (part for finding in result.findings for part in (finding.path, finding.member or ""))
+    told = "\n".join(paths).encode(errors="surrogateescape")
+    telling = [needle for needle in telling if needle in told]
     inside = {(finding.path, finding.name) for finding in result.findings if finding.member}
     findings = [
         finding._replace(
@@ -154,16 +155,20 @@ class _Reader:
         self._patterns = patterns
         self._deep = deep
         self._overlap = max([_LEAST_OVERLAP, *(4 * len(needle.data) for needle in patterns.needles)])
-        # No colour stands inside of a value in a binary file: looking for that there would double the work.
-        self._ignores_colour = not any(b"\x1b" in needle.data for needle in patterns.needles)
         self._names = Names(patterns.needles)
-        self._pieces: list[bytes] = []
-        self._sources: list[_Source] = []
-        self._size = 0
+        self._batch = Batch(patterns, self._search_piece)
+
+    def take_names(self, entries: Sequence[Entry]) -> None:
+        """Search the entries' names, one by one only where there is something among them."""
+        for first in range(0, len(entries), _NAMES):
+            some = entries[first : first + _NAMES]
+            names = os.fsencode("/".join([entry.name for entry in some]))
+            if b"\x1b" in names or self._patterns.spot(names):
+                for entry in some:
+                    self._search_piece((entry.path, "name", None), os.fsencode(entry.name))
 
     def take(self, entry: Entry) -> None:
-        """Search the entry's name, and what it holds."""
-        self._add((entry.path, "name", None), os.fsencode(entry.name))
+        """Search what the entry holds."""
         try:
             if entry.kind is Kind.FILE:
                 self._take_file(entry.path)
@@ -176,21 +181,14 @@ class _Reader:
 
     def flush(self) -> None:
         """Search what has been gathered."""
-        if not self._pieces:
-            return  # where nothing has changed, nothing has to be compiled
-        pieces, sources = self._pieces, self._sources
-        self._pieces, self._sources, self._size = [], [], 0
-        self._search_batch(pieces, sources)
+        self._batch.flush()
 
-    def _add(self, source: _Source, data: bytes) -> None:
-        if len(data) >= _LONG:
-            self._search_batch([data], [source])
+    def _add(self, source: Source, data: bytes) -> None:
+        if len(data) >= LONG:
+            self._search_piece(source, data)
             return
-        self._sources.append(source)
-        self._pieces.append(data)
-        self._size += len(data)
-        if self._size >= _BATCH:
-            self.flush()
+        self._batch.make_room(len(data))[:] = data
+        self._batch.take(source, len(data))
 
     def _take_file(self, path: str) -> None:
         descriptor = os.open(path, _FLAGS)
@@ -198,17 +196,35 @@ class _Reader:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 return
-            data = os.read(descriptor, min(found.st_size, _WINDOW) + 1)
+            start = self._take_start(path, descriptor, found.st_size)
             self.files += 1
-            self.size += len(data)
-            if len(data) == found.st_size:
-                self._add((path, "content", None), data)
-            else:
-                self._take_long(path, descriptor, data, found.st_size)
-            if is_archive(path, data):
+            if is_archive(path, start):
                 self._take_archive(path, descriptor)
         finally:
             os.close(descriptor)
+
+    def _take_start(self, path: str, descriptor: int, size: int) -> bytes:
+        """Search a file that was of this size; what it begins with."""
+        source = (path, "content", None)
+        if size < LONG:
+            room = self._batch.make_room(size + 1)
+            read = os.readv(descriptor, (room,))
+            self.size += read
+            if read == size:
+                start = bytes(room[:_SHORT_START])
+                if start.startswith(b"#!"):
+                    start = bytes(room[:read])  # the list of a phar is behind a program
+                self._batch.take(source, read)
+                return start[:read]
+            data = bytes(room[:read])
+        else:
+            data = os.read(descriptor, min(size, _WINDOW) + 1)
+            self.size += len(data)
+            if len(data) == size:
+                self._search_piece(source, data)
+                return data
+        self._take_long(path, descriptor, data, size)
+        return data
 
     def _take_long(self, path: str, descriptor: int, start: bytes, size: int) -> None:
         """Search a file of which the start was read, to its end."""
@@ -226,7 +242,7 @@ class _Reader:
 
         self._take_content((path, "content", None), start, read)
 
-    def _take_content(self, source: _Source, start: bytes, read: Callable[[int], bytes]) -> None:
+    def _take_content(self, source: Source, start: bytes, read: Callable[[int], bytes]) -> None:
         """Search what was read and what is still to be read; what `read` raises, after all before it was taken."""
         places = Places(self._names, *source)
         for data, owned in _windows(start, read, self._overlap):
@@ -257,17 +273,11 @@ class _Reader:
         except MemberError as error:
             self.left_out.append((f"{path}!{member.name}", str(error)))
 
-    def _search_batch(self, pieces: list[bytes], sources: list[_Source]) -> None:
-        matches = self._patterns.find(_BORDER.join(map(self._without_colour, pieces)))
-        if not matches:
-            return
-        starts = list(accumulate((len(piece) + len(_BORDER) for piece in pieces), initial=0))
-        found: dict[int, list[Match]] = {}
-        for match in matches:
-            found.setdefault(bisect_right(starts, match.start) - 1, []).append(match)
-        for number, group in found.items():
-            places = Places(self._names, *sources[number])
-            places.take(pieces[number], group, starts[number])
+    def _search_piece(self, source: Source, data: bytes) -> None:
+        matches = self._patterns.find(self._without_colour(data))
+        if matches:
+            places = Places(self._names, *source)
+            places.take(data, matches)
             self.findings += places.findings
 
     def _search_window(self, places: Places, data: bytes, owned: int) -> None:
@@ -276,8 +286,11 @@ class _Reader:
             self.findings += places.findings
 
     def _without_colour(self, data: bytes) -> bytes:
-        """The data; a binary one without its escape characters, whose place NUL takes."""
-        is_binary = self._ignores_colour and b"\0" in data[:PROLOGUE]
+        """The data; a binary one without its escape characters, whose place NUL takes.
+
+        No colour stands inside of a value there: looking for that would double the work.
+        """
+        is_binary = self._patterns.are_plain and b"\0" in data[:PROLOGUE]
         return data.replace(b"\x1b", b"\0") if is_binary else data
 
 

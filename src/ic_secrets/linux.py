@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
@@ -29,6 +30,15 @@ def harden() -> None:
 def adopt_orphans() -> bool:
     """Become the parent of every descendant whose own parent ends; whether the system can."""
     return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with(parent: int) -> None:
+    """Be killed when our parent, which has that id, ends; where it has ended, end."""
+    import signal
+
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def rename_process(name: str) -> None:

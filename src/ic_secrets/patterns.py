@@ -20,7 +20,7 @@ import re
 import threading
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from .needles import SHORTEST, Needle
 
@@ -183,7 +183,7 @@ class _Index:
         """All matches and, if not `final`, what has begun: of those with no shard yet the longest or `every` one."""
         matches: dict[Match, None] = {}
         begun: list[_Begun] = []
-        for number, end in self._scan(view):
+        for number, end in self.scan(view):
             shard, places = self._places[number]
             for text, which in places:
                 found = text.locate(view, end - len(shard), which)
@@ -196,7 +196,8 @@ class _Index:
         self._beginnings = self._beginnings or _Beginnings(self._texts)  # what searches files has no use for them
         return list(matches), begun + self._beginnings.find(view, every=every)
 
-    def _scan(self, view: bytes) -> list[tuple[int, int]]:
+    def scan(self, view: bytes | memoryview) -> list[tuple[int, int]]:
+        """The shards in the view: the number of each, and where it ends."""
         try:
             scratch = self._local.scratch
         except AttributeError:
@@ -206,7 +207,7 @@ class _Index:
         def note(number: int, _start: int, end: int, _flags: int, _context: object) -> None:
             hits.append((number, end))
 
-        self._database.scan(view, note, scratch=scratch)
+        self._database.scan(cast("bytes", view), note, scratch=scratch)  # any buffer will do
         return hits
 
 
@@ -361,6 +362,16 @@ class Patterns:
         with self._lock:
             if self._index is None and self._texts:
                 self._index = _Index(self._texts.values())
+
+    @functools.cached_property
+    def are_plain(self) -> bool:
+        """Whether no needle holds an escape sequence."""
+        return not any(b"\x1b" in needle.data for needle in self.needles)
+
+    def spot(self, data: bytes | memoryview) -> list[int]:
+        """Where something ends that may be of a needle: without escape sequences, no needle lies elsewhere."""
+        self.compile()
+        return [end for _, end in self._index.scan(data)] if self._index else []
 
     def find(self, data: bytes) -> list[Match]:
         """Every occurrence in the data, overlapping ones too, in the order of their offsets."""

@@ -7,6 +7,8 @@ import os
 import signal
 from collections.abc import Callable
 
+from .linux import end_with
+
 _MOST = 4
 
 
@@ -20,7 +22,7 @@ def count_processors() -> int:
 def do_shares(work: Callable[[int], bytes], count: int) -> list[bytes]:
     """What `work` gives for each number below `count`; all but the first are done in children of ours.
 
-    Not for a process with threads. A share whose child fails is done here.
+    Not for a process with threads. A share whose child fails is done here; where we are killed, so are the children.
     """
     children = [_start(work, number) for number in range(1, count)]
     try:
@@ -43,6 +45,7 @@ def do_shares(work: Callable[[int], bytes], count: int) -> list[bytes]:
 def _start(work: Callable[[int], bytes], number: int) -> tuple[int, int]:
     """A child that writes its share to a pipe; its id, and our end of the pipe."""
     ours, theirs = os.pipe()
+    parent = os.getpid()
     child = os.fork()
     if child:
         os.close(theirs)
@@ -50,6 +53,7 @@ def _start(work: Callable[[int], bytes], number: int) -> tuple[int, int]:
     status = 1
     gc.disable()  # it would touch, and so copy, all that is shared with the parent
     try:
+        end_with(parent)
         os.close(ours)
         with open(theirs, "wb") as pipe:
             pipe.write(work(number))

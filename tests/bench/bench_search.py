@@ -12,13 +12,16 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from bench_mask import LETTERS, make_exposed
 from programs import list_programs, measure_in_turns, print_ratios
 
-from ic_secrets.needles import Exposed, derive_all, for_search
+from ic_secrets.leaks import Place, search
+from ic_secrets.needles import Exposed, Needle, derive_all, for_search
+from ic_secrets.patterns import Patterns
 
 MEGABYTE = 1_000_000
 PROGRAM = Path(sys.executable).parent / "ic-secrets"
@@ -97,6 +100,11 @@ def list_scanners(tree: Path) -> dict[str, list[str]]:
     return {name: [program, "dir", *options, str(tree)] for name, program in list_programs("gitleaks").items()}
 
 
+def search_as_run_does(needles: Sequence[Needle], tree: Path) -> None:
+    """The step of `run` after a build that has written the whole tree: one process, which has been started."""
+    search([Place(str(tree))], Patterns(needles), since=0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--secrets", type=int, default=50)
@@ -114,7 +122,7 @@ def main() -> None:
         file.write_bytes(b"".join(needle.data + b"\n" for needle in needles))
         raw.write_bytes(b"".join(needle.data + b"\n" for needle in needles if needle.encoding == "raw"))
         environment = make_store(folder, exposed)
-        commands = {
+        commands: dict[str, Sequence[str] | Callable[[], object]] = {
             OURS: [str(PROGRAM), "scan", "my-site", str(tree)],
             f"{OURS}, the search alone": [
                 sys.executable,
@@ -122,6 +130,7 @@ def main() -> None:
                 str(file),
                 str(tree),
             ],
+            "the search within ic-secrets run": partial(search_as_run_does, needles, tree),
             **list_peers(file, raw, tree),
         }
         print(f"{len(exposed)} secrets, {len(needles)} needles, {options.size} MB in {options.files:,} files\n")

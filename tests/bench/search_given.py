@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 
 from ic_secrets.leaks import Place, search
@@ -11,11 +13,13 @@ from ic_secrets.shares import count_processors
 
 
 def main() -> None:
+    gc.set_threshold(20_000)  # this, and the end without tidying up, as `ic-secrets` does it
     with open(sys.argv[1], "rb") as file:
         needles = [Needle(str(number), "given", line) for number, line in enumerate(file.read().splitlines())]
     result = search([Place(path) for path in sys.argv[2:]], Patterns(needles), processes=count_processors())
     sys.stdout.writelines(f"{finding.place}\n" for finding in result.findings)
     sys.stdout.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

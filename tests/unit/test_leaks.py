@@ -265,6 +265,12 @@ def test_file_systems_of_the_kernel_are_left_out() -> None:
     assert result.unsearched == [("/proc", "a file system of the kernel's (proc)")]
 
 
+def test_a_phar_is_known_by_what_stands_far_behind_its_first_line(tmp_path: Path) -> None:
+    program = b"#!/usr/bin/env php\n" + b"// a comment\n" * 500 + b"<?php Phar::mapPhar(); __HALT_COMPILER(); ?>\n"
+    (tmp_path / "tool").write_bytes(program)
+    assert look(tmp_path).unsearched == [(f"{tmp_path}/tool", "an archive, not searched inside")]
+
+
 def test_a_file_that_only_the_kernel_knows_the_size_of_is_read(tmp_path: Path) -> None:
     """A file of size 0 with content: it is read to its end."""
     result = search([Place("/proc/self/status")], make_patterns(NAME="VmPeak:\t voluntary_ctxt"))

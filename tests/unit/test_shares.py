@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,23 @@ def test_a_failure_of_our_own_leaves_no_child() -> None:
     with pytest.raises(ValueError, match="ours"):
         do_shares(work, 3)
     assert list_children() == before
+
+
+def test_children_end_with_a_parent_that_is_killed() -> None:
+    """A search of a whole image's root would go on for minutes."""
+    code = (
+        "import os, sys, time\n"
+        "from ic_secrets.shares import do_shares\n"
+        "def work(number):\n"
+        "    os.write(1, b'x')\n"
+        "    time.sleep(600)\n"
+        "do_shares(work, 3)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        started = b"".join(parent.stdout.read(1) for _ in range(3))
+        parent.kill()
+        assert (started, parent.stdout.read()) == (b"xxx", b"")  # its end comes when the last of them has gone
 
 
 def test_a_shared_search_finds_what_one_process_finds(tmp_path: Path) -> None:
