@@ -11,6 +11,8 @@ from typing import NamedTuple, NoReturn
 from .errors import InvalidNameError, InvalidValueError
 
 MAX_VALUE_BYTES = 16_384
+# The end of the year 9999, in Unix time: no later moment has a date that everything can read.
+MAX_TIME = 253_402_300_800
 REDACTED = "***"
 
 # The methods of `composer config --auth METHOD.HOST`, in the order in which Composer loads them. client-certificate is

@@ -32,7 +32,7 @@ from ic_secrets.errors import (
     StoreTamperedError,
     StoreWriteError,
 )
-from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.secret import MAX_TIME, Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores import local, read_chain, session
 from ic_secrets.stores.local import LocalStore
 from ic_secrets.stores.sealing import MasterKey
@@ -603,7 +603,7 @@ def test_names_that_are_none_are_refused(store: LocalStore, write: Callable[[Loc
     assert dump(store) == before
 
 
-@pytest.mark.parametrize("expires", [-1, 2**53, 2**64])
+@pytest.mark.parametrize("expires", [-1, MAX_TIME, 2**64])
 def test_a_time_that_is_none_is_refused(store: LocalStore, expires: int) -> None:
     """Beyond what every reader can hold exactly."""
     with pytest.raises(InvalidValueError):
@@ -775,6 +775,6 @@ def test_a_copy_keeps_its_times(tmp_path: Path) -> None:
             store.put(MY_SITE, None, "KEY", SecretValue("v"), kind=SecretType.ENV, scopes=BUILD, times=times)
             (secret,) = store.read(MY_SITE).secrets
             assert (secret.created, secret.changed) == times
-        for times in ((-1, 0), (0, 2**53)):
+        for times in ((-1, 0), (0, MAX_TIME)):
             with pytest.raises(InvalidValueError):
                 store.put(MY_SITE, None, "KEY", SecretValue("w"), times=times)

@@ -19,7 +19,7 @@ from ic_secrets.errors import (
     UnknownSecretError,
     UnknownSiteError,
 )
-from ic_secrets.secret import Owner, Scope, Scopes, SecretType, SecretValue, Site
+from ic_secrets.secret import MAX_TIME, Owner, Scope, Scopes, SecretType, SecretValue, Site
 from ic_secrets.stores import local, session
 from ic_secrets.stores.pages import Image
 from ic_secrets.stores.repair import check
@@ -150,7 +150,7 @@ class LocalStoreMachine(RuleBasedStateMachine):
     kinds = st.none() | st.sampled_from(KINDS)
     scopes = st.none() | st.sampled_from(SCOPES)
     texts = st.text(max_size=8)
-    expiries = st.none() | st.integers(0, 2**53 - 1)
+    expiries = st.none() | st.integers(0, MAX_TIME - 1)
     organizations = st.none() | st.sampled_from(ORGANIZATIONS)
 
     @rule(name=st.sampled_from(SITES), organization=organizations, supporting=st.sampled_from([(), ("o",), ("o", "a")]))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ic_secrets.errors import IcSecretsError, UnknownSiteError
 from ic_secrets.resolve import Holdings, inert_overrides
-from ic_secrets.secret import Owner, SecretType, SecretValue, Site
+from ic_secrets.secret import MAX_TIME, Owner, SecretType, SecretValue, Site
 from ic_secrets.stores import Store, local, read_chain, sealed
 from ic_secrets.testing import ALL, BUILD, ORGANIZATION, SITE, get_base, get_override, set_base
 from ic_secrets.transfer import (
@@ -97,7 +97,7 @@ OPERATIONS = st.lists(
             st.sampled_from(NAMES),
             st.sampled_from(((SecretType.ENV, BUILD), (SecretType.RUNTIME, ALL))),
             st.text(st.characters(codec="utf-8"), max_size=40),
-            st.none() | st.integers(0, 2**40),
+            st.none() | st.integers(0, MAX_TIME - 1),
         ),
         st.tuples(st.just("delete"), st.sampled_from(OWNERS), st.sampled_from((None, "dev")), st.sampled_from(NAMES)),
         st.tuples(

@@ -27,6 +27,7 @@ from ..errors import (
 )
 from ..resolve import Holdings, check_base, find_base
 from ..secret import (
+    MAX_TIME,
     Owner,
     Scope,
     Scopes,
@@ -45,8 +46,6 @@ from .manifest import Record, find_master_id, write_manifest
 from .rows import Row
 from .sealing import MasterKey, new_data_key
 from .session import DataKeys, Session
-
-_MAX_TIME = 2**53
 
 
 def create(path: str, key: MasterKey, fill: Callable[[Session], None] | None = None) -> LocalStore:
@@ -206,7 +205,7 @@ class LocalStore(Store):
         """As every store; the value that is written expires when `expires` says, or never."""
         _check_owner(owner)
         for moment in (*(times or ()), expires):
-            if moment is not None and not 0 <= moment < _MAX_TIME:
+            if moment is not None and not 0 <= moment < MAX_TIME:
                 raise InvalidValueError(f"{moment} is no time, in seconds since 1970")
         if environment is not None:
             check_environment(environment)

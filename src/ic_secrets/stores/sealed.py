@@ -36,6 +36,7 @@ from ..errors import (
 from ..files import read_regular
 from ..resolve import Holdings
 from ..secret import (
+    MAX_TIME,
     Override,
     Owner,
     Scope,
@@ -64,8 +65,6 @@ _TRAILER = re.compile(rb"(?<=\n)mac ([0-9a-f]{64})\n\Z")
 _TRAILER_LENGTH = len("mac \n") + 64
 _CONFLICT = re.compile(rb"^(?:<{7}|\|{7}|={7}|>{7})(?: |\r?$)", re.MULTILINE)
 _FIELD = re.compile(r"[!-~]+")
-# The end of the year 9999, in Unix time.
-_MAX_TIME = 253_402_300_800
 _LENGTHS = {"site": 5, "secret": 12}
 _AGAIN = "export it again: `ic-secrets export OWNER --format sealed -o FILE`"
 
@@ -300,9 +299,7 @@ class SealedStore(Store):
             row = _to_row(owner, line)
             if row.environment:
                 check_environment(row.environment)
-            if not (
-                0 <= row.created < _MAX_TIME and 0 <= row.changed < _MAX_TIME and 0 <= (row.expires or 0) < _MAX_TIME
-            ):
+            if not (0 <= row.created < MAX_TIME and 0 <= row.changed < MAX_TIME and 0 <= (row.expires or 0) < MAX_TIME):
                 raise ValueError
         except (ValueError, InvalidNameError):
             raise StoreFormatError(f"{self.url}: {_name_line(line)} has fields that no export writes") from None
