@@ -16,11 +16,18 @@ from typing import Any
 
 from . import build as _build
 from .cli.opening import load_plugins, opened_store
-from .cli.parsing import read_settings
+from .cli.parsing import BARE, read_settings
 from .cli.recording import BuildRecord
-from .config import Settings
-from .environment import Preserve
-from .errors import LEAK_FOUND, SCRUB_INCOMPLETE, LeakFoundError, ProgramNotFoundError, ScrubIncompleteError
+from .cli.requesting import make_request
+from .errors import (
+    LEAK_FOUND,
+    SCRUB_INCOMPLETE,
+    SIGNAL_BASE,
+    BuildError,
+    LeakFoundError,
+    ProgramNotFoundError,
+    ScrubIncompleteError,
+)
 from .notices import Notice, Notify
 from .preparation import BuildRequest
 from .process import Outcome, find_program
@@ -33,13 +40,29 @@ class OpenBuild:
         self._build = build
         self.env: dict[str, str] = dict(build.environment)
         """The environment to build with, whole."""
-        self.status = 0
-        """The build's exit status, for its receipt: set it. Where the block raises and it is 0, it becomes 1."""
+        self._status = 0
         self.receipt: dict[str, Any] | None = None
         """After the block, the receipt (docs/receipt.schema.json)."""
 
     def __repr__(self) -> str:
         return f"OpenBuild({self._build.exposure.preparation.request.target})"
+
+    @property
+    def status(self) -> int:
+        """The build's exit status, for its receipt: set it. Where the block raises and it is 0, it becomes 1.
+
+        What `subprocess` gives for a build that a signal ended, -N, becomes 128+N, as a shell says it. TypeError for
+        None, which says that the build was not waited for; ValueError.
+        """
+        return self._status
+
+    @status.setter
+    def status(self, status: int) -> None:
+        if not isinstance(status, int) or isinstance(status, bool):
+            raise TypeError(f"an exit status is a number, not {type(status).__name__}")
+        if not -SIGNAL_BASE < status < 256:
+            raise ValueError(f"{status} is no exit status")
+        self._status = status if status >= 0 else SIGNAL_BASE - status
 
     def mask(self, text: str) -> str:
         """The text with the build's values masked, in every encoding that `run` masks."""
@@ -63,10 +86,10 @@ def open_build(
     command: Sequence[str] | None = None,
     environment: Mapping[str, str] | None = None,
     only: Sequence[str] | None = None,
-    excluded: Sequence[str] = (),
-    preserve: Sequence[str] | bool = (),
+    excluded: Sequence[str] | None = None,
+    preserve: Sequence[str] | bool = False,
     pristine: bool = False,
-    leaks: str = "fail",
+    leaks: str | None = None,
     leaks_allowed: Sequence[str] = (),
     receipt: str | os.PathLike[str] | None = None,
     run_dir: str | os.PathLike[str] | None = None,
@@ -74,41 +97,43 @@ def open_build(
 ) -> Iterator[OpenBuild]:
     """Expose the target's secrets for the time of the block, then scrub and look for what the build left.
 
-    What is not given comes from the settings, as for `run`; `environment` is what the build inherits, else this
-    process's. `command` is what will be built with, as far as it is known (`composer install`, where Composer is
-    installed). Notices go to `notify`, else to the logger `ic_secrets`.
+    What is not given, or False, comes from the settings, as for `run`: variables of this process, and the files
+    of the `project` and of the person. `environment` is what the build inherits, else this process's. `command` is what
+    will be built with, as far as it is known (`composer install`, where Composer is installed). Notices go to `notify`,
+    else to the logger `ic_secrets`.
 
     Raises IcSecretsError when the build cannot be started: nothing is exposed then. When the block itself raised,
     that goes through; when it succeeded, with `status` 0, a leak is a LeakFoundError and an incomplete scrub a
     ScrubIncompleteError. The build's output is not masked: `OpenBuild.mask` masks a text.
     """
-    arguments = argparse.Namespace(store=store, key_file=None if key_file is None else os.fspath(key_file))
-    inherited = dict(os.environ if environment is None else environment)
-    settings = read_settings(arguments, dict(os.environ))
-    request = BuildRequest(
-        target=settings.target(target),
-        command=tuple(command or _guess_command(inherited)),
-        directory=os.path.abspath(project),
-        environment=inherited,
-        only=None if only is None else frozenset(only),
-        excluded=frozenset(excluded),
-        preserve=Preserve(everything=preserve) if isinstance(preserve, bool) else Preserve(names=frozenset(preserve)),
+    directory = os.path.abspath(project)
+    if not os.path.isdir(directory):
+        raise BuildError(f"there is no directory {directory} to build in")
+    arguments = argparse.Namespace(
+        target=target,
+        directory=directory,
+        store=store,
+        key_file=None if key_file is None else os.fspath(key_file),
+        only=None if only is None else ",".join(_checked("only", only)),
+        excluded=",".join(_checked("excluded", excluded)) if excluded else None,
+        preserve_env=BARE if preserve is True else ",".join(_checked("preserve", preserve)) if preserve else None,
         pristine=pristine,
-        leaks=leaks,
-        leaks_allowed=tuple(leaks_allowed),
+        leaks=_check_leaks(leaks),
+        leaks_allow=list(_checked("leaks_allowed", leaks_allowed)) if leaks_allowed else [],
         receipt=None if receipt is None else os.path.abspath(receipt),
-        run_dir=(None if run_dir is None else os.fspath(run_dir)) or os.environ.get("IC_SECRETS_RUN_DIR") or None,
+        run_dir=None if run_dir is None else os.fspath(run_dir),
     )
-    with _open(arguments, settings, request, notify or _log) as build:
+    inherited = dict(os.environ if environment is None else environment)
+    words = tuple(command or _guess_command(inherited))
+    request = make_request(arguments, words, environment=inherited, notify=notify or _log)
+    with _open(arguments, request, notify or _log) as build:
         yield build
 
 
 @contextlib.contextmanager
-def _open(
-    arguments: argparse.Namespace, settings: Settings, request: BuildRequest, notify: Notify
-) -> Iterator[OpenBuild]:
+def _open(arguments: argparse.Namespace, request: BuildRequest, notify: Notify) -> Iterator[OpenBuild]:
     failure: BaseException | None = None
-    plugins = load_plugins(settings)
+    plugins = load_plugins(read_settings(arguments, dict(os.environ)))
     with opened_store(arguments, read_only=True) as opened:
         record = BuildRecord(opened, arguments, str(request.target))
         with _build.open_build(opened, request, notify, record, plugins) as inner:
@@ -137,6 +162,21 @@ def _raise_for(build: _build.Build) -> None:
         raise failure or ScrubIncompleteError(
             "what came after the build could not be done in full", hint="the notices say what"
         )
+
+
+def _checked(name: str, words: Sequence[str]) -> Sequence[str]:
+    """The words; TypeError for one text, which would be a sequence of letters, ValueError for none at all."""
+    if isinstance(words, (str, bytes)) or not all(isinstance(word, str) for word in words):
+        raise TypeError(f"{name} takes a sequence of texts")
+    if not words:
+        raise ValueError(f"{name} is empty")
+    return words
+
+
+def _check_leaks(leaks: str | None) -> str | None:
+    if leaks not in {None, "fail", "warn", "off"}:
+        raise ValueError("leaks is fail, warn or off")
+    return leaks
 
 
 def _guess_command(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ else:
     import tomli as tomllib
 
 _LARGEST = 64 << 10
+# A key of very many parts would take the parser gigabytes.
+_MOST_DOTS = 200
 # So many lines that look like a key are tried for which one it is.
 _MOST_TRIED = 8
 # What people may look for here, and where it is said instead.
@@ -42,6 +44,9 @@ class Entry(NamedTuple):
 def read_config(path: str, *, checkout: bool) -> Mapping[str, Entry]:
     """The settings of the file, its relative paths below its own directory; ConfigError with file and line."""
     text = _read_checkout(path) if checkout else _read_own(path)
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > _MOST_DOTS:
+            raise ConfigError(f"{path}:{number}: more than {_MOST_DOTS} dots in a line")
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -157,7 +162,7 @@ def _find_line(name: str, text: str) -> int:
     lines = text.split("\n")
     candidates = [at for at, line in enumerate(lines) if key.match(line)][:_MOST_TRIED]
     # Within a string of several lines, what stands before is no TOML by itself.
-    return next((at + 1 for at in candidates if _is_whole("\n".join(lines[:at]))), 0)
+    return next((at + 1 for at in candidates if _is_whole("".join(f"{line}\n" for line in lines[:at]))), 0)
 
 
 def _is_whole(text: str) -> bool:

@@ -72,8 +72,8 @@ class Plugin:
         if stack is None or build is None:
             return None
         self._stack = self._build = None
-        build.status = status
-        stack.close()
+        with stack:
+            build.status = status
         return build.receipt
 
 

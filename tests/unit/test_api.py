@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pluggy
 import pytest
@@ -15,7 +17,7 @@ import pytest
 import ic_secrets
 from commandline import Cli
 from ic_secrets import open_build, plugin
-from ic_secrets.errors import BuildError, ConfigError, LeakFoundError, UnknownSiteError, VetoError
+from ic_secrets.errors import BuildError, ConfigError, IcSecretsError, LeakFoundError, UnknownSiteError, VetoError
 
 pytestmark = pytest.mark.commands
 
@@ -89,6 +91,55 @@ def test_a_build_that_cannot_be_started_runs_no_block(site: Cli, private: Path) 
     for target, error in (("my-sitt", UnknownSiteError), (None, ConfigError)):
         with pytest.raises(error), open_build(target):
             pytest.fail("the block was run")
+    assert list(private.iterdir()) == []
+
+
+def test_what_is_not_given_comes_from_the_projects_settings(site: Cli, work: Path, tmp_path: Path) -> None:
+    """Those of the project that is named, not of the working directory."""
+    site("set", "my-site", "OTHER", "--type", "env", "--scope", "ic", stdin=b"another-value", check=0)
+    site("set", "my-site.topic", "TOKEN", stdin=b"the value of topic", check=0)
+    project = tmp_path / "project"
+    project.mkdir()
+    subprocess.run(["git", "init", "-q", "-b", "topic"], cwd=project, check=True)
+    lines = ['site = "my-site"', 'env = "auto"', 'except = ["OTHER"]', 'leaks = "warn"', 'receipt = "r.json"']
+    (project / "ic-secrets.toml").write_text("\n".join(lines))
+    with open_build(project=project) as build:
+        (project / "leak").write_text(build.env["TOKEN"])
+    assert build.env["TOKEN"] == "the value of topic"
+    assert "OTHER" not in build.env
+    assert json.loads((project / "r.json").read_text())["leaks"]["findings"] != []
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"excluded": "TOKEN"}, TypeError),
+        ({"only": "TOKEN"}, TypeError),
+        ({"only": []}, ValueError),
+        ({"leaks_allowed": "vendor"}, TypeError),
+        ({"leaks": "fial"}, ValueError),
+        ({"project": "/nonexistent"}, BuildError),
+        ({"only": ["UNKNOWN"]}, IcSecretsError),
+    ],
+    ids=lambda value: str(value),
+)
+def test_an_argument_that_makes_no_sense_exposes_nothing(
+    site: Cli, private: Path, options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error), open_build("my-site", **options):
+        pytest.fail("the block was run")
+    assert list(private.iterdir()) == []
+
+
+@pytest.mark.parametrize(("given", "status"), [(-9, 137), (0, 0), (255, 255), (None, None), (True, None), (256, None)])
+def test_the_status_is_what_a_shell_would_say(site: Cli, private: Path, given: Any, status: int | None) -> None:
+    with contextlib.ExitStack() as stack:
+        if status is None:
+            stack.enter_context(pytest.raises((TypeError, ValueError)))
+        with open_build("my-site") as build:
+            build.status = given
+    assert build.receipt is not None
+    assert build.receipt["status"] == (1 if status is None else status)
     assert list(private.iterdir()) == []
 
 

@@ -57,6 +57,18 @@ def test_flags_win_over_variables_over_the_project_over_the_person(work: Path, p
     assert found.get("expiry-warning") == ("14d", "default", "default")
 
 
+def test_a_mistake_in_a_file_of_windows_has_its_line_too(work: Path, person: Path) -> None:
+    (work / "ic-secrets.toml").write_bytes(b'site = "my-site"\r\nleeks = "warn"\r\n')
+    with pytest.raises(ConfigError, match=r"ic-secrets\.toml:2: there is no setting"):
+        settings(work, person).find("leaks")
+
+
+def test_a_key_of_thousands_of_parts_is_refused_before_it_is_parsed(work: Path, person: Path) -> None:
+    (work / "ic-secrets.toml").write_text('site = "my-site"\n' + "a." * 20_000 + "b = 1\n")
+    with pytest.raises(ConfigError, match=r"ic-secrets\.toml:2: more than 200 dots"):
+        settings(work, person).find("leaks")
+
+
 def test_the_project_is_found_from_below(work: Path, person: Path) -> None:
     below = work / "a/b"
     below.mkdir(parents=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,6 +81,7 @@ def _collect(settings: Settings) -> dict[str, Setting]:
         if known.kind == "flag" and not setting.value:
             setting = _as_default("false")
         found[name] = setting._replace(value=_SET) if name in _HIDDEN and setting.value else setting
+    found["store"] = found["store"]._replace(value=re.sub("//[^/]*@", "//***@", found["store"].value))
     for name in (*_SECRET, *_VARIABLES):
         given = settings.find_variable(name)
         if given:

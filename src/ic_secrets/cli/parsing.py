@@ -117,7 +117,7 @@ def read_settings(arguments: argparse.Namespace, environment: dict[str, str]) ->
     for name, destination in _FLAGS.items():
         value = getattr(arguments, destination, None)
         flags[name] = "*" if value == BARE else "true" if value is True else value or None
-    return Settings(environment, flags)
+    return Settings(environment, flags, getattr(arguments, "directory", None))
 
 
 def split_names(text: str) -> frozenset[str]:

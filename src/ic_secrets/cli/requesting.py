@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..config import Settings
 from ..environment import Preserve
 from ..errors import ConfigError, UsageError
-from ..notices import Notice
+from ..notices import Notice, Notify
 from ..preparation import BuildRequest
 from ..secret import Scope
 from .output import print_message
@@ -19,16 +19,24 @@ from .parsing import Parser, choose_leaks, read_duration, read_settings, split_n
 _TELLING = {"no-mask": ("true", "turns masking off"), "leaks": ("off", "turns the search for leaks off")}
 
 
-def make_request(arguments: argparse.Namespace, command: Sequence[str]) -> BuildRequest:
-    """The build of this command, in this directory; UsageError and ConfigError."""
-    environment = dict(os.environ)
-    settings = read_settings(arguments, environment)
+def make_request(
+    arguments: argparse.Namespace,
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    notify: Notify | None = None,
+) -> BuildRequest:
+    """The build of this command, in the directory of the arguments, else in this one; UsageError and ConfigError.
+
+    `environment` is what the build inherits, else this process's, which is where settings are looked for.
+    """
+    settings = read_settings(arguments, dict(os.environ))
     receipt, run_dir = settings.get("receipt").value, settings.get("run-dir").value
     request = BuildRequest(
         target=settings.target(arguments.target),
         command=tuple(command),
-        directory=os.getcwd(),
-        environment=environment,
+        directory=getattr(arguments, "directory", None) or os.getcwd(),
+        environment=dict(os.environ if environment is None else environment),
         only=_read_names(settings, "only"),
         excluded=_read_names(settings, "except") or frozenset(),
         preserve=_read_preserve(settings),
@@ -43,11 +51,18 @@ def make_request(arguments: argparse.Namespace, command: Sequence[str]) -> Build
         expiry_warning=read_duration(settings, "expiry-warning"),
         scope=Scope(getattr(arguments, "scope", Scope.IC.value)),
     )
+    _tell_what_a_checkout_lowers(settings, request, notify or print_notice)
+    return request
+
+
+def _tell_what_a_checkout_lowers(settings: Settings, request: BuildRequest, notify: Notify) -> None:
     for name, (value, effect) in _TELLING.items():
         found = settings.get(name)
         if found.is_of_checkout and found.value == value:
-            print_message("warning", f"{found.source} {effect}")
-    return request
+            notify(Notice(f"{found.source} {effect}"))
+    allowed = settings.get("leaks-allow")
+    if allowed.is_of_checkout and allowed.value and tuple(allowed.value.split(",")) == request.leaks_allowed:
+        notify(Notice(f"{allowed.source} lets leaks pass: {', '.join(request.leaks_allowed)}"))
 
 
 def add_exposure_options(parser: Parser) -> None:
