@@ -106,6 +106,13 @@ def parse_document(text: str, origin: str) -> Document:
     return document
 
 
+def parse_auth(text: str, origin: str) -> Document:
+    """The auth.json that `text` holds; MalformedAuthError where Composer would stumble over it."""
+    document = parse_document(text, origin)
+    check_sections(document, origin)
+    return document
+
+
 def check_sections(document: Document, origin: str) -> None:
     """MalformedAuthError when a method's section is no map of hosts (Composer would die half-way)."""
     for method in COMPOSER_METHODS:
@@ -151,8 +158,8 @@ def drop_hosts(document: Document, hosts: Collection[str]) -> tuple[Document, tu
 def move_headers(source: Document, destination: Document, hosts: Collection[str]) -> None:
     """Move the custom-headers of `source` into `destination` when both have some, in place.
 
-    Composer merges every method host by host, except this one: a stronger source's map replaces the
-    weaker one's whole, and so would hide the headers of the other hosts.
+    Composer below 2.11 merges every method host by host, except this one: a stronger source's map
+    replaces the weaker one's whole, and so would hide the headers of the other hosts.
     """
     stronger, weaker = source.get("custom-headers"), destination.get("custom-headers")
     if isinstance(stronger, dict) and isinstance(weaker, dict):
@@ -162,12 +169,14 @@ def move_headers(source: Document, destination: Document, hosts: Collection[str]
                 weaker[host] = headers
 
 
-def find_collisions(sections: Document, file: str, credentials: Sequence[Credential]) -> tuple[Collision, ...]:
+def find_collisions(
+    sections: Document, file: str, credentials: Sequence[Credential], *, replaces_headers: bool = True
+) -> tuple[Collision, ...]:
     """The credentials of a project's file that Composer will prefer to the secrets'.
 
     `sections` is an auth.json, or the `config` of a composer.json. Another method for the same host
-    collides when Composer loads it later; the same method always does; a custom-headers map hides
-    ours for every host.
+    collides when Composer loads it later; the same method always does; where Composer replaces headers
+    rather than merges them, a custom-headers map hides ours for every host.
     """
     collisions = []
     for credential in credentials:
@@ -176,7 +185,7 @@ def find_collisions(sections: Document, file: str, credentials: Sequence[Credent
             if not isinstance(section, dict):
                 continue
             later = LOAD_ORDER.index(method) >= LOAD_ORDER.index(credential.method)
-            hides = method == credential.method == "custom-headers"
+            hides = replaces_headers and method == credential.method == "custom-headers"
             if hides or (later and credential.host in section):
                 collisions.append(Collision(credential.host, file, method))
     return tuple(dict.fromkeys(collisions))
@@ -194,9 +203,10 @@ def find_rivals(credentials: Sequence[Credential]) -> tuple[tuple[str, str, str]
     return tuple(rivals)
 
 
-def find_too_new(credentials: Iterable[Credential], version: tuple[int, ...]) -> tuple[Credential, ...]:
-    """The credentials whose method that Composer does not know; it ignores them silently."""
-    return tuple(credential for credential in credentials if METHODS[credential.method].since > version[:2])
+def parse_version(version: str | None) -> tuple[int, ...]:
+    """`2.5.5` or `2.9.0-RC1` as its numbers, all three; none where it is no version."""
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version or "")
+    return tuple(int(number or 0) for number in match.groups()) if match else ()
 
 
 def is_composer(command: Sequence[str]) -> bool:

@@ -11,12 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from . import composer
-from .errors import BuildError, MalformedAuthError
+from .errors import BuildError, IcSecretsError, MalformedAuthError
 from .files import read_regular
 from .needs import read_needs
 from .notices import Notice, Notify
 from .overlay import AUTH_FILE, CONFIG_FILE, ComposerHome
+from .precedence import replaces_headers
 from .questions import ask_composer_version
+from .refusals import Refuse, attempt, stop
 from .rendering import COMPOSER, RenderContext, Rendering, given_value
 from .resolve import Definition
 from .secret import SecretType
@@ -27,31 +29,58 @@ _LARGEST = 64 << 20
 _OLDEST = (2, 0)
 
 
-def parse_credentials(secrets: Sequence[Definition], notify: Notify) -> tuple[composer.Credential, ...]:
+class Installed:
+    """The installed Composer, which is asked for its version only where that matters."""
+
+    def __init__(self, environment: Mapping[str, str], directory: str) -> None:
+        self._environment = environment
+        self._directory = directory
+        self._is_asked = False
+        self._version: str | None = None
+
+    @property
+    def version(self) -> str | None:
+        """Its version, None where it does not say."""
+        if not self._is_asked:
+            self._is_asked = True
+            self._version = ask_composer_version(self._environment, self._directory)
+        return self._version
+
+    @property
+    def replaces_headers(self) -> bool:
+        """Whether a source's custom-headers hide those of weaker sources."""
+        return replaces_headers(composer.parse_version(self.version))
+
+    def knows(self, method: str) -> bool:
+        """Whether it does more than ignore such credentials."""
+        since = composer.METHODS[method].since
+        known = () if since <= _OLDEST else composer.parse_version(self.version)
+        return not known or since <= known[:2]
+
+
+def parse_credentials(
+    secrets: Sequence[Definition], installed: Installed, notify: Notify, refuse: Refuse = stop
+) -> tuple[composer.Credential, ...]:
     """The `composer` secrets as Composer takes them."""
-    credentials = tuple(
-        composer.parse_credential(secret.name, given_value(secret))
-        for secret in secrets
-        if secret.type is SecretType.COMPOSER
-    )
-    for host, used, unused in composer.find_rivals(credentials):
+    credentials = []
+    for secret in secrets:
+        if secret.type is SecretType.COMPOSER:
+            try:
+                credentials.append(composer.parse_credential(secret.name, given_value(secret)))
+            except IcSecretsError as error:
+                refuse(error)
+    for host, used, unused in composer.find_rivals([c for c in credentials if installed.knows(c.method)]):
         notify(Notice(f"{used} and {unused} are for one host, {host}: Composer uses {used} alone"))
-    return credentials
+    return tuple(credentials)
 
 
-def warn_of_methods(
-    credentials: Sequence[composer.Credential], environment: Mapping[str, str], directory: str, notify: Notify
-) -> None:
-    """Name the credentials that the installed Composer does not know; asks for its version where some could be."""
-    if not composer.find_too_new(credentials, _OLDEST):
-        return
-    version = ask_composer_version(environment, directory)
-    known = tuple(int(number) for number in (version or "").split(".")[:2] if number.isdigit())
-    for credential in composer.find_too_new(credentials, known) if len(known) == 2 else ():
-        since = ".".join(map(str, composer.METHODS[credential.method].since))
-        notify(
-            Notice(f"{credential.name}: Composer {version} ignores {credential.method}, which is known since {since}")
-        )
+def warn_of_methods(credentials: Sequence[composer.Credential], installed: Installed, notify: Notify) -> None:
+    """Name the credentials that the installed Composer does not know."""
+    for credential in credentials:
+        if not installed.knows(credential.method):
+            since = ".".join(map(str, composer.METHODS[credential.method].since))
+            method, version = credential.method, installed.version
+            notify(Notice(f"{credential.name}: Composer {version} ignores {method}, which is known since {since}"))
 
 
 def render_home(
@@ -60,7 +89,9 @@ def render_home(
     home: ComposerHome,
     credentials: Sequence[composer.Credential],
     left_out: Collection[str],
+    installed: Installed,
     notify: Notify,
+    refuse: Refuse = stop,
 ) -> Rendering:
     """The private Composer home; an inherited COMPOSER_AUTH loses what secrets set.
 
@@ -68,21 +99,22 @@ def render_home(
     names the user's file that Composer would stumble over.
     """
     hosts = {credential.host for credential in credentials}
-    auth = _read_auth(os.path.join(home.path, AUTH_FILE))
+    nothing: composer.Document = {}
+    auth = attempt(refuse, lambda: read_auth(os.path.join(home.path, AUTH_FILE)), nothing)
     auth, _ = composer.drop_hosts(auth, set(left_out))
     merged = composer.merge_auth(auth, [c for c in credentials if c.host not in left_out])
     variables = {}
     inherited = context.environment.get("COMPOSER_AUTH")
     if inherited:
-        document = composer.parse_document(inherited, "COMPOSER_AUTH")
-        composer.check_sections(document, "COMPOSER_AUTH")
+        document = attempt(refuse, lambda: composer.parse_auth(inherited, "COMPOSER_AUTH"), nothing)
         document, dropped = composer.drop_hosts(document, hosts)
-        composer.move_headers(document, merged, hosts)
+        if "custom-headers" in document.keys() & merged.keys() and installed.replaces_headers:
+            composer.move_headers(document, merged, hosts)
         for host in dropped:
             notify(Notice(f"COMPOSER_AUTH also had a credential for {host}; the secret is used instead"))
         variables["COMPOSER_AUTH"] = json.dumps(document)
     files = {f"{COMPOSER}/{AUTH_FILE}": json.dumps(merged, indent=4).encode()}
-    config = _read_auth(os.path.join(home.path, CONFIG_FILE))
+    config = attempt(refuse, lambda: read_auth(os.path.join(home.path, CONFIG_FILE)), nothing)
     section = config.get("config")
     if isinstance(section, dict):
         config["config"], dropped = composer.drop_hosts(section, hosts)
@@ -101,12 +133,14 @@ def render_home(
 class Project(NamedTuple):
     """The project that is built: its files, as far as they are there and can be read.
 
-    `auth_file` and `manifest_file` are the paths of its auth.json and composer.json.
+    `auth_file` and `manifest_file` are the paths of its auth.json and composer.json; `config` is the latter's section.
     """
 
     directory: str
     auth_file: str
     manifest_file: str
+    manifest: composer.Document
+    lock: composer.Document | None
     config: composer.Document
     git_alone: frozenset[str]
     caches: tuple[str, ...]
@@ -130,6 +164,8 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
         directory=directory,
         auth_file=auth_file,
         manifest_file=manifest_file,
+        manifest=manifest,
+        lock=lock,
         config=config,
         # Another program may start Composer elsewhere, for another project: then nothing is known.
         git_alone=read_needs(manifest, lock).git_alone if composer.is_composer(command) else frozenset(),
@@ -137,23 +173,33 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
     )
 
 
-def warn_of_collisions(project: Project, credentials: Sequence[composer.Credential], notify: Notify) -> None:
+def warn_of_collisions(
+    project: Project,
+    credentials: Sequence[composer.Credential],
+    installed: Installed,
+    notify: Notify,
+    refuse: Refuse = stop,
+) -> None:
     """Name the project's own credentials that Composer prefers to the secrets'; its files stay as they are.
 
-    MalformedAuthError when its auth.json is not what Composer expects.
+    An auth.json that is not what Composer expects is refused.
     """
+    nothing: composer.Document = {}
+    auth = attempt(refuse, lambda: read_auth(project.auth_file), nothing)
+    replaces = any(each.method == "custom-headers" for each in credentials) and installed.replaces_headers
     found = [
-        *composer.find_collisions(_read_auth(project.auth_file), project.auth_file, credentials),
-        *composer.find_collisions(project.config, project.manifest_file, credentials),
+        *composer.find_collisions(auth, project.auth_file, credentials, replaces_headers=replaces),
+        *composer.find_collisions(project.config, project.manifest_file, credentials, replaces_headers=replaces),
     ]
     for collision in found:
-        notify(
-            Notice(
-                f"{collision.file} has its own {collision.method} for {collision.host}, which Composer prefers "
-                "to the secret",
-                "remove it there, if the secret is to be used",
+        if installed.knows(collision.method):
+            notify(
+                Notice(
+                    f"{collision.file} has its own {collision.method} for {collision.host}, which Composer prefers "
+                    "to the secret",
+                    "remove it there, if the secret is to be used",
+                )
             )
-        )
 
 
 def _read_leniently(path: str) -> composer.Document:
@@ -162,14 +208,12 @@ def _read_leniently(path: str) -> composer.Document:
     return {}
 
 
-def _read_auth(path: str) -> composer.Document:
+def read_auth(path: str) -> composer.Document:
     """The document, empty where there is no file; MalformedAuthError, BuildError."""
     text = _read_text(path)
     if text is None:
         return {}
-    document = composer.parse_document(text, path)
-    composer.check_sections(document, path)
-    return document
+    return composer.parse_auth(text, path)
 
 
 def _read_text(path: str) -> str | None:

@@ -10,7 +10,7 @@ from .composer import Document
 
 _URL = r"(?i)[a-z][a-z0-9+.-]*://(?:[^/@]*@)?([^/?#]+)"
 # What Composer asks by an API rather than by git, whatever a project configures.
-_API_HOSTS = frozenset({"github.com", "gitlab.com", "bitbucket.org", "codeberg.org"})
+API_HOSTS = frozenset({"github.com", "gitlab.com", "bitbucket.org", "codeberg.org"})
 _PUBLIC = frozenset({"repo.packagist.org", "packagist.org"})
 
 
@@ -35,10 +35,10 @@ def read_needs(manifest: Document, lock: Document | None) -> Needs:
     """What composer.json (and composer.lock, where there is one) needs."""
     needs = Needs()
     config = manifest.get("config")
-    apis = _API_HOSTS | _strings(config, "github-domains") | _strings(config, "gitlab-domains")
-    for repository in _repositories(manifest):
+    apis = API_HOSTS | list_strings(config, "github-domains", "gitlab-domains")
+    for repository in iterate_repositories(manifest):
         host = _host(repository.get("url"))
-        kind = repository.get("type")
+        kind = str(repository.get("type"))
         if host and kind in {"git", "vcs"} and not (kind == "vcs" and host in apis):
             needs.git.add(host)
         elif host:
@@ -73,7 +73,8 @@ def _hosts(place: Document) -> set[str]:
     return {host for url in urls if (host := _host(url))}
 
 
-def _repositories(manifest: Document) -> Iterator[Document]:
+def iterate_repositories(manifest: Document) -> Iterator[Document]:
+    """The entries of `repositories` that are some; `{"packagist.org": false}` has neither type nor URL."""
     repositories = manifest.get("repositories")
     if isinstance(repositories, dict):
         repositories = list(repositories.values())
@@ -82,9 +83,10 @@ def _repositories(manifest: Document) -> Iterator[Document]:
             yield repository
 
 
-def _strings(section: Any, name: str) -> set[str]:
-    values = section.get(name) if isinstance(section, dict) else None
-    return {value for value in values if isinstance(value, str)} if isinstance(values, list) else set()
+def list_strings(section: Any, *names: str) -> frozenset[str]:
+    """The texts in the lists of those names."""
+    lists = [section.get(name) for name in names] if isinstance(section, dict) else []
+    return frozenset(one for values in lists if isinstance(values, list) for one in values if isinstance(one, str))
 
 
 def _host(url: Any) -> str | None:

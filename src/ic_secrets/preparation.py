@@ -9,20 +9,23 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from .composer import Credential
 from .credentials import (
+    Installed,
     parse_credentials,
     read_project,
     render_home,
     warn_of_collisions,
     warn_of_methods,
 )
-from .environment import Preserve, check_size, choose_variables, inherit
+from .environment import Preserve, check_size, check_variable, choose_variables, inherit
 from .errors import BuildError, UnknownSecretError
 from .git import Login, find_logins, find_minting_hosts
 from .needles import SHORTEST, Exposed, too_common, too_short
 from .notices import Notice, Notify
 from .overlay import ComposerHome
 from .process import find_program
+from .refusals import Refuse, attempt, passes, stop
 from .rendering import RenderContext, Renderer, Rendering, given_value, render_all
 from .resolve import Definition, inert_overrides, resolve
 from .secret import Owner, Scope, SecretType, Target
@@ -116,41 +119,55 @@ class NoExtensions:
         """Nobody listens."""
 
 
-def prepare(store: Store, request: BuildRequest, notify: Notify, extensions: Extensions | None = None) -> Preparation:
-    """Load, select, resolve and render, and refuse what cannot become a build."""
+def prepare(
+    store: Store, request: BuildRequest, notify: Notify, extensions: Extensions | None = None, refuse: Refuse = stop
+) -> Preparation:
+    """Load, select, resolve and render, and refuse what cannot become a build.
+
+    Where `refuse` only notes an error, what is wrong is left out and the rest goes on: so all that is wrong comes to
+    light, and what is given is nothing to be built. A store that cannot be read is always raised.
+    """
     extensions = extensions or NoExtensions()
-    if request.scope is Scope.IC and request.target.environment in _NEVER_BUILT:
-        notify(
-            Notice(
-                f"{request.target.environment} is never built on the platform",
-                "builds run for dev and multidevs; their code is deployed to test and live",
-            )
-        )
-    program = find_program(request.command[0], request.environment) if request.command else ""
+    warn_of_environment(request, notify)
+    program = ""
+    if request.command:
+        program = attempt(refuse, lambda: find_program(request.command[0], request.environment), "")
     identity, definitions = load_at_once(store, request, notify)
-    secrets = select(definitions, request, notify)
+    secrets = select(definitions, request, notify, refuse)
+    secrets = tuple(secret for secret in secrets if passes(refuse, given_value, secret))
     warn_of_expiry(secrets, request.expiry_warning, time.time(), notify)
     warn_of_values(secrets, notify)
-    credentials = parse_credentials(secrets, notify)
+    installed = Installed(request.environment, request.directory)
+    credentials = parse_credentials(secrets, installed, notify, refuse)
     inherited = inherit(request.environment, pristine=request.pristine)
     home = ComposerHome.find(inherited)
     project = read_project(request.command, request.directory, request.environment)
     alone = project.git_alone & {c.host for c in credentials if c.method == "http-basic"}
+    secrets = _drop_refused(secrets, credentials, refuse)
     context = RenderContext(request.target, project.directory, secrets, inherited, request.scope)
     if request.scope is Scope.WEB:
         from .application import render_application
 
         ours: Sequence[Renderer] = [render_application]
     else:
-        warn_of_methods(credentials, request.environment, request.directory, notify)
-        warn_of_collisions(project, credentials, notify)
+        warn_of_methods(credentials, installed, notify)
+        warn_of_collisions(project, credentials, installed, notify, refuse)
         ours = [
             functools.partial(render_environment, preserve=request.preserve, notify=notify),
-            functools.partial(render_home, home=home, credentials=credentials, left_out=alone, notify=notify),
+            functools.partial(
+                render_home,
+                home=home,
+                credentials=credentials,
+                left_out=alone,
+                installed=installed,
+                notify=notify,
+                refuse=refuse,
+            ),
         ]
-    rendering = render_all(context, ours, extensions.list_renderers())
+    others = extensions.list_renderers()
+    rendering = attempt(refuse, lambda: render_all(context, ours, others), None) or render_all(context, ours)
     environment = {**inherited, **rendering.variables}
-    check_size(environment, request.command, os.sysconf("SC_ARG_MAX") - _ADDED)
+    passes(refuse, check_size, environment, request.command, os.sysconf("SC_ARG_MAX") - _ADDED)
     return Preparation(
         request=request,
         program=program,
@@ -167,6 +184,32 @@ def prepare(store: Store, request: BuildRequest, notify: Notify, extensions: Ext
         paths=rendering.paths,
         store=identity,
     )
+
+
+def warn_of_environment(request: BuildRequest, notify: Notify) -> None:
+    """Say where the platform would build nothing (rule 12)."""
+    if request.scope is Scope.IC and request.target.environment in _NEVER_BUILT:
+        notify(
+            Notice(
+                f"{request.target.environment} is never built on the platform",
+                "builds run for dev and multidevs; their code is deployed to test and live",
+            )
+        )
+
+
+def _drop_refused(
+    secrets: Sequence[Definition], credentials: Sequence[Credential], refuse: Refuse
+) -> tuple[Definition, ...]:
+    """Those that become something: a credential, or a variable that may be set."""
+    names = {credential.name for credential in credentials}
+    kept = []
+    for secret in secrets:
+        is_fit = secret.type is not SecretType.COMPOSER or secret.name in names
+        if secret.type is SecretType.ENV:
+            is_fit = passes(refuse, check_variable, secret.name, given_value(secret))
+        if is_fit:
+            kept.append(secret)
+    return tuple(kept)
 
 
 def load_at_once(store: Store, request: BuildRequest, notify: Notify) -> tuple[Identity | None, tuple[Definition, ...]]:
@@ -195,7 +238,9 @@ def load(store: Store, target: Target, notify: Notify, scope: Scope = Scope.IC) 
     return resolve(target.environment, scope, chain)
 
 
-def select(definitions: Sequence[Definition], request: BuildRequest, notify: Notify) -> tuple[Definition, ...]:
+def select(
+    definitions: Sequence[Definition], request: BuildRequest, notify: Notify, refuse: Refuse = stop
+) -> tuple[Definition, ...]:
     """What is exposed of them, narrowed by --only and --except.
 
     A build gets `env` and `composer` secrets (rule 8), an application `runtime` ones, as on the platform.
@@ -204,9 +249,11 @@ def select(definitions: Sequence[Definition], request: BuildRequest, notify: Not
     exposed = [secret for secret in definitions if (secret.type is SecretType.RUNTIME) is is_web]
     names = {secret.name for secret in exposed}
     for name in sorted((request.only or frozenset()) - names):
-        raise UnknownSecretError(
-            f"{request.target} has no secret {name} that {'an application' if is_web else 'a build'} gets",
-            hint=f"`ic-secrets explain {request.target} {name}` shows why",
+        refuse(
+            UnknownSecretError(
+                f"{request.target} has no secret {name} that {'an application' if is_web else 'a build'} gets",
+                hint=f"`ic-secrets explain {request.target} {name}` shows why",
+            )
         )
     for name in sorted(request.excluded - names):
         notify(Notice(f"{request.target} has no secret {name} that could be left out"))

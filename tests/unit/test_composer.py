@@ -14,7 +14,6 @@ from ic_secrets.composer import (
     find_collisions,
     find_project,
     find_rivals,
-    find_too_new,
     merge_auth,
     move_headers,
     parse_credential,
@@ -189,13 +188,6 @@ def test_of_two_secrets_for_one_host_the_one_that_composer_uses_is_known() -> No
     basic = parse_credential("http-basic.a.org", SecretValue("a b"))
     bearer = parse_credential("bearer.a.org", SecretValue("t"))
     assert find_rivals([bearer, basic]) == (("a.org", "bearer.a.org", "http-basic.a.org"),)
-
-
-def test_methods_that_an_older_composer_ignores_are_known() -> None:
-    old = parse_credential("bearer.a.org", SecretValue("t"))
-    new = parse_credential("forgejo-token.a.org", SecretValue("u t"))
-    assert find_too_new([old, new], (2, 5, 5)) == (new,)
-    assert find_too_new([old, new], (2, 11, 0)) == ()
 
 
 @pytest.mark.parametrize(

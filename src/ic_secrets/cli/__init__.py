@@ -37,6 +37,7 @@ COMMANDS = {
         "secrets", "run_delete", "delete a secret with its overrides, or one override", "make_delete_parser"
     ),
     "key": Entry("keys", "run_key", "make, show or rotate master keys", has_actions=True),
+    "plan": Entry("planning", "run_plan", "what a run would do, and what would fail; nothing is exposed"),
     "run": Entry("run", "run_run", "run a build with a site's secrets, and leave none behind"),
     "pre-build": Entry(
         "twosteps", "run_pre_build", "expose a site's secrets to what comes next, under a guard", "make_pre_parser"

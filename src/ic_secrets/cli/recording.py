@@ -153,6 +153,17 @@ class Record:
         ]
 
 
+def check_log(arguments: argparse.Namespace) -> None:
+    """AuditError where a log is required of this command, and there is none or it cannot be written. Writes nothing."""
+    settings = read_settings(arguments, dict(os.environ))
+    if settings.audit != "required":
+        return
+    path = Record(None, arguments, "").path or ""
+    is_fit = os.access(path if os.path.lexists(path) else os.path.dirname(os.path.abspath(path)), os.W_OK)
+    if not is_fit:
+        raise AuditError(f"the audit log {path} cannot be written")
+
+
 @contextlib.contextmanager
 def observed(
     store: Store | None,

@@ -78,6 +78,14 @@ def add_exposure_options(parser: Parser) -> None:
     parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and the proof that it is gone")
 
 
+def split_words(words: list[str]) -> tuple[list[str], list[str]]:
+    """What is ours, and the command behind the first `--`."""
+    if "--" in words:
+        at = words.index("--")
+        return words[:at], words[at + 1 :]
+    return words, []
+
+
 def print_notice(notice: Notice) -> None:
     """Tell it on stderr."""
     print_message(notice.level, notice.text, notice.hint)

@@ -12,16 +12,20 @@ from .opening import load_plugins, opened_store
 from .output import print_error
 from .parsing import Parser, add_store_options, read_settings
 from .recording import BuildRecord
-from .requesting import add_exposure_options, make_request, print_notice
+from .requesting import add_exposure_options, make_request, print_notice, split_words
 
 
 def run_run(words: Sequence[str]) -> int:
     """Run the build; its exit status, or one from 120 on that says what kept it from being a success."""
     try:
-        own, command = _split(list(words))
+        own, command = split_words(list(words))
         arguments = make_parser().read(own)
         if not command:
             raise UsageError("no command to run", hint="ic-secrets run SITE.ENV -- COMMAND...")
+        if arguments.dry_run:
+            from .planning import show_plan
+
+            return show_plan(arguments, command)
         harden()
         request = make_request(arguments, command)
         plugins = load_plugins(read_settings(arguments, dict(os.environ)))
@@ -31,14 +35,6 @@ def run_run(words: Sequence[str]) -> int:
     except IcSecretsError as error:
         print_error(error)
         return error.exit_status if error.exit_status >= LEAK_FOUND else NOT_STARTED
-
-
-def _split(words: list[str]) -> tuple[list[str], list[str]]:
-    """What is ours, and the command behind the first `--`."""
-    if "--" in words:
-        at = words.index("--")
-        return words[:at], words[at + 1 :]
-    return words, []
 
 
 def make_parser() -> Parser:
@@ -57,6 +53,7 @@ def make_parser() -> Parser:
     parser.add_argument("target", metavar="SITE[.ENV]", nargs="?", help="the target (else that of `ic-secrets config`)")
     parser.add_argument("--scope", choices=["ic", "web"], default="ic", help="a build's secrets, or an application's")
     add_exposure_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done, as `ic-secrets plan` does")
     parser.add_argument("--no-mask", action="store_true", help="do not mask the output")
     parser.add_argument("--grace", metavar="DURATION", help="between TERM and KILL (10s)")
     parser.add_argument("--allow-background", action="store_true", help="let processes of the build outlive it")

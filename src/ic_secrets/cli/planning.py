@@ -1,0 +1,205 @@
+"""`ic-secrets plan`, which is also `run --dry-run`: what a run would do, and what would fail."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ..coverage import Answer, Need, Repository
+from ..errors import AuditError
+from ..linux import harden
+from ..plan import Draft, Plan, Problem, Row, list_questions, make_draft, make_plan
+from .opening import load_plugins, opened_store
+from .output import format_time, print_json, print_message, print_table, printable
+from .parsing import Parser, add_json, add_store_options, read_settings
+from .requesting import add_exposure_options, make_request, split_words
+
+_STATES = {"used": "green", "unused": "yellow", "dropped": "dim", "refused": "red"}
+_STATUSES = {
+    "covered": "green",
+    "own": "green",
+    "missing": "red",
+    "ssh": "yellow",
+    "not known": "yellow",
+    "public": "dim",
+    "local": "dim",
+}
+_ANSWERS = {"ok": "green", "expired": "red", "refused": "red", "not found": "red", "unreachable": "red"}
+
+
+def run_plan(words: Sequence[str]) -> int:
+    """Print the plan; 1 where the run would fail."""
+    own, command = split_words(list(words))
+    return show_plan(make_parser().read(own), command)
+
+
+def show_plan(arguments: argparse.Namespace, command: Sequence[str]) -> int:
+    """Print what a run with those arguments and that command would do; 1 where it would fail, else 0."""
+    harden()
+    request = make_request(arguments, command)
+    plugins = load_plugins(read_settings(arguments, dict(os.environ)))
+    is_online = getattr(arguments, "online", False)
+    with opened_store(arguments, read_only=True) as store:
+        draft = make_draft(store, request, plugins)
+        if is_online:
+            from .recording import observed
+
+            names = [secret.name for secret in draft.preparation.secrets]
+            with observed(store, arguments, command="plan", owner=str(request.target), names=names):
+                pass  # what others are shown of the secrets follows
+    plan = make_plan(_check_log(draft, arguments), _ask(draft) if is_online else None)
+    if getattr(arguments, "json", False):
+        print_json("plan", _describe(plan))
+    else:
+        _print_plan(plan)
+    return 1 if plan.would_fail else 0
+
+
+def _check_log(draft: Draft, arguments: argparse.Namespace) -> Draft:
+    """The draft, with the problem that a run would have with its entry in the audit log."""
+    from .recording import check_log
+
+    try:
+        check_log(arguments)
+    except AuditError as error:
+        return draft._replace(problems=(*draft.problems, Problem("error", str(error), error.hint)))
+    return draft
+
+
+def _ask(draft: Draft) -> dict[Repository, Answer]:
+    """What the repositories say, with a line on the terminal while they are asked."""
+    from ..inquiry import ask_all
+    from ..needs import list_strings
+
+    questions = list_questions(draft)
+    is_shown = sys.stderr.isatty() and bool(questions)
+
+    def tell(done: int) -> None:
+        if is_shown:
+            print(f"\r\x1b[Kasked {done} of {len(questions)} repositories", end="", file=sys.stderr, flush=True)
+
+    tell(0)
+    try:
+        return ask_all(questions, os.environ, list_strings(draft.project.config, "gitlab-domains"), tell)
+    finally:
+        if is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser(
+        "plan",
+        "What `run` would do: which secrets the build would get and where, which credential each repository of the\n"
+        "project would get, and everything that would fail. Nothing is exposed, run or written, and no value shown.\n"
+        "The exit status is 1 where the run would fail.",
+        "ic-secrets plan my-site.dev -- composer install",
+    )
+    parser.usage = "ic-secrets plan [OPTIONS] [SITE[.ENV]] [OPTIONS] [-- COMMAND...]"
+    parser.add_argument("target", metavar="SITE[.ENV]", nargs="?", help="the target (else that of `ic-secrets config`)")
+    parser.add_argument("--scope", choices=["ic", "web"], default="ic", help="a build's secrets, or an application's")
+    parser.add_argument(
+        "--online", action="store_true", help="ask each repository whether it takes its credential, 10 seconds at most"
+    )
+    add_exposure_options(parser)
+    add_store_options(parser)
+    add_json(parser)
+    return parser
+
+
+# --- for people -------------------------------------------------------------------------------------
+
+
+def _print_plan(plan: Plan) -> None:
+    version = f", with Composer {plan.composer}" if plan.composer else ""
+    assumed = " (no command was named)" if plan.is_assumed else ""
+    print(printable(f"{plan.target} would run `{shlex.join(plan.command)}`{assumed} in {plan.project}{version}"))
+    if plan.rows:
+        print()
+        rows = [[row.name, row.source, row.state, _tell_row(row)] for row in plan.rows]
+        print_table(["SECRET", "FROM", "STATE", "WHERE, OR WHY NOT"], rows, _STATES)
+    if plan.needs:
+        print()
+        columns = ["REPOSITORY", "STATUS", "CREDENTIAL"]
+        rows = [[need.repository.url, _name_status(need), need.by or "-"] for need in plan.needs]
+        if any(need.answer for need in plan.needs):
+            columns.append("ANSWER")
+            for row, need in zip(rows, plan.needs, strict=True):
+                row.append(need.answer.outcome if need.answer else "-")
+        print_table(columns, rows, {**_STATUSES, **_ANSWERS})
+    print()
+    sys.stdout.flush()
+    for problem in plan.problems:
+        print_message(problem.level, problem.text, problem.remedy)
+    counts = {level: sum(problem.level == level for problem in plan.problems) for level in ("error", "warning", "note")}
+    told = ", ".join(f"{n} {level}{'' if n == 1 else 's'}" for level, n in counts.items() if n)
+    used = sum(row.state == "used" for row in plan.rows)
+    secrets = f"{used} secret{'' if used == 1 else 's'}"
+    print(f"the run would {'fail' if plan.would_fail else f'start, with {secrets}'}{f': {told}' if told else ''}")
+
+
+def _tell_row(row: Row) -> str:
+    where = _tell_destination(row)
+    return f"{where}; {row.reason}" if where and row.reason else where or row.reason
+
+
+def _tell_destination(row: Row) -> str:
+    destination = row.destination
+    if destination is None:
+        return ""
+    if "variable" in destination:
+        return f"${destination['variable']}"
+    if "file" in destination:
+        return f"the file that ${destination['named_by']} names"
+    places = [name for key, name in (("auth_json", "auth.json"), ("git_helper", "git")) if destination[key]]
+    return " and ".join(places)
+
+
+def _name_status(need: Need) -> str:
+    return {"unknown": "not known"}.get(need.status, need.status)
+
+
+# --- for programs -----------------------------------------------------------------------------------
+
+
+def _describe(plan: Plan) -> dict[str, Any]:
+    """The document, as docs/plan.schema.json describes it."""
+    return {
+        "target": {"site": plan.target.site, "environment": plan.target.environment},
+        "scope": plan.scope.value,
+        "would_fail": plan.would_fail,
+        "project": plan.project,
+        "command": list(plan.command),
+        "assumed": plan.is_assumed,
+        "composer": plan.composer,
+        "store": plan.store._asdict() if plan.store else None,
+        "secrets": [_describe_row(row) for row in plan.rows],
+        "hosts": [winner._asdict() for winner in plan.winners],
+        "repositories": [_describe_need(need) for need in plan.needs],
+        "files": list(plan.files),
+        "variables": list(plan.variables),
+        "problems": [problem._asdict() for problem in plan.problems],
+    }
+
+
+def _describe_row(row: Row) -> dict[str, Any]:
+    expires = None if row.expires is None else format_time(row.expires)
+    return {**row._asdict(), "scopes": list(row.scopes), "expires": expires, "reason": row.reason or None}
+
+
+def _describe_need(need: Need) -> dict[str, Any]:
+    repository = need.repository
+    return {
+        "type": repository.kind,
+        "url": repository.url,
+        "host": repository.host or None,
+        "transport": repository.transport,
+        "status": need.status,
+        "by": need.by or None,
+        "remedy": need.remedy or None,
+        "answer": need.answer._asdict() if need.answer else None,
+    }

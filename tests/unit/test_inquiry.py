@@ -1,0 +1,120 @@
+"""A repository that is asked with its credential says what became of it, and nobody else ever sees that."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ic_secrets.composer import Credential
+from ic_secrets.coverage import Answer, Repository
+from ic_secrets.git import Login
+from ic_secrets.inquiry import Question, ask, ask_all, make_headers
+from servers.answers import AnswerServer, start_answers
+
+CANARY = "canary-of-a-token"
+
+
+@pytest.fixture
+def server() -> Iterator[AnswerServer]:
+    with start_answers() as started:
+        yield started
+
+
+def question(url: str, kind: str = "composer") -> Question:
+    host = url.split("/")[2]
+    transport = "http" if kind == "composer" else "git"
+    credential = Credential(f"bearer.{host}", "bearer", host, CANARY)
+    return Question(Repository(kind, url, host, transport), credential, Login("x", host, "deploy", CANARY))
+
+
+@pytest.mark.parametrize("kind", ["composer", "git"])
+@pytest.mark.parametrize(
+    ("path", "outcome"),
+    [("401", "expired"), ("403", "refused"), ("404", "not found"), ("500", "failed")],
+)
+def test_expired_refused_and_missing_are_told_apart(server: AnswerServer, kind: str, path: str, outcome: str) -> None:
+    assert ask(question(f"{server.url}/{path}/x", kind), os.environ).outcome == outcome
+
+
+@pytest.mark.parametrize("path", ["", "/nohead", "/nohead/packages.json", "/to//nohead"])
+def test_what_takes_the_credential_is_ok(server: AnswerServer, path: str) -> None:
+    assert ask(question(server.url + path), os.environ) == Answer("ok")
+    assert all(f"Bearer {CANARY}" in seen for seen in server.seen)
+
+
+@pytest.mark.parametrize("kind", ["composer", "git"])
+def test_a_redirect_to_another_host_does_not_take_the_credential_along(server: AnswerServer, kind: str) -> None:
+    with start_answers() as other:
+        outcome = ask(question(f"{server.url}/to/{other.url}/401/x", kind), os.environ).outcome
+    assert outcome == ("redirected" if kind == "composer" else "expired")
+    assert not [seen for seen in other.seen if CANARY in seen or "uthorization" in seen]
+
+
+@pytest.mark.parametrize("kind", ["composer", "git"])
+def test_what_cannot_be_reached_is_unreachable(kind: str) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/x"
+        answer = ask(question(url, kind), os.environ)
+    assert answer == Answer("unreachable", "it takes no connection")
+    assert ask(question("http://no-such-host.invalid/x", kind), os.environ).outcome == "unreachable"
+
+
+@pytest.mark.parametrize("kind", ["composer", "git"])
+def test_what_speaks_no_tls_is_unreachable(server: AnswerServer, kind: str) -> None:
+    answer = ask(question(f"https://{server.host}/x", kind), os.environ)
+    assert answer.outcome == "unreachable"
+    assert "TLS" in answer.detail
+
+
+@pytest.mark.parametrize("kind", ["composer", "git"])
+def test_one_that_does_not_answer_is_given_up(server: AnswerServer, kind: str) -> None:
+    answer = ask(question(f"{server.url}/hang", kind), os.environ, timeout=0.5)
+    assert answer == Answer("unreachable", "no answer within 0.5 seconds")
+
+
+def test_all_are_asked_at_once(server: AnswerServer) -> None:
+    questions = [question(f"{server.url}/hang/{number}") for number in range(12)]
+    told: list[int] = []
+    start = time.monotonic()
+    answers = ask_all(questions, os.environ, progress=told.append, timeout=1)
+    assert time.monotonic() - start < 4
+    assert {answer.outcome for answer in answers.values()} == {"unreachable"}
+    assert told == list(range(1, 13))
+
+
+HEADERS: dict[str, tuple[str, Any, dict[str, str]]] = {
+    "bearer": ("bearer", "t", {"Authorization": "Bearer t"}),
+    "http-basic": ("http-basic", {"username": "u", "password": "p"}, {"Authorization": "Basic dTpw"}),
+    "github-oauth": ("github-oauth", "t", {"Authorization": "Basic dDp4LW9hdXRoLWJhc2lj"}),
+    "gitlab-oauth": ("gitlab-oauth", {"token": "t"}, {"Authorization": "Bearer t"}),
+    "gitlab-token": ("gitlab-token", "t", {"PRIVATE-TOKEN": "t"}),
+    "gitlab-token of a user": (
+        "gitlab-token",
+        {"username": "u", "token": "p"},
+        {"Authorization": "Basic dTpw"},
+    ),
+    "forgejo-token": ("forgejo-token", {"username": "u", "token": "p"}, {"Authorization": "Basic dTpw"}),
+    "custom-headers": ("custom-headers", ["X-A: 1", "X-B: 2"], {"X-A": "1", "X-B": "2"}),
+    "client-certificate": ("client-certificate", {"local_cert": "/c"}, {}),
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_a_credential_is_sent_as_composer_sends_it(case: str) -> None:
+    method, content, headers = HEADERS[case]
+    assert make_headers(Credential("n", method, "git.example.org", content)) == headers
+
+
+@pytest.mark.parametrize(
+    "content", [None, {"token": 1}, "a\r\nb", "snowman \u2603"], ids=["null", "map", "line", "wide"]
+)
+def test_a_credential_that_is_none_raises_nothing_and_is_not_shown(server: AnswerServer, content: Any) -> None:
+    asked = question(server.url)
+    asked = asked._replace(credential=Credential("n", "bearer", server.host, content))
+    assert repr(content) not in repr(ask(asked, os.environ))

@@ -1,0 +1,115 @@
+"""A plan says what the run then does: whatever refuses the run is among the plan's errors, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from commandline import Cli
+
+pytestmark = pytest.mark.commands
+
+
+class Case(NamedTuple):
+    """A way to run, and the files (below the working directory) and variables that are there."""
+
+    options: tuple[str, ...] = ()
+    command: tuple[str, ...] = ("true",)
+    files: tuple[tuple[str, str], ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    secret: tuple[str, str, str] = ("TOKEN", "env", "canary-value")
+
+
+MALFORMED = '{"bearer": {"a.org": "canary'
+REFUSED = {
+    "no such program": Case(command=("no-such-program",)),
+    "no program": Case(command=("./data",), files=(("data", "x"),)),
+    "an unknown secret": Case(options=("--only", "OTHER")),
+    "a malformed auth.json of the project": Case(files=(("auth.json", MALFORMED),)),
+    "a malformed auth.json of the user": Case(files=(("../home/.config/composer/auth.json", MALFORMED),)),
+    "a malformed config.json of the user": Case(files=(("../home/.config/composer/config.json", MALFORMED),)),
+    "a malformed COMPOSER_AUTH": Case(environment=(("COMPOSER_AUTH", MALFORMED),)),
+    "a run directory in the project": Case(options=("--run-dir", ".")),
+    "a receipt that cannot be written": Case(options=("--receipt", "nowhere/receipt.json")),
+    "a log that cannot be written": Case(
+        environment=(("IC_SECRETS_AUDIT", "required"), ("IC_SECRETS_AUDIT_FILE", "/nowhere/log"))
+    ),
+    "a plugin's veto": Case(
+        files=(
+            (
+                "../veto.py",
+                "from ic_secrets import hookimpl\nfrom ic_secrets.errors import VetoError\n\n\n@hookimpl\n"
+                "def ic_secrets_before_expose(plan):\n    raise VetoError('not on a Friday')\n",
+            ),
+        ),
+        environment=(("IC_SECRETS_PLUGINS", "{work}/../veto.py"),),
+    ),
+    "a plugin's fault": Case(
+        files=(
+            (
+                "../broken.py",
+                "from ic_secrets import hookimpl\nfrom ic_secrets.rendering import Rendering\n\n\n@hookimpl\n"
+                "def ic_secrets_render_secrets(context):\n    return Rendering(variables={'PATH': 'x'})\n",
+            ),
+        ),
+        environment=(("IC_SECRETS_PLUGINS", "{work}/../broken.py"),),
+    ),
+}
+STARTED = {
+    "all is well": Case(),
+    "a build that fails": Case(command=("false",)),
+    "an override of the project": Case(
+        files=(("auth.json", '{"bearer": {"a.org": "x"}}'),), secret=("http-basic.a.org", "composer", "deploy canary-a")
+    ),
+    "an application": Case(options=("--scope", "web")),
+}
+
+
+def prepare(case: Case, cli: Cli, work: Path) -> dict[str, str]:
+    cli("init", check=0)
+    name, kind, value = case.secret
+    cli("set", "my-site", name, "--type", kind, "--scope", "ic,user", stdin=value.encode(), check=0)
+    for path, text in case.files:
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).write_text(text)
+    return {name: value.format(work=work) if "{work}" in value else value for name, value in case.environment}
+
+
+def plan(case: Case, cli: Cli, work: Path, environment: dict[str, str]) -> tuple[int, list[str]]:
+    """The exit status, and the errors."""
+    done = cli("plan", "--json", *case.options, "my-site.dev", "--", *case.command, cwd=work, env=environment)
+    assert b"canary" not in done.stdout + done.stderr
+    problems = json.loads(done.stdout)["problems"]
+    return done.returncode, [problem["text"] for problem in problems if problem["level"] == "error"]
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_refuses_the_run_is_the_plans_error(case: str, cli: Cli, work: Path) -> None:
+    environment = prepare(REFUSED[case], cli, work)
+    status, errors = plan(REFUSED[case], cli, work, environment)
+    words = ("run", *REFUSED[case].options, "my-site.dev", "--", *REFUSED[case].command)
+    done = cli(*words, cwd=work, env=environment)
+    assert done.returncode in {125, 126, 127}
+    (said,) = [line.removeprefix("error: ") for line in done.stderr.decode().splitlines() if line.startswith("error: ")]
+    assert status == 1
+    assert len(errors) == 1
+    assert said.startswith(errors[0])
+
+
+@pytest.mark.parametrize("case", STARTED)
+def test_what_starts_has_no_error(case: str, cli: Cli, work: Path) -> None:
+    environment = prepare(STARTED[case], cli, work)
+    assert plan(STARTED[case], cli, work, environment) == (0, [])
+    words = ("run", *STARTED[case].options, "my-site.dev", "--", *STARTED[case].command)
+    assert cli(*words, cwd=work, env=environment).returncode in {0, 1}
+
+
+def test_a_dry_run_is_the_plan(cli: Cli, work: Path) -> None:
+    prepare(Case(), cli, work)
+    words = ("my-site.dev", "--", "sh", "-c", "echo never > ran")
+    planned, dry = cli("plan", *words, cwd=work, check=0), cli("run", "--dry-run", *words, cwd=work, check=0)
+    assert (planned.stdout, planned.stderr) == (dry.stdout, dry.stderr)
+    assert list(work.iterdir()) == []
