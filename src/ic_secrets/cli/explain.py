@@ -14,7 +14,7 @@ from ..resolve import Definition, Holdings, Verdict, trace
 from ..secret import Owner, Scope, SecretType, Target, format_scopes, split_composer_name
 from ..stores import Store, read_chain
 from .opening import opened_store
-from .output import find_width, format_time, print_json, print_message, print_table, printable
+from .output import find_width, format_date, format_time, print_json, print_message, print_table, printable
 from .parsing import Parser, add_json, add_store_options
 
 _MARKS = {
@@ -179,17 +179,13 @@ def _tell_facts(definition: Definition, now: float) -> str:
         definition.type.value,
         format_scopes(definition.scopes),
         f"version {definition.version}",
-        f"set {_day(definition.changed)}",
+        f"set {format_date(definition.changed)}",
     ]
-    if _day(definition.created) != _day(definition.changed):
-        facts.append(f"created {_day(definition.created)}")
+    if format_date(definition.created) != format_date(definition.changed):
+        facts.append(f"created {format_date(definition.created)}")
     if definition.expires is not None:
-        facts.append(f"{'expired' if definition.expires < now else 'expires'} {_day(definition.expires)}")
+        facts.append(f"{'expired' if definition.expires < now else 'expires'} {format_date(definition.expires)}")
     return ", ".join(facts)
-
-
-def _day(seconds: int) -> str:
-    return format_time(seconds)[:10]
 
 
 def _print_tree(target: Target, scope: Scope, cell: Cell, chain: Sequence[Holdings], now: float) -> None:

@@ -14,7 +14,7 @@ from ..resolve import Definition, Verdict, trace
 from ..secret import Override, Owner, Scope, Secret, format_scopes, parse_owner
 from ..stores import Store, read_chain
 from .opening import opened_store
-from .output import REDACTED_VALUE, format_time, print_json, print_message, print_table
+from .output import REDACTED_VALUE, format_date, format_time, print_json, print_message, print_table
 from .parsing import Parser, add_json, add_store_options, parse_duration
 
 # So many owners are read at one moment: a writer waits no longer than that takes.
@@ -88,7 +88,7 @@ def _choose(traced: dict[str, tuple[Definition, ...]], environment: str | None) 
 
 def _print_definitions(definitions: Sequence[Definition], now: float, *, show: bool) -> None:
     columns = ["NAME", "TYPE", "SCOPES", "FROM", "VALUE", "CHANGED"]
-    rows = [[*_row(d), _shown(d, show=show), format_time(d.changed)] for d in definitions]
+    rows = [[*_row(d), _shown(d, show=show), format_date(d.changed)] for d in definitions]
     print_table(*_with_expiry(columns, rows, definitions, now))
 
 
@@ -105,7 +105,7 @@ def _with_expiry(
 def _show_expiry(expires: int | None, now: float) -> str:
     if expires is None:
         return "-"
-    return format_time(expires) + (" (expired)" if expires < now else "")
+    return format_date(expires) + (" (expired)" if expires < now else "")
 
 
 def _shown(definition: Definition, *, show: bool) -> str:
@@ -156,7 +156,7 @@ def _list_stale(arguments: argparse.Namespace, now: float, before: float) -> int
         content["unchanged_since"] = format_time(int(before))
         print_json("list", content | {"secrets": [_describe(d, owner or d.owner) for d in stale]})
     elif stale:
-        rows = [[*_row(d), format_time(d.changed), f"{int((now - d.changed) // 86_400):,} days"] for d in stale]
+        rows = [[*_row(d), format_date(d.changed), f"{int((now - d.changed) // 86_400):,} days"] for d in stale]
         print_table(*_with_expiry(["NAME", "TYPE", "SCOPES", "FROM", "CHANGED", "AGE"], rows, stale, now))
     else:
         print_message("", f"nothing was last changed before {format_time(int(before))}")

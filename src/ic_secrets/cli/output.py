@@ -91,6 +91,11 @@ def format_time(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
+def format_date(seconds: int) -> str:
+    """The day of a moment in UTC, for tables."""
+    return format_time(seconds)[:10]
+
+
 def _line(level: str, text: str) -> str:
     text = printable(text)
     if not level:
