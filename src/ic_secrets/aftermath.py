@@ -85,9 +85,17 @@ def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
     from .leaks import search
     from .needles import for_search
     from .patterns import Patterns
+    from .shares import count_shares
 
     needles = (*exposure.find_patterns().needles, *exposure.minted.needles)
-    result = search(places, Patterns(for_search(needles)), since=exposure.since, skip=skip, hidden=needles)
+    result = search(
+        places,
+        Patterns(for_search(needles)),
+        since=exposure.since,
+        skip=skip,
+        hidden=needles,
+        processes=count_shares(),
+    )
     return result.without(exposure.preparation.request.leaks_allowed, exposure.preparation.project)
 
 

@@ -32,6 +32,8 @@ _NESTED = "an archive inside of an archive"
 
 # So many entries are listed before they are shared out.
 _PART = 50_000
+# A child costs as much as so many small files.
+_WORTH_SHARING = 200
 # So many names are searched together.
 _NAMES = 1000
 # What tells an archive from other files stands in so many bytes.
@@ -71,7 +73,8 @@ def search(
     while part := list(islice(entries, _PART)):
         if compiling.is_alive():
             compiling.join()
-        for share in do_shares(partial(_search_share, part, patterns, deep, processes), processes):
+        count = processes if len(part) >= _WORTH_SHARING else 1
+        for share in do_shares(partial(_search_share, part, patterns, deep, count), count):
             findings, left_out, unreadable, files, size = marshal.loads(share)  # noqa: S302 (what our child wrote)
             result.findings += (Finding(*finding) for finding in findings)
             result.unsearched += left_out

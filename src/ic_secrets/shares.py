@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import threading
 from collections.abc import Callable
 
 from .linux import end_with
@@ -12,8 +13,10 @@ from .linux import end_with
 _MOST = 4
 
 
-def count_processors() -> int:
-    """How many shares are worth making here: one for each processor that we may use, up to four."""
+def count_shares() -> int:
+    """How many shares are worth making here: one for each processor that we may use, up to four; one beside threads."""
+    if threading.active_count() > 1:
+        return 1
     if hasattr(os, "sched_getaffinity"):
         return min(_MOST, len(os.sched_getaffinity(0)))
     return min(_MOST, os.cpu_count() or 1)

@@ -22,6 +22,7 @@ from programs import list_programs, measure_in_turns, print_ratios
 from ic_secrets.leaks import Place, search
 from ic_secrets.needles import Exposed, Needle, derive_all, for_search
 from ic_secrets.patterns import Patterns
+from ic_secrets.shares import count_shares
 
 MEGABYTE = 1_000_000
 PROGRAM = Path(sys.executable).parent / "ic-secrets"
@@ -101,8 +102,8 @@ def list_scanners(tree: Path) -> dict[str, list[str]]:
 
 
 def search_as_run_does(needles: Sequence[Needle], tree: Path) -> None:
-    """The step of `run` after a build that has written the whole tree: one process, which has been started."""
-    search([Place(str(tree))], Patterns(needles), since=0)
+    """The step of `run` after a build that has written the whole tree, in the process that is there already."""
+    search([Place(str(tree))], Patterns(needles), since=0, processes=count_shares())
 
 
 def main() -> None:

@@ -9,14 +9,14 @@ import sys
 from ic_secrets.leaks import Place, search
 from ic_secrets.needles import Needle
 from ic_secrets.patterns import Patterns
-from ic_secrets.shares import count_processors
+from ic_secrets.shares import count_shares
 
 
 def main() -> None:
     gc.set_threshold(20_000)  # this, and the end without tidying up, as `ic-secrets` does it
     with open(sys.argv[1], "rb") as file:
         needles = [Needle(str(number), "given", line) for number, line in enumerate(file.read().splitlines())]
-    result = search([Place(path) for path in sys.argv[2:]], Patterns(needles), processes=count_processors())
+    result = search([Place(path) for path in sys.argv[2:]], Patterns(needles), processes=count_shares())
     sys.stdout.writelines(f"{finding.place}\n" for finding in result.findings)
     sys.stdout.flush()
     os._exit(0)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from ic_secrets.leaks import Place, search
 from ic_secrets.linux import list_descendants
 from ic_secrets.needles import Needle
 from ic_secrets.patterns import Patterns
-from ic_secrets.shares import count_processors, do_shares
+from ic_secrets.shares import count_shares, do_shares
 
 
 def list_children() -> set[int]:
@@ -98,4 +99,14 @@ def test_a_shared_search_finds_what_one_process_finds(tmp_path: Path) -> None:
 
 
 def test_as_many_shares_as_processors() -> None:
-    assert 1 <= count_processors() <= 4
+    assert 1 <= count_shares() <= 4
+
+
+def test_a_process_with_threads_is_not_forked() -> None:
+    """What a lock of another thread guards would stay locked in the child."""
+    go_on = threading.Event()
+    thread = threading.Thread(target=go_on.wait)
+    thread.start()
+    assert count_shares() == 1
+    go_on.set()
+    thread.join()

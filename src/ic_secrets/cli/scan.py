@@ -15,7 +15,7 @@ from ..linux import harden
 from ..needles import Exposed, derive_all, for_search, is_common
 from ..patterns import Patterns
 from ..secret import Target
-from ..shares import count_processors
+from ..shares import count_shares
 from .exposing import find_exposed
 from .output import print_json, print_message, printable
 from .parsing import Parser, add_json, add_store_options, choose_leaks, read_settings
@@ -112,7 +112,7 @@ def _search(exposed: Sequence[Exposed], paths: Sequence[str], *, deep: bool) -> 
         Patterns(searched),
         deep=deep,
         hidden=telling,
-        processes=count_processors(),
+        processes=count_shares(),
     )
 
 
