@@ -129,9 +129,7 @@ def prepare(
     """
     extensions = extensions or NoExtensions()
     warn_of_environment(request, notify)
-    program = ""
-    if request.command:
-        program = attempt(refuse, lambda: find_program(request.command[0], request.environment), "")
+    program = attempt(refuse, lambda: _find_own(request), "")
     identity, definitions = load_at_once(store, request, notify)
     secrets = select(definitions, request, notify, refuse)
     secrets = tuple(secret for secret in secrets if passes(refuse, given_value, secret))
@@ -148,21 +146,16 @@ def prepare(
     if request.scope is Scope.WEB:
         from .application import render_application
 
-        ours: Sequence[Renderer] = [render_application]
+        ours: list[Renderer] = [render_application]
     else:
         warn_of_methods(credentials, installed, notify)
         warn_of_collisions(project, credentials, installed, notify, refuse)
+        render_composer = functools.partial(
+            render_home, home=home, credentials=credentials, left_out=alone, installed=installed
+        )
         ours = [
             functools.partial(render_environment, preserve=request.preserve, notify=notify),
-            functools.partial(
-                render_home,
-                home=home,
-                credentials=credentials,
-                left_out=alone,
-                installed=installed,
-                notify=notify,
-                refuse=refuse,
-            ),
+            functools.partial(render_composer, notify=notify, refuse=refuse),
         ]
     others = extensions.list_renderers()
     rendering = attempt(refuse, lambda: render_all(context, ours, others), None) or render_all(context, ours)
@@ -195,6 +188,10 @@ def warn_of_environment(request: BuildRequest, notify: Notify) -> None:
                 "builds run for dev and multidevs; their code is deployed to test and live",
             )
         )
+
+
+def _find_own(request: BuildRequest) -> str:
+    return find_program(request.command[0], request.environment) if request.command else ""
 
 
 def _drop_refused(
