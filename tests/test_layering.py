@@ -26,6 +26,7 @@ LAYERS = [
     ["git", "needs", "minted", "precedence"],
     ["stores"],
     ["transfer"],
+    ["formats"],
     ["watchdog", "guard"],
     ["shells"],
     ["github"],

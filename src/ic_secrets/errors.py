@@ -157,6 +157,10 @@ class ImportRefusedError(IcSecretsError):
     hint = "--skip-refused brings in the rest"
 
 
+class ImportFileError(IcSecretsError):
+    """A file that was to be imported is not what its format says, or does not say enough."""
+
+
 class StoreUnconfirmedError(StoreWriteError):
     """The store was written, and everybody reads it so, but the disk did not confirm that it will stay."""
 

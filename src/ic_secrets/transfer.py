@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from .composer import parse_credential
+from .environment import check_variable
 from .errors import IcSecretsError, UnknownSiteError
 from .resolve import Holdings, check_base, find_base
-from .secret import Override, Owner, Secret, Site, check_secret_name, check_site_name
+from .secret import Override, Owner, Secret, SecretType, SecretValue, Site, check_secret_name, check_site_name
 from .stores import Store
+
+Check = Callable[[SecretType, str, SecretValue], None]
+
+
+def check_nothing(kind: SecretType, name: str, value: SecretValue) -> None:
+    """Take any value: it was checked when it was set."""
 
 
 class Bundle(NamedTuple):
@@ -97,24 +105,38 @@ def add_organizations(store: Store, owners: Sequence[Owner]) -> tuple[Owner, ...
     return tuple(dict.fromkeys([*owners, *(Owner.organization(name) for name in primaries if name)]))
 
 
-def plan_changes(store: Store, bundle: Bundle, *, relink: bool = True) -> tuple[Change, ...]:
+def check_value(kind: SecretType, name: str, value: SecretValue) -> None:
+    """Refuse what no build could use: InvalidNameError, InvalidValueError (rules 10 and 11)."""
+    check_secret_name(kind, name)
+    if kind is SecretType.COMPOSER:
+        parse_credential(name, value)
+    elif kind is SecretType.ENV:
+        check_variable(name, value)
+
+
+def plan_changes(
+    store: Store, bundle: Bundle, *, relink: bool = True, check: Check = check_nothing
+) -> tuple[Change, ...]:
     """What becomes of each definition of the bundle, in the order in which the changes can be made.
 
     Nothing is written. What the store holds beside the bundle stays, and is not named. Times alone make no
-    difference. Without `relink` a site that is there keeps its primary organization, whose secrets it gets.
+    difference. Without `relink` a site that is there keeps its primary organization, whose secrets it gets. What
+    `check` raises for a value is why it is refused.
     """
     with store.snapshot():
-        return tuple(_Plan(store, bundle, relink=relink).changes())
+        return tuple(_Plan(store, bundle, relink=relink, check=check).changes())
 
 
-def bring(store: Store, bundle: Bundle, *, skip_refused: bool = False, relink: bool = True) -> tuple[Change, ...]:
+def bring(
+    store: Store, bundle: Bundle, *, skip_refused: bool = False, relink: bool = True, check: Check = check_nothing
+) -> tuple[Change, ...]:
     """Bring the bundle in, in one transaction: all of it, or nothing where anything is refused.
 
     With `skip_refused` what is not refused is brought in. The changes, as `plan_changes` gives them, tell
     which of the two it was.
     """
     with store.transaction():
-        changes = tuple(_Plan(store, bundle, relink=relink).changes())
+        changes = tuple(_Plan(store, bundle, relink=relink, check=check).changes())
         if skip_refused or not is_refused(changes):
             for change in changes:
                 if change.action in {Action.MADE, Action.CHANGED}:
@@ -136,8 +158,9 @@ def count_actions(changes: Iterable[Change]) -> dict[str, int]:
 class _Plan:
     """What the store would hold as the changes are made, one after the other."""
 
-    def __init__(self, store: Store, bundle: Bundle, *, relink: bool) -> None:
+    def __init__(self, store: Store, bundle: Bundle, *, relink: bool, check: Check) -> None:
         self._store = store
+        self._check = check
         self._bundle = bundle
         self._relink = relink
         self._sites: dict[str, Site] = {}
@@ -200,6 +223,8 @@ class _Plan:
             )
             check_base(secret.name, (own, inherited), secret.type, secret.scopes)
             check_secret_name(secret.type, secret.name)
+            if secret.value is not None:
+                self._check(secret.type, secret.name, secret.value)
         except IcSecretsError as error:
             return Change(Action.REFUSED, secret, str(error))
         change = _judge(secret, old)
@@ -215,6 +240,8 @@ class _Plan:
         chain = (mine,) if own else (mine._replace(secrets=()), self._inherited(override.owner, override.name))
         try:
             base = find_base(override.environment, override.name, chain, override.type, override.scopes)
+            if override.value is not None:
+                self._check(override.type, override.name, override.value)
         except IcSecretsError as error:
             return Change(Action.REFUSED, override, str(error))
         old = held.overrides.get(override.name, {}).get(override.environment)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import os
 from collections.abc import Sequence
 
 from ..config import Settings
 from ..errors import ConfigError, StoreExistsError, StoreWriteError
 from ..stores import split_url
+from .formats import add_reading_options, list_formats
 from .output import print_json, print_message
 from .parsing import Parser, add_json, add_store_options, read_settings
 from .recording import observed
@@ -31,6 +34,10 @@ def run_init(words: Sequence[str]) -> int:
         record.write("ok", must=True)
         with local.create(path, keys[0]) as store:
             store_id = store.store_id
+    if arguments.file is not None:
+        status = _fill(arguments, [path, *([key_file] if made and key_file else [])])
+        if status:
+            return status
     if arguments.json:
         print_json("init", {"store": f"sqlite:{path}", "store_id": store_id, "key_file": key_file, "key_made": made})
         return 0
@@ -42,10 +49,38 @@ def run_init(words: Sequence[str]) -> int:
 
 def make_parser() -> Parser:
     """Its arguments."""
-    parser = Parser("init", "Make the embedded store and, unless there is one, its random key.", "ic-secrets init")
+    parser = Parser(
+        "init",
+        "Make the embedded store and, unless there is one, its random key. --from starts it with what a file holds,\n"
+        "as `import` brings it in; where that is refused, neither store nor key is left.",
+        "ic-secrets init\n  ic-secrets init my-site --from secrets.json",
+    )
+    parser.add_argument("owner", metavar="OWNER", nargs="?", help="whose secrets FILE holds: SITE or org:ORG")
+    parser.add_argument("--from", metavar="FILE", dest="file", help="start with the secrets of this file")
+    parser.add_argument("--all", action="store_true", help="FILE is a sealed one of many owners")
+    parser.add_argument("--format", choices=list_formats(), help="what FILE is (else its name tells)")
+    parser.add_argument("--with-org", action="store_true", help="bring a site's organization along, and the link to it")
+    add_reading_options(parser)
     add_store_options(parser)
     add_json(parser)
     return parser
+
+
+def _fill(arguments: argparse.Namespace, made: Sequence[str]) -> int:
+    """Bring the file in; where that fails, what was made is removed."""
+    from .transfer import import_file, parse_owner_or_all
+
+    # What only `import` has.
+    arguments.from_env = arguments.open_key_file = None
+    arguments.dry_run = arguments.skip_refused = False
+    status = 1
+    try:
+        status = import_file(arguments, parse_owner_or_all(arguments))
+    finally:
+        for path in made if status else ():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+    return status
 
 
 def _make_directory(path: str) -> None:

@@ -9,8 +9,6 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from ..composer import parse_credential
-from ..environment import check_variable
 from ..errors import (
     IcSecretsError,
     InvalidNameError,
@@ -36,6 +34,7 @@ from ..secret import (
     parse_type,
 )
 from ..stores import Store, read_chain
+from ..transfer import check_value
 from .opening import opened_store
 from .output import format_time, print_json, print_message
 from .parsing import Parser, add_json, add_store_options, parse_expiry
@@ -54,7 +53,7 @@ def run_set(words: Sequence[str]) -> int:
         chain, site_made = _read_chain_to_set(store, owner, environment)
         kind, scopes = _find_definition(chain, environment, arguments.name, kind, scopes)
         value = _read_value(arguments)
-        _check_value(kind, arguments.name, value)
+        check_value(kind, arguments.name, value)
         with record.transaction():
             created = store.put(owner, environment, arguments.name, value, kind=kind, scopes=scopes, expires=expires)
     dates = _find_expiry(chain[0], environment, arguments.name), expires
@@ -212,15 +211,6 @@ def _find_expiry(holdings: Holdings, environment: str | None, name: str) -> int 
         override for override in holdings.overrides if (override.name, override.environment) == (name, environment)
     ]
     return found[0].expires if found else None
-
-
-def _check_value(kind: SecretType, name: str, value: SecretValue) -> None:
-    """Refuse now what no build could use later."""
-    check_secret_name(kind, name)
-    if kind is SecretType.COMPOSER:
-        parse_credential(name, value)
-    elif kind is SecretType.ENV:
-        check_variable(name, value)
 
 
 def _read_value(arguments: argparse.Namespace) -> SecretValue:

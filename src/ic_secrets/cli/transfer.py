@@ -1,4 +1,4 @@
-"""`ic-secrets export` and `import`: secrets to a file and from one, in one of the formats of `FORMATS`."""
+"""`ic-secrets export` and `import`: secrets to a file and from one."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ from ..errors import (
 from ..files import read_regular, replace_file
 from ..secret import Owner, parse_owner
 from ..stores import Identity, Store, identify
+from ..stores.files import replace_private
 from ..stores.sealing import MasterKey
 from ..transfer import (
     Action,
     Bundle,
     Change,
+    Check,
     add_organizations,
     bring,
+    check_nothing,
     count_actions,
     plan_changes,
     read_bundle,
 )
+from .formats import add_reading_options, guess_format, is_one_of, list_formats, make_check, read_content, write_content
 from .opening import checked, opened_store
 from .output import print_error, print_json, print_message, print_table
 from .parsing import Parser, add_json, add_store_options, read_settings
@@ -40,6 +44,7 @@ from .recording import observed, recorded
 _MANY = "every owner: each site, and each organization that holds something"
 # A file that is there already is read up to this, to see whether it would change.
 _LARGEST = 1 << 30
+_SEALED = b"ic-secrets-sealed-"
 
 
 class Request(NamedTuple):
@@ -50,26 +55,15 @@ class Request(NamedTuple):
     load_keys: Callable[[], Sequence[MasterKey]]
 
 
-class Format(NamedTuple):
-    """How a format of files is read and written; a bundle is all that passes between it and a store.
-
-    `is_same` says whether a file that is there need not be written; `is_one`, whether it may be replaced.
-    """
-
-    read: Callable[[str, Request], Bundle]
-    write: Callable[[Store, Bundle, Request], bytes]
-    is_same: Callable[[bytes, bytes, Callable[[], Sequence[MasterKey]]], bool]
-    is_one: Callable[[bytes], bool]
-
-
 def run_export(words: Sequence[str]) -> int:
     """Write what an owner holds to stdout or a file, which is replaced at once or left as it is."""
     arguments = make_export_parser().read(words)
-    owner = _parse_owner(arguments)
+    owner = parse_owner_or_all(arguments)
     load_keys = key_loader(read_settings(arguments, dict(os.environ)), "seal-key-file", arguments.seal_key_file)
     keys = load_keys()  # now: nobody is asked for a passphrase while the store is held
     request = Request(owner, not arguments.without_org, lambda: keys)
-    chosen = FORMATS[arguments.format]
+    form = arguments.format or guess_format(arguments.output or "")
+    _check_plaintext(arguments, form)
     with (
         opened_store(arguments, read_only=True) as store,
         observed(store, arguments, command="export", owner=str(owner or "--all")) as record,
@@ -77,14 +71,17 @@ def run_export(words: Sequence[str]) -> int:
     ):
         bundle = read_bundle(store, _choose_owners(store, request))
         record.names = bundle.names
-        data = chosen.write(store, bundle, request)
+        if form == "sealed":
+            data = _write_sealed(store, bundle, request)
+        else:
+            data = write_content(form, bundle, owner, values=not arguments.without_values)
     if bundle.inherited:
         print_message("warning", f"{owner} overrides what it inherits, which has no effect without the organization")
     if arguments.output in {None, "-"}:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         return 0
-    written = _write_file(arguments.output, data, chosen, request.load_keys)
+    written = _write_file(arguments.output, data, form, request.load_keys)
     print_message("", f"{'wrote' if written else 'nothing has changed in'} {arguments.output}")
     return 0
 
@@ -96,6 +93,8 @@ def make_export_parser() -> Parser:
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="the file; stdout without it")
     parser.add_argument("--without-org", action="store_true", help="leave a site's primary organization out")
+    parser.add_argument("--plaintext", action="store_true", help="yes, write the values as they are, for all to read")
+    parser.add_argument("--without-values", action="store_true", help="yaml, toml: places to be filled, safe to commit")
     parser.add_argument("--seal-key-file", metavar="F", help="seal with this file's key instead of the store's")
     add_store_options(parser)
     return parser
@@ -104,14 +103,29 @@ def make_export_parser() -> Parser:
 def run_import(words: Sequence[str]) -> int:
     """Bring what a file holds of an owner into the store, in one transaction: all of it or nothing."""
     arguments = make_import_parser().read(words)
-    owner = _parse_owner(arguments)
-    load_keys = key_loader(read_settings(arguments, dict(os.environ)), "open-key-file", arguments.open_key_file)
-    bundle = FORMATS[arguments.format].read(arguments.file, Request(owner, arguments.with_org, load_keys))
+    if arguments.all and arguments.file is None:  # then the one word there is is the file
+        arguments.owner, arguments.file = None, arguments.owner
+    owner = parse_owner_or_all(arguments)
+    return import_file(arguments, owner)
+
+
+def import_file(arguments: argparse.Namespace, owner: Owner | None) -> int:
+    """What `import` does, whatever its words were."""
+    form = arguments.format or guess_format(arguments.file or "")
+    if form == "sealed":
+        if arguments.file in {None, "-"}:
+            raise UsageError("a sealed file is read by its name")
+        load_keys = key_loader(read_settings(arguments, dict(os.environ)), "open-key-file", arguments.open_key_file)
+        bundle = _read_sealed(arguments.file, Request(owner, arguments.with_org, load_keys))
+    else:
+        with opened_store(arguments, read_only=True) as store:
+            bundle = read_content(arguments, form, owner, store)
     relink = arguments.all or arguments.with_org
+    check = check_nothing if form == "sealed" else make_check(allow_empty=arguments.allow_empty)
     if arguments.dry_run:
         with opened_store(arguments, read_only=True) as store:
-            return _report(arguments, plan_changes(store, bundle, relink=relink))
-    return _import(arguments, owner, bundle, relink=relink)
+            return _report(arguments, plan_changes(store, bundle, relink=relink, check=check))
+    return _import(arguments, owner, bundle, relink=relink, check=check)
 
 
 def make_import_parser() -> Parser:
@@ -119,7 +133,9 @@ def make_import_parser() -> Parser:
     parser = _make_parser(
         "import", "Bring the secrets of a file into the store.", "ic-secrets import my-site --format sealed my.sealed"
     )
-    parser.add_argument("file", metavar="FILE", help="the file to read")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="the file to read; - is stdin")
+    parser.add_argument("--from-env", metavar="VAR", help="read what that variable holds: COMPOSER_AUTH, as auth")
+    add_reading_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="show what would be made, changed and refused")
     parser.add_argument("--with-org", action="store_true", help="bring a site's organization along, and the link to it")
     parser.add_argument("--skip-refused", action="store_true", help="bring in the rest where something is refused")
@@ -129,14 +145,14 @@ def make_import_parser() -> Parser:
     return parser
 
 
-def _import(arguments: argparse.Namespace, owner: Owner | None, bundle: Bundle, *, relink: bool) -> int:
+def _import(arguments: argparse.Namespace, owner: Owner | None, bundle: Bundle, *, relink: bool, check: Check) -> int:
     changes: Sequence[Change] = ()
     try:
         with (
             opened_store(arguments) as store,
             recorded(store, arguments, command="import", owner=str(owner or "--all")) as record,
         ):
-            changes = bring(store, bundle, skip_refused=arguments.skip_refused, relink=relink)
+            changes = bring(store, bundle, skip_refused=arguments.skip_refused, relink=relink, check=check)
             record.names = name_written(changes)
             refused = count_actions(changes)["refused"]
             if refused and not arguments.skip_refused:
@@ -187,11 +203,11 @@ def _make_parser(command: str, description: str, example: str) -> Parser:
     parser = Parser(command, description, example)
     parser.add_argument("owner", metavar="OWNER", nargs="?", help="SITE or org:ORG")
     parser.add_argument("--all", action="store_true", help=_MANY)
-    parser.add_argument("--format", required=True, choices=sorted(FORMATS), help="what the file is")
+    parser.add_argument("--format", choices=list_formats(), help="what the file is (else its name tells)")
     return parser
 
 
-def _parse_owner(arguments: argparse.Namespace) -> Owner | None:
+def parse_owner_or_all(arguments: argparse.Namespace) -> Owner | None:
     """The owner, None for all; UsageError for neither or both."""
     if arguments.all != (arguments.owner is None):
         raise UsageError("name one owner, or --all", hint="SITE or org:ORG, or --all for every owner")
@@ -201,6 +217,21 @@ def _parse_owner(arguments: argparse.Namespace) -> Owner | None:
     if environment is not None:
         raise UsageError(f"{arguments.owner} names an environment", hint=f"name the whole owner: {owner}")
     return owner
+
+
+def _check_plaintext(arguments: argparse.Namespace, form: str) -> None:
+    """Values that everybody can read are written only where the person says so."""
+    if arguments.without_values and form not in {"yaml", "toml"}:
+        raise UsageError("only the formats yaml and toml have places to be filled")
+    if form == "sealed" or arguments.without_values:
+        return
+    if not arguments.plaintext:
+        raise UsageError(
+            f"a file of the format {form} shows every value",
+            hint="--plaintext says that you want that; the format sealed shows none",
+        )
+    if arguments.output in {None, "-"} and sys.stdout.isatty():
+        raise UsageError("values are not written to a terminal", hint="name a file with -o")
 
 
 def _choose_owners(store: Store, request: Request) -> Sequence[Owner]:
@@ -213,7 +244,7 @@ def _choose_owners(store: Store, request: Request) -> Sequence[Owner]:
     return add_organizations(store, owners) if request.with_org else owners
 
 
-def _write_file(path: str, data: bytes, chosen: Format, load_keys: Callable[[], Sequence[MasterKey]]) -> bool:
+def _write_file(path: str, data: bytes, form: str, load_keys: Callable[[], Sequence[MasterKey]]) -> bool:
     """Whether the file had to be written: one with the same content stays as it is, to the byte."""
     path = os.path.realpath(path)
     try:
@@ -221,13 +252,14 @@ def _write_file(path: str, data: bytes, chosen: Format, load_keys: Callable[[], 
             before = read_regular(path, _LARGEST)
             if before is None:
                 raise IcSecretsError(f"{path} is no regular file", hint="without -o the export goes to stdout")
-            if chosen.is_same(before, data, load_keys):
+            is_sealed = form == "sealed"
+            if _is_same_sealed(before, data, load_keys) if is_sealed else before == data:
                 return False
-            if before and not chosen.is_one(before):
+            if before and not (before.startswith(_SEALED) if is_sealed else is_one_of(form, before)):
                 raise IcSecretsError(
                     f"{path} is there, and is no export of this format", hint="remove it first, or name another file"
                 )
-        replace_file(path, data)
+        (replace_file if form == "sealed" else replace_private)(path, data)
     except OSError as error:
         raise IcSecretsError(f"{path} cannot be written: {error.strerror}") from None
     return True
@@ -301,10 +333,3 @@ def _is_same_sealed(before: bytes, after: bytes, load_keys: Callable[[], Sequenc
     except StoreError:
         return False
     return True
-
-
-def _is_sealed(data: bytes) -> bool:
-    return data.startswith(b"ic-secrets-sealed-")
-
-
-FORMATS = {"sealed": Format(_read_sealed, _write_sealed, _is_same_sealed, _is_sealed)}

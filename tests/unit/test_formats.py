@@ -1,0 +1,417 @@
+"""Formats of files: what each says, what it leaves out, what is refused, and that nothing is lost on the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commandline import Cli
+from ic_secrets.errors import IcSecretsError, ImportFileError
+from ic_secrets.formats import Content, LeftOut, Terms, auth, definitions, dotenv, pantheon
+from ic_secrets.resolve import Holdings
+from ic_secrets.secret import MAX_TIME, Override, Owner, Scope, Secret, SecretType, SecretValue
+from ic_secrets.transfer import Bundle
+
+SITE = Owner.site("my-site")
+AGENCY = Owner.organization("agency")
+BUILD = frozenset({Scope.IC})
+CANARY = "a-canary-of-a-format"
+
+
+def terms(
+    kind: SecretType | None = SecretType.ENV, organization: str | None = None, *, with_org: bool = False
+) -> Terms:
+    return Terms(SITE, kind, BUILD, organization, with_org, 1000)
+
+
+def tell(content: Content) -> dict[tuple[str, str | None, str], str | None]:
+    """Every value by owner, environment and name."""
+    told = {}
+    for held in content.bundle.holdings:
+        for item in (*held.secrets, *held.overrides):
+            environment = item.environment if isinstance(item, Override) else None
+            told[str(item.owner), environment, item.name] = item.value.reveal() if item.value else None
+    return told
+
+
+def left(content: Content) -> list[str]:
+    return [one.what for one in content.left_out]
+
+
+# --- .env --------------------------------------------------------------------------------------------------
+
+LINES = {
+    "A=plain": "plain",
+    "A=": "",
+    "A = spaced ": "spaced",
+    "  export A=x": "x",
+    "A=two words # a comment": "two words",
+    "A=a#b": "a#b",
+    "A=# nothing": "",
+    "A='# $HOME \\n'": "# $HOME \\n",
+    "A='two\nlines'  # c": "two\nlines",
+    'A="a\\nb\\t\\"q\\" \\\\ \\$x \\z"': 'a\nb\t"q" \\ $x \\z',
+    'A="two\nlines"': "two\nlines",
+    "A='a'\r\n": "a",
+    "# c\n\nA=ü": "ü",
+}
+
+
+@pytest.mark.parametrize("text", LINES)
+def test_a_line_of_an_env_file_is_read_as_shells_do(text: str) -> None:
+    assert tell(dotenv.read(text, terms())) == {("my-site", None, "A"): LINES[text]}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"A=b\n{CANARY}", "line 2: this is no NAME=VALUE"),
+        (f"A={CANARY}\nA=x", "line 2: A stands there twice"),
+        (f"A=${CANARY}", "needs single quotes"),
+        (f'A="${CANARY}"', "would be replaced"),
+        (f'A="`{CANARY}`"', "would be replaced"),
+        (f"A='{CANARY}", "the quote has no end"),
+        (f"A='x' {CANARY}", "behind the quotes"),
+        (f"1A={CANARY}", "no NAME=VALUE"),
+    ],
+)
+def test_what_an_env_file_cannot_mean_is_refused_without_its_text(text: str, told: str) -> None:
+    with pytest.raises(ImportFileError) as caught:
+        dotenv.read(text, terms())
+    assert told in str(caught.value)
+    assert CANARY not in f"{caught.value} {caught.value.hint}"
+
+
+def test_an_env_file_tells_neither_type_nor_scopes() -> None:
+    for lacking in (Terms(SITE, SecretType.ENV), Terms(SITE, None, BUILD), Terms(SITE, SecretType.COMPOSER, BUILD)):
+        with pytest.raises(ImportFileError):
+            dotenv.read("A=b", lacking)
+
+
+# --- auth.json ---------------------------------------------------------------------------------------------
+
+
+def test_each_credential_is_a_secret_and_the_rest_is_named() -> None:
+    basic = {"username": "u", "password": "two words"}
+    document = {
+        "http-basic": {"h.example:8443": basic},
+        "bearer": {"h.example": "token"},
+        "github-oauth": {},
+        "process-timeout": 5,
+    }
+    content = auth.read(json.dumps(document), terms(None))
+    told = tell(content)
+    assert told["my-site", None, "bearer.h.example"] == "token"
+    assert json.loads(told["my-site", None, "http-basic.h.example:8443"] or "") == basic
+    assert left(content) == ["process-timeout"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", f'{{"a": "{CANARY}', f'{{"bearer": {{"h": "{CANARY}", "h": "b"}}}}'])
+def test_what_is_no_auth_json_is_refused_without_its_text(text: str) -> None:
+    with pytest.raises(ImportFileError) as caught:
+        auth.read(text, terms())
+    assert CANARY not in str(caught.value)
+
+
+# --- Pantheon ----------------------------------------------------------------------------------------------
+
+
+def entry(**fields: object) -> dict[str, object]:
+    return {"Type": "env", "Value": None, "Scopes": ["ic"], "EnvValues": {}, "OrgValues": {}} | fields
+
+
+def file(**secrets: object) -> str:
+    return json.dumps({"SiteID": "x", "Secrets": secrets, "Count": len(secrets), "Version": "", "Scopes": ["ic"]})
+
+
+PANTHEON: dict[str, tuple[dict[str, object], bool, dict[tuple[str, str | None, str], str | None], list[str]]] = {
+    "a site's": (entry(Value="v"), False, {("my-site", None, "A"): "v"}, []),
+    "overridden": (
+        entry(Value="v", EnvValues={"dev": "d"}),
+        False,
+        {("my-site", None, "A"): "v", ("my-site", "dev", "A"): "d"},
+        [],
+    ),
+    "not given": (entry(), False, {}, ["my-site A"]),
+    "an override not given": (
+        entry(Value="v", EnvValues={"dev": None}),
+        False,
+        {("my-site", None, "A"): "v"},
+        ["my-site.dev A"],
+    ),
+    "an organization's": (
+        entry(OrgValues={"default": "o", "live": "l"}),
+        True,
+        {("org:agency", None, "A"): "o", ("org:agency", "live", "A"): "l"},
+        [],
+    ),
+    "an organization's, which is not to change": (entry(OrgValues={"default": "o"}), False, {}, ["org:agency A"]),
+    "of both": (
+        entry(Value="v", OrgValues={"default": "o"}),
+        True,
+        {("my-site", None, "A"): "v", ("org:agency", None, "A"): "o"},
+        [],
+    ),
+    "an override of what is inherited": (
+        entry(EnvValues={"dev": "d"}, OrgValues={"default": "o"}),
+        False,
+        {("my-site", "dev", "A"): "d"},
+        ["org:agency A"],
+    ),
+    "an empty one": (entry(Value=""), False, {("my-site", None, "A"): ""}, []),
+    "another type": (entry(Value="v", Type="file"), False, {}, ["A"]),
+    "another scope beside": (
+        entry(Value="v", Scopes=["ic", "ops"]),
+        False,
+        {("my-site", None, "A"): "v"},
+        ["the scope ops of A"],
+    ),
+    "another scope alone": (entry(Value="v", Scopes=["ops"]), False, {}, ["A"]),
+    "lists for maps, as PHP writes them": (
+        entry(Value="v", EnvValues=[], OrgValues=[]),
+        False,
+        {("my-site", None, "A"): "v"},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PANTHEON)
+def test_what_pantheons_file_says(case: str) -> None:
+    secret, with_org, told, left_out = PANTHEON[case]
+    content = pantheon.read(file(A=secret), terms(None, "agency", with_org=with_org))
+    assert tell(content) == told
+    assert left(content) == left_out
+
+
+def test_a_site_without_an_organization_takes_none_from_a_file() -> None:
+    content = pantheon.read(file(A=entry(OrgValues={"default": "o"})), terms(None, None, with_org=True))
+    assert (tell(content), left(content)) == ({}, ["the organization's A"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        '{"Secrets": 5}',
+        file(A=5),
+        file(A=entry(Value=5)),
+        file(A=entry(EnvValues="x")),
+        file(A=entry(Value="v", EnvValues={"No Env": "x"})),
+        '{"Secrets": {"A": 1, "A": 2}}',
+    ],
+)
+def test_what_is_no_file_of_pantheons_is_refused(text: str) -> None:
+    with pytest.raises(IcSecretsError):
+        pantheon.read(text, terms())
+
+
+def test_the_sdk_reads_what_is_exported(tmp_path: Path) -> None:
+    """As Pantheon's PHP client does without a platform: Value, else the organization's default."""
+    php = shutil.which("php")
+    assert php
+    own = Holdings(SITE, (make("OWN", "mine"), make("BOTH", "site's")), ())
+    lent = Holdings(AGENCY, (make("BOTH", "theirs", AGENCY), make("LENT", 'ü "quoted"\n', AGENCY)), ())
+    text, left_out = pantheon.write(Bundle((), (own, lent)), SITE)
+    assert left_out == ()
+    (tmp_path / "secrets.json").write_text(text)
+    code = """
+        $all = json_decode(file_get_contents(getenv("CUSTOMER_SECRETS_FAKE_FILE")), true, 512, JSON_THROW_ON_ERROR);
+        $told = [];
+        foreach ($all["Secrets"] as $name => $one) $told[$name] = $one["Value"] ?: $one["OrgValues"]["default"];
+        echo json_encode($told);
+    """
+    environment = {"CUSTOMER_SECRETS_FAKE_FILE": str(tmp_path / "secrets.json")}
+    done = subprocess.run([php, "-r", code], env=environment, capture_output=True, check=True)
+    assert json.loads(done.stdout) == {"OWN": "mine", "BOTH": "site's", "LENT": 'ü "quoted"\n'}
+
+
+def make(name: str, text: str, owner: Owner = SITE) -> Secret:
+    return Secret(f"{owner} {name}", owner, name, SecretType.RUNTIME, BUILD, SecretValue(text))
+
+
+# --- YAML and TOML -----------------------------------------------------------------------------------------
+
+READERS: dict[str, Callable[[str, Terms], Content]] = {"yaml": definitions.read_yaml, "toml": definitions.read_toml}
+SAME = {
+    "yaml": "secrets:\n  A: {type: env, scopes: [ic], value: 007, expires: 2027-01-31, overrides: {dev: d}}\n  B.b:\n"
+    "    type: runtime\n    scopes: ic,web\n    value:\n",
+    "toml": '[secrets.A]\ntype = "env"\nscopes = ["ic"]\nvalue = "007"\nexpires = 2027-01-31\noverrides = {dev = "d"}\n'
+    '[secrets."B.b"]\ntype = "runtime"\nscopes = "ic,web"\nvalue = ""\n',
+}
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_definitions_say_all_of_a_secret_and_may_leave_its_value_open(form: str) -> None:
+    content = READERS[form](SAME[form], terms())
+    assert tell(content) == {
+        ("my-site", None, "A"): "007",
+        ("my-site", "dev", "A"): "d",
+        ("my-site", None, "B.b"): None,
+    }
+    assert content.empty == ((SITE, None, "B.b"),)
+    first = content.bundle.holdings[0].secrets[0]
+    assert (first.type, first.scopes, first.expires) == (SecretType.ENV, BUILD, 1_801_439_999)
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("yaml", "secrets: &a {A: {type: env, scopes: [ic], value: x}}\nmore: *a"),
+        ("yaml", "secrets:\n  A: {type: env, scopes: [ic], value: x}\n  A: {type: env, scopes: [ic], value: y}"),
+        ("yaml", "secrets: " + "[" * 100_000),
+        ("yaml", "secrets: {A: {type: env, scopes: [ic], value: [x]}}"),
+        ("yaml", "secrets: {A: {type: env, scopes: [ic], value: x, more: y}}"),
+        ("yaml", "secrets: {A: {type: env, value: x}}"),
+        ("yaml", "secrets: {A: {type: env, scopes: [ic], expires: never}}"),
+        ("yaml", "secrets: {A: {type: env, scopes: [ic], value: x, overrides: {No Env: y}}}"),
+        ("yaml", f"secrets: {CANARY}: {CANARY}"),
+        ("yaml", f"!!python/object/apply:os.system [{CANARY}]"),
+        ("toml", f"secrets = '{CANARY}"),
+        ("toml", "[secrets.A]\ntype = 'env'\nscopes = ['ic']\nvalue = 5"),
+        ("toml", "a." * 20_000 + "b = 1"),
+        ("toml", "[secrets.A]\ntype = 'env'\nscopes = ['ic']\n[secrets.A]\n"),
+        ("toml", "secrets = 1"),
+    ],
+    ids=str,
+)
+def test_what_defines_nothing_is_refused_without_its_text(form: str, text: str) -> None:
+    with pytest.raises(IcSecretsError) as caught:
+        READERS[form](text, terms())
+    assert CANARY not in str(caught.value)
+
+
+# --- there and back ----------------------------------------------------------------------------------------
+
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
+NAMES = st.from_regex("[A-Z_][A-Z0-9_]{0,8}", fullmatch=True)
+ENVIRONMENTS = st.sampled_from(["dev", "live", "pr-17"])
+SECRETS = st.dictionaries(
+    NAMES,
+    st.tuples(
+        st.sampled_from([SecretType.ENV, SecretType.RUNTIME]),
+        st.sets(st.sampled_from(list(Scope)), min_size=1).map(frozenset),
+        TEXTS,
+        st.dictionaries(ENVIRONMENTS, TEXTS),
+        st.none() | st.integers(0, MAX_TIME - 1),
+    ),
+    max_size=5,
+)
+Drawn = dict[str, tuple[SecretType, frozenset[Scope], str, dict[str, str], int | None]]
+
+
+def hold(drawn: Drawn, owner: Owner = SITE) -> Holdings:
+    secrets, overrides = [], []
+    for name, (kind, scopes, text, places, expires) in sorted(drawn.items()):
+        secrets.append(Secret(f"{owner} {name}", owner, name, kind, scopes, SecretValue(text), 1, 1000, 1000, expires))
+        for place, other in sorted(places.items()):
+            overrides.append(
+                Override(f"{owner} {name}", owner, place, name, kind, scopes, SecretValue(other), 1, 1000, 1000)
+            )
+    return Holdings(owner, tuple(secrets), tuple(overrides))
+
+
+def without_expiry(held: Holdings) -> Holdings:
+    return held._replace(secrets=tuple(secret._replace(expires=None) for secret in held.secrets))
+
+
+@given(SECRETS)
+def test_definitions_come_back_as_they_went(drawn: Drawn) -> None:
+    held = hold(drawn)
+    for write, read in (
+        (definitions.write_yaml, definitions.read_yaml),
+        (definitions.write_toml, definitions.read_toml),
+    ):
+        text, left_out = write(Bundle((), (held,)), SITE)
+        assert left_out == ()
+        assert read(text, terms()).bundle.holdings == (held,)
+
+
+@given(SECRETS, SECRETS)
+def test_pantheons_file_comes_back_as_it_went(drawn: Drawn, lent: Drawn) -> None:
+    lent = {name: one for name, one in lent.items() if name not in drawn or one[:2] == drawn[name][:2]}
+    own, theirs = without_expiry(hold(drawn)), without_expiry(hold(lent, AGENCY))
+    text, left_out = pantheon.write(Bundle((), (own, theirs)), SITE)
+    assert left_out == ()
+    content = pantheon.read(text, terms(None, "agency", with_org=True))
+    assert content.left_out == ()
+    holdings = {held.owner: held for held in content.bundle.holdings}
+    assert holdings[SITE] == own
+    assert holdings.get(AGENCY, Holdings(AGENCY)) == theirs
+
+
+@given(st.dictionaries(NAMES, TEXTS, max_size=5))
+def test_an_env_file_comes_back_as_it_went(values: dict[str, str]) -> None:
+    held = hold({name: (SecretType.ENV, BUILD, text, {}, None) for name, text in values.items()})
+    text, left_out = dotenv.write(Bundle((), (held,)), SITE)
+    assert left_out == ()
+    assert dotenv.read(text, terms()).bundle.holdings == (held,)
+
+
+def test_what_a_format_cannot_say_is_named() -> None:
+    held = hold({"A": (SecretType.ENV, BUILD, "v", {"dev": "d"}, 5)})
+    bundle = Bundle((), (held, Holdings(AGENCY, (make("B", "b", AGENCY),))))
+    written: dict[str, tuple[LeftOut, ...]] = {
+        "env": dotenv.write(bundle, SITE)[1],
+        "auth": auth.write(bundle, SITE)[1],
+        "yaml": definitions.write_yaml(bundle, SITE)[1],
+        "pantheon": pantheon.write(bundle, SITE)[1],
+    }
+    assert {form: [one.what for one in left_out] for form, left_out in written.items()} == {
+        "env": ["my-site.dev A", "org:agency B"],
+        "auth": ["my-site.dev A", "my-site A", "org:agency B"],
+        "yaml": ["org:agency B"],
+        "pantheon": ["when my-site A expires"],
+    }
+
+
+# --- the commands ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.commands
+@pytest.mark.parametrize("name", ["secrets.json", "auth.json", "a.env", "a.yaml", "a.toml"])
+def test_a_file_of_plain_values_is_private_and_asked_for(cli: Cli, work: Path, name: str) -> None:
+    cli("init", check=0)
+    cli("set", "my-site", "A", "--type", "env", "--scope", "ic", stdin=CANARY.encode(), check=0)
+    cli("set", "my-site", "bearer.h.example", "--type", "composer", "--scope", "ic", stdin=CANARY.encode(), check=0)
+    done = cli("export", "my-site", "-o", work / name)
+    assert (done.returncode, b"--plaintext" in done.stderr, (work / name).exists()) == (2, True, False)
+    cli("export", "my-site", "-o", work / name, "--plaintext", check=0)
+    assert CANARY in (work / name).read_text()
+    assert (work / name).stat().st_mode & 0o777 == 0o600
+    cli("export", "my-site", "-o", work / name, "--plaintext", check=0)  # one of ours may be replaced
+    given = ("--type", "env", "--scope", "ic") if name in {"auth.json", "a.env"} else ()
+    done = cli("import", "my-site", work / name, *given, "--json", check=0)
+    assert json.loads(done.stdout)["counts"]["changed"] == 0
+
+
+@pytest.mark.commands
+def test_an_import_that_is_refused_brings_nothing_and_no_store_is_begun_with_it(cli: Cli, work: Path) -> None:
+    (work / "a.env").write_text("GOOD=value\nLD_PRELOAD=x\n")
+    done = cli("init", "my-site", "--from", work / "a.env", "--type", "env", "--scope", "ic", check=1)
+    assert b"reserved name" in done.stderr
+    assert not any(path.name == "store.db" or path.name == "key" for path in work.parent.rglob("*"))
+    cli("init", check=0)
+    cli("import", "my-site", work / "a.env", "--type", "env", "--scope", "ic", check=1)
+    assert b"GOOD" not in cli("list", "my-site").stdout
+    (work / "a.env").write_text("GOOD=\n")
+    cli("import", "my-site", work / "a.env", "--type", "env", "--scope", "ic", check=1)
+    cli("import", "my-site", work / "a.env", "--type", "env", "--scope", "ic", "--allow-empty", check=0)
+
+
+@pytest.mark.commands
+def test_open_places_are_asked_for_at_a_terminal_alone(cli: Cli, work: Path) -> None:
+    cli("init", check=0)
+    (work / "a.yaml").write_text("secrets: {A: {type: env, scopes: [ic]}}")
+    done = cli("import", "my-site", work / "a.yaml", check=1)
+    assert b"no value for my-site A" in done.stderr
+    cli("set", "my-site", "A", "--type", "env", "--scope", "ic", stdin=CANARY.encode(), check=0)
+    shown = cli("export", "my-site", "--format", "yaml", "--without-values", check=0).stdout
+    assert CANARY.encode() not in shown
