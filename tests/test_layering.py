@@ -28,7 +28,7 @@ LAYERS = [
     ["transfer"],
     ["formats"],
     ["watchdog", "guard"],
-    ["shells"],
+    ["checkouts", "shells"],
     ["github"],
     ["notices", "refusals"],
     ["overlay", "directory", "terminal"],

@@ -11,15 +11,22 @@ import fcntl
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from .errors import ExposureError, ScrubIncompleteError
-from .files import is_below, is_private_directory, remove_directory, remove_tree, write_private
+from .files import is_below, is_private_directory, remove_all_but, remove_directory, remove_tree, write_private
 from .linux import is_in_memory
 from .watchdog import Watchdog
 
+# What a guard leaves of a directory when its time is up, for whoever ends the build: no value is in it. It lies there
+# so long, in seconds.
+NOTE = "note.json"
+_NOTE_LIFE = 86_400
+# Where `pre-build` leaves what `post-build` needs.
+HANDOVER = "build"
 _PREFIX = "ic-secrets-"
 _TRIES = 10
 _MEMORY = "/dev/shm"  # noqa: S108 -- world-writable, so every directory there is made new and 0700
@@ -184,13 +191,14 @@ class Sweep(NamedTuple):
 def sweep(environment: Mapping[str, str], explicit: str | None = None) -> Sweep:
     """Remove the private directories that no living run owns.
 
-    Never touches the directory of a living run, nor what another user made; safe at any time.
+    Never touches the directory of a living run, nor what another user made; safe at any time. The note that a guard
+    left stays for a day.
     """
     removed: list[str] = []
     failed: list[tuple[str, str]] = []
     for path in list_directories(environment, explicit):
         try:
-            if _remove_dead(path):
+            if remove_dead(path):
                 removed.append(path)
         except OSError as error:
             failed.append((error.filename or path, error.strerror or "unknown error"))
@@ -202,6 +210,16 @@ def list_directories(environment: Mapping[str, str], explicit: str | None = None
     parents = dict.fromkeys([explicit] if explicit else [])
     parents |= dict.fromkeys(_list_parents(environment))
     return [path for parent in parents if parent for path in _list_own(parent)]
+
+
+def find_owner(path: str) -> int | None:
+    """The id of the user that a private directory belongs to; None where it is gone."""
+    try:
+        return os.lstat(path).st_uid
+    except PermissionError:  # what is around it is another's, and closed
+        return int(os.path.basename(path).split("-")[2])
+    except OSError:
+        return None
 
 
 def find_enclosing(path: str) -> str | None:
@@ -239,18 +257,30 @@ def _list_own(parent: str) -> list[str]:
     return found
 
 
-def _remove_dead(path: str) -> bool:
-    """Remove the directory unless a living run owns it; whether it went. OSError."""
+def remove_dead(path: str) -> bool:
+    """Remove the directory unless a living run owns it, or all but a guard's note; whether it went. OSError."""
     if os.lstat(path).st_mode & 0o700 != 0o700:
         os.chmod(path, 0o700)  # a lock needs it to be readable
     descriptor = _lock(path)
     if descriptor is None:
         return False
     try:
-        remove_tree(path)
+        if is_noted := _is_noted(path):
+            remove_all_but(path, NOTE)
+        else:
+            remove_tree(path)
     finally:
         os.close(descriptor)
-    return True
+    return not is_noted
+
+
+def _is_noted(path: str) -> bool:
+    """Whether a guard has scrubbed the directory in time, and less than a day ago."""
+    try:
+        age = time.time() - os.lstat(os.path.join(path, NOTE)).st_mtime
+    except OSError:
+        return False
+    return age < _NOTE_LIFE and not os.path.lexists(os.path.join(path, HANDOVER))
 
 
 def _lock(path: str) -> int | None:

@@ -216,6 +216,13 @@ class AlreadyExposedError(BuildError):
     hint = "`ic-secrets post-build` ends it; otherwise its guard does when its time is up"
 
 
+class NotEndedError(IcSecretsError):
+    """A build in two steps is not over, but is another user's, or its private directory is not found."""
+
+    exit_status = SCRUB_INCOMPLETE
+    hint = "`ic-secrets post-build` as that user ends it; otherwise its guard does when its time is up"
+
+
 class ScrubbedMeanwhileError(IcSecretsError):
     """What a guard kept is gone: it scrubbed it just now."""
 

@@ -138,6 +138,19 @@ def remove_directory(path: str, descriptor: int | None) -> None:
                 remove_tree(place)
 
 
+def remove_all_but(path: str, kept: str) -> None:
+    """Remove all that is in the directory but the file `kept`, as `remove_tree` does; OSError."""
+    failed: list[OSError] = []
+    for name in sorted(os.listdir(path), key=lambda name: name not in _FIRST):
+        if name != kept:
+            try:
+                remove_tree(os.path.join(path, name))
+            except OSError as error:
+                failed.append(error)
+    if failed:
+        raise failed[0]
+
+
 def _remove(path: str, mounts: Collection[str], failed: list[OSError]) -> None:
     try:
         found = os.lstat(path)

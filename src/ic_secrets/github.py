@@ -43,12 +43,13 @@ def render_masks(exposed: Iterable[Exposed]) -> str:
     """A workflow command for every line of every value, and for what encoders make of it.
 
     GitHub would hide each line of a value that is given as a whole, down to a brace; so a line that is shorter than
-    four characters, or has neither letter nor digit, is left out.
+    four bytes, or has neither letter nor digit and is not the whole value, is left out.
     """
     exposed = tuple(exposed)
+    whole = {one.value.reveal().strip() for one in exposed}
     texts = [line.strip() for one in exposed for line in re.split(r"[\r\n]+", one.value.reveal())]
     texts += [needle.data.decode(errors="replace") for needle in derive_all(exposed)]
-    chosen = dict.fromkeys(text for text in texts if _is_telling(text))
+    chosen = dict.fromkeys(text for text in texts if _is_telling(text, is_whole=text in whole))
     return "".join(f"::add-mask::{_escape(text)}\n" for text in sorted(chosen, key=len, reverse=True))
 
 
@@ -103,8 +104,9 @@ def _is_ignored(name: str) -> bool:
     return name.upper() in _IGNORED or name.upper().startswith(_IGNORED_PREFIXES)
 
 
-def _is_telling(text: str) -> bool:
-    return len(text) >= SHORTEST and not {"\r", "\n"} & set(text) and any(c.isalnum() for c in text)
+def _is_telling(text: str, *, is_whole: bool) -> bool:
+    is_line = len(text.encode(errors="replace")) >= SHORTEST and not {"\r", "\n"} & set(text)
+    return is_line and (is_whole or any(c.isalnum() for c in text))
 
 
 def _escape(text: str) -> str:

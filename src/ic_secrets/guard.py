@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import NamedTuple, NoReturn
 
 from .errors import ExposureError
-from .files import remove_directory
+from .files import remove_all_but, remove_directory
 from .linux import is_zombie, read_start_time, rename_process
 
 _PROGRAM = (
@@ -78,15 +78,15 @@ class StartingGuard:
             raise ExposureError("the guard ended at once") from None
         return GuardId(pid, read_start_time(pid) or 0)
 
-    def take_over(self, path: str, descriptors: Sequence[int], ttl: float, until: int | None) -> None:
+    def take_over(self, path: str, descriptors: Sequence[int], ttl: float, until: int | None, note: str) -> None:
         """Let it keep the directory, and whatever locks the descriptors hold; when this returns, it does.
 
         The first descriptor is that of the directory. The guard scrubs after `ttl` seconds, or when the process ends
-        of which `until` is a pidfd. ExposureError.
+        of which `until` is a pidfd. When its time is up it leaves the file `note` of the directory. ExposureError.
         """
         import socket
 
-        order = {"path": path, "ttl": ttl, "until": until is not None}
+        order = {"path": path, "ttl": ttl, "until": until is not None, "note": note}
         given = [*descriptors, *([] if until is None else [until])]
         try:
             socket.send_fds(self._ours, [json.dumps(order).encode()], given)
@@ -167,24 +167,40 @@ def _guard(number: int, told: int) -> None:
         order = json.loads(data)
         with contextlib.suppress(OSError):
             owner.sendall(_TAKEN)
-    _wait(order["path"], _clock() + order["ttl"], [told, *(descriptors[-1:] if order["until"] else [])])
+    path, ends = order["path"], [told, *(descriptors[-1:] if order["until"] else [])]
+    is_late = _wait(path, _clock() + order["ttl"], ends)
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         try:
-            remove_directory(order["path"], descriptors[0])
+            if is_late and _is_at(path, descriptors[0]):
+                remove_all_but(path, order["note"])
+                os.utime(os.path.join(path, order["note"]))
+            else:
+                remove_directory(path, descriptors[0])
             return
         except OSError:
             time.sleep(_INTERVAL)
 
 
-def _wait(path: str, end: float, descriptors: Sequence[int]) -> None:
-    """Until it is time to scrub, or there is nothing left to do."""
+def _is_at(path: str, descriptor: int) -> bool:
+    """Whether the directory that the descriptor is of is still at the path."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def _wait(path: str, end: float, descriptors: Sequence[int]) -> bool:
+    """Until it is time to scrub, or there is nothing left to do; whether it is because time is up."""
     import select
 
     while os.path.isdir(path):
         left = end - _clock()
-        if left <= 0 or select.select(descriptors, [], [], min(left, _LOOK))[0]:
-            return
+        if left <= 0:
+            return True
+        if select.select(descriptors, [], [], min(left, _LOOK))[0]:
+            return False
+    return False
 
 
 def _clock() -> float:

@@ -12,12 +12,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .directory import PrivateDirectory, find_enclosing, list_directories
+from .directory import HANDOVER, NOTE, PrivateDirectory, find_enclosing, list_directories
 from .errors import ScrubbedMeanwhileError
 from .exposure import Exposure
-from .files import is_below, read_regular
+from .files import is_below, read_regular, remove_tree
 from .git import Login
 from .guard import GuardId, RunningGuard
+from .linux import read_start_time
 from .notices import Notice, Notify
 from .overlay import AUTH_FILE, ComposerHome, OverlayTrace
 from .preparation import BuildRequest, Preparation
@@ -28,12 +29,26 @@ from .secret import SecretType, SecretValue, Target, parse_owner
 from .stores import Identity
 
 _FORMAT = 1
-_PLACE = "build"
-_STATE = f"{_PLACE}/state.json"
-_EXPOSED = f"{_PLACE}/exposed.json"
+_STATE = f"{HANDOVER}/state.json"
+_EXPOSED = f"{HANDOVER}/exposed.json"
 _LARGEST = 256 << 20
 # What the search and the sweep ask of an environment.
 _KEPT = ("HOME", "TMPDIR", "XDG_RUNTIME_DIR")
+
+
+class Note(NamedTuple):
+    """What is left of a build that was begun and whose guard has scrubbed it in time: its directory, and no value."""
+
+    path: str
+    checkout: str
+    target: str
+    receipt: str | None
+    record: Mapping[str, Any]
+    notes: Mapping[str, Any]
+
+    def remove(self) -> None:
+        """Remove it; OSError."""
+        remove_tree(self.path)
 
 
 class Handover(NamedTuple):
@@ -46,6 +61,11 @@ class Handover(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Handover({self.path})"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this very process began it."""
+        return bool(self.state["beginner"] == list(_identify_ourselves()))
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -68,12 +88,24 @@ def write_handover(
     notes: Mapping[str, Any],
     told: Sequence[str] = (),
 ) -> None:
-    """Leave it in the private directory; `told` as in `Exposure`; ExposureError."""
+    """Leave it in the private directory; `told` as in `Exposure`; ExposureError.
+
+    What `notes` has as `lasting` is kept even when the guard scrubs by itself, so no value may be in it.
+    """
     preparation, directory = exposure.preparation, exposure.directory
     request = preparation.request
     auth = preparation.files[f"{COMPOSER}/{AUTH_FILE}"].decode()
     values = {secret.name: given_value(secret).reveal() for secret in preparation.secrets}
-    directory.subdirectory(_PLACE)
+    note = {
+        "format": _FORMAT,
+        "checkout": os.path.realpath(preparation.project),
+        "target": str(request.target),
+        "receipt": request.receipt,
+        "record": dict(record),
+        "notes": notes.get("lasting", {}),
+    }
+    directory.write(os.path.join(directory.path, NOTE), json.dumps(note).encode())
+    directory.subdirectory(HANDOVER)
     directory.write(os.path.join(directory.path, _EXPOSED), json.dumps({"auth": auth, "values": values}).encode())
     state = {
         "format": _FORMAT,
@@ -101,24 +133,53 @@ def write_handover(
         "versions": dict(receipt.versions),
         "notices": list(receipt.notices),
         "guard": guard,
+        "beginner": _identify_ourselves(),
         "record": dict(record),
         "notes": dict(notes),
     }
     directory.write(os.path.join(directory.path, _STATE), json.dumps(state).encode())
 
 
-def find_handover(directory: str, environment: Mapping[str, str], run_dir: str | None = None) -> Handover | None:
-    """The build that was begun in the directory, or above it; the nearest of several. None where there is none.
+def find_handover(directory: str | None, environment: Mapping[str, str], run_dir: str | None = None) -> Handover | None:
+    """The build whose environment this is; else the one that was begun in the directory, or above it, the nearest.
 
-    Only what this user has begun is found.
+    None where there is none. Only what this user has begun is found.
     """
-    # The environment that a pre-build made names the place that it was told of.
+    inside = find_inside(environment)
+    if inside and (meant := _read(inside)):
+        return meant
+    found = [handover for path in _list_places(environment, run_dir) if (handover := _read(path))]
+    around = [handover for handover in found if directory and is_below(directory, handover.checkout)]
+    return max(around, key=lambda handover: len(handover.checkout), default=None)
+
+
+def find_note(directory: str | None, environment: Mapping[str, str], run_dir: str | None = None) -> Note | None:
+    """The same of what a guard has scrubbed when its time was up; without a directory, by the environment alone."""
+    inside = find_inside(environment)
+    if inside and (meant := _read_note(inside)):
+        return meant
+    found = [note for path in _list_places(environment, run_dir) if (note := _read_note(path))]
+    around = [note for note in found if directory and is_below(directory, note.checkout)]
+    return max(around, key=lambda note: len(note.checkout), default=None)
+
+
+def find_inside(environment: Mapping[str, str]) -> str | None:
+    """The private directory, ours and still there, that the environment names: that of a build, wherever we are."""
     inside = find_enclosing(environment.get("COMPOSER_HOME") or "")
-    paths = dict.fromkeys(list_directories(environment, run_dir))
-    if inside:
-        paths |= dict.fromkeys(list_directories({}, os.path.dirname(inside)))
-    found = [handover for path in paths if (handover := _read(path)) and is_below(directory, handover.checkout)]
-    return max(found, key=lambda handover: len(handover.checkout), default=None)
+    return inside if inside and inside in list_directories({}, os.path.dirname(inside)) else None
+
+
+def _list_places(environment: Mapping[str, str], run_dir: str | None) -> Sequence[str]:
+    """Our private directories, those beside the one that the environment names included."""
+    inside = find_enclosing(environment.get("COMPOSER_HOME") or "")
+    nearby = list_directories({}, os.path.dirname(inside)) if inside else ()
+    return tuple(dict.fromkeys([*list_directories(environment, run_dir), *nearby]))
+
+
+def list_handovers(environment: Mapping[str, str], run_dir: str | None = None) -> Sequence[Handover]:
+    """All that this user has begun, and that still have a guard, as far as they are found."""
+    found = (_read(path) for path in list_directories(environment, run_dir))
+    return [handover for handover in found if handover and handover.guard.is_alive]
 
 
 def resume_exposure(handover: Handover, notify: Notify) -> Exposure:
@@ -142,12 +203,25 @@ def resume_receipt(handover: Handover, request: BuildRequest) -> Receipt:
     return Receipt.resume(request, state["started"], state["versions"], notices)
 
 
+def _identify_ourselves() -> GuardId:
+    return GuardId(os.getpid(), read_start_time(os.getpid()) or 0)
+
+
 def _read(path: str) -> Handover | None:
     """What the directory says; None where it is that of a run, or is being made or removed."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         state = json.loads(read_regular(os.path.join(path, _STATE), _LARGEST) or b"")
         if state["format"] == _FORMAT:
             return Handover(path, state["checkout"], RunningGuard(GuardId(*state["guard"])), state)
+    return None
+
+
+def _read_note(path: str) -> Note | None:
+    """What the guard left; None where there is no note, or the build is not over."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        note = json.loads(read_regular(os.path.join(path, NOTE), _LARGEST) or b"")
+        if note.pop("format") == _FORMAT and not os.path.lexists(os.path.join(path, HANDOVER)):
+            return Note(path, **note)
     return None
 
 

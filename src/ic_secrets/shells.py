@@ -14,22 +14,48 @@ from typing import NamedTuple
 from .errors import ReservedNameError
 
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
-# What shells keep themselves, or evaluate: a prompt runs the commands in it, an integer of bash or zsh does too.
+# What shells keep themselves, or evaluate: a prompt runs the commands in it, an integer of bash, ksh or zsh does too.
+# zsh's are what `zsh -c 'typeset'` lists with all its modules, bash's those of `compgen -v`, and what manuals add.
 _SPECIAL = frozenset(
     """
-    _ ARGC CPUTYPE DIRSTACK EGID EPOCHREALTIME EPOCHSECONDS ERRNO EUID EXECIGNORE FCEDIT FIGNORE FPATH FUNCNEST
-    GID GROUPS HOSTNAME HOSTTYPE IGNOREEOF INPUTRC KEYTIMEOUT LINENO LISTMAX LOGCHECK MACHTYPE MAIL MAILCHECK MAILPATH
-    MODULE_PATH NULLCMD OPTARG OPTERR OPTIND OSTYPE PIPESTATUS POSIXLY_CORRECT PPID PROMPT PROMPT2 PROMPT3 PROMPT4
-    PS0 PS1 PS2 PS3 PS4 PSVAR RANDOM READNULLCMD REPLY RPROMPT RPROMPT2 RPS1 RPS2 SAVEHIST SECONDS SHLVL SPROMPT
-    SRANDOM TIMEFMT TIMEFORMAT TMOUT TMPPREFIX TRY_BLOCK_ERROR TTYIDLE UID USERNAME VENDOR WATCH WATCHFMT
-    WORDCHARS ZDOTDIR aliases argv builtins cdpath commands dirstack fignore fpath functions history hostname keymaps
-    mailpath manpath module_path modules nameddirs options parameters path pipestatus prompt psvar signals status
-    umask userdirs usergroups version watch widgets zsh_eval_context
+    _ ARGC CDPATH COLUMNS CPUTYPE DIRSTACK EGID EPOCHREALTIME EPOCHSECONDS ERRNO EUID EXECIGNORE EXECSHELL
+    FCEDIT FIGNORE FPATH FUNCNEST GID GROUPS HOST HOSTNAME HOSTTYPE IFS IGNOREEOF INPUTRC JOBMAX KEYBOARD_HACK
+    KEYTIMEOUT LANG LANGUAGE LINENO LINES LISTMAX LOGCHECK MACHTYPE MAIL MAILCHECK MAILPATH MANPATH MODULE_PATH
+    NULLCMD OPTARG OPTERR OPTIND OSTYPE PATHSEP PGRP PIPESTATUS POSIXLY_CORRECT PPID PROMPT PROMPT2 PROMPT3
+    PROMPT4 PS0 PS1 PS2 PS3 PS4 PSVAR RANDOM READNULLCMD REPLY RPROMPT RPROMPT2 RPS1 RPS2 SAVEHIST SECONDS SHLVL
+    SIGTIME SPROMPT SRANDOM TIMEFMT TIMEFORMAT TMOUT TMPPREFIX TMPSUFFIX TRY_BLOCK_ERROR TRY_BLOCK_INTERRUPT TTY
+    TTYIDLE UID USERNAME USER_ID VENDOR WATCH WATCHFMT WORDCHARS ZDOTDIR aliases argv auto_resume builtins cdpath
+    commands dirstack epochtime errnos fignore fpath funcfiletrace funcsourcetrace funcstack functions
+    functions_source functrace galiases histchars history historywords hostname jobdirs jobstates jobtexts keymaps
+    langinfo mailpath manpath mapfile match mbegin mend module_path modules nameddirs options parameters patchars
+    path pipestatus prompt psvar reply reswords saliases signals status sysparams termcap terminfo umask userdirs
+    usergroups version watch widgets zgdbm_tied zle_bracketed_paste zle_highlight zsh_eval_context
+    zsh_scheduled_events
     """.split()
 )
-_SPECIAL_PREFIXES = ("BASH", "FUNCNAME", "HIST", "COMP_", "COMPREPLY", "READLINE_", "ZSH_", "ZLE_", "fish_", "FISH_")
+_SPECIAL_PREFIXES = (
+    *("BASH", "FUNCNAME", "HIST", "COMP_", "COMPREPLY", "READLINE_", "LC_", "KSH", "ZSH_", "ZLE_", "ZFTP_"),
+    *("ZCURSES_", "zcurses_", "dis_", "fish_", "FISH_"),
+)
 _OURS = "_ic_secrets_"
 _TAKEN = "error: this shell is in a build already"
+# To be told of a variable, once it is known what the shell makes of it.
+_UNFIT = "cannot take the value: this shell keeps it, or has an array of that name"
+# bash and zsh say what a variable is; what they would evaluate, and what could not be put back, is refused. An integer
+# of the person's own is unset before it is set. The older syntax of other shells knows nothing of `${(t)…}`.
+_LOOK = f"""\
+for {_OURS}name in %s; do
+{_OURS}kind=
+case ${{ZSH_VERSION+z}}${{BASH_VERSION+b}} in
+z*) eval "{_OURS}kind=\\${{(t)${_OURS}name-}}" ;;
+b) {_OURS}kind=$(declare -p "${_OURS}name" 2>/dev/null); {_OURS}kind=${{{_OURS}kind#declare -}}
+case ${{{_OURS}kind%%%% *}} in *[aAn]*) {_OURS}kind=array ;; *) {_OURS}kind= ;; esac ;;
+esac
+case ${_OURS}kind in *special* | *tied* | array* | association*) echo "error: ${_OURS}name {_UNFIT}" >&2
+echo "hint: leave it out with --except, or unset it first; \\`ic-secrets post-build\\` ends the build" >&2
+{_OURS}unfit=1 ;; esac
+done
+"""
 # They belong to the shell in any case, and some shells let nobody unset them.
 _LEFT_ALONE = frozenset("_ SHLVL PWD OLDPWD SHELLOPTS BASHOPTS UID EUID PPID".split())
 
@@ -72,19 +98,23 @@ def render_sh(change: Change, exported: Iterable[str]) -> str:
         "{",
         # With allexport the keys that are put by would reach the build all the same.
         f'case $- in *a*) set +a; {_OURS}all="set -a" ;; *) {_OURS}all= ;; esac',
-        f'if [ -n "${{{_OURS}restore-}}" ]; then echo "{_TAKEN}" >&2; false; fi &&',
+        f"{_OURS}unfit=",
+        # A value is of our own in PATH alone, which is special to zsh, and no integer.
+        *([_LOOK % " ".join(sorted(set(change.to_set) - {"PATH"}))] if set(change.to_set) - {"PATH"} else []),
+        f'if [ -n "${{{_OURS}restore-}}" ]; then echo "{_TAKEN}" >&2; false; else [ -z "${_OURS}unfit" ]; fi &&',
     ]
     lines += [f"{_OURS}was_{name}=${{{name}+x}} {_OURS}old_{name}=${{{name}-}} &&" for name in names]
     lines.append(f"{_OURS}restore={_quote_sh(restore)} &&")
     lines += [f"unset -v {name} &&" for name in change.to_unset]
     lines += [f"unset -v {name} && export {name}={_quote_sh(value)} &&" for name, value in change.to_set.items()]
-    lines += [f'eval "${_OURS}all"', "} || (exit 125)", ""]
+    lines += [f'eval "${_OURS}all"', f'}} || {{ eval "${_OURS}all"; (exit 125); }}', ""]
     return "\n".join(lines)
 
 
 def render_sh_end(status: int) -> str:
     """Puts back what `render_sh` changed, if anything is changed; its status is `status`."""
-    return f'{{ eval "${{{_OURS}restore-}}"; unset -v {_OURS}restore {_OURS}all; (exit {status}); }}\n'
+    ours = " ".join(f"{_OURS}{name}" for name in ("restore", "all", "unfit", "name", "kind"))
+    return f'{{ eval "${{{_OURS}restore-}}"; unset -v {ours}; (exit {status}); }}\n'
 
 
 def render_fish(change: Change, exported: Iterable[str]) -> str:
@@ -101,7 +131,10 @@ def render_fish(change: Change, exported: Iterable[str]) -> str:
         for name in names
     ]
     lines.append(f"and set -gu {_OURS}restore {_quote_fish(restore)}")
-    lines += [f"and begin; set -eg {name}; true; end" for name in change.to_unset]
+    # A universal variable that is exported is seen through one that is not: an empty one hides it.
+    lines += [
+        f"and begin; set -eg {name}; set -qUx {name}; and set -gx {name} ''; true; end" for name in change.to_unset
+    ]
     lines += [f"and set -gx {name} {_quote_fish(value)}" for name, value in change.to_set.items()]
     lines += ["or sh -c 'exit 125'", "end", ""]
     return "\n".join(lines)

@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from .build import Build, Record, make_ready
-from .directory import find_enclosing
+from .checkouts import locked_checkout
+from .directory import NOTE, find_enclosing
 from .errors import AlreadyExposedError, ExposureError, ScrubbedMeanwhileError
 from .exposure import Exposure
 from .guard import StartingGuard, open_process
-from .handover import Handover, find_handover, resume_exposure, resume_receipt, write_handover
+from .handover import Handover, find_handover, find_note, resume_exposure, resume_receipt, write_handover
 from .notices import Notify
 from .preparation import BuildRequest, Extensions, NoExtensions, Preparation, prepare
 from .process import Outcome, SignalCatcher
@@ -83,7 +83,7 @@ def begin_build(
             preparation = prepare(store, request, notify, extensions)
             extensions.check_build(preparation)
             face.check(preparation)
-            lock = locks.enter_context(_locked_checkout(preparation))
+            lock = locks.enter_context(_locked(preparation))
             make_ready(store, preparation, receipt, record, notify)
             identity = guard.find_id()
             exposure = Exposure.make(preparation, watchdog, notify)
@@ -92,7 +92,7 @@ def begin_build(
                 write_handover(exposure, receipt, identity, record.memento, notes, face.told)
                 if signals.ending:
                     raise ExposureError("it was ended by a signal; nothing is exposed any more")
-                guard.take_over(exposure.directory.path, [exposure.directory.descriptor, *lock], term.ttl, until)
+                guard.take_over(exposure.directory.path, [exposure.directory.descriptor, *lock], term.ttl, until, NOTE)
                 exposure.directory.release()
             finally:
                 exposure.finish()
@@ -131,9 +131,9 @@ def end_build(
 
 
 def abandon_build(request: BuildRequest, notify: Notify) -> None:
-    """Scrub what was just exposed, since nobody could be told of it."""
+    """Scrub what this process has just exposed, if anything, since nobody could be told of it."""
     handover = find_handover(request.directory, request.environment, request.run_dir)
-    if handover:
+    if handover and handover.is_ours:
         with contextlib.suppress(ScrubbedMeanwhileError):
             resume_exposure(handover, notify).finish()
 
@@ -159,28 +159,15 @@ def _opened(pid: int | None) -> Iterator[int | None]:
 
 
 @contextlib.contextmanager
-def _locked_checkout(preparation: Preparation) -> Iterator[Sequence[int]]:
-    """The lock that says that the checkout is being built, none on a file system without; AlreadyExposedError.
-
-    It leaves no file, holds for all users, and ends with whoever holds it.
-    """
+def _locked(preparation: Preparation) -> Iterator[Sequence[int]]:
+    """The lock that says that the checkout is being built; AlreadyExposedError."""
     request, checkout = preparation.request, os.path.realpath(preparation.project)
-    taken = AlreadyExposedError(f"{checkout} has the secrets of another pre-build")
     other = find_handover(checkout, request.environment, request.run_dir)
     if other and other.checkout == checkout and other.guard.is_alive:
-        raise taken
-    try:
-        descriptor = os.open(checkout, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ExposureError(f"{checkout} cannot be locked: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise taken from None
-        except OSError:
-            yield ()
-        else:
-            yield (descriptor,)
-    finally:
-        os.close(descriptor)
+        raise AlreadyExposedError(f"{checkout} has the secrets of another pre-build")
+    with locked_checkout(checkout) as descriptors:
+        earlier = find_note(checkout, request.environment, request.run_dir)
+        if earlier and earlier.checkout == checkout:  # nobody has ended it, and nobody will
+            with contextlib.suppress(OSError):
+                earlier.remove()
+        yield descriptors

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -206,11 +207,79 @@ def test_what_the_build_added_to_the_composer_home_is_carried_back_but_no_creden
     assert "stolen, which the build made in the Composer home, was not carried back" in done.stderr
 
 
-def test_the_guard_scrubs_when_its_time_is_up(site: Any, work: Path, private: Path) -> None:
-    site("pre-build", "my-site", "--ttl", "2s", cwd=work, check=0)
-    assert not is_empty(private)
-    wait_until(lambda: is_empty(private))
+def wait_until_scrubbed(private: Path) -> Path:
+    """The directory of the only build there, when its guard has scrubbed it in time; nothing but a note is in it."""
+    (directory,) = private.iterdir()
+    guard = find_guard(directory)
+    wait_until(lambda: guard is None or not Path(f"/proc/{guard}").exists())
+    assert [path.name for path in directory.iterdir()] == ["note.json"]
+    assert b"a-canary" not in (directory / "note.json").read_bytes()
+    return directory
+
+
+def test_the_guard_scrubs_when_its_time_is_up_and_post_build_says_so(
+    site: Any, work: Path, tmp_path: Path, private: Path
+) -> None:
+    receipt = tmp_path / "receipt.json"
+    site("pre-build", "my-site", "--ttl", "1s", cwd=work, check=0)
+    wait_until_scrubbed(private)
+    site("scrub", cwd=work, check=0)
+    done = site("post-build", "--receipt", receipt, "--format", "json", cwd=work, check=121)
+    assert b"no leak was searched for, and the receipt " in done.stderr
+    assert (json.loads(done.stdout)["target"], json.loads(done.stdout)["receipt"]) == ("my-site.dev", None)
+    assert is_empty(private)
+    ended = json.loads(site("audit", "--json", check=0).stdout)["entries"][-1]
+    assert (ended["command"], ended["result"], ended["status"]) == ("post-build", "ended", 121)
+    site("post-build", cwd=work, check=0)
     site("pre-build", "my-site", cwd=work, check=0)
+
+
+def test_after_its_time_a_new_pre_build_is_taken_and_the_builds_own_status_wins(
+    site: Any, work: Path, private: Path
+) -> None:
+    site("pre-build", "my-site", "--ttl", "1s", cwd=work, check=0)
+    wait_until_scrubbed(private)
+    site("pre-build", "my-site", "--ttl", "1s", cwd=work, check=0)
+    wait_until_scrubbed(private)
+    site("post-build", "--status", "3", cwd=work, check=3)
+    assert is_empty(private)
+
+
+def test_what_composer_makes_anew_after_the_scrub_goes_too(
+    site: Any, home: dict[str, str], work: Path, private: Path
+) -> None:
+    script = """eval "$(ic-secrets pre-build my-site --ttl 1s)"
+    while [ -e "$COMPOSER_HOME" ]; do sleep 0.1; done
+    mkdir -p "$COMPOSER_HOME/cache"
+    eval "$(ic-secrets post-build --format sh)"; echo "$? ${TOKEN-unset}" """
+    assert shell("bash", script, home, work).stdout == "121 unset\n"
+    assert is_empty(private)
+    script = script.replace('/cache"\n', '/cache"; rm "$COMPOSER_HOME/../note.json"\n')
+    assert shell("bash", script, home, work).stdout == "0 unset\n"
+    assert is_empty(private)
+
+
+def test_later_steps_on_github_lose_the_variables_after_the_time_too(
+    site: Any, home: dict[str, str], work: Path, tmp_path: Path, private: Path
+) -> None:
+    from unit.test_github import read_as_the_runner
+
+    file = tmp_path / "set_env"
+    file.touch()
+    env = {
+        "GITHUB_ENV": str(file),
+        "IC_SECRETS_KEY": "",
+        "COMPOSER_AUTH": '{"bearer": {"a.org": "a-canary-inherited"}}',
+    }
+    site("pre-build", "my-site", "--format", "github", "--ttl", "1s", cwd=work, env=env, check=0)
+    step = home | read_as_the_runner(file.read_text())
+    wait_until_scrubbed(private)
+    file.write_text("")
+    site("post-build", "--format", "github", cwd=work, env=step | {"GITHUB_ENV": str(file)}, check=121)
+    after = step | read_as_the_runner(file.read_text())
+    assert after["TOKEN"] == after["COMPOSER_HOME"] == ""
+    assert after["PATH"] == home["PATH"]
+    assert is_empty(private)
 
 
 def test_the_guard_scrubs_when_the_process_ends(site: Any, work: Path, private: Path) -> None:
@@ -388,3 +457,124 @@ def test_a_secret_that_the_shell_would_evaluate_is_refused(site: Any, work: Path
     assert done.stdout == b"(exit 125)\n"
     assert b"PS1 is a variable of shells" in done.stderr
     site("pre-build", "my-site", "--except", "PS1", cwd=work, check=0)
+
+
+@pytest.mark.parametrize("place", ["..", "/", "gone"])
+def test_post_build_in_the_builds_environment_ends_it_from_anywhere(
+    site: Any, home: dict[str, str], work: Path, private: Path, place: str
+) -> None:
+    (work.parent / "gone").mkdir()
+    move = "cd ../gone; rmdir ../gone" if place == "gone" else f"cd {place}"
+    receipt = "" if place == "/" else "--receipt r.json"
+    script = f"""eval "$(ic-secrets pre-build my-site)"
+    echo "$TOKEN" > leak; {move}
+    eval "$(ic-secrets post-build --format sh {receipt})"; echo "$? ${{TOKEN-unset}}" """
+    done = shell("bash", script, home, work)
+    assert done.stdout == "120 unset\n", done.stderr
+    assert is_empty(private)
+
+
+def test_post_build_elsewhere_names_the_checkouts_whose_secrets_are_exposed(
+    site: Any, work: Path, tmp_path: Path, private: Path
+) -> None:
+    site("pre-build", "my-site", cwd=work, check=0)
+    assert f"are exposed for {work}: post-build there".encode() in site("post-build", cwd=tmp_path, check=0).stderr
+    other = site("post-build", cwd=work, env={"IC_SECRETS_RUN_DIR": str(tmp_path)}, check=121)
+    assert b"they are not found" in other.stderr
+    assert b"name the --run-dir" in other.stderr
+    site("post-build", cwd=work, check=0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize("has_environment", [True, False])
+def test_another_user_is_told_whose_secrets_they_are(
+    site: Any, home: dict[str, str], private: Path, has_environment: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o777)
+        told = json.loads(site("pre-build", "my-site", "--format", "json", cwd=Path(name), check=0).stdout)["set"]
+        given = {"COMPOSER_HOME": told["COMPOSER_HOME"]} if has_environment else {}
+        as_another = f"""
+import os
+from ic_secrets.cli import main
+os.chdir("/")
+main(["post-build"])  # loads what the other user may not be able to read
+os.chdir({"/" if has_environment else name!r})
+os.environ.update({given!r})
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+raise SystemExit(main(["post-build"]))
+"""
+        done = subprocess.run([sys.executable, "-c", as_another], env=home, cwd=name, capture_output=True, timeout=60)
+        assert done.returncode == 121, done.stderr
+        assert b"user 0\nhint: " in done.stderr
+        site("post-build", cwd=Path(name), check=0)
+
+
+def test_a_lock_of_the_pipelines_own_on_the_checkout_is_no_other_pre_build(
+    site: Any, home: dict[str, str], work: Path
+) -> None:
+    script = """flock . ic-secrets pre-build my-site > ../begin || exit; eval "$(cat ../begin)"
+    flock -n . true && ic-secrets post-build"""
+    shell("bash", script, home, work)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_pre_build_that_is_ended_while_it_works_makes_eval_fail(
+    site: Any, home: dict[str, str], work: Path, private: Path, number: int
+) -> None:
+    env = home | {"IC_SECRETS_KEY_COMMAND": f"sh -c 'touch {work}/asked; exec sleep 300'"}
+    with subprocess.Popen(
+        [PROGRAM, "pre-build", "my-site"], env=env, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        wait_until((work / "asked").exists)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (125, b"(exit 125)\n"), stderr
+    assert b"error: a signal ended it; nothing is exposed" in stderr
+    assert is_empty(private)
+
+
+@pytest.mark.slow
+def test_terminated_at_any_moment_it_is_done_or_fails_in_eval_and_nothing_is_exposed(
+    site: Any, work: Path, private: Path, rounds: Callable[[int, int], int]
+) -> None:
+    start = time.monotonic()
+    site("pre-build", "my-site", cwd=work, check=0)
+    whole = time.monotonic() - start
+    site("post-build", cwd=work, check=0)
+    outcomes = set()
+    number = rounds(12, 100)
+    for index in range(number):
+        with site.start("pre-build", "my-site", cwd=work) as process:
+            time.sleep(whole * 1.2 * index / number)
+            process.terminate()
+            stdout, stderr = process.communicate(timeout=30)
+        outcomes.add(process.returncode)
+        if process.returncode == 0:
+            site("post-build", cwd=work, check=0)
+        elif process.returncode == 125:
+            assert stdout == b"(exit 125)\n", stderr
+        assert is_empty(private)
+    assert outcomes <= {0, 125, -signal.SIGTERM}, "a signal that comes before Python has started ends it at once"
+
+
+@pytest.mark.parametrize("words", ["--status -1", "--bogus", "--status", "surplus"])
+@pytest.mark.parametrize("program", ["bash", "fish"])
+def test_an_eval_of_a_post_build_that_makes_no_sense_fails(
+    site: Any, home: dict[str, str], work: Path, words: str, program: str
+) -> None:
+    form = "fish" if program == "fish" else "sh"
+    command = f"ic-secrets post-build --format {form} {words}"
+    script = f"{command} | source" if form == "fish" else f'eval "$({command})"'
+    assert "error: " in shell(program, script, home, work, check=2).stderr
+
+
+def test_post_build_tells_a_program_how_it_ended(site: Any, work: Path, tmp_path: Path) -> None:
+    receipt = tmp_path / "receipt.json"
+    site("pre-build", "my-site", "--receipt", receipt, cwd=work, check=0)
+    (work / "leak").write_text(CANARY)
+    told = json.loads(site("post-build", "--format", "json", cwd=work, check=120).stdout)
+    expected = {"status": 120, "target": "my-site.dev", "checkout": str(work), "receipt": str(receipt)}
+    assert told == {"schema": "ic-secrets.post-build/1", **expected}
+    again = json.loads(site("post-build", "--format", "json", cwd=work, check=0).stdout)
+    assert again == {"schema": "ic-secrets.post-build/1", **dict.fromkeys(expected), "status": 0}

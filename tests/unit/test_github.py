@@ -9,7 +9,7 @@ import pytest
 
 from ic_secrets import github
 from ic_secrets.errors import ExposureError, ReservedNameError
-from ic_secrets.needles import Exposed
+from ic_secrets.needles import Exposed, too_short
 from ic_secrets.secret import SecretType, SecretValue
 
 
@@ -79,6 +79,16 @@ def test_masks_are_escaped_a_line_each_and_telling() -> None:
     assert '"key": "100%25-of-a-canary",' in masks
     assert not {"{", "}", "---", "abc", ""} & set(masks)
     assert not any("%" in mask.replace("%25", "") for mask in masks)
+
+
+@pytest.mark.parametrize(
+    "value", ["\u00e9\u00e8\u00e0", "\U0001f511", "!#$^&*", "abcd"], ids=["accents", "sign", "marks", "letters"]
+)
+def test_whatever_is_not_warned_of_as_too_short_is_masked(value: str) -> None:
+    """It is counted in bytes, as everywhere."""
+    exposed = [Exposed("A", SecretType.ENV, SecretValue(value))]
+    assert not too_short(exposed)
+    assert f"::add-mask::{value}\n" in github.render_masks(exposed)
 
 
 def test_the_password_of_a_credential_is_masked_alone_too() -> None:

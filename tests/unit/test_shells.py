@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from ic_secrets.environment import check_variable
 from ic_secrets.errors import ReservedNameError
+from ic_secrets.secret import SecretValue
 from ic_secrets.shells import Change, check_names, render_fish, render_fish_end, render_sh, render_sh_end
 
 pytestmark = pytest.mark.commands
 
-SHELLS = ["bash", "dash", "fish"]
+SHELLS = ["bash", "dash", "zsh", "fish"]
 HOSTILE = {
     "A_COMMAND": "$(touch evaluated) `touch evaluated` ${HOME} $HOME ~",
     "B_QUOTES": "'\"'\\''\"'; touch evaluated; '",
@@ -66,7 +69,7 @@ def test_a_build_gets_exactly_the_values_and_the_shell_is_as_it_was_afterwards(
     assert not (work / "evaluated").exists()
 
 
-@pytest.mark.parametrize("shell", ["bash", "dash"])
+@pytest.mark.parametrize("shell", ["bash", "dash", "zsh"])
 def test_a_variable_that_was_not_exported_is_not_afterwards(shell: str, home: dict[str, str], work: Path) -> None:
     begin, end = render(shell, home, home | {"TOKEN": "of the build"})
     script = f"TOKEN='of the shell'\n{begin}\n{DUMP}\n{end}\n{DUMP}\ntest \"$TOKEN\" = 'of the shell' && echo '{{}}'"
@@ -76,7 +79,7 @@ def test_a_variable_that_was_not_exported_is_not_afterwards(shell: str, home: di
     assert same == [{}]
 
 
-@pytest.mark.parametrize("shell", ["bash", "dash"])
+@pytest.mark.parametrize("shell", ["bash", "dash", "zsh"])
 def test_a_key_is_hidden_even_from_the_children_of_a_shell_that_exports_all(
     shell: str, home: dict[str, str], work: Path
 ) -> None:
@@ -113,10 +116,74 @@ def test_the_status_is_what_the_shell_sees_at_the_end(shell: str, home: dict[str
     assert run(shell, load, home, work).returncode == 7
 
 
-@pytest.mark.parametrize("name", ["PS1", "RANDOM", "BASH_ENV", "path", "fish_pid", "_ic_secrets_restore", "OPTIND"])
+@pytest.mark.parametrize(
+    "name", ["PS1", "RANDOM", "BASH_ENV", "path", "fish_pid", "_ic_secrets_restore", "OPTIND", "COLUMNS"]
+)
 def test_a_name_that_shells_keep_to_themselves_is_refused(name: str) -> None:
     with pytest.raises(ReservedNameError, match=name):
         check_names(["TOKEN", name])
+
+
+LISTED = {
+    "zsh": "for module in parameter datetime zle zleparameter mapfile langinfo system terminfo termcap sched; do "
+    "zmodload zsh/$module; done; print -rl -- ${(k)parameters[(R)*(special|integer|array|association)*]}",
+    "bash": "compgen -v",
+}
+
+
+@pytest.mark.parametrize("shell", LISTED)
+def test_every_variable_that_a_shell_keeps_is_refused(shell: str, work: Path) -> None:
+    """Whatever the installed shell lists when it starts with nothing; HOME and its like can be no secret at all."""
+    option = "-f" if shell == "zsh" else "--norc"
+    done = subprocess.run([shell, option, "-c", LISTED[shell]], env={}, cwd=work, capture_output=True, timeout=60)
+    names = [name for name in done.stdout.decode().split() if name.isidentifier()]
+    assert len(names) > 20
+    accepted = []
+    for name in names:
+        with contextlib.suppress(ReservedNameError):
+            check_variable(name, SecretValue("x"))
+            check_names([name])
+            accepted.append(name)
+    assert not accepted
+
+
+@pytest.mark.parametrize("name", ["COLUMNS", "LINES", "TRY_BLOCK_INTERRUPT", "galiases", "MANPATH"])
+def test_a_special_of_zsh_that_is_not_known_is_refused_by_the_code_itself(
+    name: str, home: dict[str, str], work: Path
+) -> None:
+    begin, _ = render("zsh", home, home | {name: "path[$(touch evaluated)1]", "TOKEN": "x"})
+    (work / "begin").write_text(begin)
+    done = run("zsh", f'eval "$(cat begin)" || exit; {DUMP}', home, work)
+    assert (done.returncode, done.stdout) == (125, b"")
+    assert f"error: {name} cannot take the value".encode() in done.stderr
+    assert not (work / "evaluated").exists()
+
+
+@pytest.mark.parametrize(
+    ("shell", "declare", "name"),
+    [("bash", "", "TOKEN"), ("zsh", "", "TOKEN"), ("zsh", "typeset -T TOKEN token;", "token")],
+    ids=["bash", "zsh", "zsh-tied"],
+)
+def test_an_array_is_not_overwritten_since_it_could_not_be_put_back(
+    shell: str, declare: str, name: str, home: dict[str, str], work: Path
+) -> None:
+    begin, end = render(shell, home, home | {"TOKEN": "x"})
+    script = f'{declare} {name}=(one two)\n{begin}\necho "$?"\n{end}\necho "${{{name}[@]}}"'
+    done = run(shell, script, home, work)
+    assert done.stdout == b"125\none two\n"
+    assert b"error: TOKEN cannot take the value" in done.stderr
+
+
+def test_a_universal_key_of_fish_is_hidden_and_comes_back(home: dict[str, str], work: Path) -> None:
+    """It cannot be unset for one shell alone, so the build sees an empty one."""
+    before = home | {"IC_SECRETS_KEY": "the key"}
+    begin, end = render("fish", before, home | {"TOKEN": "x"})
+    script = f"set -Ux IC_SECRETS_KEY 'the key'\n{DUMP}\n{begin}\n{DUMP}\n{end}\n{DUMP}\nset -Uq IC_SECRETS_KEY"
+    done = run("fish", script, home, work)
+    first, during, last = environments(done)
+    assert (first["IC_SECRETS_KEY"], during["IC_SECRETS_KEY"], during["TOKEN"]) == ("the key", "", "x")
+    assert last == first
+    assert done.returncode == 0, "it is still universal"
 
 
 def test_a_variable_that_no_shell_can_name_stays_as_it_is() -> None:

@@ -32,6 +32,14 @@ def print_message(level: str, text: str, hint: str = "") -> None:
         silence(2)
 
 
+def print_bytes(text: str) -> None:
+    """The text on stdout as it is, at once; OSError."""
+    sys.stdout.flush()
+    data = os.fsencode(text)
+    while data:
+        data = data[os.write(1, data) :]
+
+
 def silence(stream: int) -> None:
     """Let what is still buffered for the stream go nowhere: Python would fail on it once more when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream)

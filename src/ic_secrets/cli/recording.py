@@ -225,8 +225,8 @@ class BuildRecord:
         self._record.place = directory
         self._record.write("started")
 
-    def end(self, status: int, leaks: int) -> None:
-        """The build has ended with that status, and left so many values behind."""
+    def end(self, status: int, leaks: int | None) -> None:
+        """The build has ended with that status, and left so many values behind; None where nobody looked."""
         try:
             self._record.write("ended", status=status, leaks=leaks)
         finally:

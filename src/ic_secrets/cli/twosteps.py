@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
-import sys
+import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from .. import github, shells
-from ..environment import inherit
-from ..errors import NOT_STARTED, ExposureError, IcSecretsError, ScrubbedMeanwhileError, UsageError
-from ..handover import find_handover
+from .. import shells
+from ..checkouts import find_holder
+from ..directory import find_enclosing, find_owner, remove_dead
+from ..errors import (
+    NOT_STARTED,
+    SCRUB_INCOMPLETE,
+    SIGNAL_BASE,
+    ExposureError,
+    IcSecretsError,
+    NotEndedError,
+    ScrubbedMeanwhileError,
+    UsageError,
+)
+from ..handover import Handover, Note, find_handover, find_inside, find_note, list_handovers
 from ..linux import harden
-from ..notices import Notice, Notify
-from ..preparation import NoExtensions, Preparation, list_exposed
-from ..secret import SecretType
+from ..notices import Notice
+from ..preparation import NoExtensions
 from ..twosteps import Term, abandon_build, begin_build, end_build
+from .faces import GitHub, Json, Shell, put_back
 from .opening import load_plugins, opened_store
-from .output import print_error, print_message
+from .output import print_bytes, print_error, print_message
 from .parsing import Parser, add_store_options, parse_duration, read_settings
 from .recording import BuildRecord, ResumedRecord
 from .requesting import add_exposure_options, make_request, print_notice
+from .signals import EndedError, raising_signals
 
 _FORMATS = ("sh", "fish", "github", "json")
-_FAILED = {"sh": f"(exit {NOT_STARTED})\n", "fish": f"sh -c 'exit {NOT_STARTED}'\n"}
-# Of what the build does not inherit, the settings that are no secret: on GitHub they come back afterwards.
-_SECRET_SETTINGS = frozenset({"IC_SECRETS_KEY", "IC_SECRETS_PASSPHRASE"})
+# With `set -e` too, a build that fails reaches post-build, and its status is kept.
+_EXAMPLE = """code=0; eval "$(ic-secrets pre-build my-site.dev)" && composer install || code=$?
+  eval "$(ic-secrets post-build --format sh --status $code)\""""
 _NOTHING = "there is nothing to end here: no pre-build, or its guard has scrubbed it already"
 _UNMASKED = Notice(
     "nothing masks the output of a build between pre-build and post-build",
@@ -41,100 +53,90 @@ def run_pre_build(words: Sequence[str]) -> int:
     However it fails, what it prints makes the shell that evaluates it fail.
     """
     is_done = False
+    arguments = None
     try:
-        arguments = make_pre_parser().read(words)
-        harden()
-        text = _expose(arguments)
-        is_done = True
-        _print_or_abandon(text, arguments)
+        with raising_signals():
+            arguments = make_pre_parser().read(words)
+            harden()
+            text = _expose(arguments)
+            is_done = True
+            _print_or_abandon(text, arguments)
         return 0
     except SystemExit:  # --help
         is_done = True
         raise
+    except EndedError:
+        if arguments:
+            abandon_build(make_request(arguments, ()), print_notice)
+        print_error(ExposureError("a signal ended it; nothing is exposed"))
+        return NOT_STARTED
     except IcSecretsError as error:
         print_error(error)
         return NOT_STARTED
     finally:
         if not is_done:
-            _print(_FAILED.get(_guess_format(words), ""))
+            print_bytes(_fail(_guess_format(words, "sh"), NOT_STARTED))
 
 
 def run_post_build(words: Sequence[str]) -> int:
     """Scrub what pre-build exposed, and look for what is left; the status that `run` would give.
 
-    Without a pre-build, or called once more, it gives 0 and says so.
+    Without a pre-build, or called once more, it gives 0 and says so. However it fails, what it prints makes the
+    shell that evaluates it fail.
     """
-    status = 1
-    arguments = make_post_parser().read(words)
-    own = _parse_status(arguments.status)
-    harden()
+    form = _guess_format(words, "")
+    ending = _Ending(1)
+    own: int | None = None
     try:
-        status = _end(arguments, own)
-    except ScrubbedMeanwhileError:
-        print_message("", _NOTHING)
-        status = own
+        with raising_signals():
+            arguments = make_post_parser().read(words)
+            own = _parse_status(arguments.status)
+            harden()
+            ending = _end(arguments, own)
+    except SystemExit:  # --help
+        form = ""
+        raise
+    except EndedError as ended:
+        print_message("error", "a signal ended it", "`ic-secrets post-build` can be called again")
+        ending = _Ending(SIGNAL_BASE + ended.number)
     except IcSecretsError as error:
         print_error(error)
-        status = own or error.exit_status
+        ending = _Ending(own or error.exit_status)
     finally:
-        if arguments.format == "sh":
-            _print(shells.render_sh_end(status))
-        elif arguments.format == "fish":
-            _print(shells.render_fish_end(status))
-    return status
+        print_bytes(_fail(form, ending.status) if own is None else _render_end(form, ending))
+    return ending.status
 
 
-class _Shell:
-    """A shell that evaluates what is printed."""
+class _Ending(NamedTuple):
+    """How a build was ended: the status, and of which target and checkout it was, None where there was none to end.
 
-    told: Sequence[str] = ()
+    `receipt` is the file that was written.
+    """
 
-    def check(self, preparation: Preparation) -> None:
-        """Refuse what a shell keeps to itself."""
-        shells.check_names(_list_variables(preparation))
-
-    def tell_early(self, environment: Mapping[str, str], preparation: Preparation) -> Mapping[str, Any]:
-        """Nothing: it is told when all is done."""
-        return {}
+    status: int
+    target: str | None = None
+    checkout: str | None = None
+    receipt: str | None = None
 
 
-class _Json(_Shell):
-    """A program that reads an object."""
-
-    def check(self, preparation: Preparation) -> None:
-        """A program takes any name."""
+def _fail(form: str, status: int) -> str:
+    """What is printed for words that are no command: it fails where it is evaluated, and changes nothing."""
+    return {"sh": f"(exit {status})\n", "fish": f"sh -c 'exit {status}'\n"}.get(form, "")
 
 
-class _GitHub:
-    """The later steps of a job on GitHub."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._before = environment
-        self.told = (github.find_file(environment),)
-
-    def check(self, preparation: Preparation) -> None:
-        """Refuse what the runner keeps to itself."""
-        github.check_names(_list_variables(preparation))
-
-    def tell_early(self, environment: Mapping[str, str], preparation: Preparation) -> Mapping[str, Any]:
-        """Masks first, then the variables; how they are put back."""
-        change = github.find_change(self._before, environment)
-        _print(github.render_masks(list_exposed(preparation.secrets)))
-        github.append(self.told[0], github.render_variables({**dict.fromkeys(change.to_unset, ""), **change.to_set}))
-        back = dict.fromkeys((*change.to_set, *change.to_unset), "")
-        secrets = _list_variables(preparation)
-        for name in back:
-            is_setting = name.startswith("IC_SECRETS_") and name not in _SECRET_SETTINGS
-            if name in inherit(self._before) or is_setting:
-                back[name] = self._before.get(name, "") if name not in secrets else ""
-        return {"github": back}
+def _render_end(form: str, ending: _Ending) -> str:
+    """What is printed when all is over."""
+    if form == "json":
+        return json.dumps({"schema": "ic-secrets.post-build/1", **ending._asdict()}, indent=2) + "\n"
+    render = {"sh": shells.render_sh_end, "fish": shells.render_fish_end}.get(form)
+    return render(ending.status) if render else ""
 
 
 def _expose(arguments: argparse.Namespace) -> str:
     """What is to be printed."""
     environment = dict(os.environ)
     request = make_request(arguments, ())
-    face = _GitHub(environment) if arguments.format == "github" else _Json() if arguments.format == "json" else _Shell()
+    face = GitHub(environment) if arguments.format == "github" else Json() if arguments.format == "json" else Shell()
     term = Term(parse_duration(arguments.ttl), _parse_pid(arguments.until_pid))
     if term.ttl <= 0:
         raise UsageError("--ttl has no time", hint="a duration such as 30m or 2h")
@@ -157,28 +159,92 @@ def _expose(arguments: argparse.Namespace) -> str:
 def _print_or_abandon(text: str, arguments: argparse.Namespace) -> None:
     """Whoever was to be told and is gone has no use for it: then nothing stays exposed."""
     try:
-        _print(text)
+        print_bytes(text)
     except OSError as error:
         abandon_build(make_request(arguments, ()), print_notice)
         raise ExposureError(f"the result cannot be printed: {error.strerror}") from None
 
 
-def _end(arguments: argparse.Namespace, own: int) -> int:
+def _end(arguments: argparse.Namespace, own: int) -> _Ending:
     environment = dict(os.environ)
     run_dir = arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR")
-    handover = find_handover(os.getcwd(), environment, run_dir)
-    if handover is None:
-        print_message("", _NOTHING)
-        return own
+    directory = _find_directory()
+    note = find_note(None, environment, run_dir)
+    handover = None if note else find_handover(directory, environment, run_dir)
+    if handover:
+        try:
+            return _finish(handover, arguments, own, environment)
+        except ScrubbedMeanwhileError:
+            handover.guard.dismiss()
+    note = note or find_note(directory, environment, run_dir)
+    if note:
+        return _finish_late(note, arguments, own, environment)
+    _check_others(directory, environment)
+    inside = find_inside(environment)
+    if inside:  # Composer makes its home anew where it is gone
+        with contextlib.suppress(OSError):
+            remove_dead(inside)
+    elsewhere = ", ".join(other.checkout for other in list_handovers(environment, run_dir))
+    hint = f"the secrets of a pre-build are exposed for {elsewhere}: post-build there takes them away"
+    print_message("", _NOTHING, hint if elsewhere else "")
+    return _Ending(own)
+
+
+def _finish(handover: Handover, arguments: argparse.Namespace, own: int, environment: Mapping[str, str]) -> _Ending:
     record = ResumedRecord(handover.record)
-    receipt = arguments.receipt and os.path.abspath(arguments.receipt)
+    place = _find_directory() or handover.state["directory"]
+    receipt = arguments.receipt and os.path.abspath(os.path.join(place, arguments.receipt))
     try:
         listeners = _Listeners(arguments)
         status = end_build(handover, print_notice, record, status=own, receipt=receipt, extensions=listeners)
     finally:
-        _put_back(handover.notes.get("github"), arguments.format, environment, print_notice)
+        put_back(handover.notes.get("github"), arguments.format, environment, print_notice)
     print_message("", f"the secrets of {handover.state['target']} are gone")
-    return status
+    receipt = receipt or handover.state["receipt"]
+    return _Ending(status, handover.state["target"], handover.checkout, receipt)
+
+
+def _finish_late(note: Note, arguments: argparse.Namespace, own: int, environment: Mapping[str, str]) -> _Ending:
+    """The guard was first: nothing is left to scrub, and what the build left behind is not known."""
+    status = own or SCRUB_INCOMPLETE
+    receipt = arguments.receipt or note.receipt
+    unwritten = f", and the receipt {receipt} was not written" if receipt else ""
+    print_message(
+        "error",
+        f"the secrets of {note.target} were scrubbed before post-build came, since their time was up: "
+        f"no leak was searched for{unwritten}",
+        f"pre-build takes a longer --ttl; `ic-secrets scan {note.target} {shlex.quote(note.checkout)}` searches now",
+    )
+    note.remove()
+    try:
+        ResumedRecord(note.record).end(status, None)
+    finally:
+        put_back(note.notes.get("github"), arguments.format, environment, print_notice)
+    return _Ending(status, note.target, note.checkout)
+
+
+def _find_directory() -> str | None:
+    """Where we are; None where that is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
+def _check_others(directory: str | None, environment: Mapping[str, str]) -> None:
+    """NotEndedError where a build is not over, and cannot be ended from here."""
+    inside = find_enclosing(environment.get("COMPOSER_HOME") or "")
+    owner = find_owner(inside) if inside else None
+    if inside and owner not in {None, os.geteuid()}:
+        raise NotEndedError(f"the secrets in {inside} are those of user {owner}")
+    holder = find_holder(directory) if directory else None
+    if holder and holder[1] != os.geteuid():
+        raise NotEndedError(f"{holder[0]} has the secrets of a pre-build by user {holder[1]}")
+    if holder:
+        raise NotEndedError(
+            f"{holder[0]} has the secrets of a pre-build, but they are not found",
+            hint="name the --run-dir that it was given, or call post-build where its environment is",
+        )
 
 
 class _Listeners(NoExtensions):
@@ -194,23 +260,6 @@ class _Listeners(NoExtensions):
             plugins.tell_receipt(receipt)
 
 
-def _put_back(back: Mapping[str, str] | None, form: str | None, environment: Mapping[str, str], notify: Notify) -> None:
-    """Empty, for the steps to come, what GITHUB_ENV has set, or give it the value that it had."""
-    if back is None:
-        return
-    if form != "github":
-        notify(Notice("the variables of later steps keep their values", "post-build --format github empties them"))
-        return
-    github.append(github.find_file(environment), github.render_variables(back))
-
-
-def _list_variables(preparation: Preparation) -> tuple[str, ...]:
-    """The names of the secrets that become variables, and of what other renderers set."""
-    secrets = [secret.name for secret in preparation.secrets if secret.type is SecretType.ENV]
-    inherited = inherit(preparation.request.environment)
-    return (*secrets, *(name for name in {**preparation.environment, **preparation.paths} if name not in inherited))
-
-
 def make_pre_parser() -> Parser:
     """Its arguments."""
     parser = Parser(
@@ -219,8 +268,9 @@ def make_pre_parser() -> Parser:
         "them when post-build says so, after --ttl, or when --until-pid ends. For pipelines that cannot wrap their\n"
         "build: nothing but GitHub masks the output of what comes between, so use `run` where you can.\n\n"
         "What is printed holds the values. sh, fish: code for eval. github: masks; the variables go to GITHUB_ENV, a\n"
-        "file of the runner. json: one object. A pre-build that fails prints what makes eval fail, and gives 125.",
-        'eval "$(ic-secrets pre-build my-site.dev)" && composer install; eval "$(ic-secrets post-build --format sh)"',
+        "file of the runner. json: one object. A pre-build that fails prints what makes eval fail, and gives 125.\n"
+        "post-build is to be called whether the build failed or not, with its status.",
+        _EXAMPLE,
     )
     parser.add_argument("target", metavar="SITE[.ENV]", nargs="?", help="the target (IC_SECRETS_SITE, IC_SECRETS_ENV)")
     parser.add_argument("--format", choices=_FORMATS, default="sh", help="who is told the environment (sh)")
@@ -238,9 +288,9 @@ def make_post_parser() -> Parser:
         "End what pre-build began in this checkout: scrub, look for what the build left behind, write the receipt.\n"
         "It needs neither store nor key. The status is as of `run`: 120 for a leak, 121 for an incomplete scrub; 0\n"
         "too where there was no pre-build, or post-build was there before.",
-        'eval "$(ic-secrets post-build --format sh)"',
+        _EXAMPLE,
     )
-    parser.add_argument("--format", choices=_FORMATS[:3], help="put back the environment of that shell, or of GitHub")
+    parser.add_argument("--format", choices=_FORMATS, help="put back that shell's environment, or GitHub's; json: tell")
     parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and the proof that it is gone")
     parser.add_argument(
         "--status", metavar="N", default="0", help="the build's own exit status, which wins where not 0"
@@ -263,20 +313,12 @@ def _parse_pid(text: str | None) -> int | None:
     return int(text)
 
 
-def _guess_format(words: Sequence[str]) -> str:
+def _guess_format(words: Sequence[str], default: str) -> str:
     """The format, of words that may be no command."""
-    form = "sh"
+    form = default
     for before, word in zip(["", *words], words, strict=False):
         if word.startswith("--format="):
             form = word.partition("=")[2]
         elif before == "--format":
             form = word
-    return form if form in _FORMATS else "sh"
-
-
-def _print(text: str) -> None:
-    """Bytes on stdout, at once; OSError."""
-    sys.stdout.flush()
-    data = os.fsencode(text)
-    while data:
-        data = data[os.write(1, data) :]
+    return form if form in _FORMATS else default
