@@ -7,6 +7,7 @@ store comes in opened: nothing here knows which one it is, nor a plugin, nor a c
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -91,7 +92,7 @@ class Build:
         self.receipt = self._attempt(lambda: self._receipt.render(preparation, self.exposure, result, status))
         self._attempt(lambda: self._receipt.write(self.receipt))
         self._attempt(lambda: self._extensions.tell_receipt(self.receipt or {}))
-        status = self._judge(status)
+        status = self._judge(status or self.find_signal())  # one that ended a plugin
         self._attempt(lambda: self._record.end(status, self.leaks))
         self.status = self._judge(status)
 
@@ -120,7 +121,7 @@ def open_build(
     Raises IcSecretsError when the build cannot be started; then nothing was exposed, or what was is gone
     again. The store is closed before anything is exposed.
     """
-    extensions = extensions or NoExtensions()
+    extensions, owner = extensions or NoExtensions(), os.getpid()
     receipt = Receipt(request)
     notify = receipt.listen(notify)
     try:
@@ -131,13 +132,16 @@ def open_build(
             with expose(preparation, watchdog, notify) as exposure:
                 build = Build(exposure, receipt, record, extensions, notify)
                 yield build
+            if os.getpid() != owner:
+                return  # a child that was forked in the block: the build is its parent's
             if build.outcome:
                 build.conclude(build.outcome)
             else:
                 with contextlib.suppress(IcSecretsError):  # nothing was built, and why is what is to be told
                     record.end(build.status, 0)
     except BaseException as error:
-        record.fail(error)
+        if os.getpid() == owner:
+            record.fail(error)
         raise
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posix
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
-from .errors import IcSecretsError, PluginError
+from .errors import NOT_STARTED, IcSecretsError, PluginError, PluginInterruptedError
+from .process import SignalCatcher
 from .secret import Owner, Site
 from .stores import Store
 
@@ -24,37 +27,141 @@ def contained(plugin: str, doing: str, *allowed: type[BaseException]) -> Iterato
 
     The error's message may hold anything, so only its class and place are told. Stdout belongs to the command;
     within the block it is stderr, for child processes too.
+
+    A signal that was to end us ends the block, even while signals are caught: PluginInterruptedError. What would
+    end the process without a word (`os._exit`, `os.execv`) is a fault, and a process that the plugin forked
+    ends with the block.
     """
+    owner = os.getpid()
+    stop = _Stop()
     try:
-        with _lock, _stdout_as_stderr():
-            yield
-    except allowed:
-        raise
+        try:
+            with _lock, _stdout_as_stderr(), _no_exits(stop), _interruptible(stop):
+                yield
+        finally:
+            if os.getpid() != owner:
+                _EXITS["_exit"](NOT_STARTED)  # a second one of us must not go on with the build
+        if stop.reason:  # the plugin caught what was raised in it
+            raise stop.reason
     except BaseException as error:
+        if stop.number:
+            name = signal.Signals(stop.number).name
+            raise PluginInterruptedError(f"{name} came while the plugin {plugin} ran", stop.number) from None
+        if isinstance(error, allowed) and not stop.reason:
+            raise
         # Ctrl-C is a person's, unless signals are caught: then nothing but the plugin raises this.
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             raise
-        raise PluginError(f"the plugin {plugin} failed {doing}: {describe_fault(error)}") from None
+        fault = describe_fault(error, is_loading=doing == "to load")
+        text = f"the plugin {plugin} failed {doing}: {fault}"
+        raise PluginError(text) from None
 
 
-def describe_fault(error: BaseException) -> str:
+def describe_fault(error: BaseException, *, is_loading: bool = False) -> str:
     """The error's class and place, nothing of its message: `ValueError at plugin.py:12`.
 
     With IC_SECRETS_DEBUG=1 the way to it is shown on stderr.
     """
     import traceback
 
-    detail = ""
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        detail = f" (no module {error.name})"
-    frames = traceback.extract_tb(error.__traceback__)
+    kind = _name_kind(type(error))
+    if is_loading and isinstance(error, ModuleNotFoundError) and error.name:  # no value is known yet
+        kind += f" (no module {error.name})"
+    # Code that was compiled from a text can call its file and its functions by a value: only real files are told.
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if os.path.isfile(frame.filename) and frame.lineno
+    ]
     if os.environ.get("IC_SECRETS_DEBUG") == "1":
         for frame in frames:
-            print(f"  {frame.filename}:{frame.lineno} in {frame.name}", file=sys.stderr)
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__} at {os.path.basename(error.filename or '?')}:{error.lineno}"
+            print(f"  {frame.filename}:{frame.lineno}", file=sys.stderr)
+    if isinstance(error, SyntaxError) and error.filename and os.path.isfile(error.filename):
+        return f"{kind} at {os.path.basename(error.filename)}:{error.lineno}"
+    frames = [frame for frame in frames if frame.filename != __file__] or frames
     place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{detail}{place}"
+    return f"{kind}{place}"
+
+
+def _name_kind(kind: type) -> str:
+    """The name of the first class that Python or we made: a plugin can call its own by a value."""
+    for each in kind.__mro__:
+        module = sys.modules.get(each.__module__)
+        is_known = each.__module__.partition(".")[0] in {"ic_secrets", *sys.stdlib_module_names}
+        if is_known and vars(module).get(each.__name__) is each:
+            return str(each.__name__)
+    return "an error"
+
+
+class _StopError(BaseException):
+    """Ends a plugin's code. Not an Exception, so that it seldom catches it."""
+
+
+class _Stop:
+    """Why the code of a plugin was ended, if it was."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.reason: BaseException | None = None
+
+
+# As they were before any plugin was loaded.
+_EXITS: dict[str, Callable[..., Any]] = {name: getattr(posix, name) for name in ("_exit", "execv", "execve")}
+
+
+@contextlib.contextmanager
+def _no_exits(stop: _Stop) -> Iterator[None]:
+    """What would end this process without its scrub and its status raises instead; a forked child may use it."""
+    owner, thread = os.getpid(), threading.get_ident()
+    before = {name: getattr(os, name) for name in _EXITS}
+    is_active = True
+
+    def guard(name: str) -> Callable[..., Any]:
+        def end(*arguments: Any, **keywords: Any) -> Any:
+            if is_active and os.getpid() == owner and threading.get_ident() == thread:
+                stop.reason = SystemExit()
+                raise stop.reason
+            return _EXITS[name](*arguments, **keywords)
+
+        return end
+
+    try:
+        for name in _EXITS:
+            function = guard(name)
+            setattr(os, name, function)
+            setattr(posix, name, function)
+        yield
+    finally:
+        is_active = False
+        for name, function in before.items():
+            setattr(os, name, function)
+            setattr(posix, name, function)
+
+
+@contextlib.contextmanager
+def _interruptible(stop: _Stop) -> Iterator[None]:
+    """While signals are caught, one that was to end us is noted as ever, and raised in the plugin's code."""
+    caught: dict[int, Any] = {}
+    is_active = True
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            handler = signal.getsignal(number)
+            if isinstance(getattr(handler, "__self__", None), SignalCatcher):
+                caught[number] = handler
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        caught[number](number, frame)
+        stop.number = stop.number or number
+        if is_active:
+            stop.reason = _StopError()
+            raise stop.reason
+
+    try:
+        for each in caught:
+            signal.signal(each, interrupt)
+        yield
+    finally:
+        is_active = False
+        for each, handler in caught.items():
+            signal.signal(each, handler)
 
 
 @contextlib.contextmanager

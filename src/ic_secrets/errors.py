@@ -266,3 +266,11 @@ class PluginError(IcSecretsError):
     """A plugin that was named is not there, cannot be loaded, or does what no plugin may."""
 
     hint = "`ic-secrets plugins` says more; --no-plugins goes without"
+
+
+class PluginInterruptedError(IcSecretsError):
+    """A signal that was to end us came while a plugin ran, and ended that."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_status = SIGNAL_BASE + number

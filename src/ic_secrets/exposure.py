@@ -247,7 +247,9 @@ class Exposure:
 def expose(preparation: Preparation, watchdog: Watchdog, notify: Notify) -> Iterator[Exposure]:
     """Make the private directory; inside, the build can run; afterwards nothing of it is left."""
     exposure = Exposure.make(preparation, watchdog, notify)
+    owner = os.getpid()
     try:
         yield exposure
     finally:
-        exposure.finish()
+        if os.getpid() == owner:  # a child that was forked in the block and leaves it has nothing to end
+            exposure.finish()

@@ -11,7 +11,8 @@
 
 A plugin implements the hooks that it needs and takes the arguments that it needs. Wrappers are refused: nothing
 stands between a build and its scrub. A plugin runs inside ic-secrets and can do what that can; name only those that
-you would trust with the master key.
+you would trust with the master key. A hook runs before anything is exposed or after all is scrubbed. In it stdout is
+stderr, a signal that is to end ic-secrets ends the hook, and `os._exit` and `os.execv` are errors of the plugin.
 """
 
 from __future__ import annotations

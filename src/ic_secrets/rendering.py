@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from .errors import BuildError
+from .needles import Exposed, derive_all
 from .resolve import Definition
 from .secret import Scope, SecretType, SecretValue, Target
 
@@ -87,19 +88,28 @@ def given_value(secret: Definition) -> SecretValue:
 
 def _check_rendering(name: str, rendering: Rendering, before: Rendering, context: RenderContext) -> None:
     for path in rendering.files:
-        _check_path(name, path, before.files)
+        if not _is_free(path, before.files):
+            raise BuildError(f"{name} may not write the file {_hide_values(path, context)!a}")
     secrets = {secret.name for secret in context.secrets if secret.type is SecretType.ENV}
     taken = {*before.variables, *before.paths, *secrets, *_KEPT}
     for variable, value in (*rendering.variables.items(), *rendering.paths.items()):
         is_taken = variable in taken or variable.startswith(_KEPT_PREFIXES)
         if is_taken or not re.fullmatch(_VARIABLE, variable) or "\0" in value:
-            raise BuildError(f"{name} may not set the variable {variable!a}")
+            raise BuildError(f"{name} may not set the variable {_hide_values(variable, context)!a}")
     for path in rendering.paths.values():
         if not any(each == path or each.startswith(f"{path}/") for each in rendering.files):
-            raise BuildError(f"{name} names {path!a}, where it writes no file")
+            raise BuildError(f"{name} names {_hide_values(path, context)!a}, where it writes no file")
 
 
-def _check_path(name: str, path: str, taken: Mapping[str, bytes]) -> None:
+def _is_free(path: str, taken: Mapping[str, bytes]) -> bool:
     parts = path.split("/")
-    if not all(parts) or {".", ".."} & set(parts) or "\0" in path or parts[0] in _OURS or path in taken:
-        raise BuildError(f"{name} may not write the file {path!a}")
+    return not (not all(parts) or {".", ".."} & set(parts) or "\0" in path or parts[0] in _OURS or path in taken)
+
+
+def _hide_values(text: str, context: RenderContext) -> str:
+    """What a renderer named, with the values masked: it has seen them."""
+    from .mask import mask_text
+    from .patterns import Patterns
+
+    exposed = [Exposed(secret.name, secret.type, given_value(secret)) for secret in context.secrets]
+    return mask_text(text, Patterns(derive_all(exposed)))

@@ -44,6 +44,7 @@ class Watchdog:
     def __init__(self) -> None:
         """Start it; it has nothing to guard yet. ExposureError."""
         try:
+            self._owner = os.getpid()
             reader, self._writer = os.pipe()
             self._listener, ready = os.pipe()
             self._ready = False
@@ -82,7 +83,8 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.dismiss()
+        if os.getpid() == self._owner:
+            self.dismiss()
 
     def _is_ready(self) -> bool:
         """Wait until it is, or has failed."""

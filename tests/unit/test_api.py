@@ -216,3 +216,18 @@ def test_a_wrapper_gives_a_build_hook_its_secrets_and_takes_them_back(site: Cli,
     assert json.loads((work / "receipt").read_text())["status"] == 5
     with pytest.raises(TypeError, match="no argument place"):
         plugin.wrap(manager, "build", project="place")
+
+
+def test_a_forked_child_that_leaves_the_block_scrubs_nothing_of_its_parents(site: Cli, private: Path) -> None:
+    child = 0
+    try:
+        with open_build("my-site.dev") as build:
+            child = os.fork()
+            if child == 0:
+                sys.exit(7)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+            assert list(private.iterdir()) != []
+    except SystemExit:
+        os._exit(7)
+    assert build.receipt is not None
+    assert list(private.iterdir()) == []

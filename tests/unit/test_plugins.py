@@ -474,3 +474,66 @@ def test_a_relative_path_in_a_file_begins_at_that_file(tmp_path: Path) -> None:
     assert find_named("./mine.py", f"{tmp_path}/config.toml:3") == [Origin("mine", str(tmp_path / "mine.py"))]
     with pytest.raises(PluginError):
         find_named("./mine.py", "config.toml:3")
+
+
+SHOWING = {
+    "a path": "return Rendering({'../' + token: b''})",
+    "a variable": "return Rendering({}, {'LD_' + token: '1'})",
+    "a place that is no file": "return Rendering({}, {}, {'FILE': token})",
+    "a module": "import importlib; importlib.import_module(token)",
+    "a class": "raise type(token, (Exception,), {})()",
+    "a file's name": "exec(compile('1/0', token, 'exec'))",
+}
+
+
+@pytest.mark.parametrize("fault", SHOWING)
+def test_what_a_plugin_does_wrong_is_told_without_a_value(site: Cli, plugin: Make, fault: str) -> None:
+    plugin(f"""
+        @hookimpl
+        def ic_secrets_render_secrets(context):
+            token = next(secret.value.reveal() for secret in context.secrets if secret.name == "TOKEN")
+            {SHOWING[fault]}
+    """)
+    done = site("run", "my-site", "--", "true")
+    assert done.returncode == 125
+    assert b"plugin mine" in done.stderr
+    assert CANARY.encode() not in done.stderr + done.stdout
+
+
+EXITS = {
+    "_exit": "os._exit(0)",
+    "exec": "os.execvp('true', ['true'])",
+    "swallowed": "try:\n        os._exit(0)\n    except BaseException:\n        pass",
+}
+HOOKS = {"before": "ic_secrets_before_expose(plan)", "render": "ic_secrets_render_secrets(context)"}
+
+
+@pytest.mark.parametrize("command", [["run", "my-site", "--", "true"], ["pre-build", "my-site"]], ids=["run", "pre"])
+@pytest.mark.parametrize("fault", EXITS)
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_plugin_that_ends_the_process_makes_no_build_a_success(
+    site: Cli, plugin: Make, private: Path, hook: str, fault: str, command: list[str]
+) -> None:
+    plugin(f"@hookimpl\ndef {HOOKS[hook]}:\n    {EXITS[fault]}\n")
+    done = site(*command)
+    assert done.returncode == 125
+    assert done.stdout == (b"(exit 125)\n" if command[0] == "pre-build" else b"")  # what `eval` fails by
+    assert b"the plugin mine failed in" in done.stderr
+    assert list(private.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", ["INT", "TERM"])
+@pytest.mark.parametrize("hook", [*HOOKS.values(), "ic_secrets_after_scrub(receipt)"])
+def test_a_signal_ends_a_plugin_that_hangs(site: Cli, plugin: Make, private: Path, hook: str, number: str) -> None:
+    plugin(f"""
+        @hookimpl
+        def {hook}:
+            import signal, threading
+            threading.Timer(0.1, os.kill, [os.getpid(), signal.SIG{number}]).start()
+            while True:
+                pass
+    """)
+    done = site("run", "my-site", "--", "true", timeout=30)
+    assert done.returncode == {"INT": 130, "TERM": 143}[number], done.stderr
+    assert f"SIG{number} came while the plugin mine ran".encode() in done.stderr
+    assert list(private.iterdir()) == []
