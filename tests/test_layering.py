@@ -50,6 +50,7 @@ LAYERS = [
     ["build"],
     ["twosteps"],
     ["hookspecs"],
+    ["discovery"],
     ["containment"],
     ["plugins"],
     ["audit", "origin"],

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import build as _build
+from . import containment
 from .cli.opening import load_plugins, opened_store
 from .cli.parsing import BARE, read_settings
 from .cli.recording import BuildRecord
@@ -133,6 +134,7 @@ def open_build(
 @contextlib.contextmanager
 def _open(arguments: argparse.Namespace, request: BuildRequest, notify: Notify) -> Iterator[OpenBuild]:
     failure: BaseException | None = None
+    containment.owns_stdout = False  # other threads of this program may be writing to it
     plugins = load_plugins(read_settings(arguments, dict(os.environ)))
     with opened_store(arguments, read_only=True) as opened:
         record = BuildRecord(opened, arguments, str(request.target))

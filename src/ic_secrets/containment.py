@@ -19,14 +19,16 @@ from .stores import Store
 
 # The streams are the whole process's: two builds in two threads must not put each other's back.
 _lock = threading.RLock()
+# Whether this process is a command of ours, whose stdout nobody else writes to.
+owns_stdout = True
 
 
 @contextlib.contextmanager
 def contained(plugin: str, doing: str, *allowed: type[BaseException]) -> Iterator[None]:
     """Whatever the block raises, but for what is `allowed`, is a PluginError: `the plugin PLUGIN failed DOING: …`.
 
-    The error's message may hold anything, so only its class and place are told. Stdout belongs to the command;
-    within the block it is stderr, for child processes too.
+    The error's message may hold anything, so only its class and place are told. Stdout belongs to the command; within
+    the block it is stderr, for child processes too. In another's program (`owns_stdout` is off) it stays what it is.
 
     A signal that was to end us ends the block, even while signals are caught: PluginInterruptedError. What would
     end the process without a word (`os._exit`, `os.execv`) is a fault, and a process that the plugin forked
@@ -166,6 +168,9 @@ def _interruptible(stop: _Stop) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stdout_as_stderr() -> Iterator[None]:
+    if not owns_stdout:
+        yield
+        return
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     saved = os.dup(1)

@@ -10,7 +10,6 @@ import functools
 import json
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,34 +17,17 @@ import pluggy
 
 from . import hookspecs
 from .containment import ContainedStore, contained
+from .discovery import Origin, find_named, load_origin
 from .errors import IcSecretsError, PluginError, VetoError
 from .hookspecs import PROJECT, BuildPlan, Command, PlannedSecret
 from .rendering import RenderContext, Renderer, Rendering
 from .stores import SCHEMES, Store, StoreOpener, StoreRequest
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
     from .preparation import Preparation
 
-GROUP = "ic_secrets"
 _COMMAND = r"[a-z][a-z0-9-]*"
 _SCHEME = r"[a-z][a-z0-9]*([+-][a-z0-9]+)*"
-
-
-class Origin(NamedTuple):
-    """Where a plugin comes from: a file, or an entry point of a distribution."""
-
-    name: str
-    file: str | None = None
-    distribution: str | None = None
-    version: str | None = None
-    entry: EntryPoint | None = None
-
-    def __str__(self) -> str:
-        if self.file:
-            return f"{self.name} ({self.file})"
-        return f"{self.name} ({self.distribution} {self.version})" if self.distribution else self.name
 
 
 class Plugin(NamedTuple):
@@ -72,9 +54,11 @@ class Plugins:
     def add(self, origin: Origin) -> Plugin:
         """Load it; PluginError where it cannot be, or takes what is another's. Then it stays out."""
         if any(plugin.origin.name == origin.name for plugin in self.active):
-            raise PluginError(f"two plugins are called {origin.name}", hint="name each once")
-        with contained(str(origin), "to load"):
-            plugin = origin.entry.load() if origin.entry else _run_file(str(origin.file))
+            raise PluginError(
+                f"two plugins are called {origin.name}", hint="name each once, and give files names of their own"
+            )
+        with contained(str(origin), "to load", PluginError):
+            plugin = load_origin(origin)
         self._register(origin, plugin)
         try:
             openers = self._find_openers(origin)
@@ -157,6 +141,9 @@ class Plugins:
             raise PluginError(f"the plugin {origin} implements no hook", hint="@ic_secrets.hookimpl marks them")
         known = sorted(name for name in vars(hookspecs) if name.startswith("ic_secrets_"))
         for caller in callers:
+            for implementation in caller.get_hookimpls():
+                if implementation.plugin is plugin:
+                    _check_parameters(origin, caller.name, implementation.function)
             if caller.name not in known:
                 from difflib import get_close_matches
 
@@ -226,6 +213,21 @@ def _check_marks(origin: Origin, plugin: object) -> None:
         value = getattr(plugin, name, None) if name.startswith("ic_secrets_") else None
         if callable(value) and not isinstance(value, type) and not hasattr(value, f"{PROJECT}_impl"):
             raise PluginError(f"in the plugin {origin}, {name} lacks @ic_secrets.hookimpl")
+
+
+def _check_parameters(origin: Origin, hook: str, function: Callable[..., Any]) -> None:
+    """Only what is plainly named is handed over: a hook with a default or `**` would be called without its argument."""
+    import inspect
+
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise PluginError(f"in the plugin {origin}, {hook} is async, and nobody would await it")
+    for parameter in inspect.signature(function).parameters.values():
+        is_plain = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty
+        if not is_plain:
+            raise PluginError(
+                f"in the plugin {origin}, {hook} has the parameter {parameter.name}, which is not a plain one",
+                hint="name it as the hook does, without a default and without a star",
+            )
 
 
 def make_plan(preparation: Preparation) -> BuildPlan:
@@ -328,73 +330,3 @@ def load(value: str, source: str, reserved: tuple[str, ...] = ()) -> Plugins:
     for origin in find_named(value, source):
         plugins.add(origin)
     return plugins
-
-
-def find_named(value: str, source: str) -> list[Origin]:
-    """Where each plugin of the setting comes from; PluginError for one that is nowhere, or twice somewhere."""
-    words = [word.strip() for word in value.split(",") if word.strip()]
-    return [_find_file(word, source) if _is_path(word) else _find_entry(word) for word in words]
-
-
-def list_installed() -> list[Origin]:
-    """Every plugin that is installed, in the order of names. Nothing of them is imported."""
-    from importlib.metadata import distributions
-
-    path = _search_path()
-    found: dict[tuple[str, str], Origin] = {}
-    for distribution in distributions(path=path):
-        for entry in distribution.entry_points:
-            if entry.group == GROUP:
-                title = str(distribution.metadata["Name"])
-                # Of two copies of a distribution Python imports the first.
-                found.setdefault((title, entry.name), Origin(entry.name, None, title, str(distribution.version), entry))
-    return sorted(found.values(), key=lambda origin: (origin.name, origin.distribution or ""))
-
-
-def _search_path() -> list[str]:
-    """Python's, less the working directory, which may be a checkout: `python -m` puts it in front."""
-    first = sys.path[:1] if sys.path[:1] != [os.getcwd()] else []
-    return [path for path in (*first, *sys.path[1:]) if path]
-
-
-def _find_entry(name: str) -> Origin:
-    found = [origin for origin in list_installed() if origin.name == name]
-    if not found:
-        raise PluginError(f"there is no plugin {name}", hint="`ic-secrets plugins` lists the installed ones")
-    if len(found) > 1:
-        owners = " and ".join(f"{origin.distribution} {origin.version}" for origin in found)
-        raise PluginError(f"{owners} both bring a plugin {name}", hint="uninstall one of them")
-    return found[0]
-
-
-def _is_path(word: str) -> bool:
-    return "/" in word or word.startswith("~") or word.endswith(".py")
-
-
-def _find_file(word: str, source: str) -> Origin:
-    path = os.path.expanduser(word)
-    if not os.path.isabs(path):
-        file, _, line = source.rpartition(":")
-        if not (os.path.isabs(file) and line.isdigit()):
-            raise PluginError(
-                f"{source} names a plugin by a path that depends on the working directory, which may be a checkout",
-                hint="write the whole path, or one that begins with ~/",
-            )
-        path = os.path.join(os.path.dirname(file), path)
-    path = os.path.normpath(path)
-    if not os.path.isfile(path):
-        raise PluginError(f"there is no plugin {path}")
-    return Origin(os.path.splitext(os.path.basename(path))[0], path)
-
-
-def _run_file(path: str) -> object:
-    """The file's module. It is compiled here, so that nothing is written beside it."""
-    from types import ModuleType
-
-    module = ModuleType(f"ic_secrets_plugin_{re.sub('[^A-Za-z0-9_]', '_', os.path.basename(path)[:-3])}")
-    module.__file__ = path
-    with open(path, "rb") as file:
-        code = compile(file.read(), path, "exec", dont_inherit=True)
-    sys.modules[module.__name__] = module
-    exec(code, module.__dict__)  # noqa: S102
-    return module

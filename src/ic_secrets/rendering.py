@@ -5,7 +5,7 @@ decides and touches nothing; what it gives is written when the build is exposed.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from .errors import BuildError
@@ -15,6 +15,8 @@ from .secret import Scope, SecretType, SecretValue, Target
 
 # The directory, in the private one, that is the build's Composer home.
 COMPOSER = "composer"
+# Of a file's name, in bytes (NAME_MAX).
+_LONGEST = 255
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 # Places of the private directory that are Composer's, git's, the application's and the build's own.
 _OURS = frozenset({COMPOSER, "git", "application", "build"})
@@ -88,22 +90,35 @@ def given_value(secret: Definition) -> SecretValue:
 
 def _check_rendering(name: str, rendering: Rendering, before: Rendering, context: RenderContext) -> None:
     for path in rendering.files:
-        if not _is_free(path, before.files):
+        if not _is_free(path, {*before.files, *(each for each in rendering.files if each != path)}):
             raise BuildError(f"{name} may not write the file {_hide_values(path, context)!a}")
     secrets = {secret.name for secret in context.secrets if secret.type is SecretType.ENV}
     taken = {*before.variables, *before.paths, *secrets, *_KEPT}
     for variable, value in (*rendering.variables.items(), *rendering.paths.items()):
         is_taken = variable in taken or variable.startswith(_KEPT_PREFIXES)
-        if is_taken or not re.fullmatch(_VARIABLE, variable) or "\0" in value:
+        if is_taken or not re.fullmatch(_VARIABLE, variable) or "\0" in value or not _is_text(value):
             raise BuildError(f"{name} may not set the variable {_hide_values(variable, context)!a}")
     for path in rendering.paths.values():
         if not any(each == path or each.startswith(f"{path}/") for each in rendering.files):
             raise BuildError(f"{name} names {_hide_values(path, context)!a}, where it writes no file")
 
 
-def _is_free(path: str, taken: Mapping[str, bytes]) -> bool:
+def _is_free(path: str, taken: Collection[str]) -> bool:
+    """Whether a file can be there: below the directory, under a name that a file system takes, in nobody's place."""
     parts = path.split("/")
-    return not (not all(parts) or {".", ".."} & set(parts) or "\0" in path or parts[0] in _OURS or path in taken)
+    is_name = _is_text(path) and "\0" not in path and all(0 < len(part.encode()) <= _LONGEST for part in parts)
+    if not is_name or {".", ".."} & set(parts) or parts[0] in _OURS:
+        return False
+    return not any(path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/") for other in taken)
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written in UTF-8: half a character cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _hide_values(text: str, context: RenderContext) -> str:

@@ -15,8 +15,8 @@ import pytest
 
 from commandline import Cli
 from ic_secrets.config import Setting, Settings
+from ic_secrets.discovery import Origin, find_named
 from ic_secrets.errors import PluginError
-from ic_secrets.plugins import Origin, find_named
 
 pytestmark = pytest.mark.commands
 
@@ -98,6 +98,10 @@ def test_what_a_plugin_renders_is_there_for_the_build_and_gone_afterwards(
         "Rendering({'x': b''}, {}, {'COMPOSER_HOME': 'x'})",
         "Rendering({}, {}, {'FILE': 'nowhere'})",
         "Rendering({'x': 'text'})",
+        "Rendering({'x': b'', 'x/y': b''})",
+        "Rendering({'x' * 256: b''})",
+        "Rendering({'\\ud800': b''})",
+        "Rendering({}, {'ABC': '\\ud800'})",
         "{'x': b''}",
         "42",
     ],
@@ -249,6 +253,13 @@ def test_what_a_hook_prints_never_reaches_stdout(site: Cli, plugin: Make) -> Non
 
 
 BROKEN = {
+    "a hook with a default": (
+        "@hookimpl\ndef ic_secrets_before_expose(plan=None): pass",
+        "has the parameter plan, which is not a plain one",
+    ),
+    "a hook with stars": ("@hookimpl\ndef ic_secrets_before_expose(**kw): pass", "has the parameter kw, which is not"),
+    "a hook with a star": ("@hookimpl\ndef ic_secrets_before_expose(*, plan): pass", "has the parameter plan, which"),
+    "an async hook": ("@hookimpl\nasync def ic_secrets_after_scrub(receipt): pass", "is async"),
     "a mistyped hook": (
         "@hookimpl\ndef ic_secrets_before_expos(plan): pass",
         "implements ic_secrets_before_expos, which",
@@ -290,6 +301,24 @@ def test_a_broken_plugin_is_named_and_stops_a_run(site: Cli, plugin: Make, tmp_p
     assert site("--help").returncode == 0
     site("run", "--no-plugins", "my-site", "--", "touch", str(tmp_path / "ran"), check=0)
     assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o620])
+def test_a_file_that_others_can_write_is_no_plugin(site: Cli, plugin: Make, tmp_path: Path, mode: int) -> None:
+    path = plugin("@hookimpl\ndef ic_secrets_before_expose(plan): pass")
+    Path(path).chmod(mode)
+    done = site("run", "my-site", "--", "touch", str(tmp_path / "ran"), check=125)
+    assert b"can be written by others" in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_of_a_checkout_is_imported(site: Cli, work: Path) -> None:
+    """Neither in the place of a module of ours, nor of Python's, nor of a plugin's."""
+    for name in ("pluggy", "cryptography", "hyperscan"):
+        (work / f"{name}.py").write_text("print('evil'); raise SystemExit(0)")
+    words = [sys.executable, "-m", "ic_secrets", "run", "my-site", "--", "echo", "built"]
+    done = subprocess.run(words, env=site.home | {"PYTHONPATH": ":"}, cwd=work, capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"built\n")
 
 
 def test_commands_that_need_no_plugin_load_none(site: Cli, plugin: Make) -> None:

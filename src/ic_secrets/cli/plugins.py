@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..config import Setting, Settings
+from ..discovery import Origin, find_named, list_installed
 from ..errors import PluginError
-from ..plugins import Origin, Plugin, Plugins, find_named, list_installed
+from ..plugins import Plugin, Plugins
 from . import COMMANDS
 from .output import print_error, print_json, print_message, print_table
 from .parsing import Parser, add_json
