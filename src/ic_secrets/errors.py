@@ -147,6 +147,18 @@ class StoreReadError(StoreError):
     """The store is there, but cannot be read (permissions, a failing disk, a write that was cut off)."""
 
 
+class StoreDeniedError(StoreReadError):
+    """The server knows who asks, and refuses, or does not know them any more."""
+
+    hint = "`ic-secrets bao policy SITE` prints the policy that the token needs"
+
+
+class StoreUnreachableError(StoreReadError):
+    """The server did not answer in time, is sealed, has no active node, or is not the one that it should be."""
+
+    hint = "nothing was concluded from it: what could not be read does not count as absent"
+
+
 class StoreWriteError(StoreError):
     """The store could not be written (disk full, read-only); it is as it was before."""
 

@@ -50,6 +50,7 @@ COMMANDS = {
     "export": Entry("transfer", "run_export", "write secrets to a file", "make_export_parser"),
     "import": Entry("transfer", "run_import", "bring the secrets of a file into the store", "make_import_parser"),
     "copy": Entry("copying", "run_copy", "copy everything from one store to another"),
+    "bao": Entry("bao", "run_bao", "print policies for the server that is the store", has_actions=True),
     "audit": Entry("audit", "run_audit", "who did what with which secrets, and whether that log is whole"),
     "report": Entry(
         "report", "run_report", "a page of all sites: where values come from, what is stale, unused, expired"

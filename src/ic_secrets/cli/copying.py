@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from ..config import Settings
 from ..errors import ConfigError, StoreExistsError, StoreWriteError, UnknownSiteError
 from ..secret import Owner
-from ..stores import Store, open_store, split_url
+from ..stores import SERVERS, Store, open_store, split_url
 from ..stores.sealing import MasterKey
 from ..transfer import Action, Change, bring, count_actions, plan_changes, read_bundle
-from .opening import checked, make_finder
+from .opening import checked, make_ask, make_finder
 from .output import print_json, print_message
 from .parsing import Parser, add_json
 from .recording import Record, observed
@@ -30,16 +30,18 @@ def run_copy(words: Sequence[str]) -> int:
     to_keys = key_loader(settings, "to-key-file", arguments.to_key_file)
     environment = {name: value for name, value in os.environ.items() if name != "IC_SECRETS_MIN_GENERATION"}
     with contextlib.ExitStack() as stack:
-        finder = make_finder(settings)
+        finder, ask = make_finder(settings), make_ask(settings)
         source = stack.enter_context(
             checked(
-                lambda: open_store(arguments.source, from_keys, read_only=True, find_opener=finder),
+                lambda: open_store(arguments.source, from_keys, read_only=True, find_opener=finder, ask=ask),
                 settings,
                 read_only=True,
             )
         )
         destination = stack.enter_context(
-            checked(lambda: _open_destination(arguments.destination, to_keys), Settings(environment), read_only=False)
+            checked(
+                lambda: _open_destination(arguments.destination, to_keys, ask), Settings(environment), read_only=False
+            )
         )
         stack.enter_context(observed(source, _named(arguments.source), command="copy"))
         record = stack.enter_context(observed(destination, _named(arguments.destination), command="copy"))
@@ -62,23 +64,29 @@ def make_parser() -> Parser:
     """Its arguments."""
     parser = Parser(
         "copy",
-        "Copy all that one store holds to another, which is made when it is missing. Each owner is read back before\n"
-        "the next one is copied. Run again, it goes on where it was ended; what is the same is passed over.",
+        "Copy all that one store holds to another; an embedded one is made when it is missing. Each owner is read\n"
+        "back before the next one is copied. Run again, it goes on where it was ended; what is the same is passed by.",
         "ic-secrets copy sealed:all.sealed /srv/secrets/store.db",
     )
     parser.add_argument("source", metavar="SRC", help="the store to read, a path or a URL")
-    parser.add_argument("destination", metavar="DST", help="the embedded store to write, a path or sqlite:PATH")
+    parser.add_argument("destination", metavar="DST", help="the store to write: a path, or bao+https://HOST:8200/MOUNT")
     parser.add_argument("--from-key-file", metavar="F", help="the file that holds SRC's key (IC_SECRETS_KEY_FILE)")
     parser.add_argument("--to-key-file", metavar="F", help="the file that holds DST's key (IC_SECRETS_KEY_FILE)")
     add_json(parser)
     return parser
 
 
-def _open_destination(url: str, load_keys: Callable[[], Sequence[MasterKey]]) -> Store:
-    """The embedded store of that URL, made where there is none."""
+def _open_destination(
+    url: str, load_keys: Callable[[], Sequence[MasterKey]], ask: Callable[[str], str | None]
+) -> Store:
+    """The store of that URL; an embedded one is made where there is none."""
     scheme, path = split_url(url)
+    if scheme in SERVERS:
+        return open_store(url, load_keys, ask=ask)
     if scheme != "sqlite":
-        raise ConfigError(f"`copy` writes to embedded stores only, not {scheme}:", hint="name a path as DST")
+        raise ConfigError(
+            f"`copy` does not write to {scheme}:", hint="name a path as DST, or bao+https://HOST:8200/MOUNT"
+        )
     if not os.path.lexists(path):
         from ..stores import local
 

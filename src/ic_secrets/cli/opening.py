@@ -34,8 +34,9 @@ def opened_store(
     """
     settings = read_settings(arguments, dict(os.environ))
     url, keys, finder = settings.store.value, load_keys or settings.load_keys, make_finder(settings)
+    ask = make_ask(settings)
     with checked(
-        lambda: open_store(url, keys, read_only=read_only, find_opener=finder), settings, read_only=read_only
+        lambda: open_store(url, keys, read_only=read_only, find_opener=finder, ask=ask), settings, read_only=read_only
     ) as store:
         yield store
 
@@ -93,6 +94,16 @@ def make_finder(settings: Settings) -> Callable[[str], StoreOpener | None]:
         return plugins.find_opener(scheme) if plugins else None
 
     return find_opener
+
+
+def make_ask(settings: Settings) -> Callable[[str], str | None]:
+    """What says a setting by its name, for stores that have settings of their own."""
+
+    def ask(name: str) -> str | None:
+        found = settings.find(name)
+        return found.value if found else None
+
+    return ask
 
 
 def _parse_generation(setting: Setting) -> int:

@@ -1,0 +1,64 @@
+"""`ic-secrets bao policy`: what a token of the OpenBao server needs, and no more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from ..errors import ConfigError, UsageError
+from ..secret import parse_owner
+from ..stores import SERVERS, split_url
+from ..stores.bao.policy import PURPOSES, render_policy
+from .opening import opened_store
+from .parsing import Parser, add_store_options, read_settings
+
+ACTIONS = {"policy": "print the policy of a site's build, of who manages the site, or of who reads it"}
+
+
+def run_bao(words: Sequence[str]) -> int:
+    """Do the action that the first word names."""
+    action = words[0] if words else ""
+    if action in {"-h", "--help"}:
+        print("usage: ic-secrets bao ACTION ...\n")
+        print("\n".join(f"  {name:<7} {summary}" for name, summary in ACTIONS.items()))
+        print("\nexample:\n  ic-secrets bao policy my-site | bao policy write my-site-build -")
+        return 0
+    if action not in ACTIONS:
+        raise UsageError(
+            f"there is no action {action!r}" if action else "no action is named", hint="ic-secrets bao policy SITE"
+        )
+    return _print_policy(words[1:])
+
+
+def make_parser(action: str) -> Parser:
+    """The arguments of an action."""
+    parser = Parser(
+        f"bao {action}",
+        "Print one policy, in HCL: what a token may do so that a build of the site, a person who manages it, or one\n"
+        "who reads it gets all that they need, and nothing else.",
+        "ic-secrets bao policy my-site | bao policy write my-site-build -",
+    )
+    parser.add_argument("target", metavar="SITE[.ENV]", help="the site; for a build, its environment (dev)")
+    parser.add_argument("--for", dest="purpose", choices=PURPOSES, default="build", help="who will have it (build)")
+    add_store_options(parser)
+    return parser
+
+
+def _print_policy(words: Sequence[str]) -> int:
+    arguments = make_parser("policy").read(words)
+    owner, environment = parse_owner(arguments.target)
+    if not owner.is_site:
+        raise UsageError(f"{owner} is an organization", hint="a policy is that of a site: SITE[.ENV]")
+    if environment and arguments.purpose != "build":
+        raise UsageError("only the policy of a build is for one environment", hint=f"leave .{environment} out")
+    url = read_settings(arguments, dict(os.environ)).store.value
+    scheme, path = split_url(url)
+    if scheme not in SERVERS:
+        raise ConfigError(
+            f"a store of the kind {scheme}: has no policies", hint="IC_SECRETS_STORE=bao+https://HOST:8200/MOUNT"
+        )
+    with opened_store(arguments, read_only=True) as store:
+        site = store.site(owner.name)
+    mount = path.removeprefix("//").partition("/")[2].strip("/")
+    print(render_policy(mount, site, arguments.purpose, environment or "dev"), end="")
+    return 0

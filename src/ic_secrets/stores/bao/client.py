@@ -1,0 +1,366 @@
+"""How an OpenBao server is asked: connections that are kept, requests side by side, retries, and what a refusal means.
+
+A read is answered by the active node. A standby may give an old answer, or none for what was acknowledged a moment ago:
+on a standby we go to the node that it calls the leader, and what is absent is so only where the active node said it.
+"""
+
+import http.client
+import json
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+from ...errors import ConfigError, StoreDeniedError, StoreFormatError, StoreMissingError, StoreUnreachableError
+from ...secret import DURATION
+
+# A try, and all tries of one request, in seconds.
+TRY = 2.0
+DEADLINE = 30.0
+_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+_CONNECTIONS = 6
+_LARGEST_ANSWER = 16 << 20
+_STANDBY = frozenset({429, 472, 473})
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class Address(NamedTuple):
+    """A node: its host and port, and whether it speaks TLS."""
+
+    host: str
+    port: int
+    tls: bool
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+class Answer(NamedTuple):
+    """A status and the JSON object that came with it; `errors` is what the server says of a failure."""
+
+    status: int
+    body: Mapping[str, Any]
+
+    @property
+    def errors(self) -> str:
+        """Its messages as one line."""
+        found = self.body.get("errors") or ()
+        return " ".join(" ".join(str(one).split()) for one in found)[:300]
+
+
+class Request(NamedTuple):
+    """A method, a path below `/v1/`, unquoted, and a body."""
+
+    method: str
+    path: str
+    body: Mapping[str, Any] | None = None
+
+
+def parse_address(text: str) -> Address:
+    """The node that an `http` or `https` URL names; ConfigError for plain HTTP to anything but this machine."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port or 8200
+    except ValueError:
+        host, port = "", 0
+    if not host or parts.username is not None or parts.scheme not in {"http", "https"}:
+        raise ConfigError("the store's URL names no server", hint="it is bao+https://HOST:8200/MOUNT")
+    if parts.scheme == "http" and host not in _LOOPBACK:
+        raise ConfigError(
+            f"{host} is not this machine, so it is not asked without TLS", hint="use bao+https://HOST:8200/MOUNT"
+        )
+    return Address(host, port, parts.scheme == "https")
+
+
+def split_store_url(url: str) -> tuple[str, str]:
+    """The server's URL, and the mount; ConfigError."""
+    scheme, _, rest = url.partition("://")
+    host, _, mount = rest.partition("/")
+    mount = mount.strip("/")
+    parts = mount.split("/")
+    if not all(part.replace("-", "").replace("_", "").isalnum() and part.isascii() for part in parts):
+        raise ConfigError("the store's URL names no mount", hint="it is bao+https://HOST:8200/MOUNT")
+    return f"{scheme.lower().removeprefix('bao+')}://{host}", mount
+
+
+def parse_deadline(text: str | None) -> float:
+    """The setting `bao-timeout` in seconds; ConfigError."""
+    if not text:
+        return DEADLINE
+    found = re.fullmatch(DURATION, text, re.ASCII)
+    if not found:
+        raise ConfigError(f"bao-timeout is {text!r}, which is no duration", hint="seconds, or 30s, 10m")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
+class _Transient(Exception):  # noqa: N818
+    """What may be over at the next try; its text says what it was."""
+
+
+class Client:
+    """A server, asked with one token. Threads may use it side by side."""
+
+    def __init__(self, url: str, *, deadline: float = DEADLINE, namespace: str = "", ca_file: str = "") -> None:
+        self._home = self._address = parse_address(url)
+        self.deadline = deadline
+        self._ca_file = ca_file
+        self._context: ssl.SSLContext | None = None
+        self._free: list[tuple[Address, http.client.HTTPConnection]] = []
+        self._lock = threading.Lock()
+        self._headers = {"X-Vault-Request": "true"} | ({"X-Vault-Namespace": namespace} if namespace else {})
+        self.token = ""
+
+    def __str__(self) -> str:
+        return str(self._home)
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, token: str | None = None) -> Answer:
+        """The answer to one request: 2xx, 400 or 404. A 404 is the active node's.
+
+        StoreDeniedError for 403, StoreUnreachableError where no answer came before the deadline. `token` is used in
+        place of our own, and where it is empty none.
+        """
+        request = Request(method, path, body)
+        return self._check(request, self._insist(request, self.token if token is None else token), token)
+
+    def ask_all(self, requests: Sequence[Request], *, refusable: Sequence[bool] = ()) -> list[Answer | None]:
+        """The answers to all of them, asked side by side; None for a refusal of one that is `refusable`.
+
+        The first error is raised when all have ended.
+        """
+        answers: list[Answer | None] = [None] * len(requests)
+        failures: list[BaseException] = []
+        numbers = iter(range(len(requests)))
+
+        def work() -> None:
+            while True:
+                with self._lock:
+                    number = next(numbers, None)
+                if number is None or failures:
+                    return
+                try:
+                    answer = self._insist(requests[number], self.token)
+                    if answer.status == 403 and refusable and refusable[number]:
+                        continue
+                    answers[number] = self._check(requests[number], answer, None)
+                except BaseException as error:
+                    failures.append(error)
+
+        others = [threading.Thread(target=work, daemon=True) for _ in range(min(_CONNECTIONS, len(requests)) - 1)]
+        for thread in others:
+            thread.start()
+        work()
+        for thread in others:
+            thread.join()
+        if failures:
+            raise failures[0]
+        return answers
+
+    def close(self) -> None:
+        """Let go of the connections; safe to call twice."""
+        with self._lock:
+            lines, self._free = self._free, []
+        for _, line in lines:
+            line.close()
+
+    # --- one request ------------------------------------------------------------------------------------
+
+    def _insist(self, request: Request, token: str) -> Answer:
+        """The answer, after as many tries as the deadline allows; StoreUnreachableError."""
+        end = time.monotonic() + self.deadline
+        pause = _PAUSE
+        while True:
+            try:
+                return self._try(request, token, end)
+            except _Transient as error:
+                self._address = self._home
+                # Between half of it and the whole: many builds that failed together do not come back together.
+                wait = pause * (0.5 + os.urandom(1)[0] / 512)
+                if time.monotonic() + wait >= end:
+                    self.deadline = min(self.deadline, TRY)  # what is asked afterwards does not wait as long again
+                    raise StoreUnreachableError(f"{self._home} gives no answer: {error}") from None
+            time.sleep(wait)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _try(self, request: Request, token: str, end: float) -> Answer:
+        timeout = max(0.05, min(TRY, end - time.monotonic()))
+        address, line = self._take(timeout)
+        healthy = False
+        try:
+            answer = self._exchange(line, request, token)
+            if answer.status == 404:  # is it the active node's word, given while it is active?
+                self._require_active(address, line)
+                answer = self._exchange(line, request, token)
+            if answer.status == 307:
+                raise _Transient("it sends us to another node")
+            if answer.status == 429 or answer.status >= 500:
+                if answer.status == 503:
+                    self._require_active(address, line)
+                raise _Transient(f"status {answer.status}")
+            healthy = True
+            return answer
+        finally:
+            if healthy:
+                with self._lock:
+                    self._free.append((address, line))
+            else:
+                line.close()
+
+    def _take(self, timeout: float) -> tuple[Address, http.client.HTTPConnection]:
+        """A kept connection to the node that we ask, else a new one to a node that is active."""
+        with self._lock:
+            address = self._address
+            while self._free:
+                where, line = self._free.pop()
+                if where == address and line.sock is not None:
+                    line.sock.settimeout(timeout)
+                    return where, line
+                line.close()
+        for _ in range(2):
+            line = self._connect(address, timeout)
+            try:
+                leader = self._require_active(address, line, follow=True)
+            except BaseException:
+                line.close()
+                raise
+            if leader is None:
+                return address, line
+            line.close()
+            self._address = address = leader
+        raise _Transient("no node says that it is the active one")
+
+    def _connect(self, address: Address, timeout: float) -> http.client.HTTPConnection:
+        line: http.client.HTTPConnection
+        if address.tls:
+            line = http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=self._tls())
+        else:
+            line = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
+        try:
+            line.connect()
+        except ssl.SSLCertVerificationError as error:
+            raise StoreUnreachableError(
+                f"the certificate of {address} is not trusted: {error.verify_message}",
+                hint="BAO_CACERT names a file with the certificate of who signed it",
+            ) from None
+        except ssl.SSLError as error:
+            raise StoreUnreachableError(
+                f"{address} does not speak TLS as it should: {error.reason}", hint="is it the right port?"
+            ) from None
+        except socket.gaierror as error:
+            if error.errno != socket.EAI_AGAIN:
+                raise StoreUnreachableError(
+                    f"there is no host {address.host}", hint="look at the store's URL"
+                ) from None
+            raise _Transient("its name is not resolved") from None
+        except OSError as error:
+            raise _Transient(error.strerror or "timed out") from None
+        return line
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._context is None:
+            try:
+                self._context = ssl.create_default_context(cafile=self._ca_file or None)
+            except OSError as error:
+                raise ConfigError(f"{self._ca_file} holds no certificates: {error.strerror}") from None
+        return self._context
+
+    def _exchange(self, line: http.client.HTTPConnection, request: Request, token: str) -> Answer:
+        headers = dict(self._headers)
+        if token:
+            headers["X-Vault-Token"] = token
+        data = None
+        if request.body is not None:
+            data = json.dumps(request.body).encode()
+            headers["Content-Type"] = "application/json"
+        try:
+            line.request(request.method, f"/v1/{quote(request.path, safe='/?=')}", body=data, headers=headers)
+            response = line.getresponse()
+            content = response.read(_LARGEST_ANSWER)
+        except TimeoutError:
+            raise _Transient("timed out") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise _Transient(getattr(error, "strerror", None) or "the connection broke") from None
+        try:
+            body = json.loads(content) if content else {}
+        except ValueError:
+            body = {}
+        return Answer(response.status, body if isinstance(body, dict) else {})
+
+    def _require_active(
+        self, address: Address, line: http.client.HTTPConnection, *, follow: bool = False
+    ) -> Address | None:
+        """None where the node is active; else where the leader is (with `follow`), or an error."""
+        health = self._exchange(line, Request("GET", "sys/health"), "")
+        if health.status == 200:
+            return None
+        if health.status == 501:
+            raise StoreUnreachableError(f"{address} is not initialized", hint="`bao operator init` does that, once")
+        if health.status == 503 and health.body.get("sealed"):
+            raise StoreUnreachableError(f"{address} is sealed", hint="whoever holds its keys has to unseal it")
+        if health.status not in _STANDBY:
+            raise _Transient(f"its health has the status {health.status}")
+        leader = self._exchange(line, Request("GET", "sys/leader"), "").body.get("leader_address") if follow else None
+        if not leader:
+            raise _Transient("it is a standby, and knows no active node")
+        return parse_address(str(leader))
+
+    # --- what an answer means ---------------------------------------------------------------------------
+
+    def _check(self, request: Request, answer: Answer, token: str | None) -> Answer:
+        if answer.status == 403:
+            raise self._explain_refusal(request, own=token is None)
+        if answer.status == 404 and "no handler for route" in answer.errors:
+            mount = request.path.partition("/")[0]
+            raise StoreMissingError(
+                f"{self._home} has nothing mounted at {mount}/",
+                hint=f"look at the store's URL; `bao secrets enable -path={mount} -version=2 kv` mounts a store",
+            )
+        if answer.status not in {200, 204, 400, 404, 413}:
+            raise StoreUnreachableError(f"{self._home} answers {request.path} with the status {answer.status}")
+        return answer
+
+    def _explain_refusal(self, request: Request, *, own: bool) -> StoreDeniedError:
+        if own and self._insist(Request("GET", "auth/token/lookup-self"), self.token).status == 403:
+            return StoreDeniedError(
+                f"{self._home} does not know our token (any more): it expired, was revoked, or is none of its own",
+                hint="log in again; BAO_TOKEN and ~/.vault-token hold tokens, and so may an agent's file",
+            )
+        verb = {"LIST": "list", "GET": "read", "DELETE": "delete"}.get(request.method, "write")
+        return StoreDeniedError(f"{self._home} does not let us {verb} {request.path}")
+
+
+class Mount:
+    """The KV engine below one mount of a server, by the paths of `layout`."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self.client = client
+        self.name = name
+        self._checked = False
+
+    def check(self) -> None:
+        """StoreFormatError where the engine is none of version 2, in which nothing would be what it seems."""
+        if self._checked:
+            return
+        answer = self.client.ask("GET", f"sys/internal/ui/mounts/{self.name}")
+        found = answer.body.get("data") or {}
+        if found.get("type") != "kv" or (found.get("options") or {}).get("version") != "2":
+            what = "KV version 1" if found.get("type") in {"kv", "generic"} else str(found.get("type"))
+            raise StoreFormatError(
+                f"{self.client} has {what} at {self.name}/, and a store needs KV version 2",
+                hint=f"`bao kv enable-versioning {self.name}` makes it one",
+            )
+        self._checked = True
+
+    def data(self, path: str) -> str:
+        """Where the server has the data of that path."""
+        return f"{self.name}/data/{path}"
+
+    def metadata(self, path: str) -> str:
+        """Where the server has its metadata, and lists folders."""
+        return f"{self.name}/metadata/{path}"

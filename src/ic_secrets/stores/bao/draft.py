@@ -1,0 +1,219 @@
+"""What is written in one transaction, before the server has it: read through, done in order, undone where it fails.
+
+The server writes one path at a time. So a transaction is kept here until its end, and each write is by check-and-set:
+what somebody else wrote meanwhile is not overwritten. Where a write fails, those before it are taken back.
+"""
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ...errors import IcSecretsError, StoreBusyError, StoreWriteError
+from .client import Answer, Mount, Request
+from .layout import Node
+
+
+class _Step(NamedTuple):
+    """A write of a node in place of `before`, or its deletion (`after` None)."""
+
+    path: str
+    before: Node | None
+    after: Node | None
+
+
+class Draft:
+    """A mount as one transaction sees it. What was read once is read again from here, until `clear`."""
+
+    def __init__(self, mount: Mount) -> None:
+        self._mount = mount
+        self._nodes: dict[str, Node | None] = {}
+        self._listed: dict[str, frozenset[str]] = {}
+        self._steps: list[_Step] = []
+
+    def clear(self) -> None:
+        """Forget what was read and what was not written yet."""
+        self._nodes.clear()
+        self._listed.clear()
+        self._steps.clear()
+
+    @property
+    def size(self) -> int:
+        """How many steps there are; `cut` goes back to that many."""
+        return len(self._steps)
+
+    # --- reading ----------------------------------------------------------------------------------------
+
+    def list_folders(self, folders: Sequence[str], needed: Iterable[str] | None = None) -> dict[str, list[str]]:
+        """What each folder holds, in order, its folders with a slash.
+
+        A folder that the server refuses to list is an error, unless it is none of those `needed`: then it is left out.
+        """
+        must = set(folders if needed is None else needed)
+        missing = [folder for folder in folders if folder not in self._listed]
+        requests = [Request("LIST", self._mount.metadata(folder)) for folder in missing]
+        answers = self._mount.client.ask_all(requests, refusable=[folder not in must for folder in missing])
+        refused = set()
+        for folder, answer in zip(missing, answers, strict=True):
+            if answer is None:
+                refused.add(folder)
+            else:
+                self._listed[folder] = frozenset(self._read(answer, folder).get("keys") or ())
+        return {
+            folder: sorted(self._look_into(folder), key=lambda name: name.rstrip("/"))
+            for folder in folders
+            if folder not in refused
+        }
+
+    def _look_into(self, folder: str) -> list[str]:
+        """What the folder holds, with what this transaction changes."""
+        found = set(self._listed[folder])
+        for path in {step.path for step in self._steps}:
+            if path.startswith(folder):
+                first, slash, _ = path[len(folder) :].partition("/")
+                if self._nodes[path] is not None:
+                    found.add(first + slash)
+                elif not slash:
+                    found.discard(first)
+        return sorted(found, key=lambda name: name.removesuffix("/"))
+
+    def get(self, paths: Sequence[str]) -> list[Node | None]:
+        """What stands at each path, None where nothing does."""
+        missing = [path for path in dict.fromkeys(paths) if path not in self._nodes]
+        answers = self._mount.client.ask_all([Request("GET", self._mount.data(path)) for path in missing])
+        for path, answer in zip(missing, answers, strict=True):
+            assert answer is not None
+            self._nodes[path] = self._make_node(answer, path)
+        return [self._nodes[path] for path in paths]
+
+    def _make_node(self, answer: Answer, path: str) -> Node | None:
+        found = self._read(answer, path)
+        meta, data = found.get("metadata") or {}, found.get("data")
+        if answer.status == 404 or data is None:
+            return None
+        return Node(meta.get("custom_metadata") or {}, data, int(meta.get("version") or 0))
+
+    def _read(self, answer: Answer, path: str) -> Mapping[str, Any]:
+        """What the answer gives. What is absent is so only in an engine of version 2."""
+        if answer.status not in {200, 404}:
+            raise StoreBusyError(f"{self._mount.client} cannot read {path}: {answer.errors}")
+        found = answer.body.get("data")
+        if answer.status == 404 or not isinstance(found, dict) or not ("keys" in found or "metadata" in found):
+            self._mount.check()
+        return found if isinstance(found, dict) else {}
+
+    # --- writing ----------------------------------------------------------------------------------------
+
+    def put(self, path: str, meta: Mapping[str, str], data: Mapping[str, Any]) -> None:
+        """Write the data, as a new version of what `get` gave, or as the first one with that custom metadata."""
+        before = self._nodes[path]
+        after = Node(before.meta if before else meta, data, before.version + 1 if before else 1)
+        self._step(path, after)
+
+    def delete(self, path: str) -> None:
+        """Delete what stands there, metadata and every version."""
+        self._step(path, None)
+
+    def _step(self, path: str, after: Node | None) -> None:
+        self._steps.append(_Step(path, self._nodes.get(path), after))
+        self._nodes[path] = after
+
+    def cut(self, size: int) -> None:
+        """Take back the steps beyond the first `size`, none of which the server has."""
+        while len(self._steps) > size:
+            step = self._steps.pop()
+            self._nodes[step.path] = step.before
+
+    def commit(self) -> None:
+        """Do all of it on the server; where that fails, take back what was done, and raise."""
+        steps, done = self._prune(), []
+        if steps:
+            self._mount.check()
+        try:
+            for step in steps:
+                done.append(step)
+                self._do(step)
+        except BaseException as error:
+            if not self._undo(done):
+                raise StoreWriteError(
+                    f"writing failed in the middle, and could not be taken back whole: {error}",
+                    hint="write the same again when the server is well",
+                ) from None
+            raise
+        finally:
+            self.clear()
+
+    def _prune(self) -> list[_Step]:
+        """The steps without those of paths that come and go within the transaction."""
+        first: dict[str, Node | None] = {}
+        for step in self._steps:
+            first.setdefault(step.path, step.before)
+        made = {step.path for step in self._steps if step.after}
+        gone = {path for path in made if first[path] is None and self._nodes[path] is None}
+        return [step for step in self._steps if step.path not in gone]
+
+    def _do(self, step: _Step) -> None:
+        if step.after is None:
+            self._write("DELETE", self._mount.metadata(step.path))
+            return
+        if step.before is None:
+            self._begin(step.path, step.after.meta)
+        cas = step.before.version if step.before else 0
+        answer = self._write("POST", self._mount.data(step.path), {"data": step.after.data, "options": {"cas": cas}})
+        if answer.status == 400 and "check-and-set" in answer.errors:
+            # Ours, where an earlier try was done and its answer lost; else somebody else's.
+            node = self._make_node(self._mount.client.ask("GET", self._mount.data(step.path)), step.path)
+            if node is not None and node.version == cas + 1 and node.data == step.after.data:
+                return
+            raise StoreBusyError(f"{step.path} was written by somebody else meanwhile")
+        if answer.status >= 400:
+            raise StoreWriteError(f"{self._mount.client} refuses {step.path}: {answer.errors or answer.status}")
+        meta = (answer.body.get("data") or {}).get("custom_metadata") or {}
+        if step.after.meta and meta.get("id") != step.after.meta.get("id"):
+            raise StoreBusyError(f"{step.path} was made by somebody else meanwhile")
+
+    def _begin(self, path: str, meta: Mapping[str, str]) -> None:
+        """Write the custom metadata of what is new; what an unfinished or half-deleted one left goes first."""
+        answer = self._mount.client.ask("GET", self._mount.metadata(path))
+        if answer.status == 200:
+            found = self._read(answer, path)
+            version = str(found.get("current_version") or 0)
+            if (found.get("versions") or {}).get(version) and not _is_gone(found["versions"][version]):
+                raise StoreBusyError(f"{path} was made by somebody else meanwhile")
+            self._write("DELETE", self._mount.metadata(path))
+        if meta:
+            self._write("POST", self._mount.metadata(path), {"custom_metadata": dict(meta)})
+
+    def _write(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
+        answer = self._mount.client.ask(method, path, body)
+        if answer.status == 413 or (answer.status == 400 and "too large" in answer.errors):
+            raise StoreWriteError(f"{path} is too large for {self._mount.client}", hint="its max_request_size says so")
+        if method != "POST" and answer.status == 400:
+            raise StoreWriteError(f"{self._mount.client} refuses {path}: {answer.errors}")
+        return answer
+
+    def _undo(self, done: Sequence[_Step]) -> bool:
+        """Put everything back as it was before these steps, of which the last may not be done; whether it is so."""
+        whole = True
+        for path in dict.fromkeys(step.path for step in reversed(done)):
+            wanted = next(step.before for step in done if step.path == path)
+            ours = [step.after for step in done if step.path == path]
+            try:
+                whole &= self._restore(path, wanted, ours)
+            except IcSecretsError:
+                whole = False
+        return whole
+
+    def _restore(self, path: str, wanted: Node | None, ours: Sequence[Node | None]) -> bool:
+        now = self._make_node(self._mount.client.ask("GET", self._mount.data(path)), path)
+        if now == wanted or (now is not None and now not in ours):  # never touched, or somebody else's by now
+            return True
+        if wanted is None:
+            self._write("DELETE", self._mount.metadata(path))
+            return True
+        with contextlib.suppress(StoreBusyError):
+            self._do(_Step(path, now, wanted))
+        return True
+
+
+def _is_gone(version: Mapping[str, Any]) -> bool:
+    return bool(version.get("destroyed")) or bool(version.get("deletion_time"))

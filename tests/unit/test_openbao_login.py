@@ -1,0 +1,226 @@
+"""Who we are to a real OpenBao server: tokens, AppRole, identity tokens; what is refused, and what is left."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from bao_servers import ROOT, Server, running
+from commandline import Cli
+from ic_secrets.errors import ConfigError, StoreDeniedError
+from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores import openbao
+from ic_secrets.stores.bao.policy import render_policy
+
+pytestmark = pytest.mark.integration
+
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+POLICY = "build-of-my-site"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running() as server:
+        mount = server.mount()
+        environment = {"BAO_TOKEN": ROOT}
+        with openbao.open_store(server.url(mount), openbao.read_variables(environment), environment) as store:
+            store.set_site(Site("my-site"))
+            owner = Owner("site", "my-site")
+            value = SecretValue("a-canary-of-a-token")
+            store.put(owner, None, "TOKEN", value, kind=SecretType.ENV, scopes=frozenset({Scope.IC}))
+        server.ask("PUT", f"sys/policies/acl/{POLICY}", {"policy": render_policy(mount, Site("my-site"), "build")})
+        for kind in ("approle", "jwt"):
+            server.ask("POST", f"sys/auth/{kind}", {"type": kind})
+        server.ask("POST", "sys/auth/elsewhere", {"type": "approle"})
+        role = {"token_policies": [POLICY], "secret_id_num_uses": 1, "token_ttl": "5m"}
+        for path in ("approle/role/build", "elsewhere/role/build"):
+            server.ask("POST", f"auth/{path}", role)
+        public = KEY.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        server.ask("POST", "auth/jwt/config", {"jwt_validation_pubkeys": [public.decode()]})
+        claims = {
+            "role_type": "jwt",
+            "user_claim": "sub",
+            "bound_audiences": ["ic-secrets"],
+            "bound_subject": "my-site",
+        }
+        server.ask("POST", "auth/jwt/role/build", {**claims, "token_policies": [POLICY], "token_ttl": "5m"})
+        yield server
+
+
+def role_id(server: Server, mount: str = "approle") -> str:
+    return str(server.ask("GET", f"auth/{mount}/role/build/role-id")["data"]["role_id"])
+
+
+def secret_id(server: Server) -> str:
+    return str(server.ask("POST", "auth/approle/role/build/secret-id")["data"]["secret_id"])
+
+
+def wrap(server: Server, path: str, body: dict[str, str] | None = None) -> str:
+    """A wrapping token of the answer to that request."""
+    answer = server.ask("POST", path, body or {}, more={"X-Vault-Wrap-TTL": "60s"})
+    return str(answer["wrap_info"]["token"])
+
+
+def sign(**changes: object) -> str:
+    """An identity token as a CI system makes it, which `changes` make a wrong one."""
+    claims = {"sub": "my-site", "aud": "ic-secrets", "iat": time.time() - 5, "exp": time.time() + 60, **changes}
+    parts = [json.dumps(part).encode() for part in ({"alg": "RS256", "typ": "JWT"}, claims)]
+    text = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+    seal = KEY.sign(text, padding.PKCS1v15(), hashes.SHA256())
+    return (text + b"." + base64.urlsafe_b64encode(seal).rstrip(b"=")).decode()
+
+
+def open_with(server: Server, environment: dict[str, str]) -> openbao.BaoStore:
+    return openbao.open_store(server.url("ic-1"), openbao.read_variables(environment), environment)
+
+
+def assert_it_reads(server: Server, environment: dict[str, str]) -> str:
+    """The store can be read with what the environment says; the token that was asked with, which may be ended."""
+    with open_with(server, environment) as store:
+        held = store.read(Owner("site", "my-site"), environment="dev", scope=Scope.IC)
+        token = store._client.token
+    assert [secret.value for secret in held.secrets] == [SecretValue("a-canary-of-a-token")]
+    return token
+
+
+def is_alive(server: Server, token: str) -> bool:
+    return server.status("GET", "auth/token/lookup-self", token) == 200
+
+
+# --- a token ------------------------------------------------------------------------------------------
+
+
+def test_a_token_comes_from_a_variable_or_an_agents_file(server: Server, tmp_path: Path) -> None:
+    """In their order; one that is given to us is left alive."""
+    token = server.token('path "ic-1/*" { capabilities = ["read", "list"] }')
+    agent, usual = tmp_path / "agent", tmp_path / ".vault-token"
+    for path in (agent, usual):
+        path.write_text(f"{token}\n")
+    for environment in (
+        {"BAO_TOKEN": token, "VAULT_TOKEN": "wrong", "IC_SECRETS_BAO_TOKEN_FILE": "/nonexistent"},
+        {"VAULT_TOKEN": token},
+        {"IC_SECRETS_BAO_TOKEN_FILE": str(agent), "IC_SECRETS_BAO_ROLE_ID": "wrong", "HOME": "/nonexistent"},
+        {"HOME": str(tmp_path)},
+    ):
+        assert assert_it_reads(server, environment) == token
+    assert is_alive(server, token)
+
+
+@pytest.mark.parametrize("text", [None, "", "\n", "a\x1b[0m", "\xff"])
+def test_a_file_without_a_token_is_named(server: Server, tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "token"
+    if text is not None:
+        path.write_text(text, encoding="latin-1")
+    with pytest.raises(ConfigError, match=str(path)):
+        open_with(server, {"IC_SECRETS_BAO_TOKEN_FILE": str(path)})
+
+
+def test_nobody_in_particular_is_an_error(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="who we are"):
+        open_with(server, {"HOME": str(tmp_path)})
+
+
+def test_a_token_that_is_none_any_more_is_told(server: Server) -> None:
+    token = server.token("# nothing", ttl="1h")
+    server.ask("POST", "auth/token/revoke", {"token": token})
+    with open_with(server, {"BAO_TOKEN": token}) as store, pytest.raises(StoreDeniedError, match="expired"):
+        store.site("my-site")
+
+
+# --- AppRole ------------------------------------------------------------------------------------------
+
+
+def test_an_approle_logs_in_and_out(server: Server, tmp_path: Path) -> None:
+    """With a secret id of one use, from a variable or a file; its token ends with the store."""
+    file = tmp_path / "secret-id"
+    file.write_text(secret_id(server))
+    for given in ({"IC_SECRETS_BAO_SECRET_ID": secret_id(server)}, {"IC_SECRETS_BAO_SECRET_ID_FILE": str(file)}):
+        environment = {"IC_SECRETS_BAO_ROLE_ID": role_id(server), **given}
+        token = assert_it_reads(server, environment)
+        assert not is_alive(server, token)
+        with pytest.raises(StoreDeniedError, match="refuses the login with AppRole"):
+            open_with(server, environment)
+
+
+def test_a_wrapped_secret_id_is_unwrapped_once(server: Server, tmp_path: Path) -> None:
+    """Who comes second learns that somebody was there before."""
+    file = tmp_path / "wrapped"
+    for name in ("IC_SECRETS_BAO_WRAPPED_SECRET_ID", "IC_SECRETS_BAO_WRAPPED_SECRET_ID_FILE"):
+        wrapped = wrap(server, "auth/approle/role/build/secret-id")
+        file.write_text(wrapped)
+        environment = {"IC_SECRETS_BAO_ROLE_ID": role_id(server), name: str(file) if "FILE" in name else wrapped}
+        assert not is_alive(server, assert_it_reads(server, environment))
+        with pytest.raises(StoreDeniedError, match="it was used") as error:
+            open_with(server, environment)
+        assert "somebody else did" in error.value.hint
+        assert wrapped not in str(error.value)
+
+
+@pytest.mark.parametrize("path", ["sys/wrapping/wrap", "auth/elsewhere/role/build/secret-id"])
+def test_what_was_wrapped_elsewhere_is_not_unwrapped(server: Server, path: str) -> None:
+    """Somebody who took the secret id out and wrapped it, or another, anew: that has another creation path."""
+    wrapped = wrap(server, path, {"secret_id": secret_id(server)})
+    environment = {"IC_SECRETS_BAO_ROLE_ID": role_id(server), "IC_SECRETS_BAO_WRAPPED_SECRET_ID": wrapped}
+    with pytest.raises(StoreDeniedError, match="so it was not unwrapped"):
+        open_with(server, environment)
+    seen = server.ask("POST", "sys/wrapping/lookup", {"token": wrapped})  # it is still there, as evidence
+    assert seen["data"]["creation_path"] == path
+
+
+def test_another_mount_is_named_by_a_setting(server: Server) -> None:
+    wrapped = wrap(server, "auth/elsewhere/role/build/secret-id")
+    environment = {"IC_SECRETS_BAO_ROLE_ID": role_id(server, "elsewhere"), "IC_SECRETS_BAO_AUTH_MOUNT": "elsewhere"}
+    assert_it_reads(server, {**environment, "IC_SECRETS_BAO_WRAPPED_SECRET_ID": wrapped})
+
+
+# --- identity tokens ----------------------------------------------------------------------------------
+
+
+def test_an_identity_token_logs_in_and_out(server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "jwt"
+    file.write_text(sign())
+    for given in ({"IC_SECRETS_BAO_JWT": sign()}, {"IC_SECRETS_BAO_JWT_FILE": str(file)}):
+        token = assert_it_reads(server, {"IC_SECRETS_BAO_ROLE": "build", **given})
+        assert not is_alive(server, token)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"sub": "neighbour"}, {"aud": "else"}, {"exp": 1000}], ids=["subject", "audience", "expired"]
+)
+def test_anothers_identity_token_is_refused(server: Server, changes: dict[str, object]) -> None:
+    token = sign(**changes)
+    with pytest.raises(StoreDeniedError, match="refuses the login with the identity token") as error:
+        open_with(server, {"IC_SECRETS_BAO_ROLE": "build", "IC_SECRETS_BAO_JWT": token})
+    assert token[:20] not in f"{error.value} {error.value.hint}"
+
+
+# --- a run --------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_no_token_and_hands_none_on(server: Server, cli: Cli, tmp_path: Path) -> None:
+    """Logged in by a wrapped secret id: no token of that role is alive when the build starts."""
+    wrapped = wrap(server, "auth/approle/role/build/secret-id")
+    cli.home |= {
+        "IC_SECRETS_STORE": server.url("ic-1"),
+        "IC_SECRETS_BAO_ROLE_ID": role_id(server),
+        "IC_SECRETS_BAO_WRAPPED_SECRET_ID": wrapped,
+    }
+    before = set(server.ask("LIST", "auth/token/accessors")["data"]["keys"])
+    done = cli("run", "my-site", "--", "sh", "-c", 'env -u TOKEN > seen; test -n "$TOKEN"', check=0)
+    after = set(server.ask("LIST", "auth/token/accessors")["data"]["keys"])
+    assert after <= before
+    seen = (cli.cwd / "seen").read_text()
+    os.unlink(cli.cwd / "seen")
+    assert wrapped not in seen
+    assert "IC_SECRETS" not in seen
+    assert wrapped.encode() not in done.stdout + done.stderr

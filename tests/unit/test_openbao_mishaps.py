@@ -1,0 +1,367 @@
+"""What goes wrong between us and a real OpenBao server: nothing wrong is read, nothing is half written, all is told."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bao_servers import PROGRAM, ROOT, Fault, Server, Way, running
+from ic_secrets.errors import (
+    ConfigError,
+    IcSecretsError,
+    StoreDeniedError,
+    StoreFormatError,
+    StoreMissingError,
+    StoreUnreachableError,
+    StoreWriteError,
+    UnknownSecretError,
+)
+from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores import openbao, read_chain
+from ic_secrets.stores.openbao import BaoStore
+
+pytestmark = pytest.mark.integration
+
+SITE = Owner("site", "my-site")
+AGENCY = Owner("organization", "agency")
+BUILD = frozenset({Scope.IC})
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def mount(server: Server) -> str:
+    """A mount with a site and its organization, which both have a KEY."""
+    mount = server.mount()
+    with open_with(server.url(mount)) as store:
+        store.set_site(Site("my-site", "agency"))
+        for owner in (AGENCY, SITE):
+            put(store, owner, "KEY", f"of {owner}")
+    return mount
+
+
+def open_with(url: str, **more: str) -> BaoStore:
+    environment = {"BAO_TOKEN": ROOT, "IC_SECRETS_BAO_TIMEOUT": "1s", **more}
+    return openbao.open_store(url, openbao.read_variables(environment), environment)
+
+
+def put(store: BaoStore, owner: Owner, name: str, text: str) -> bool:
+    return store.put(owner, None, name, SecretValue(text), kind=SecretType.ENV, scopes=BUILD)
+
+
+def write_three(store: BaoStore, *, delete: bool = False) -> None:
+    """Something new, a change or a deletion, and something else, in one transaction."""
+    with store.transaction():
+        put(store, SITE, "FIRST", "new")
+        if delete:
+            store.delete(SITE, None, "KEY")
+        else:
+            put(store, SITE, "KEY", "changed")
+        put(store, SITE, "LAST", "refused")
+
+
+def read_values(store: BaoStore, owner: Owner = SITE) -> dict[str, SecretValue | None]:
+    return {secret.name: secret.value for secret in store.read(owner).secrets}
+
+
+def first(times: int, fault: Fault) -> Fault:
+    """Only so many of the faults."""
+    left = itertools.repeat(None, times)
+
+    def answer(method: str, path: str) -> tuple[int, dict[str, Any]] | None:
+        made = fault(method, path)
+        return made if made and next(left, 0) is None else None
+
+    return answer
+
+
+def at(part: str, status: int, body: dict[str, Any] | None = None, method: str = "") -> Fault:
+    """A fault of the requests whose path has that part."""
+    return lambda asked, path: (status, body or {}) if part in path and method in ("", asked) else None
+
+
+# --- reads --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [0, 429, 500, 502])
+def test_what_passes_is_waited_for(server: Server, mount: str, status: int) -> None:
+    """Connections that break, a server that has too much to do: two of them are not even noticed."""
+    with Way(server, first(2, at("/data/", status))) as way, open_with(f"bao+{way.address}/{mount}") as store:
+        assert read_values(store) == {"KEY": SecretValue("of my-site")}
+
+
+@pytest.mark.parametrize("status", [0, 500, 429, 403, 400])
+@pytest.mark.parametrize("part", ["data/sites/my-site/ic", "metadata/sites/my-site/ic"])
+def test_a_read_that_failed_never_falls_back_to_the_organization(
+    server: Server, mount: str, status: int, part: str
+) -> None:
+    """Whatever the failure, and whether the list or the value failed; and it ends soon after its deadline."""
+    started = time.monotonic()
+    with (
+        Way(server, at(part, status)) as way,
+        open_with(f"bao+{way.address}/{mount}") as store,
+        pytest.raises(IcSecretsError),
+    ):
+        read_chain(store, SITE, environment="dev", scope=Scope.IC, values=True)
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("part", ["data/sites/my-site/ic", "metadata/sites/my-site/ic", "my-site/record"])
+def test_what_a_standby_does_not_have_is_not_absent(server: Server, mount: str, part: str) -> None:
+    """A node that was the active one steps down and answers 404: the one that it calls the leader is asked."""
+    stepped_down: list[bool] = []
+
+    def fault(method: str, path: str) -> tuple[int, dict[str, Any]] | None:
+        if part in path:
+            stepped_down.append(True)
+            return 404, {"errors": []}
+        if stepped_down and path == "sys/health":
+            return 429, {"standby": True}
+        return (200, {"leader_address": server.address}) if path == "sys/leader" else None
+
+    with Way(server, fault) as way, open_with(f"bao+{way.address}/{mount}") as store:
+        chain = read_chain(store, SITE, environment="dev", scope=Scope.IC, values=True)
+    assert [secret.value for held in chain for secret in held.secrets] == [
+        SecretValue("of my-site"),
+        SecretValue("of org:agency"),
+    ]
+
+
+def test_a_standby_is_never_read(server: Server, mount: str) -> None:
+    """It is left for the leader before anything is asked; where it knows none, that is an error."""
+    faults = {"sys/health": (429, {}), "sys/leader": (200, {"leader_address": server.address})}
+    with Way(server, lambda _, path: faults.get(path)) as way, open_with(f"bao+{way.address}/{mount}") as store:
+        assert read_values(store) == {"KEY": SecretValue("of my-site")}
+        assert {path for _, path in way.seen} == set(faults)
+    faults["sys/leader"] = (200, {"leader_address": ""})
+    with (
+        Way(server, lambda _, path: faults.get(path)) as way,
+        open_with(f"bao+{way.address}/{mount}") as store,
+        pytest.raises(StoreUnreachableError, match="standby"),
+    ):
+        read_values(store)
+
+
+def test_a_leader_is_not_followed_without_tls(server: Server, mount: str) -> None:
+    """A token does not go to another machine in the clear because a node says so."""
+    faults = {"sys/health": (429, {}), "sys/leader": (200, {"leader_address": "http://192.0.2.1:8200"})}
+    with (
+        Way(server, lambda _, path: faults.get(path)) as way,
+        open_with(f"bao+{way.address}/{mount}") as store,
+        pytest.raises(ConfigError, match="without TLS"),
+    ):
+        read_values(store)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [(503, {"sealed": True}, "is sealed"), (501, {}, "is not initialized")],
+    ids=["sealed", "not-initialized"],
+)
+def test_a_server_that_cannot_answer_says_why_at_once(
+    server: Server, mount: str, status: int, body: dict[str, Any], said: str
+) -> None:
+    with (
+        Way(server, at("sys/health", status, body)) as way,
+        open_with(f"bao+{way.address}/{mount}", IC_SECRETS_BAO_TIMEOUT="60s") as store,
+        pytest.raises(StoreUnreachableError, match=said),
+    ):
+        read_values(store)
+
+
+def test_a_soft_deleted_secret_is_deleted(server: Server, mount: str) -> None:
+    """By another tool: what it leaves hinders nobody, and is gone when the name is set again."""
+    path = f"{mount}/data/sites/my-site/ic/base/KEY"
+    server.ask("DELETE", path)
+    with open_with(server.url(mount)) as store:
+        assert read_values(store) == {}
+        with pytest.raises(UnknownSecretError):
+            store.delete(SITE, None, "KEY")
+        scopes = frozenset({Scope.IC, Scope.USER})
+        assert store.put(SITE, None, "KEY", SecretValue("new"), kind=SecretType.RUNTIME, scopes=scopes)
+        assert read_values(store) == {"KEY": SecretValue("new")}
+    assert server.ask("GET", path)["data"]["metadata"]["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "body"),
+    [
+        ("data", {"data": {"value": "evil"}}),
+        ("data", {"data": {"value": "evil", "id": "0", "changed": 1, "expires": None}}),
+        ("metadata", {"custom_metadata": {"type": "env"}}),
+        ("metadata", {"custom_metadata": {"id": "0", "type": "env", "scopes": "ic", "created": "1"}}),
+        ("metadata", {"custom_metadata": {"id": "0", "type": "env", "scopes": "web", "created": "1"}}),
+    ],
+)
+def test_what_another_tool_wrote_is_no_secret(server: Server, mount: str, where: str, body: dict[str, Any]) -> None:
+    """It is named, read as nothing, and `delete` removes it."""
+    server.ask("POST", f"{mount}/{where}/sites/my-site/ic/base/KEY", body)
+    with open_with(server.url(mount)) as store:
+        with pytest.raises(StoreFormatError, match="sites/my-site/ic/base/KEY"):
+            read_values(store)
+        assert store.delete(SITE, None, "KEY") == 1
+        assert read_values(store) == {}
+
+
+# --- writes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["/metadata/", "/data/"])
+def test_a_write_whose_answer_is_lost_is_done_once(server: Server, mount: str, part: str) -> None:
+    """It is tried again, found done, and told as done."""
+    for text in ("one", "two"):
+        lost = first(1, at(f"{part}sites/my-site/ic/base/NEW", -1, method="POST"))
+        with Way(server, lost) as way, open_with(f"bao+{way.address}/{mount}") as store:
+            put(store, SITE, "NEW", text)
+            assert read_values(store)["NEW"] == SecretValue(text)
+    assert server.ask("GET", f"{mount}/data/sites/my-site/ic/base/NEW")["data"]["metadata"]["version"] == 2
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_a_transaction_that_fails_in_the_middle_is_taken_back(server: Server, mount: str, method: str) -> None:
+    """What was new is gone without a trace, what was changed has its value again, what was deleted is back."""
+    refuse = at("/base/LAST", 403, method="POST")
+    with Way(server, refuse) as way, open_with(f"bao+{way.address}/{mount}") as store:
+        with pytest.raises(StoreDeniedError):
+            write_three(store, delete=method == "DELETE")
+        assert read_values(store) == {"KEY": SecretValue("of my-site")}
+    assert server.ask("LIST", f"{mount}/metadata/sites/my-site/ic/base")["data"]["keys"] == ["KEY"]
+
+
+def test_what_could_not_be_taken_back_is_told(server: Server, mount: str) -> None:
+    broken: list[bool] = []
+
+    def fault(method: str, path: str) -> tuple[int, dict[str, Any]] | None:
+        if broken or ("/base/LAST" in path and method == "POST"):
+            broken.append(True)
+            return 500, {}
+        return None
+
+    with (
+        Way(server, fault) as way,
+        open_with(f"bao+{way.address}/{mount}") as store,
+        pytest.raises(StoreWriteError, match="could not be taken back"),
+    ):
+        write_three(store)
+
+
+def test_who_writes_at_the_same_moment_is_not_overwritten(server: Server, mount: str) -> None:
+    """Eight writers of one secret: as many versions, and the last that was written is read."""
+    count = 8
+    stores = [open_with(server.url(mount), IC_SECRETS_BAO_TIMEOUT="10s") for _ in range(count)]
+    failed: list[BaseException] = []
+
+    def write(store: BaoStore, text: str) -> None:
+        try:
+            with store:
+                put(store, SITE, "KEY", text)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(store, f"by {n}")) for n, store in enumerate(stores)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert server.ask("GET", f"{mount}/data/sites/my-site/ic/base/KEY")["data"]["metadata"]["version"] == 1 + count
+
+
+# --- the wrong server ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("do", [lambda store: store.site("my-site"), lambda store: store.set_site(Site("my-site"))])
+def test_an_engine_of_version_1_is_no_store(server: Server, do: Callable[[BaoStore], object]) -> None:
+    """In which every read would seem absent, and a value be written to a path of another meaning."""
+    mount = server.mount("1")
+    with open_with(server.url(mount)) as store, pytest.raises(StoreFormatError, match="KV version 1") as error:
+        do(store)
+    assert f"bao kv enable-versioning {mount}" in error.value.hint
+
+
+def test_a_wrong_mount_is_told(server: Server) -> None:
+    with (
+        open_with(server.url("nowhere")) as store,
+        pytest.raises(StoreMissingError, match="nothing mounted"),
+    ):
+        store.site("my-site")
+
+
+def test_too_large_a_request_is_told(server: Server, mount: str) -> None:
+    big = at("/base/BIG", 413, {"errors": ["http: request body too large"]}, method="POST")
+    with (
+        Way(server, big) as way,
+        open_with(f"bao+{way.address}/{mount}") as store,
+        pytest.raises(StoreWriteError, match="too large"),
+    ):
+        put(store, SITE, "BIG", "value")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "bao+http://example.org/secret",
+        "bao+https://host",
+        "bao+https:///secret",
+        "bao+https://a:b@host/secret",
+        "bao+https:x",
+    ],
+)
+def test_a_url_that_names_no_store_is_an_error(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"URL|TLS"):
+        open_with(url)
+
+
+def test_tls_is_verified(tmp_path: Path) -> None:
+    """A certificate is trusted because BAO_CACERT names its authority, and for no other reason."""
+    with running("-dev-tls", f"-dev-tls-cert-dir={tmp_path}") as server:
+        secure = server.address.replace("http:", "https:")
+        authority = next(tmp_path.glob("*-ca.pem"))
+        with open_with(f"bao+{secure}/secret") as store:
+            with pytest.raises(StoreUnreachableError, match="is not trusted") as error:
+                store.site("my-site")
+            assert "BAO_CACERT" in error.value.hint
+        with open_with(f"bao+{secure}/secret", BAO_CACERT=str(authority)) as store:
+            assert list(store.sites()) == []
+        with (
+            open_with(f"bao+{secure}/secret", BAO_CACERT=str(tmp_path / "none.pem")) as store,
+            pytest.raises(ConfigError, match=r"none\.pem"),
+        ):
+            store.site("my-site")
+
+
+# --- how much is asked --------------------------------------------------------------------------------
+
+
+def test_a_build_of_fifty_secrets_asks_for_lists_and_then_for_values(server: Server, mount: str) -> None:
+    """On a few kept connections: the record, one wave of lists, one of values; each value once."""
+    with open_with(server.url(mount), IC_SECRETS_BAO_TIMEOUT="30s") as store, store.transaction():
+        for number in range(25):
+            put(store, SITE, f"S_{number}", "v")
+            put(store, AGENCY, f"O_{number}", "v")
+    with Way(server, lambda *_: None) as way, open_with(f"bao+{way.address}/{mount}") as store:
+        chain = read_chain(store, SITE, environment="dev", scope=Scope.IC, values=True)
+    assert sum(len(held.secrets) for held in chain) == 52
+    asked = [(method, path) for method, path in way.seen if not path.startswith("sys/")]
+    kinds = [method for method, _ in asked]
+    lists = kinds.count("LIST")
+    assert kinds == ["GET"] + ["LIST"] * lists + ["GET"] * 52
+    assert len({path for method, path in asked if method == "LIST"}) == 12
+    assert way.connections <= 6
+
+
+def test_the_program_is_that_of_the_package() -> None:
+    """What these tests ask is no stand-in."""
+    told = subprocess.run([PROGRAM, "version"], capture_output=True, text=True, check=True)
+    assert told.stdout.startswith("OpenBao v2")
