@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from .composer import parse_credential
 from .environment import check_variable
@@ -18,6 +18,7 @@ from .resolve import Holdings, check_base, find_base
 from .secret import Override, Owner, Secret, SecretType, SecretValue, Site, check_secret_name, check_site_name
 from .stores import Store
 
+Item = TypeVar("Item", Secret, Override)
 Check = Callable[[SecretType, str, SecretValue], None]
 
 
@@ -31,11 +32,13 @@ class Bundle(NamedTuple):
     `sites` are those whose organizations it tells. `holdings` are with their values; the ids in them count
     within the bundle alone: they say which override belongs to which base. `inherited` are holdings of
     organizations, without values, that are not brought along but which overrides of the sites belong to.
+    Of a bundle that `is_partial` a value without a date keeps the date of the same value in the store.
     """
 
     sites: tuple[Site, ...]
     holdings: tuple[Holdings, ...]
     inherited: tuple[Holdings, ...] = ()
+    is_partial: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -227,6 +230,8 @@ class _Plan:
                 self._check(secret.type, secret.name, secret.value)
         except IcSecretsError as error:
             return Change(Action.REFUSED, secret, str(error))
+        if self._bundle.is_partial:
+            secret = _keep_date(secret, old)
         change = _judge(secret, old)
         if change.action is not Action.REFUSED:
             held.secrets[secret.name] = secret._replace(id=old.id if old else f"new {secret.owner} {secret.name}")
@@ -245,6 +250,8 @@ class _Plan:
         except IcSecretsError as error:
             return Change(Action.REFUSED, override, str(error))
         old = held.overrides.get(override.name, {}).get(override.environment)
+        if self._bundle.is_partial:
+            override = _keep_date(override, old)
         change = _judge(override, old)
         if old and old.base != base.id and change.action is Action.SAME:
             change = change._replace(action=Action.CHANGED)
@@ -288,6 +295,13 @@ def _own_all(held: Holdings) -> bool:
     """Whether each override belongs to a base of the same owner."""
     own = {secret.id for secret in held.secrets}
     return all(override.base in own for override in held.overrides)
+
+
+def _keep_date(item: Item, old: Secret | Override | None) -> Item:
+    """The item with the date of what is there, where that has the same value and the item has no date."""
+    if old is None or item.expires is not None or item.value is None or item.value != old.value:
+        return item
+    return item._replace(expires=old.expires)
 
 
 def _judge(item: Secret | Override, old: Secret | Override | None) -> Change:

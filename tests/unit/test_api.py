@@ -33,6 +33,7 @@ def site(cli: Cli, private: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.delenv(name)
     for name, value in cli.home.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delenv("CI", raising=False)  # where a checkout does not name its site
     monkeypatch.chdir(work)
     return cli
 

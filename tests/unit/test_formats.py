@@ -110,10 +110,20 @@ def test_each_credential_is_a_secret_and_the_rest_is_named() -> None:
     told = tell(content)
     assert told["my-site", None, "bearer.h.example"] == "token"
     assert json.loads(told["my-site", None, "http-basic.h.example:8443"] or "") == basic
-    assert left(content) == ["process-timeout"]
+    assert left(content) == ["'process-timeout'"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", f'{{"a": "{CANARY}', f'{{"bearer": {{"h": "{CANARY}", "h": "b"}}}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"http-basic": "{CANARY}", "bearer": {{"h.example": "x"}}}}',
+        f'{{"bearer": {{"https://u:{CANARY}@h/": "x"}}}}',
+        "",
+        "[]",
+        f'{{"a": "{CANARY}',
+        f'{{"bearer": {{"h": "{CANARY}", "h": "b"}}}}',
+    ],
+)
 def test_what_is_no_auth_json_is_refused_without_its_text(text: str) -> None:
     with pytest.raises(ImportFileError) as caught:
         auth.read(text, terms())
@@ -165,13 +175,20 @@ PANTHEON: dict[str, tuple[dict[str, object], bool, dict[tuple[str, str | None, s
         {("my-site", "dev", "A"): "d"},
         ["org:agency A"],
     ),
+    "an organization's override without its base": (
+        entry(OrgValues={"default": None, "live": "l"}),
+        True,
+        {},
+        ["org:agency A", "org:agency.live A"],
+    ),
+    "a type that may be a value": (entry(Value="v", Type=CANARY + "-1"), False, {}, ["A"]),
     "an empty one": (entry(Value=""), False, {("my-site", None, "A"): ""}, []),
     "another type": (entry(Value="v", Type="file"), False, {}, ["A"]),
     "another scope beside": (
         entry(Value="v", Scopes=["ic", "ops"]),
         False,
         {("my-site", None, "A"): "v"},
-        ["the scope ops of A"],
+        ["the scope 'ops' of A"],
     ),
     "another scope alone": (entry(Value="v", Scopes=["ops"]), False, {}, ["A"]),
     "lists for maps, as PHP writes them": (
@@ -189,6 +206,7 @@ def test_what_pantheons_file_says(case: str) -> None:
     content = pantheon.read(file(A=secret), terms(None, "agency", with_org=with_org))
     assert tell(content) == told
     assert left(content) == left_out
+    assert CANARY not in str(content.left_out)
 
 
 def test_a_site_without_an_organization_takes_none_from_a_file() -> None:
@@ -386,10 +404,41 @@ def test_a_file_of_plain_values_is_private_and_asked_for(cli: Cli, work: Path, n
     cli("export", "my-site", "-o", work / name, "--plaintext", check=0)
     assert CANARY in (work / name).read_text()
     assert (work / name).stat().st_mode & 0o777 == 0o600
-    cli("export", "my-site", "-o", work / name, "--plaintext", check=0)  # one of ours may be replaced
+    cli("export", "my-site", "-o", work / name, "--plaintext", check=0)  # it is the same
     given = ("--type", "env", "--scope", "ic") if name in {"auth.json", "a.env"} else ()
     done = cli("import", "my-site", work / name, *given, "--json", check=0)
     assert json.loads(done.stdout)["counts"]["changed"] == 0
+
+
+@pytest.mark.commands
+@pytest.mark.parametrize("form", ["pantheon", "auth", "env", "yaml", "toml"])
+def test_a_file_of_somebody_is_never_replaced(cli: Cli, work: Path, form: str) -> None:
+    cli("init", check=0)
+    cli("set", "my-site", "A", "--type", "env", "--scope", "ic", stdin=CANARY.encode(), check=0)
+    for text in ('{"name": "a/b"}', "FROM debian\n", "MINE=1\n", '{"http-basic": {}}', "a: b\n"):
+        (work / "file").write_text(text)
+        cli("export", "my-site", "--format", form, "--plaintext", "-o", work / "file", check=1)
+        assert (work / "file").read_text() == text
+
+
+@pytest.mark.commands
+def test_what_a_file_does_not_say_stays(cli: Cli, work: Path) -> None:
+    """The date of a value that is the same, and values in places that are to be filled."""
+    cli("init", check=0)
+    words = ("--type", "env", "--scope", "ic", "--expires", "2999-12-31")
+    cli("set", "my-site", "A", *words, stdin=CANARY.encode(), check=0)
+    (work / "a.env").write_text(f"A={CANARY}\n")
+    cli("import", "my-site", work / "a.env", "--type", "env", "--scope", "ic", check=0)
+    cli("export", "my-site", "-o", work / "a.yaml", "--without-values", check=0)
+    cli("import", "my-site", work / "a.yaml", check=0)
+    assert b"2999-12-31" in cli("list", "my-site").stdout
+
+
+@pytest.mark.commands
+def test_a_store_is_started_with_a_site_and_its_organization(cli: Cli, work: Path) -> None:
+    (work / "secrets.json").write_text(file(A=entry(OrgValues={"default": "of the organization"})))
+    cli("init", "my-site", "--org", "agency", "--from", work / "secrets.json", check=0)
+    assert b"org:agency" in cli("list", "my-site").stdout
 
 
 @pytest.mark.commands

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ from ..stores import Store
 from ..transfer import Bundle, check_value
 from .output import print_message
 from .parsing import Parser
+
+Answers = Mapping[tuple[Owner, str | None, str], SecretValue]
 
 # Some thousands of the longest values.
 _LARGEST = 64 << 20
@@ -36,7 +38,7 @@ class TextFormat(NamedTuple):
 
 TEXT_FORMATS = {
     "pantheon": TextFormat("pantheon", "read", "write", ("secrets.json",), (b'{\n    "SiteID"',)),
-    "auth": TextFormat("auth", "read", "write", ("auth.json",), (b"{",)),
+    "auth": TextFormat("auth", "read", "write", ("auth.json",), ()),
     "env": TextFormat("dotenv", "read", "write", (".env",), ()),
     "yaml": TextFormat("definitions", "read_yaml", "write_yaml", (".yaml", ".yml"), (b"secrets:",)),
     "toml": TextFormat("definitions", "read_toml", "write_toml", (".toml",), (b"[secrets.",)),
@@ -77,12 +79,13 @@ def read_content(arguments: argparse.Namespace, form: str, owner: Owner | None, 
         _find_organization(store, owner),
         arguments.with_org,
         int(time.time()),
+        arguments.allow_empty,
     )
     known = TEXT_FORMATS[form]
     read: Callable[[str, Terms], Content] = getattr(import_module(f"ic_secrets.formats.{known.module}"), known.read)
     content = read(_read_text(arguments), terms)
     tell_left_out(content.left_out)
-    return _fill(content)
+    return _fill(_take_known(content, store))
 
 
 def write_content(form: str, bundle: Bundle, owner: Owner | None, *, values: bool) -> bytes:
@@ -98,9 +101,11 @@ def write_content(form: str, bundle: Bundle, owner: Owner | None, *, values: boo
 
 
 def is_one_of(form: str, data: bytes) -> bool:
-    """Whether the content of a file is one of this format, and may be replaced by another."""
-    beginnings = TEXT_FORMATS[form].beginnings
-    return not beginnings or data.startswith(beginnings)
+    """Whether the content of a file is an export of this format, and may be replaced by another.
+
+    What people keep in a .env file or an auth.json is theirs: neither is ever replaced.
+    """
+    return data.startswith(TEXT_FORMATS[form].beginnings)
 
 
 def make_check(*, allow_empty: bool) -> Callable[[SecretType, str, SecretValue], None]:
@@ -144,11 +149,27 @@ def _read_text(arguments: argparse.Namespace) -> str:
         except OSError as error:
             raise ImportFileError(f"{arguments.file} cannot be read: {error.strerror}") from None
         if data is None:
-            raise ImportFileError(f"there is no file {arguments.file}")
+            shown = arguments.file if arguments.file[:1] not in {"{", "["} else "of that name; is it what one holds?"
+            raise ImportFileError(f"there is no file {shown}")
     try:
         return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError:
         raise ImportFileError("the file is not UTF-8") from None
+
+
+def _take_known(content: Content, store: Store) -> Content:
+    """The content with the store's own values in the places that are to be filled: those stay as they are."""
+    known: dict[tuple[Owner, str | None, str], SecretValue] = {}
+    for owner in {place[0] for place in content.empty}:
+        held = store.read(owner)
+        for secret in held.secrets:
+            if secret.value is not None:
+                known[owner, None, secret.name] = secret.value
+        for one in held.overrides:
+            if one.value is not None:
+                known[owner, one.environment, one.name] = one.value
+    left = tuple(place for place in content.empty if place not in known)
+    return content._replace(bundle=_answer_all(content.bundle, known), empty=left)
 
 
 def _fill(content: Content) -> Bundle:
@@ -168,20 +189,24 @@ def _fill(content: Content) -> Bundle:
     answers = {}
     for place, shown in zip(content.empty, places, strict=True):
         answers[place] = SecretValue(getpass(f"value of {shown}: "))
+    return _answer_all(content.bundle, answers)
+
+
+def _answer_all(bundle: Bundle, answers: Answers) -> Bundle:
     holdings = tuple(
         Holdings(
             held.owner,
             tuple(_answer(secret, answers) for secret in held.secrets),
             tuple(_answer_override(one, answers) for one in held.overrides),
         )
-        for held in content.bundle.holdings
+        for held in bundle.holdings
     )
-    return content.bundle._replace(holdings=holdings)
+    return bundle._replace(holdings=holdings)
 
 
-def _answer(secret: Secret, answers: dict[tuple[Owner, str | None, str], SecretValue]) -> Secret:
-    return secret._replace(value=answers.get((secret.owner, None, secret.name), secret.value))
+def _answer(secret: Secret, answers: Answers) -> Secret:
+    return secret._replace(value=secret.value or answers.get((secret.owner, None, secret.name)))
 
 
-def _answer_override(one: Override, answers: dict[tuple[Owner, str | None, str], SecretValue]) -> Override:
-    return one._replace(value=answers.get((one.owner, one.environment, one.name), one.value))
+def _answer_override(one: Override, answers: Answers) -> Override:
+    return one._replace(value=one.value or answers.get((one.owner, one.environment, one.name)))

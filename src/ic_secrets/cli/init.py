@@ -8,7 +8,8 @@ import os
 from collections.abc import Sequence
 
 from ..config import Settings
-from ..errors import ConfigError, StoreExistsError, StoreWriteError
+from ..errors import ConfigError, StoreExistsError, StoreWriteError, UsageError
+from ..secret import Site, check_site_name
 from ..stores import split_url
 from .formats import add_reading_options, list_formats
 from .output import print_json, print_message
@@ -25,6 +26,8 @@ def run_init(words: Sequence[str]) -> int:
         raise ConfigError(f"`init` makes embedded stores only, not {scheme}:", hint="name a path with --store")
     if os.path.lexists(path):
         raise StoreExistsError(f"there is a store already: {path}")
+    if arguments.org and (arguments.file is None or arguments.owner is None):
+        raise UsageError("--org goes with --from and a site", hint="ic-secrets init SITE --org ORG --from FILE")
     from ..stores import local
 
     key_file, made = _provide_key(settings)
@@ -34,6 +37,8 @@ def run_init(words: Sequence[str]) -> int:
         record.write("ok", must=True)
         with local.create(path, keys[0]) as store:
             store_id = store.store_id
+            if arguments.org and arguments.owner:
+                store.set_site(Site(check_site_name(arguments.owner), check_site_name(arguments.org, "organization")))
     if arguments.file is not None:
         status = _fill(arguments, [path, *([key_file] if made and key_file else [])])
         if status:
@@ -59,7 +64,8 @@ def make_parser() -> Parser:
     parser.add_argument("--from", metavar="FILE", dest="file", help="start with the secrets of this file")
     parser.add_argument("--all", action="store_true", help="FILE is a sealed one of many owners")
     parser.add_argument("--format", choices=list_formats(), help="what FILE is (else its name tells)")
-    parser.add_argument("--with-org", action="store_true", help="bring a site's organization along, and the link to it")
+    parser.add_argument("--org", metavar="ORG", help="the site's primary organization, whose part of FILE comes along")
+    parser.add_argument("--with-org", action="store_true", help="of a sealed FILE, the site's organization too")
     add_reading_options(parser)
     add_store_options(parser)
     add_json(parser)
@@ -73,6 +79,7 @@ def _fill(arguments: argparse.Namespace, made: Sequence[str]) -> int:
     # What only `import` has.
     arguments.from_env = arguments.open_key_file = None
     arguments.dry_run = arguments.skip_refused = False
+    arguments.with_org = arguments.with_org or arguments.org is not None
     status = 1
     try:
         status = import_file(arguments, parse_owner_or_all(arguments))

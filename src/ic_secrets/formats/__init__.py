@@ -14,6 +14,9 @@ from ..resolve import Holdings
 from ..secret import Override, Owner, Scopes, Secret, SecretType, SecretValue, Site
 from ..transfer import Bundle
 
+# Of a word that a file has in the place of one that is known.
+_LONGEST_WORD = 24
+
 
 class Terms(NamedTuple):
     """What is known beside the file: whose it is, and what is to become of what it says.
@@ -27,6 +30,7 @@ class Terms(NamedTuple):
     organization: str | None = None
     with_org: bool = False
     now: int = 0
+    allow_empty: bool = False
 
 
 class LeftOut(NamedTuple):
@@ -102,7 +106,8 @@ class Draft:
             for owner, bases in self._bases.items()
         ]
         inherited = [Holdings(owner, tuple(bases.values())) for owner, bases in self._lent.items()]
-        return Content(Bundle(sites, tuple(holdings), tuple(inherited)), tuple(self.left_out), tuple(self.empty))
+        bundle = Bundle(sites, tuple(holdings), tuple(inherited), is_partial=True)
+        return Content(bundle, tuple(self.left_out), tuple(self.empty))
 
     def _list_bases(self, owner: Owner) -> Iterator[Mapping[str, Secret]]:
         yield self._bases.get(owner, {})
@@ -139,6 +144,14 @@ def reveal(item: Secret | Override) -> str:
     if item.value is None:
         raise InvalidValueError(f"the store does not give the value of {item.owner} {item.name}")
     return item.value.reveal()
+
+
+def show_word(text: object) -> str:
+    """The word, in quotes, if it can be nothing but one; else only that there is something: it may be a value."""
+    is_plain = (
+        isinstance(text, str) and len(text) <= _LONGEST_WORD and text.replace("-", "").isalpha() and text.islower()
+    )
+    return f"{text!a}" if is_plain else "something else"
 
 
 def need_scopes(terms: Terms, what: str) -> Scopes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 from ..composer import merge_auth, parse_credential
-from ..secret import COMPOSER_METHODS, Owner, SecretType, SecretValue
+from ..errors import ImportFileError
+from ..secret import COMPOSER_METHODS, Owner, SecretType, SecretValue, is_possible_name
 from ..transfer import Bundle
-from . import Content, Draft, LeftOut, Terms, list_own, need_scopes, parse_object, reveal
+from . import Content, Draft, LeftOut, Terms, list_own, need_scopes, parse_object, reveal, show_word
 
 
 def read(text: str, terms: Terms) -> Content:
@@ -17,9 +18,15 @@ def read(text: str, terms: Terms) -> Content:
     draft = Draft(terms)
     for method, section in sorted(document.items()):
         if method not in COMPOSER_METHODS:
-            draft.leave_out(method, "it is no credential of Composer's")
+            draft.leave_out(show_word(method), "it is no credential of Composer's")
             continue
-        for host, content in sorted(section.items()) if isinstance(section, dict) else ():
+        if section == []:  # how PHP writes an empty object
+            continue
+        if not isinstance(section, dict):
+            raise ImportFileError(f"{method} is no map of hosts to credentials")
+        for number, (host, content) in enumerate(sorted(section.items()), 1):
+            if not is_possible_name(f"{method}.{host}"):
+                raise ImportFileError(f"the host {number} of {method} is none", hint="HOST or HOST:PORT, no URL")
             is_plain = (
                 isinstance(content, str) and content.strip() == content and content[:1] not in {"{", "[", '"', ""}
             )

@@ -124,16 +124,18 @@ def _read_entry(draft: Draft, terms: Terms, name: str, entry: Mapping[str, Any])
         overrides = entry.get("overrides") or {}
         if not isinstance(overrides, dict):
             raise ImportFileError("its overrides are no map of environments to values")
-        draft.add(terms.owner, name, kind, found, _read_text(entry.get("value")), expires)
+        text = _read_text(entry.get("value"), allow_empty=terms.allow_empty)
+        draft.add(terms.owner, name, kind, found, text, expires)
         for environment, value in overrides.items():
-            draft.override(terms.owner, check_environment(str(environment)), name, _read_text(value))
+            text = _read_text(value, allow_empty=terms.allow_empty)
+            draft.override(terms.owner, check_environment(str(environment)), name, text)
     except IcSecretsError as error:
         raise ImportFileError(f"{name}: {error}", hint=error.hint) from None
 
 
-def _read_text(value: object) -> str | None:
-    """A value; an empty one is a place to be filled. A number would lose how it was written."""
-    if value is None or value == "":
+def _read_text(value: object, *, allow_empty: bool) -> str | None:
+    """A value; an empty one is a place to be filled, unless it may be one. A number would lose how it was written."""
+    if value is None or (value == "" and not allow_empty):
         return None
     if not isinstance(value, str):
         raise ImportFileError("a value is no text", hint="put it between quotes")

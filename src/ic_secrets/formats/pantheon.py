@@ -18,7 +18,7 @@ from ..errors import IcSecretsError, ImportFileError
 from ..resolve import Holdings
 from ..secret import Override, Owner, Scope, Scopes, Secret, SecretType, check_environment, format_scopes
 from ..transfer import Bundle
-from . import Content, Draft, LeftOut, Terms, parse_object, reveal
+from . import Content, Draft, LeftOut, Terms, parse_object, reveal, show_word
 
 _DEFAULT = "default"
 _NOT_GIVEN = "its value is null: the platform gives none without the scope user"
@@ -96,10 +96,10 @@ def _read_type(draft: Draft, name: str, entry: Mapping[str, Any]) -> tuple[Secre
     kinds = {one.value: one for one in SecretType}
     known = {one.value: one for one in Scope}
     if not isinstance(kind, str) or kind not in kinds:
-        draft.leave_out(name, f"its type is {kind!a}, which is none of {', '.join(kinds)}")
+        draft.leave_out(name, f"its type is {show_word(kind)}, which is none of {', '.join(kinds)}")
         return None
     given = scopes if isinstance(scopes, list) else []
-    unknown = [str(scope) for scope in given if scope not in known]
+    unknown = [show_word(scope) for scope in given if not (isinstance(scope, str) and scope in known)]
     kept = frozenset(known[scope] for scope in given if isinstance(scope, str) and scope in known)
     if not kept:
         draft.leave_out(name, f"its scopes are {', '.join(unknown) or 'none'}, and none of them is {', '.join(known)}")
@@ -142,10 +142,10 @@ def _read_organization(
     base = values.get(_DEFAULT)
     if not terms.with_org or base is None:
         draft.lend(organization, name, *found)
-        if terms.with_org:
-            draft.leave_out(f"{organization} {name}", _NOT_GIVEN)
-        else:
-            draft.leave_out(f"{organization} {name}", "a site's file changes no organization without --with-org")
+        reason = _NOT_GIVEN if terms.with_org else "a site's file changes no organization without --with-org"
+        for environment in values:
+            place = "" if environment == _DEFAULT else f".{environment}"
+            draft.leave_out(f"{organization}{place} {name}", reason)
         return
     draft.add(organization, name, *found, base)
     for environment, text in values.items():
