@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from .aftermath import decide_status, find_leaks, mend_clones
 from .directory import sweep
-from .errors import SCRUB_INCOMPLETE, IcSecretsError
+from .errors import SCRUB_INCOMPLETE, SIGNAL_BASE, EndedError, IcSecretsError
 from .exposure import Exposure, expose
 from .notices import Notice, Notify
 from .preparation import BuildRequest, Extensions, NoExtensions, Preparation, prepare
@@ -114,10 +114,16 @@ class Build:
 
 @contextlib.contextmanager
 def open_build(
-    store: Store, request: BuildRequest, notify: Notify, record: Record, extensions: Extensions | None = None
+    store: Store,
+    request: BuildRequest,
+    notify: Notify,
+    record: Record,
+    extensions: Extensions | None = None,
+    reading: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Iterator[Build]:
     """Expose the target's secrets for the time of the block; then scrub, and conclude what was run in it.
 
+    What `reading` makes surrounds the preparation, which may have to wait for a store on a server.
     Raises IcSecretsError when the build cannot be started; then nothing was exposed, or what was is gone
     again. The store is closed before anything is exposed.
     """
@@ -126,7 +132,8 @@ def open_build(
     notify = receipt.listen(notify)
     try:
         with Watchdog() as watchdog:
-            preparation = prepare(store, request, notify, extensions)
+            with reading():
+                preparation = prepare(store, request, notify, extensions)
             extensions.check_build(preparation)
             make_ready(store, preparation, receipt, record, notify)
             with expose(preparation, watchdog, notify) as exposure:
@@ -150,16 +157,20 @@ def run_build(
 ) -> int:
     """Build with the target's secrets; the exit status that the contract of `run` gives.
 
+    A signal that comes while the store is read ends that: nothing is exposed.
     Raises IcSecretsError when the build could not be started; then nothing was exposed, or what was
     is gone again. Once it has run, a fault of ours is told, and never hides the build's own status.
     """
     with SignalCatcher() as signals:
-        with open_build(store, request, notify, record, extensions) as build:
-            if signals.ending:
-                build.status = signals.status
-            else:
-                build.find_signal = lambda: signals.status
-                build.outcome = _run(build.exposure, signals)
+        try:
+            with open_build(store, request, notify, record, extensions, signals.raising) as build:
+                if signals.ending:
+                    build.status = signals.status
+                else:
+                    build.find_signal = lambda: signals.status
+                    build.outcome = _run(build.exposure, signals)
+        except EndedError as ended:
+            return SIGNAL_BASE + ended.number
         return build.status
 
 

@@ -150,8 +150,8 @@ def _interruptible(stop: _Stop) -> Iterator[None]:
                 caught[number] = handler
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        caught[number](number, frame)
         stop.number = stop.number or number
+        caught[number](number, frame)
         if is_active:
             stop.reason = _StopError()
             raise stop.reason

@@ -286,3 +286,11 @@ class PluginInterruptedError(IcSecretsError):
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.exit_status = SIGNAL_BASE + number
+
+
+class EndedError(BaseException):
+    """A signal was to end us. No Exception, so that nothing on the way takes it for a fault of its own."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import NamedTuple
 
-from .errors import SIGNAL_BASE, BuildError, ProgramNotExecutableError, ProgramNotFoundError
+from .errors import SIGNAL_BASE, BuildError, EndedError, ProgramNotExecutableError, ProgramNotFoundError
 from .linux import adopt_orphans, is_zombie, list_descendants, read_start_time
 from .streams import Channel, Filter
 from .terminal import give_foreground, is_foreground
@@ -38,6 +38,7 @@ class SignalCatcher:
     def __init__(self) -> None:
         self.ending: list[int] = []
         self._queue: list[int] = []
+        self._raises = False
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> "SignalCatcher":
@@ -68,6 +69,17 @@ class SignalCatcher:
         """128+n for the first signal that was to end us, 0 when there was none."""
         return SIGNAL_BASE + self.ending[0] if self.ending else 0
 
+    @contextlib.contextmanager
+    def raising(self) -> Iterator[None]:
+        """Inside, the first signal that is to end us raises EndedError: for what may wait long, and leaves nothing."""
+        self._raises = True
+        try:
+            if self.ending:
+                raise EndedError(self.ending[0])
+            yield
+        finally:
+            self._raises = False
+
     def post(self, number: int) -> None:
         """Note a signal as if it had come (from a thread)."""
         self._note(number, None)
@@ -93,6 +105,9 @@ class SignalCatcher:
         if number in _ENDING:
             self.ending.append(number)
         self._queue.append(number)
+        if number in _ENDING and self._raises:
+            self._raises = False
+            raise EndedError(number)
 
 
 class Outcome(NamedTuple):

@@ -17,7 +17,7 @@ from bao_servers import ROOT, Server, running
 from commandline import Cli
 from ic_secrets.errors import ConfigError, StoreDeniedError
 from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores import openbao
+from ic_secrets.stores import openbao, read_chain
 from ic_secrets.stores.bao.policy import render_policy
 
 pytestmark = pytest.mark.integration
@@ -87,7 +87,7 @@ def open_with(server: Server, environment: dict[str, str]) -> openbao.BaoStore:
 def assert_it_reads(server: Server, environment: dict[str, str]) -> str:
     """The store can be read with what the environment says; the token that was asked with, which may be ended."""
     with open_with(server, environment) as store:
-        held = store.read(Owner("site", "my-site"), environment="dev", scope=Scope.IC)
+        held = read_chain(store, Owner("site", "my-site"), environment="dev", scope=Scope.IC, values=True)[0]
         token = store._client.token
     assert [secret.value for secret in held.secrets] == [SecretValue("a-canary-of-a-token")]
     return token

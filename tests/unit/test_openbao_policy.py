@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pytest
 
@@ -11,7 +11,7 @@ from bao_servers import ROOT, Server, running
 from commandline import Cli
 from ic_secrets.errors import ImmutableError, StoreDeniedError
 from ic_secrets.resolve import resolve
-from ic_secrets.secret import Owner, Scope, Scopes, SecretType, SecretValue, Site
+from ic_secrets.secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site
 from ic_secrets.stores import openbao, read_chain
 from ic_secrets.stores.bao.policy import render_policy
 from ic_secrets.stores.openbao import BaoStore
@@ -21,6 +21,10 @@ pytestmark = pytest.mark.integration
 SITE = Site("my-site", "agency", ("help",))
 BUILD = frozenset({Scope.IC})
 APPLICATION = frozenset({Scope.WEB, Scope.USER})
+SHOWN = frozenset({Scope.IC, Scope.USER})
+
+
+Entry = TypeVar("Entry", Secret, Override)
 
 
 class Fleet(NamedTuple):
@@ -36,7 +40,7 @@ class Fleet(NamedTuple):
 
 
 def fill(store: BaoStore) -> None:
-    """Each owner has a secret for builds, one for the application, and overrides of both."""
+    """Each owner has two secrets for builds, one of them shown, one for the application, and overrides of all."""
     store.set_site(SITE)
     store.set_site(Site("my-site-2", "agency-2"))
     store.set_site(Site("neighbour", "agency"))
@@ -44,7 +48,7 @@ def fill(store: BaoStore) -> None:
     names += [("organization", name) for name in ("agency", "agency-2", "help", "my-site")]
     for kind, name in names:
         owner = Owner(kind, name)
-        for secret, scopes in (("KEY", BUILD), ("APP", APPLICATION)):
+        for secret, scopes in (("KEY", BUILD), ("APP", APPLICATION), ("SEEN", SHOWN)):
             put(store, owner, f"{secret}_{kind.upper()}", f"{secret} of {owner}", scopes)
             for environment in ("dev", "dev-2", "live"):
                 value = SecretValue(f"{secret} of {owner}.{environment}")
@@ -83,19 +87,22 @@ def test_a_build_gets_all_that_it_needs(fleet: Fleet) -> None:
     assert [(name, source) for name, _, source in chosen[0]] == [
         ("KEY_ORGANIZATION", "org:agency.dev"),
         ("KEY_SITE", "my-site.dev"),
+        ("SEEN_ORGANIZATION", "org:agency.dev"),
+        ("SEEN_SITE", "my-site.dev"),
     ]
 
 
 REFUSED_READS = [
-    "data/sites/my-site/other/base/APP_SITE",
-    "data/sites/my-site/other/env/dev/APP_SITE",
+    "data/sites/my-site/other/base/user:APP_SITE",
+    "data/sites/my-site/other/env/dev/user:APP_SITE",
     "data/sites/my-site/ic/env/live/KEY_SITE",
     "data/sites/my-site/ic/env/dev-2/KEY_SITE",
+    "data/sites/my-site/ic/env/live/user:SEEN_SITE",
     "data/sites/my-site-2/record",
     "data/sites/my-site-2/ic/base/KEY_SITE",
     "data/sites/my-site-2/ic/env/dev/KEY_SITE",
     "data/sites/neighbour/ic/base/KEY_SITE",
-    "data/orgs/agency/other/base/APP_ORGANIZATION",
+    "data/orgs/agency/other/base/user:APP_ORGANIZATION",
     "data/orgs/agency/ic/env/live/KEY_ORGANIZATION",
     "data/orgs/agency-2/ic/base/KEY_ORGANIZATION",
     "data/orgs/help/ic/base/KEY_ORGANIZATION",
@@ -190,7 +197,7 @@ def test_who_manages_a_site_does_all_of_it(fleet: Fleet) -> None:
 
 def test_type_and_scopes_cannot_be_changed_on_the_server(fleet: Fleet) -> None:
     """Not even by who manages the site, with another tool."""
-    for path in ("ic/base/KEY_SITE", "ic/env/dev/KEY_SITE", "other/base/APP_SITE"):
+    for path in ("ic/base/KEY_SITE", "ic/env/dev/KEY_SITE", "other/base/user:APP_SITE"):
         where = f"{fleet.mount}/metadata/sites/my-site/{path}"
         for method in ("POST", "PATCH"):
             body = {"custom_metadata": {"type": "runtime", "scopes": "ic,web,user"}}
@@ -216,12 +223,52 @@ def test_who_manages_a_site_does_not_write_what_it_inherits(fleet: Fleet) -> Non
         put(store, Owner("organization", "agency"), "NEW", "evil")
 
 
-def test_who_reads_a_site_reads_all_of_it(fleet: Fleet) -> None:
-    for who in ("read", "manage"):
-        with fleet.open(who) as store:
-            chain = read_chain(store, Owner("site", "my-site"), values=True)
-        with fleet.open("root") as store:
-            assert chain == read_chain(store, Owner("site", "my-site"), values=True)
+def test_who_reads_a_site_reads_back_what_has_the_scope_user(fleet: Fleet) -> None:
+    """Rule 9, kept by the server: of the rest there is all but the value."""
+    owner = Owner("site", "my-site")
+    with fleet.open("read") as store, fleet.open("root") as whole:
+        held, expected = read_chain(store, owner, values=True), read_chain(whole, owner, values=True)
+    assert [one.value is not None for one in held[0].secrets] == [True, False, True]
+    assert held == tuple(
+        holdings._replace(
+            secrets=tuple(shut(one) for one in holdings.secrets),
+            overrides=tuple(shut(one) for one in holdings.overrides),
+        )
+        for holdings in expected
+    )
+
+
+def test_who_manages_a_site_reads_all_of_it_and_of_what_it_inherits_as_a_reader(fleet: Fleet) -> None:
+    owner = Owner("site", "my-site")
+    with fleet.open("manage") as store, fleet.open("read") as reader, fleet.open("root") as whole:
+        site, organization = read_chain(store, owner, values=True)
+        assert site == read_chain(whole, owner, values=True)[0]
+        assert organization == read_chain(reader, owner, values=True)[1]
+
+
+def shut(item: Entry) -> Entry:
+    """What it is to who may not read its value back."""
+    return item if Scope.USER in item.scopes else item._replace(value=None)
+
+
+UNSHOWN = [
+    ("read", "sites/my-site/ic/base/KEY_SITE"),
+    ("read", "sites/my-site/ic/env/dev/KEY_SITE"),
+    ("read", "orgs/agency/ic/base/KEY_ORGANIZATION"),
+    ("manage", "orgs/agency/ic/base/KEY_ORGANIZATION"),
+    ("manage", "orgs/agency/ic/env/live/KEY_ORGANIZATION"),
+]
+
+
+@pytest.mark.parametrize(("who", "path"), UNSHOWN)
+def test_people_are_not_shown_what_has_not_the_scope_user(fleet: Fleet, who: str, path: str) -> None:
+    """Neither its value nor an older one, nor the names of its parts, with any tool."""
+    for way in ("data", "subkeys"):
+        for more in ("", "?version=1"):
+            where = f"{fleet.mount}/{way}/{path}{more}"
+            assert fleet.server.status("GET", where, fleet.tokens[who]) == 403
+            assert fleet.server.status("GET", where, ROOT) == 200
+    assert fleet.server.status("GET", f"{fleet.mount}/metadata/{path}", fleet.tokens[who]) == 200
 
 
 # --- the command --------------------------------------------------------------------------------------

@@ -6,13 +6,7 @@ import contextlib
 import signal
 from collections.abc import Iterator
 
-
-class EndedError(BaseException):
-    """A signal was to end us. No Exception, so that nothing on the way takes it for a fault of its own."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+from ..errors import EndedError
 
 
 @contextlib.contextmanager

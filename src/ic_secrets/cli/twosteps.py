@@ -17,6 +17,7 @@ from ..errors import (
     NOT_STARTED,
     SCRUB_INCOMPLETE,
     SIGNAL_BASE,
+    EndedError,
     ExposureError,
     IcSecretsError,
     NotEndedError,
@@ -34,7 +35,7 @@ from .output import print_bytes, print_error, print_message
 from .parsing import Parser, add_store_options, parse_duration, read_settings
 from .recording import BuildRecord, ResumedRecord
 from .requesting import add_exposure_options, make_request, print_notice
-from .signals import EndedError, raising_signals
+from .signals import raising_signals
 
 _FORMATS = ("sh", "fish", "github", "json")
 # With `set -e` too, a build that fails reaches post-build, and its status is kept.

@@ -1,14 +1,14 @@
 """The store of many machines: an OpenBao server (or one that speaks the same protocol), a KV version 2 engine.
 
 `bao+https://HOST:8200/MOUNT`. Where things lie is said in `bao.layout`, how the server is asked in `bao.client`.
-A token may see less than a person: what a build does not need, and its token may not list, is left out of what is read;
-what it needs and may not read is an error, never an absence.
+A token may see less than everything: what is asked for and may not be seen is an error, never an absence. A value alone
+that may not be read back is None.
 """
 
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from ..errors import StoreBusyError, UnknownSecretError, UnknownSiteError
@@ -31,6 +31,7 @@ from .bao import layout
 from .bao.client import Client, Mount, parse_deadline, split_store_url
 from .bao.draft import Draft
 from .bao.login import Ask, Session, log_in, log_out
+from .bao.reading import Asked, find_places, list_paths, read_name, read_owners
 
 # How often a write of one secret is tried again, where somebody else's came in between.
 _ATTEMPTS = 8
@@ -116,16 +117,20 @@ class BaoStore(Store):
         self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = True
     ) -> Holdings:
         with self._reading():
-            return self._read([owner], environment, scope, values)[0]
+            return read_owners(self._draft, [owner], Asked(environment, scope, values))[0]
 
     def read_chain(
         self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = False
     ) -> tuple[Holdings, ...]:
-        """As `stores.read_chain`: after the site's record, one wave of lists and one of reads."""
+        """As `stores.read_chain`: after the site's record, one wave of lists and one of reads.
+
+        For a build (`ic`, of an environment) or an application (`web`) nothing is asked that it does not get.
+        """
+        is_narrow = environment is not None and scope in {Scope.IC, Scope.WEB}
         with self._reading():
             organization = self._site(owner.name).organization if owner.is_site else None
             owners = [owner, *([Owner("organization", organization)] if organization else [])]
-            return self._read(owners, environment, scope, values)
+            return read_owners(self._draft, owners, Asked(environment, scope, values, is_narrow))
 
     def put(
         self,
@@ -213,95 +218,30 @@ class BaoStore(Store):
     def _folders(self, folder: str) -> list[str]:
         return [name.removesuffix("/") for name in self._draft.list_folders([folder])[folder] if name.endswith("/")]
 
-    def _read(
-        self, owners: Sequence[Owner], environment: str | None, scope: Scope | None, values: bool
-    ) -> tuple[Holdings, ...]:
-        found = self._find_all(owners, environment, scope)
-        nodes = self._draft.get([path for each in found for path, _ in each])
-        entries = iter(nodes)
-        result = []
-        for owner, places in zip(owners, found, strict=True):
-            items = []
-            for path, where in places:
-                node = next(entries)
-                if node is not None:
-                    item = layout.make_entry(path, owner, where, node, opened=True)
-                    opened = values and (where is None or environment in (None, where))
-                    opened = opened and (scope is None or scope in item.scopes)
-                    items.append(item if opened else item._replace(value=None))
-            result.append(layout.gather(owner, items))
-        return tuple(result)
-
-    def _find_all(
-        self, owners: Sequence[Owner], environment: str | None, scope: Scope | None
-    ) -> list[list[tuple[str, str | None]]]:
-        """Where the owners' entries stand, by owner, each with its environment.
-
-        What neither the environment nor the scope asks for may be refused, and is left out then.
-        """
-        kinds = (layout.BUILD,) if scope is Scope.IC else layout.CLASSES
-        every = [(owner, kind) for owner in owners for kind in layout.CLASSES]
-        bases = [(owner, kind, None) for owner, kind in every]
-        named = [(owner, kind, environment) for owner, kind in every] if environment else []
-        tops = {each: layout.environments_folder(*each) for each in every}
-        needed = {layout.folder(*each) for each in (*bases, *named) if each[1] in kinds}
-        needed |= {top for (_, kind), top in tops.items() if kind in kinds and not environment}
-        listed = self._draft.list_folders(
-            [layout.folder(*each) for each in (*bases, *named)] + list(tops.values()), needed
-        )
-        others = [
-            (*each, name[:-1])
-            for each, top in tops.items()
-            for name in listed.get(top, ())
-            if name.endswith("/") and name[:-1] != environment
-        ]
-        needed = {layout.folder(*each) for each in others if each[1] in kinds and not environment}
-        listed |= self._draft.list_folders([layout.folder(*each) for each in others], needed)
-        found: dict[Owner, list[tuple[str, str | None]]] = {owner: [] for owner in owners}
-        for owner, kind, where in (*bases, *named, *others):
-            path = layout.folder(owner, kind, where)
-            found[owner] += [(path + name, where) for name in listed.get(path, ()) if not name.endswith("/")]
-        return [found[owner] for owner in owners]
-
-    def _find_paths(self, owner: Owner, name: str) -> list[tuple[str, str | None]]:
-        """Where the owner could have an entry of that name."""
-        tops = {layout.environments_folder(owner, kind): kind for kind in layout.CLASSES}
-        listed = self._draft.list_folders(list(tops))
-        places: list[tuple[str, str | None]] = [(kind, None) for kind in layout.CLASSES]
-        places += [(kind, each[:-1]) for top, kind in tops.items() for each in listed[top] if each.endswith("/")]
-        return [(layout.folder(owner, kind, where) + layout.escape(name), where) for kind, where in places]
-
-    def _read_name(self, owner: Owner, name: str) -> Holdings:
-        """What the owner holds under that name."""
-        places = self._find_paths(owner, name)
-        items = []
-        for (path, where), node in zip(places, self._draft.get([path for path, _ in places]), strict=True):
-            if node is not None:
-                items.append(layout.make_entry(path, owner, where, node, opened=True))
-        return layout.gather(owner, items)
-
     def _read_name_chain(self, owner: Owner, name: str) -> list[Holdings]:
-        chain = [self._read_name(owner, name)]
+        chain = [read_name(self._draft, owner, name)]
         if owner.is_site:
             record = self._draft.get([layout.record_path(owner.name)])[0]
             organization = layout.make_site(owner.name, record).organization if record else None
             if organization:
-                chain.append(self._read_name(Owner("organization", organization), name))
+                chain.append(read_name(self._draft, Owner("organization", organization), name))
         return chain
 
     # --- writing ----------------------------------------------------------------------------------------
 
     def _delete_site(self, name: str) -> int:
         self._site(name)
-        paths = [path for path, _ in self._find_all([Owner("site", name)], None, None)[0]]
-        nodes = self._draft.get(paths)
-        for path in (*paths, layout.record_path(name)):
+        paths = list_paths(self._draft, [Owner("site", name)], Asked())[0]
+        nodes = self._draft.get([path for path, _ in paths], is_lenient=True)
+        for path, _ in (*paths, (layout.record_path(name), None)):
             self._draft.delete(path)
         return sum(node is not None for node in nodes)
 
     def _delete(self, owner: Owner, environment: str | None, name: str) -> int:
-        paths = [path for path, where in self._find_paths(owner, name) if environment in (None, where)]
-        paths = [path for path, node in zip(paths, self._draft.get(paths), strict=True) if node is not None]
+        places = find_places(self._draft, owner, name)
+        paths = [path for path, where in places if environment in (None, where)]
+        nodes = self._draft.get(paths, is_lenient=True)
+        paths = [path for path, node in zip(paths, nodes, strict=True) if node is not None]
         if not paths:
             at = f"{owner}.{environment}" if environment else str(owner)
             raise UnknownSecretError(f"{at} has no secret {name}")
@@ -350,7 +290,7 @@ class BaoStore(Store):
         old = next((one for one in chain[0].overrides if one.environment == environment), None)
         kept = old
         if old and old.base != base.id:  # it is inert: its custom metadata stay as they are, so it goes
-            self._draft.delete(layout.folder(owner, layout.classify(old.scopes), environment) + layout.escape(name))
+            self._draft.delete(layout.locate(owner, environment, name, old.scopes))
             kept = None
         self._write(owner, environment, name, value, base.type, base.scopes, kept, base.id, expires, times)
         return old is None
@@ -371,7 +311,7 @@ class BaoStore(Store):
         now = int(time.time())
         created, changed = times or (now, now)
         identity = identity or os.urandom(16).hex()
-        path = layout.folder(owner, layout.classify(scopes), environment) + layout.escape(name)
+        path = layout.locate(owner, environment, name, scopes)
         self._draft.get([path])
         meta = layout.make_meta(identity, kind, scopes, old.created if old else created)
         data = layout.make_data(identity, value, max(changed, old.changed) if old and not times else changed, expires)

@@ -19,13 +19,19 @@ from urllib.parse import quote, urlsplit
 from ...errors import ConfigError, StoreDeniedError, StoreFormatError, StoreMissingError, StoreUnreachableError
 from ...secret import DURATION
 
-# A try, and all tries of one request, in seconds.
+# One try, and all the time that a command waits for a server that does not answer as it should, in seconds.
 TRY = 2.0
 DEADLINE = 30.0
 _PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
-_CONNECTIONS = 6
+# Connections side by side. A server on this machine shares its processors with us: more of them only get in its way.
+_CONNECTIONS = 8
+_CONNECTIONS_AT_HOME = 3
+# No node stops being the active one, and becomes it again, within so many seconds.
+_TERM = 0.5
 _LARGEST_ANSWER = 16 << 20
+# With these the server always says something.
+_EXPLAINED = frozenset({200, 403, 404})
 _STANDBY = frozenset({429, 472, 473})
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -100,8 +106,54 @@ def parse_deadline(text: str | None) -> float:
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
+class Patience:
+    """How long a command waits, in all, for a server that fails: the time from a failure to the next answer counts."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self._since: float | None = None
+        self._lock = threading.Lock()
+
+    def find_rest(self) -> float:
+        """Seconds that are left, now that a try has failed."""
+        with self._lock:
+            now = time.monotonic()
+            self._since = now if self._since is None else self._since
+            return self._left - (now - self._since)
+
+    def peek(self) -> float:
+        """Seconds that are left."""
+        with self._lock:
+            return self._left if self._since is None else self._left - (time.monotonic() - self._since)
+
+    def renew(self) -> None:
+        """The server has answered."""
+        with self._lock:
+            if self._since is not None:
+                self._left -= time.monotonic() - self._since
+                self._since = None
+
+    def cut(self, most: float) -> None:
+        """Leave no more than so many seconds."""
+        with self._lock:
+            spent = 0.0 if self._since is None else time.monotonic() - self._since
+            self._left = min(self._left, spent + most)
+
+
 class _Transient(Exception):  # noqa: N818
     """What may be over at the next try; its text says what it was."""
+
+
+class _Line:
+    """A kept connection to a node, and when that last said that it is the active one."""
+
+    def __init__(self, address: Address, connection: http.client.HTTPConnection) -> None:
+        self.address = address
+        self.http = connection
+        self.active_at = 0.0
+
+    def close(self) -> None:
+        self.http.close()
 
 
 class Client:
@@ -109,10 +161,10 @@ class Client:
 
     def __init__(self, url: str, *, deadline: float = DEADLINE, namespace: str = "", ca_file: str = "") -> None:
         self._home = self._address = parse_address(url)
-        self.deadline = deadline
+        self._patience = Patience(deadline)
         self._ca_file = ca_file
         self._context: ssl.SSLContext | None = None
-        self._free: list[tuple[Address, http.client.HTTPConnection]] = []
+        self._free: list[_Line] = []
         self._lock = threading.Lock()
         self._headers = {"X-Vault-Request": "true"} | ({"X-Vault-Namespace": namespace} if namespace else {})
         self.token = ""
@@ -129,12 +181,12 @@ class Client:
         request = Request(method, path, body)
         return self._check(request, self._insist(request, self.token if token is None else token), token)
 
-    def ask_all(self, requests: Sequence[Request], *, refusable: Sequence[bool] = ()) -> list[Answer | None]:
-        """The answers to all of them, asked side by side; None for a refusal of one that is `refusable`.
+    def ask_all(self, requests: Sequence[Request], *, is_lenient: bool = False) -> list[Answer]:
+        """The answers to all of them, asked side by side; with `is_lenient`, refusals (403) among them.
 
         The first error is raised when all have ended.
         """
-        answers: list[Answer | None] = [None] * len(requests)
+        answers: dict[int, Answer] = {}
         failures: list[BaseException] = []
         numbers = iter(range(len(requests)))
 
@@ -146,13 +198,13 @@ class Client:
                     return
                 try:
                     answer = self._insist(requests[number], self.token)
-                    if answer.status == 403 and refusable and refusable[number]:
-                        continue
-                    answers[number] = self._check(requests[number], answer, None)
+                    is_told = is_lenient and answer.status == 403
+                    answers[number] = answer if is_told else self._check(requests[number], answer, None)
                 except BaseException as error:
                     failures.append(error)
 
-        others = [threading.Thread(target=work, daemon=True) for _ in range(min(_CONNECTIONS, len(requests)) - 1)]
+        most = _CONNECTIONS_AT_HOME if self._home.host in _LOOPBACK else _CONNECTIONS
+        others = [threading.Thread(target=work, daemon=True) for _ in range(min(most, len(requests)) - 1)]
         for thread in others:
             thread.start()
         work()
@@ -160,77 +212,84 @@ class Client:
             thread.join()
         if failures:
             raise failures[0]
-        return answers
+        return [answers[number] for number in range(len(requests))]
+
+    def hurry(self, most: float) -> None:
+        """Wait for no failing server longer than so many seconds from here on."""
+        self._patience.cut(most)
 
     def close(self) -> None:
         """Let go of the connections; safe to call twice."""
         with self._lock:
             lines, self._free = self._free, []
-        for _, line in lines:
+        for line in lines:
             line.close()
 
     # --- one request ------------------------------------------------------------------------------------
 
     def _insist(self, request: Request, token: str) -> Answer:
-        """The answer, after as many tries as the deadline allows; StoreUnreachableError."""
-        end = time.monotonic() + self.deadline
+        """The answer, after as many tries as our patience allows; StoreUnreachableError."""
         pause = _PAUSE
         while True:
             try:
-                return self._try(request, token, end)
+                answer = self._try(request, token)
             except _Transient as error:
                 self._address = self._home
                 # Between half of it and the whole: many builds that failed together do not come back together.
                 wait = pause * (0.5 + os.urandom(1)[0] / 512)
-                if time.monotonic() + wait >= end:
-                    self.deadline = min(self.deadline, TRY)  # what is asked afterwards does not wait as long again
+                if self._patience.find_rest() <= wait:
                     raise StoreUnreachableError(f"{self._home} gives no answer: {error}") from None
+            else:
+                self._patience.renew()
+                return answer
             time.sleep(wait)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _try(self, request: Request, token: str, end: float) -> Answer:
-        timeout = max(0.05, min(TRY, end - time.monotonic()))
-        address, line = self._take(timeout)
+    def _try(self, request: Request, token: str) -> Answer:
+        timeout = max(0.05, min(TRY, self._patience.peek()))
+        line = self._take(timeout)
         healthy = False
         try:
             answer = self._exchange(line, request, token)
-            if answer.status == 404:  # is it the active node's word, given while it is active?
-                self._require_active(address, line)
-                answer = self._exchange(line, request, token)
+            if answer.status == 404:  # is it the active node's word, given while it was active?
+                since = line.active_at
+                self._require_active(line)
+                if line.active_at - since > _TERM:
+                    answer = self._exchange(line, request, token)
             if answer.status == 307:
                 raise _Transient("it sends us to another node")
             if answer.status == 429 or answer.status >= 500:
                 if answer.status == 503:
-                    self._require_active(address, line)
+                    self._require_active(line)
                 raise _Transient(f"status {answer.status}")
             healthy = True
             return answer
         finally:
             if healthy:
                 with self._lock:
-                    self._free.append((address, line))
+                    self._free.append(line)
             else:
                 line.close()
 
-    def _take(self, timeout: float) -> tuple[Address, http.client.HTTPConnection]:
+    def _take(self, timeout: float) -> "_Line":
         """A kept connection to the node that we ask, else a new one to a node that is active."""
         with self._lock:
             address = self._address
             while self._free:
-                where, line = self._free.pop()
-                if where == address and line.sock is not None:
-                    line.sock.settimeout(timeout)
-                    return where, line
+                line = self._free.pop()
+                if line.address == address and line.http.sock is not None:
+                    line.http.sock.settimeout(timeout)
+                    return line
                 line.close()
         for _ in range(2):
-            line = self._connect(address, timeout)
+            line = _Line(address, self._connect(address, timeout))
             try:
-                leader = self._require_active(address, line, follow=True)
+                leader = self._require_active(line, follow=True)
             except BaseException:
                 line.close()
                 raise
             if leader is None:
-                return address, line
+                return line
             line.close()
             self._address = address = leader
         raise _Transient("no node says that it is the active one")
@@ -270,7 +329,7 @@ class Client:
                 raise ConfigError(f"{self._ca_file} holds no certificates: {error.strerror}") from None
         return self._context
 
-    def _exchange(self, line: http.client.HTTPConnection, request: Request, token: str) -> Answer:
+    def _exchange(self, line: "_Line", request: Request, token: str) -> Answer:
         headers = dict(self._headers)
         if token:
             headers["X-Vault-Token"] = token
@@ -279,8 +338,8 @@ class Client:
             data = json.dumps(request.body).encode()
             headers["Content-Type"] = "application/json"
         try:
-            line.request(request.method, f"/v1/{quote(request.path, safe='/?=')}", body=data, headers=headers)
-            response = line.getresponse()
+            line.http.request(request.method, f"/v1/{quote(request.path, safe='/?=')}", body=data, headers=headers)
+            response = line.http.getresponse()
             content = response.read(_LARGEST_ANSWER)
         except TimeoutError:
             raise _Transient("timed out") from None
@@ -289,15 +348,19 @@ class Client:
         try:
             body = json.loads(content) if content else {}
         except ValueError:
-            body = {}
-        return Answer(response.status, body if isinstance(body, dict) else {})
+            body = None
+        if isinstance(body, dict) and (body or response.status not in _EXPLAINED):
+            return Answer(response.status, body)
+        if response.status in _EXPLAINED:  # a machine in between said that
+            raise _Transient(f"status {response.status} without what the server says with it")
+        return Answer(response.status, {})
 
-    def _require_active(
-        self, address: Address, line: http.client.HTTPConnection, *, follow: bool = False
-    ) -> Address | None:
+    def _require_active(self, line: "_Line", *, follow: bool = False) -> Address | None:
         """None where the node is active; else where the leader is (with `follow`), or an error."""
+        address = line.address
         health = self._exchange(line, Request("GET", "sys/health"), "")
         if health.status == 200:
+            line.active_at = time.monotonic()
             return None
         if health.status == 501:
             raise StoreUnreachableError(f"{address} is not initialized", hint="`bao operator init` does that, once")
@@ -341,11 +404,11 @@ class Mount:
     def __init__(self, client: Client, name: str) -> None:
         self.client = client
         self.name = name
-        self._checked = False
+        self.is_checked = False
 
     def check(self) -> None:
         """StoreFormatError where the engine is none of version 2, in which nothing would be what it seems."""
-        if self._checked:
+        if self.is_checked:
             return
         answer = self.client.ask("GET", f"sys/internal/ui/mounts/{self.name}")
         found = answer.body.get("data") or {}
@@ -355,7 +418,7 @@ class Mount:
                 f"{self.client} has {what} at {self.name}/, and a store needs KV version 2",
                 hint=f"`bao kv enable-versioning {self.name}` makes it one",
             )
-        self._checked = True
+        self.is_checked = True
 
     def data(self, path: str) -> str:
         """Where the server has the data of that path."""

@@ -4,13 +4,17 @@ The server writes one path at a time. So a transaction is kept here until its en
 what somebody else wrote meanwhile is not overwritten. Where a write fails, those before it are taken back.
 """
 
+import calendar
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ...errors import IcSecretsError, StoreBusyError, StoreWriteError
+from ...errors import IcSecretsError, StoreBusyError, StoreFormatError, StoreWriteError
 from .client import Answer, Mount, Request
 from .layout import Node
+
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?Z", re.ASCII)
 
 
 class _Step(NamedTuple):
@@ -43,26 +47,13 @@ class Draft:
 
     # --- reading ----------------------------------------------------------------------------------------
 
-    def list_folders(self, folders: Sequence[str], needed: Iterable[str] | None = None) -> dict[str, list[str]]:
-        """What each folder holds, in order, its folders with a slash.
-
-        A folder that the server refuses to list is an error, unless it is none of those `needed`: then it is left out.
-        """
-        must = set(folders if needed is None else needed)
+    def list_folders(self, folders: Sequence[str]) -> dict[str, list[str]]:
+        """What each folder holds, in order, its folders with a slash."""
         missing = [folder for folder in folders if folder not in self._listed]
-        requests = [Request("LIST", self._mount.metadata(folder)) for folder in missing]
-        answers = self._mount.client.ask_all(requests, refusable=[folder not in must for folder in missing])
-        refused = set()
+        answers = self._mount.client.ask_all([Request("LIST", self._mount.metadata(folder)) for folder in missing])
         for folder, answer in zip(missing, answers, strict=True):
-            if answer is None:
-                refused.add(folder)
-            else:
-                self._listed[folder] = frozenset(self._read(answer, folder).get("keys") or ())
-        return {
-            folder: sorted(self._look_into(folder), key=lambda name: name.rstrip("/"))
-            for folder in folders
-            if folder not in refused
-        }
+            self._listed[folder] = frozenset(self._read(answer, folder).get("keys") or ())
+        return {folder: self._look_into(folder) for folder in folders}
 
     def _look_into(self, folder: str) -> list[str]:
         """What the folder holds, with what this transaction changes."""
@@ -76,14 +67,34 @@ class Draft:
                     found.discard(first)
         return sorted(found, key=lambda name: name.removesuffix("/"))
 
-    def get(self, paths: Sequence[str]) -> list[Node | None]:
-        """What stands at each path, None where nothing does."""
+    def get(self, paths: Sequence[str], *, is_lenient: bool = False) -> list[Node | None]:
+        """What stands at each path, None where nothing does.
+
+        With `is_lenient`, where the server refuses the data but not the metadata, a node without a value.
+        """
         missing = [path for path in dict.fromkeys(paths) if path not in self._nodes]
-        answers = self._mount.client.ask_all([Request("GET", self._mount.data(path)) for path in missing])
-        for path, answer in zip(missing, answers, strict=True):
-            assert answer is not None
-            self._nodes[path] = self._make_node(answer, path)
+        self._nodes |= self._fetch(missing, is_lenient=is_lenient)
         return [self._nodes[path] for path in paths]
+
+    def _fetch(self, paths: Sequence[str], *, is_lenient: bool) -> dict[str, Node | None]:
+        """What stands there by now."""
+        requests = [Request("GET", self._mount.data(path)) for path in paths]
+        answers = dict(zip(paths, self._mount.client.ask_all(requests, is_lenient=is_lenient), strict=True))
+        refused = [path for path, answer in answers.items() if answer.status == 403]
+        closed = self._mount.client.ask_all([Request("GET", self._mount.metadata(path)) for path in refused])
+        nodes = {path: self._make_node(answer, path) for path, answer in answers.items() if path not in refused}
+        nodes |= {path: self._make_closed_node(answer, path) for path, answer in zip(refused, closed, strict=True)}
+        return nodes
+
+    def _make_closed_node(self, answer: Answer, path: str) -> Node | None:
+        found = self._read(answer, path)
+        version = str(found.get("current_version") or 0)
+        states = found.get("versions") or {}
+        if answer.status == 404 or version not in states or _is_gone(states[version]):
+            return None
+        return Node(
+            found.get("custom_metadata") or {}, {"changed": _parse_time(found.get("updated_time"))}, int(version)
+        )
 
     def _make_node(self, answer: Answer, path: str) -> Node | None:
         found = self._read(answer, path)
@@ -97,9 +108,17 @@ class Draft:
         if answer.status not in {200, 404}:
             raise StoreBusyError(f"{self._mount.client} cannot read {path}: {answer.errors}")
         found = answer.body.get("data")
-        if answer.status == 404 or not isinstance(found, dict) or not ("keys" in found or "metadata" in found):
+        if answer.status == 404:
             self._mount.check()
-        return found if isinstance(found, dict) else {}
+            return found if isinstance(found, dict) else {}
+        if isinstance(found, dict) and "created_time" in (found.get("metadata") or found):
+            self._mount.is_checked = True  # nothing else answers so
+        elif not isinstance(found, dict) or "keys" not in found:
+            self._mount.check()
+            raise StoreFormatError(
+                f"{self._mount.client} answers {path} with nothing that an engine of version 2 gives"
+            )
+        return found
 
     # --- writing ----------------------------------------------------------------------------------------
 
@@ -161,7 +180,7 @@ class Draft:
         answer = self._write("POST", self._mount.data(step.path), {"data": step.after.data, "options": {"cas": cas}})
         if answer.status == 400 and "check-and-set" in answer.errors:
             # Ours, where an earlier try was done and its answer lost; else somebody else's.
-            node = self._make_node(self._mount.client.ask("GET", self._mount.data(step.path)), step.path)
+            node = self._fetch([step.path], is_lenient=True)[step.path]
             if node is not None and node.version == cas + 1 and node.data == step.after.data:
                 return
             raise StoreBusyError(f"{step.path} was written by somebody else meanwhile")
@@ -204,7 +223,7 @@ class Draft:
         return whole
 
     def _restore(self, path: str, wanted: Node | None, ours: Sequence[Node | None]) -> bool:
-        now = self._make_node(self._mount.client.ask("GET", self._mount.data(path)), path)
+        now = self._fetch([path], is_lenient=True)[path]
         if now == wanted or (now is not None and now not in ours):  # never touched, or somebody else's by now
             return True
         if wanted is None:
@@ -217,3 +236,9 @@ class Draft:
 
 def _is_gone(version: Mapping[str, Any]) -> bool:
     return bool(version.get("destroyed")) or bool(version.get("deletion_time"))
+
+
+def _parse_time(text: object) -> int | None:
+    """RFC 3339, as the server writes it, in seconds since 1970; None for anything else."""
+    found = _TIME.match(str(text))
+    return calendar.timegm(tuple(int(part) for part in found.groups())) if found else None

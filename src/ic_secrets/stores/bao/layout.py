@@ -7,9 +7,9 @@
     sites/SITE/other/env/ENV/NAME
     orgs/ORG/ic/...  orgs/ORG/other/...   as for a site
 
-So a policy of paths alone can keep a build to what it may see. Type, scopes, identity and date of birth are custom
-metadata, which a policy can make immutable; the data are `{"value", "id", "changed", "expires"}`, and the version is
-the server's.
+NAME begins with `user:` where the scopes include `user`. So a policy of paths alone can keep a build to what it may
+see, and a person to the values that may be read back. Type, scopes, identity and date of birth are custom metadata,
+which a policy can make immutable; the data are `{"value", "id", "changed", "expires"}`, the version is the server's.
 """
 
 import re
@@ -40,13 +40,22 @@ BUILD = "ic"
 CLASSES = (BUILD, "other")
 SITES = "sites/"
 ORGANIZATIONS = "orgs/"
+# What the last part of a path begins with where a person may read the value back. No name of any type begins so.
+USER = "user:"
 # A path has no such part as `..`, and no brackets; `=` stands in no name.
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.:-]|(?:^|(?<=\.))\.")
 _ESCAPED = re.compile(r"=([0-9a-f]{2})")
 
 
+# The keys of the data of a node whose value may not be read.
+UNREADABLE = frozenset({"changed"})
+
+
 class Node(NamedTuple):
-    """What stands at a path: its custom metadata, its data, and the number of its version."""
+    """What stands at a path: its custom metadata, its data, and the number of its version.
+
+    Where the data may not be read, they are `{"changed"}`, the time of its last change, alone.
+    """
 
     meta: Mapping[str, str]
     data: Mapping[str, Any]
@@ -78,13 +87,23 @@ def classify(scopes: Scopes) -> str:
     return BUILD if Scope.IC in scopes else "other"
 
 
-def escape(name: str) -> str:
-    """A secret's name as the last part of a path."""
+def locate(owner: Owner, environment: str | None, name: str, scopes: Scopes) -> str:
+    """The path of a base or an override."""
+    return folder(owner, classify(scopes), environment) + (USER if Scope.USER in scopes else "") + _escape(name)
+
+
+def list_places(owner: Owner, environment: str | None, name: str) -> list[str]:
+    """Every path where that base or override could stand, whatever its scopes."""
+    return [folder(owner, kind, environment) + mark + _escape(name) for kind in CLASSES for mark in ("", USER)]
+
+
+def _escape(name: str) -> str:
     return _UNSAFE.sub(lambda found: f"={ord(found[0]):02x}", name)
 
 
-def unescape(part: str) -> str:
-    """The name that `escape` made it of."""
+def _find_name(path: str) -> str:
+    """The name whose path it is."""
+    part = path.rpartition("/")[2].removeprefix(USER)
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), part)
 
 
@@ -131,13 +150,17 @@ def make_entry(path: str, owner: Owner, environment: str | None, node: Node, *, 
 def _parse(path: str, owner: Owner, environment: str | None, node: Node, *, opened: bool) -> Secret | Override:
     meta, data = node.meta, node.data
     kind, scopes, identity = parse_type(meta["type"]), parse_scopes(meta["scopes"]), meta["id"]
-    name = check_secret_name(kind, unescape(path.rpartition("/")[2]))
-    created, changed, expires = int(meta["created"]), data["changed"], data["expires"]
-    if data["id"] != identity or path != folder(owner, classify(scopes), environment) + escape(name):
+    name = check_secret_name(kind, _find_name(path))
+    created, changed, expires = int(meta["created"]), data["changed"], data.get("expires")
+    if path != locate(owner, environment, name, scopes):
         raise ValueError
     if not all(isinstance(time, int) and 0 <= time < MAX_TIME for time in (created, changed, expires or 0)):
         raise ValueError
-    value = SecretValue(data["value"])
+    value = None
+    if data.keys() != UNREADABLE:
+        if data["id"] != identity:
+            raise ValueError
+        value = SecretValue(data["value"])
     rest = (name, kind, scopes, value if opened else None, node.version, created, changed, expires)
     if environment:
         return Override(identity, owner, environment, *rest)

@@ -19,8 +19,8 @@ Ask = Callable[[str], str | None]
 _LARGEST_TOKEN = 64 << 10
 _APPROLE_MOUNT = "approle"
 _JWT_MOUNT = "jwt"
-# Nobody waits longer than so many seconds for the end of a token that ends by itself.
-_FAREWELL = 3.0
+# Nobody waits longer than so many seconds for the end of a token that ends by itself soon.
+_FAREWELL = 1.0
 
 
 class Session(NamedTuple):
@@ -60,7 +60,7 @@ def log_in(client: Client, ask: Ask, environment: Mapping[str, str]) -> Session:
 def log_out(client: Client, session: Session) -> None:
     """Revoke a token that was made for us. Where that fails it ends with its time to live."""
     if session.ours and client.token:
-        client.deadline = min(client.deadline, _FAREWELL)
+        client.hurry(_FAREWELL)
         try:
             client.ask("POST", "auth/token/revoke-self")
         except IcSecretsError:

@@ -24,25 +24,34 @@ def render_policy(mount: str, site: Site, purpose: str, environment: str = "dev"
     organization = Owner("organization", site.organization) if site.organization else None
     described = {
         "build": f"# What a build of {site.name}.{environment} reads.",
-        "manage": f"# What whoever manages {site.name} needs: everything of the site, and to read what it inherits.",
-        "read": f"# What whoever reads {site.name} needs: all that it holds and inherits.",
+        "manage": f"# What whoever manages {site.name} needs: everything of the site, and to see what it inherits.",
+        "read": f"# What whoever reads {site.name} needs: all names that it holds and inherits, and the values of the\n"
+        "# secrets whose scopes include user.",
     }
-    rules: list[_Rule] = []
+    rules: list[_Rule] = [(f"{mount}/data/{layout.record_path(site.name)}", _READ)]
     if purpose == "build":
-        rules.append((f"{mount}/data/{layout.record_path(site.name)}", _READ))
         for each in (owner, organization):
             rules += _rules_of_build(mount, each, environment) if each else ()
     else:
-        root = layout.owner_root(owner)
-        writes = purpose == "manage"
-        rules.append((f"{mount}/data/{root}*", ("create", "read", "update") if writes else _READ))
-        rules.append((f"{mount}/metadata/{root}*", _METADATA if writes else ("read", "list")))
-        if organization:
-            root = layout.owner_root(organization)
-            rules += [(f"{mount}/data/{root}*", _READ), (f"{mount}/metadata/{root}*", ("read", "list"))]
+        if purpose == "manage":
+            root = layout.owner_root(owner)
+            rules = [(f"{mount}/data/{root}*", ("create", "read", "update"))]
+            rules += [(f"{mount}/metadata/{root}*", _METADATA)]
+        else:
+            rules += _rules_of_reader(mount, owner)
+        rules += _rules_of_reader(mount, organization) if organization else ()
     rules += [("auth/token/lookup-self", _READ), ("auth/token/revoke-self", ("update",))]
     rules += [(path, ("deny",)) for path in ("auth/token/create", "auth/token/create/*", "auth/token/create-orphan")]
     return "\n\n".join([described[purpose], *(_format(*rule) for rule in rules)]) + "\n"
+
+
+def _rules_of_reader(mount: str, owner: Owner) -> Iterator[_Rule]:
+    """What people may see of the owner: all but the values that may not be read back."""
+    root = layout.owner_root(owner)
+    yield f"{mount}/metadata/{root}*", ("read", "list")
+    for kind in layout.CLASSES:
+        for environment in (None, "+"):
+            yield f"{mount}/data/{layout.folder(owner, kind, environment)}{layout.USER}*", _READ
 
 
 def _rules_of_build(mount: str, owner: Owner, environment: str) -> Iterator[_Rule]:
