@@ -4,20 +4,17 @@ A read is answered by the active node. A standby may give an old answer, or none
 on a standby we go to the node that it calls the leader, and what is absent is so only where the active node said it.
 """
 
-import http.client
-import json
 import os
 import re
-import socket
 import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from typing import Any
 
 from ...errors import ConfigError, StoreDeniedError, StoreFormatError, StoreMissingError, StoreUnreachableError
 from ...secret import DURATION
+from .lines import LOOPBACK, Address, Answer, Line, Request, TransientError, connect, parse_address
 
 # One try, and all the time that a command waits for a server that does not answer as it should, in seconds.
 TRY = 2.0
@@ -29,60 +26,7 @@ _CONNECTIONS = 8
 _CONNECTIONS_AT_HOME = 3
 # No node stops being the active one, and becomes it again, within so many seconds.
 _TERM = 0.5
-_LARGEST_ANSWER = 16 << 20
-# With these the server always says something.
-_EXPLAINED = frozenset({200, 403, 404})
 _STANDBY = frozenset({429, 472, 473})
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-class Address(NamedTuple):
-    """A node: its host and port, and whether it speaks TLS."""
-
-    host: str
-    port: int
-    tls: bool
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
-
-
-class Answer(NamedTuple):
-    """A status and the JSON object that came with it; `errors` is what the server says of a failure."""
-
-    status: int
-    body: Mapping[str, Any]
-
-    @property
-    def errors(self) -> str:
-        """Its messages as one line."""
-        found = self.body.get("errors") or ()
-        return " ".join(" ".join(str(one).split()) for one in found)[:300]
-
-
-class Request(NamedTuple):
-    """A method, a path below `/v1/`, unquoted, and a body."""
-
-    method: str
-    path: str
-    body: Mapping[str, Any] | None = None
-
-
-def parse_address(text: str) -> Address:
-    """The node that an `http` or `https` URL names; ConfigError for plain HTTP to anything but this machine."""
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname or "", parts.port or 8200
-    except ValueError:
-        host, port = "", 0
-    if not host or parts.username is not None or parts.scheme not in {"http", "https"}:
-        raise ConfigError("the store's URL names no server", hint="it is bao+https://HOST:8200/MOUNT")
-    if parts.scheme == "http" and host not in _LOOPBACK:
-        raise ConfigError(
-            f"{host} is not this machine, so it is not asked without TLS", hint="use bao+https://HOST:8200/MOUNT"
-        )
-    return Address(host, port, parts.scheme == "https")
 
 
 def split_store_url(url: str) -> tuple[str, str]:
@@ -140,22 +84,6 @@ class Patience:
             self._left = min(self._left, spent + most)
 
 
-class _Transient(Exception):  # noqa: N818
-    """What may be over at the next try; its text says what it was."""
-
-
-class _Line:
-    """A kept connection to a node, and when that last said that it is the active one."""
-
-    def __init__(self, address: Address, connection: http.client.HTTPConnection) -> None:
-        self.address = address
-        self.http = connection
-        self.active_at = 0.0
-
-    def close(self) -> None:
-        self.http.close()
-
-
 class Client:
     """A server, asked with one token. Threads may use it side by side."""
 
@@ -164,7 +92,7 @@ class Client:
         self._patience = Patience(deadline)
         self._ca_file = ca_file
         self._context: ssl.SSLContext | None = None
-        self._free: list[_Line] = []
+        self._free: list[Line] = []
         self._lock = threading.Lock()
         self._headers = {"X-Vault-Request": "true"} | ({"X-Vault-Namespace": namespace} if namespace else {})
         self.token = ""
@@ -203,7 +131,7 @@ class Client:
                 except BaseException as error:
                     failures.append(error)
 
-        most = _CONNECTIONS_AT_HOME if self._home.host in _LOOPBACK else _CONNECTIONS
+        most = _CONNECTIONS_AT_HOME if self._home.host in LOOPBACK else _CONNECTIONS
         others = [threading.Thread(target=work, daemon=True) for _ in range(min(most, len(requests)) - 1)]
         for thread in others:
             thread.start()
@@ -233,7 +161,7 @@ class Client:
         while True:
             try:
                 answer = self._try(request, token)
-            except _Transient as error:
+            except TransientError as error:
                 self._address = self._home
                 # Between half of it and the whole: many builds that failed together do not come back together.
                 wait = pause * (0.5 + os.urandom(1)[0] / 512)
@@ -246,8 +174,7 @@ class Client:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _try(self, request: Request, token: str) -> Answer:
-        timeout = max(0.05, min(TRY, self._patience.peek()))
-        line = self._take(timeout)
+        line = self._take()
         healthy = False
         try:
             answer = self._exchange(line, request, token)
@@ -257,11 +184,11 @@ class Client:
                 if line.active_at - since > _TERM:
                     answer = self._exchange(line, request, token)
             if answer.status == 307:
-                raise _Transient("it sends us to another node")
+                raise TransientError("it sends us to another node")
             if answer.status == 429 or answer.status >= 500:
                 if answer.status == 503:
                     self._require_active(line)
-                raise _Transient(f"status {answer.status}")
+                raise TransientError(f"status {answer.status}")
             healthy = True
             return answer
         finally:
@@ -271,18 +198,17 @@ class Client:
             else:
                 line.close()
 
-    def _take(self, timeout: float) -> "_Line":
+    def _take(self) -> Line:
         """A kept connection to the node that we ask, else a new one to a node that is active."""
         with self._lock:
             address = self._address
             while self._free:
                 line = self._free.pop()
-                if line.address == address and line.http.sock is not None:
-                    line.http.sock.settimeout(timeout)
+                if line.address == address and line.is_open:
                     return line
                 line.close()
         for _ in range(2):
-            line = _Line(address, self._connect(address, timeout))
+            line = connect(address, self._tls, self._find_timeout())
             try:
                 leader = self._require_active(line, follow=True)
             except BaseException:
@@ -292,34 +218,7 @@ class Client:
                 return line
             line.close()
             self._address = address = leader
-        raise _Transient("no node says that it is the active one")
-
-    def _connect(self, address: Address, timeout: float) -> http.client.HTTPConnection:
-        line: http.client.HTTPConnection
-        if address.tls:
-            line = http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=self._tls())
-        else:
-            line = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
-        try:
-            line.connect()
-        except ssl.SSLCertVerificationError as error:
-            raise StoreUnreachableError(
-                f"the certificate of {address} is not trusted: {error.verify_message}",
-                hint="BAO_CACERT names a file with the certificate of who signed it",
-            ) from None
-        except ssl.SSLError as error:
-            raise StoreUnreachableError(
-                f"{address} does not speak TLS as it should: {error.reason}", hint="is it the right port?"
-            ) from None
-        except socket.gaierror as error:
-            if error.errno != socket.EAI_AGAIN:
-                raise StoreUnreachableError(
-                    f"there is no host {address.host}", hint="look at the store's URL"
-                ) from None
-            raise _Transient("its name is not resolved") from None
-        except OSError as error:
-            raise _Transient(error.strerror or "timed out") from None
-        return line
+        raise TransientError("no node says that it is the active one")
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:
@@ -329,33 +228,14 @@ class Client:
                 raise ConfigError(f"{self._ca_file} holds no certificates: {error.strerror}") from None
         return self._context
 
-    def _exchange(self, line: "_Line", request: Request, token: str) -> Answer:
-        headers = dict(self._headers)
-        if token:
-            headers["X-Vault-Token"] = token
-        data = None
-        if request.body is not None:
-            data = json.dumps(request.body).encode()
-            headers["Content-Type"] = "application/json"
-        try:
-            line.http.request(request.method, f"/v1/{quote(request.path, safe='/?=')}", body=data, headers=headers)
-            response = line.http.getresponse()
-            content = response.read(_LARGEST_ANSWER)
-        except TimeoutError:
-            raise _Transient("timed out") from None
-        except (OSError, http.client.HTTPException) as error:
-            raise _Transient(getattr(error, "strerror", None) or "the connection broke") from None
-        try:
-            body = json.loads(content) if content else {}
-        except ValueError:
-            body = None
-        if isinstance(body, dict) and (body or response.status not in _EXPLAINED):
-            return Answer(response.status, body)
-        if response.status in _EXPLAINED:  # a machine in between said that
-            raise _Transient(f"status {response.status} without what the server says with it")
-        return Answer(response.status, {})
+    def _exchange(self, line: Line, request: Request, token: str) -> Answer:
+        headers = self._headers | ({"X-Vault-Token": token} if token else {})
+        return line.exchange(request, headers, self._find_timeout())
 
-    def _require_active(self, line: "_Line", *, follow: bool = False) -> Address | None:
+    def _find_timeout(self) -> float:
+        return max(0.05, min(TRY, self._patience.peek()))
+
+    def _require_active(self, line: Line, *, follow: bool = False) -> Address | None:
         """None where the node is active; else where the leader is (with `follow`), or an error."""
         address = line.address
         health = self._exchange(line, Request("GET", "sys/health"), "")
@@ -367,10 +247,10 @@ class Client:
         if health.status == 503 and health.body.get("sealed"):
             raise StoreUnreachableError(f"{address} is sealed", hint="whoever holds its keys has to unseal it")
         if health.status not in _STANDBY:
-            raise _Transient(f"its health has the status {health.status}")
+            raise TransientError(f"its health has the status {health.status}")
         leader = self._exchange(line, Request("GET", "sys/leader"), "").body.get("leader_address") if follow else None
         if not leader:
-            raise _Transient("it is a standby, and knows no active node")
+            raise TransientError("it is a standby, and knows no active node")
         return parse_address(str(leader))
 
     # --- what an answer means ---------------------------------------------------------------------------
