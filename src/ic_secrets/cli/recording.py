@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import (
     AuditError,
     IcSecretsError,
+    StoreDeniedError,
     StoreError,
+    StoreUnreachableError,
 )
 from ..secret import parse_owner
 from ..stores import Identity, Store, identify, read_chain
@@ -109,7 +111,9 @@ class Record:
         if isinstance(error, AuditError):  # said already
             return
         if not self.is_written:
-            self._forget_unknown()
+            # A server that gives no answer is not asked again, and nobody who ends us waits for one.
+            is_silent = isinstance(error, (StoreUnreachableError, StoreDeniedError)) or not isinstance(error, Exception)
+            self._forget_unknown(None if is_silent else self._store)
         try:
             self.write("refused" if refused else "failed", error=type(error).__name__)
         except AuditError as unwritten:
@@ -128,10 +132,10 @@ class Record:
             yield
             self.write("ok", must=True)
 
-    def _forget_unknown(self) -> None:
+    def _forget_unknown(self, store: Store | None) -> None:
         """Keep the owner and the names only where the store knows them: others may be a value in the wrong place."""
         owner = self._command["owner"]
-        known = _recall(self._store, str(owner)) if owner not in (None, _EVERYBODY) else frozenset()
+        known = _recall(store, str(owner)) if owner not in (None, _EVERYBODY) else frozenset()
         if known is None:
             self._command["owner"] = None
         self.names = tuple(name for name in self.names if name in (known or ()))

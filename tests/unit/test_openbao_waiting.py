@@ -1,0 +1,109 @@
+"""Waiting for a server: no longer than was said, and no signal waits for it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+
+from commandline import Cli
+
+pytestmark = pytest.mark.integration
+
+Serve = Callable[[socket.socket], None]
+
+
+def say_nothing(line: socket.socket) -> None:
+    """It waits for the other side to go."""
+    while line.recv(4096):
+        pass
+
+
+def drip(line: socket.socket) -> None:
+    """One byte after the other of an answer that never ends, each well within the time of a read."""
+    line.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    line.settimeout(0.2)
+    while True:
+        try:
+            if not line.recv(4096):
+                return
+        except TimeoutError:
+            line.sendall(b"a")
+
+
+def hang_up(line: socket.socket) -> None:
+    line.recv(4096)
+
+
+SERVERS = [say_nothing, drip, hang_up]
+
+
+class Listener:
+    """A server of that kind on a free port; `wait` returns when somebody has asked it something."""
+
+    def __init__(self, serve: Serve) -> None:
+        self._serve = serve
+        self._sock = socket.create_server(("127.0.0.1", 0))
+        self.url = f"bao+http://127.0.0.1:{self._sock.getsockname()[1]}/ic"
+        self._asked = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def wait(self) -> None:
+        assert self._asked.wait(30)
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                line, _ = self._sock.accept()
+            except OSError:
+                return
+            self._asked.set()
+            threading.Thread(target=self._answer, args=(line,), daemon=True).start()
+
+    def _answer(self, line: socket.socket) -> None:
+        with closing(line):
+            try:
+                self._serve(line)
+            except OSError:
+                return
+
+
+@pytest.fixture(params=SERVERS, ids=lambda serve: serve.__name__)
+def listener(request: pytest.FixtureRequest, cli: Cli) -> Iterator[Listener]:
+    with closing(Listener(request.param)) as listener:
+        cli.home |= {"IC_SECRETS_STORE": listener.url, "BAO_TOKEN": "any"}
+        yield listener
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["TERM", "INT", "HUP"])
+def test_a_signal_ends_a_run_that_waits_for_its_store(listener: Listener, cli: Cli, number: signal.Signals) -> None:
+    """At once, with its status, and with nothing started."""
+    with cli.start("run", "my-site", "--", "touch", "started") as process:
+        listener.wait()
+        sent = time.monotonic()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        took = time.monotonic() - sent
+    assert (process.returncode, errors) == (128 + number, b"")
+    assert took < 5  # of the thirty seconds that it would wait
+    assert not (cli.cwd / "started").exists()
+
+
+@pytest.mark.parametrize("words", [("run", "my-site", "--", "true"), ("list", "my-site"), ("plan", "my-site")])
+def test_no_command_waits_longer_than_was_said(listener: Listener, cli: Cli, words: tuple[str, ...]) -> None:
+    """However many requests it makes."""
+    cli.home["IC_SECRETS_BAO_TIMEOUT"] = "1s"
+    started = time.monotonic()
+    done = cli(*words)
+    assert time.monotonic() - started < 10
+    assert done.returncode == (125 if words[0] == "run" else 1)
+    assert b"gives no answer" in done.stderr
+    assert done.stderr.count(b"error: ") == 1
