@@ -19,7 +19,7 @@ from . import containment
 from .cli.opening import load_plugins, opened_store
 from .cli.parsing import BARE, read_settings
 from .cli.recording import BuildRecord
-from .cli.requesting import make_request
+from .cli.requesting import find_built, make_request
 from .errors import (
     LEAK_FOUND,
     SCRUB_INCOMPLETE,
@@ -136,7 +136,7 @@ def _open(arguments: argparse.Namespace, request: BuildRequest, notify: Notify) 
     failure: BaseException | None = None
     containment.owns_stdout = False  # other threads of this program may be writing to it
     plugins = load_plugins(read_settings(arguments, dict(os.environ)))
-    with opened_store(arguments, read_only=True) as opened:
+    with opened_store(arguments, read_only=True, build=find_built(request)) as opened:
         record = BuildRecord(opened, arguments, str(request.target))
         with _build.open_build(opened, request, notify, record, plugins) as inner:
             build = OpenBuild(inner)

@@ -42,6 +42,7 @@ SETTINGS = {
     "bao-role": Known("text", "the role that an identity token logs in to"),
     "bao-auth-mount": Known("text", "where that way to log in is mounted (approle, jwt)"),
     "bao-timeout": Known("duration", "how long a request to the server is tried again (30s)"),
+    "cache": Known("duration", "how long a server's secrets are kept, sealed, for when it cannot be reached (0)"),
     "audit": Known("choice", "what a log that cannot be written does", choices=("required", "warn", "off")),
     "audit-file": Known("path", "the log of who did what"),
     "plugins": Known("plugins", "what extends ic-secrets: names of installed plugins, or ./FILE.py"),

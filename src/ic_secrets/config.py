@@ -21,7 +21,11 @@ _APP = "ic-secrets"
 _PROJECT_FILE = "ic-secrets.toml"
 _DEFAULTS = {"audit": "warn", "leaks": "fail", "grace": "10s", "expiry-warning": "14d"}
 # Directories of the platform, where no variable is needed to know them: (variable, below the home).
-_LINUX_DIRECTORIES = {"config": ("XDG_CONFIG_HOME", ".config"), "data": ("XDG_DATA_HOME", ".local/share")}
+_LINUX_DIRECTORIES = {
+    "config": ("XDG_CONFIG_HOME", ".config"),
+    "data": ("XDG_DATA_HOME", ".local/share"),
+    "cache": ("XDG_CACHE_HOME", ".cache"),
+}
 
 
 class Setting(NamedTuple):
@@ -168,6 +172,11 @@ class Settings:
         return f"{os.path.realpath(path)}.audit" if scheme == "sqlite" else None
 
     @property
+    def cache_directory(self) -> str:
+        """Where secrets of servers are kept, sealed, for as long as the setting `cache` says."""
+        return _default_path("cache", "secrets")
+
+    @property
     def site(self) -> Setting | None:
         """The site of the settings, else the one that Lando or DDEV know of the project; ConfigError."""
         site = self.find("site")
@@ -282,5 +291,5 @@ def _default_path(kind: str, name: str) -> str:
         return os.path.join(named or os.path.join(os.path.expanduser("~"), usual), _APP, name)
     import platformdirs
 
-    directory = platformdirs.user_data_dir(_APP) if kind == "data" else platformdirs.user_config_dir(_APP)
-    return os.path.join(directory, name)
+    find = {"config": platformdirs.user_config_dir, "data": platformdirs.user_data_dir}
+    return os.path.join(find.get(kind, platformdirs.user_cache_dir)(_APP), name)

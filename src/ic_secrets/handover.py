@@ -26,7 +26,7 @@ from .receipt import Receipt
 from .rendering import COMPOSER, given_value
 from .resolve import Definition, Verdict
 from .secret import SecretType, SecretValue, Target, parse_owner
-from .stores import Identity
+from .stores import Cached, Identity
 
 _FORMAT = 1
 _STATE = f"{HANDOVER}/state.json"
@@ -125,6 +125,7 @@ def write_handover(
         "home": preparation.home,
         "caches": preparation.caches,
         "store": preparation.store,
+        "cached": preparation.cached,
         "overlay": exposure.home_trace,
         "written": [*directory.written, _STATE],
         "told": told,
@@ -251,6 +252,7 @@ def _read_preparation(state: Mapping[str, Any], exposed: Mapping[str, Any]) -> P
         files={f"{COMPOSER}/{AUTH_FILE}": exposed["auth"].encode()},
         paths={},
         store=state["store"] and Identity(*state["store"]),
+        cached=Cached(*state["cached"]) if state.get("cached") else None,
     )
 
 

@@ -28,7 +28,7 @@ from .coverage import (
 from .credentials import Project, read_auth, read_project
 from .directory import choose_parent
 from .environment import inherit
-from .errors import IcSecretsError
+from .errors import IcSecretsError, StoreDeniedError
 from .git import find_logins
 from .inquiry import Question
 from .notices import Notice
@@ -40,9 +40,9 @@ from .questions import ask_composer_version
 from .receipt import check_writable, describe_secret
 from .refusals import attempt, passes
 from .rendering import COMPOSER
-from .resolve import Definition, Verdict, trace
+from .resolve import Definition, Holdings, Verdict, trace
 from .secret import Owner, Scope, SecretType, Target, format_scopes, split_composer_name
-from .stores import Identity, Store, read_chain
+from .stores import Cached, Identity, Store, read_chain
 
 # What is planned where no command is named.
 USUAL_COMMAND = ("composer", "install")
@@ -78,7 +78,7 @@ class Plan(NamedTuple):
     """A run as it would be. `winners` are what Composer would send to each host that it has a credential for.
 
     `files` are paths below the private directory, `variables` the names of those that the build gets beyond what it
-    inherits. `composer` is the installed one's version.
+    inherits. `composer` is the installed one's version. `cached` is as in `Preparation`.
     """
 
     target: Target
@@ -88,6 +88,7 @@ class Plan(NamedTuple):
     scope: Scope
     composer: str | None
     store: Identity | None
+    cached: Cached | None
     rows: tuple[Row, ...]
     winners: tuple[Winner, ...]
     needs: tuple[Need, ...]
@@ -131,8 +132,8 @@ def make_draft(store: Store, request: BuildRequest, extensions: Extensions | Non
 
     is_assumed = not request.command
     request = request._replace(command=request.command or USUAL_COMMAND)
-    chain = read_chain(store, Owner.site(request.target.site))
     preparation = prepare(store, request, notify, extensions, refuse)
+    chain = _read_whole_chain(store, request)
     if not problems or all(problem.level != "error" for problem in problems):
         passes(refuse, extensions.check_build, preparation)
     if request.receipt:
@@ -149,6 +150,15 @@ def make_draft(store: Store, request: BuildRequest, extensions: Extensions | Non
         return draft
     at = describe(draft)
     return draft._replace(needs=tuple(cover(each, at) for each in list_repositories(project.manifest, project.lock)))
+
+
+def _read_whole_chain(store: Store, request: BuildRequest) -> tuple[Holdings, ...]:
+    """What site and organization hold, for the reasons why a build gets no more; with a build's token what it gets."""
+    owner = Owner.site(request.target.site)
+    try:
+        return read_chain(store, owner)
+    except StoreDeniedError:
+        return read_chain(store, owner, environment=request.target.environment, scope=request.scope)
 
 
 def list_questions(draft: Draft) -> tuple[Question, ...]:
@@ -191,6 +201,7 @@ def make_plan(draft: Draft, answers: Mapping[Repository, Answer] | None = None) 
         scope=draft.request.scope,
         composer=draft.version,
         store=preparation.store,
+        cached=preparation.cached,
         rows=_make_rows(draft),
         winners=tuple(_list_winners(draft).values()),
         needs=tuple(n._replace(repository=n.repository._replace(url=hide(n.repository.url))) for n in needs),

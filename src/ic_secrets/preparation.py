@@ -28,8 +28,8 @@ from .process import find_program
 from .refusals import Refuse, attempt, passes, stop
 from .rendering import RenderContext, Renderer, Rendering, given_value, render_all
 from .resolve import Definition, inert_overrides, resolve
-from .secret import Owner, Scope, SecretType, Target
-from .stores import Identity, Store, identify, read_chain
+from .secret import Owner, Scope, SecretType, Target, count_time
+from .stores import Cached, Identity, Store, find_cached, identify, read_chain
 
 # Environments that no build runs for on the platform (rule 12).
 _NEVER_BUILT = frozenset({"test", "live"})
@@ -70,7 +70,7 @@ class Preparation(NamedTuple):
 
     `files` and `paths` are as in `rendering.Rendering`; `git_alone` are hosts whose login is not among them,
     since only git needs it. `caches` are the directories that Composer may use as its cache. `store` is
-    the store at the moment at which the secrets were read.
+    the store at the moment at which the secrets were read; `cached` is where they are not the server's own words.
     """
 
     request: BuildRequest
@@ -87,6 +87,7 @@ class Preparation(NamedTuple):
     files: Mapping[str, bytes]
     paths: Mapping[str, str]
     store: Identity | None
+    cached: Cached | None = None
 
     def __repr__(self) -> str:
         return f"Preparation({self.request.target})"
@@ -131,6 +132,8 @@ def prepare(
     warn_of_environment(request, notify)
     program = attempt(refuse, lambda: _find_own(request), "")
     identity, definitions = load_at_once(store, request, notify)
+    cached = find_cached(store)
+    warn_of_cache(cached, time.time(), notify)
     secrets = select(definitions, request, notify, refuse)
     secrets = tuple(secret for secret in secrets if passes(refuse, given_value, secret))
     warn_of_expiry(secrets, request.expiry_warning, time.time(), notify)
@@ -176,6 +179,7 @@ def prepare(
         files=rendering.files,
         paths=rendering.paths,
         store=identity,
+        cached=cached if cached and cached.moment is not None else None,
     )
 
 
@@ -274,9 +278,9 @@ def warn_of_expiry(secrets: Sequence[Definition], ahead: float, now: float, noti
         left = secret.expires - now
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(secret.expires))
         if left < 0:
-            text = f"expired {_count_time(-left)} ago, at {moment}"
+            text = f"expired {count_time(-left)} ago, at {moment}"
         else:
-            text = f"expires in {_count_time(left)}, at {moment}"
+            text = f"expires in {count_time(left)}, at {moment}"
         notify(
             Notice(
                 f"{secret.name} of {secret.source} {text}",
@@ -285,12 +289,20 @@ def warn_of_expiry(secrets: Sequence[Definition], ahead: float, now: float, noti
         )
 
 
-def _count_time(seconds: float) -> str:
-    """The time in the largest unit of which it has two or more, rounded down: `36 hours`, `2 days`."""
-    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{int(seconds // size):,} {unit}"
-    return f"{int(seconds)} {'second' if int(seconds) == 1 else 'seconds'}"
+def warn_of_cache(cached: Cached | None, now: float, notify: Notify) -> None:
+    """Say that the secrets are from the cache, and of when, or that they could not be kept in it."""
+    if cached is None:
+        return
+    if cached.moment is None:
+        notify(Notice(f"the secrets are not kept for when the server cannot be reached: {cached.reason}"))
+        return
+    age = count_time(max(now - cached.moment, 0))
+    notify(
+        Notice(
+            f"{cached.reason}; the secrets are those of {age} ago, from the cache",
+            "what was changed on the server since then is not known here",
+        )
+    )
 
 
 def warn_of_values(secrets: Sequence[Definition], notify: Notify) -> None:

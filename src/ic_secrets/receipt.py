@@ -21,6 +21,7 @@ from .preparation import BuildRequest, Preparation
 from .questions import ask_composer_version, ask_revision
 from .resolve import Definition
 from .secret import SecretType, split_composer_name
+from .stores import Cached
 
 if TYPE_CHECKING:
     from .leaks import SearchResult
@@ -112,6 +113,7 @@ class Receipt:
             "ended": _format(time.time()),
             "status": status,
             **({"store": preparation.store._asdict()} if preparation.store else {}),
+            **({"cached": describe_cached(preparation.cached)} if preparation.cached else {}),
             "secrets": [describe_secret(secret, preparation) for secret in preparation.secrets],
             "minted": sorted({needle.name for needle in exposure.minted.needles}),
             "masked": dict(sorted(exposure.masked.items())),
@@ -147,6 +149,13 @@ def find_versions(preparation: Preparation) -> dict[str, str | None]:
         "revision": ask_revision(environment, preparation.project),
         "composer": ask_composer_version(environment, preparation.project),
     }
+
+
+def describe_cached(cached: Cached | None) -> dict[str, Any] | None:
+    """Of which time the secrets are that came from the cache, and why the server was not asked; None where it was."""
+    if cached is None or cached.moment is None:
+        return None
+    return {"time": _format(cached.moment), "reason": cached.reason}
 
 
 def describe_secret(secret: Definition, preparation: Preparation) -> dict[str, Any]:

@@ -290,3 +290,11 @@ def split_composer_name(name: str) -> tuple[str, str]:
     """Method and host of a Composer auth key: `http-basic.a.org:8443` is (`http-basic`, `a.org:8443`)."""
     method, _, host = check_secret_name(SecretType.COMPOSER, name).partition(".")
     return method, host
+
+
+def count_time(seconds: float) -> str:
+    """The time in the largest unit of which it has two or more, rounded down: `36 hours`, `2 days`."""
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size):,} {unit}"
+    return f"{int(seconds)} {'second' if int(seconds) == 1 else 'seconds'}"

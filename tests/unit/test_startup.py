@@ -25,6 +25,8 @@ HEAVY = {
     "tempfile",
     "tomllib",
     "yaml",
+    "ic_secrets.stores.cache",
+    "ic_secrets.stores.cached",
     "ic_secrets.catalogue",
     "ic_secrets.configfiles",
 }
@@ -54,6 +56,12 @@ def test_a_build_that_prints_and_changes_nothing_loads_no_matcher(site: Cli, wor
     loaded = imports(site, "run", "my-site", "--", "true", cwd=work)
     assert "ic_secrets.build" in loaded
     assert loaded & (HEAVY | MATCHER | SEARCH) == set()
+
+
+def test_a_store_without_a_server_has_no_cache(site: Cli, work: Path) -> None:
+    site.home["IC_SECRETS_CACHE"] = "1h"
+    loaded = imports(site, "run", "my-site", "--", "true", cwd=work)
+    assert loaded & {"ic_secrets.stores.cache", "ic_secrets.stores.cached"} == set()
 
 
 def test_a_build_that_prints_loads_the_matcher_and_no_search(site: Cli, work: Path) -> None:

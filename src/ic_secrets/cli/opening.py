@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..config import Setting, Settings
-from ..errors import ConfigError, IcSecretsError
-from ..stores import Store, identify, open_store
+from ..errors import ConfigError, IcSecretsError, MasterKeyError
+from ..secret import Target
+from ..stores import SERVERS, Store, identify, open_store, split_url
 from .output import print_message
-from .parsing import read_settings
+from .parsing import read_duration, read_settings
 
 if TYPE_CHECKING:
     from ..plugins import Plugins
     from ..stores import StoreOpener
+    from ..stores.cached import TargetCache
     from ..stores.rollback import FindIdentity
     from ..stores.sealing import MasterKey
 
@@ -27,17 +29,22 @@ def opened_store(
     *,
     read_only: bool = False,
     load_keys: Callable[[], Sequence[MasterKey]] | None = None,
+    build: Target | None = None,
 ) -> Iterator[Store]:
     """The store, closed afterwards; every StoreError and MasterKeyError that opening it can raise.
 
+    `build` is the target that is to be built: its secrets may come from the cache where a server cannot be reached.
     An older copy than `--min-generation` or the state file allows is a StoreRolledBackError at once.
     """
     settings = read_settings(arguments, dict(os.environ))
     url, keys, finder = settings.store.value, load_keys or settings.load_keys, make_finder(settings)
     ask = make_ask(settings)
-    with checked(
-        lambda: open_store(url, keys, read_only=read_only, find_opener=finder, ask=ask), settings, read_only=read_only
-    ) as store:
+
+    def open_it() -> Store:
+        return open_store(url, keys, read_only=read_only, find_opener=finder, ask=ask)
+
+    cache = _find_cache(settings, build) if build else None
+    with checked(_cache_it(open_it, cache) if cache else open_it, settings, read_only=read_only) as store:
         yield store
 
 
@@ -104,6 +111,32 @@ def make_ask(settings: Settings) -> Callable[[str], str | None]:
         return found.value if found else None
 
     return ask
+
+
+def _find_cache(settings: Settings, target: Target) -> TargetCache | None:
+    """The cache of that target, None where the settings want none; MasterKeyError where there is no key to seal it."""
+    if split_url(settings.store.value)[0] not in SERVERS or not settings.find("cache"):
+        return None
+    duration = read_duration(settings, "cache")
+    if not duration:
+        return None
+    from ..stores.cached import TargetCache
+
+    missing = [each for each in settings.key_sources if each.kind == "file" and not os.path.lexists(each.place)]
+    if missing:
+        raise MasterKeyError(
+            f"there is no key file {missing[0].place}, and `cache` keeps nothing unsealed",
+            hint="`ic-secrets key new` makes one; without the setting `cache` a server needs none",
+        )
+    namespace = os.environ.get("BAO_NAMESPACE") or os.environ.get("VAULT_NAMESPACE") or ""
+    place = (settings.store.value, namespace)
+    return TargetCache(settings.cache_directory, place, target, settings.load_keys(), duration)
+
+
+def _cache_it(open_it: Callable[[], Store], cache: TargetCache) -> Callable[[], Store]:
+    from ..stores.cached import open_store
+
+    return lambda: open_store(open_it, cache)
 
 
 def _parse_generation(setting: Setting) -> int:

@@ -13,10 +13,11 @@ from ..coverage import Answer, Need, Repository
 from ..errors import AuditError
 from ..linux import harden
 from ..plan import Draft, Plan, Problem, Row, list_questions, make_draft, make_plan
+from ..receipt import describe_cached
 from .opening import load_plugins, opened_store
 from .output import format_time, print_json, print_message, print_table, printable
 from .parsing import Parser, add_json, add_store_options, read_settings
-from .requesting import add_exposure_options, make_request, split_words
+from .requesting import add_exposure_options, find_built, make_request, split_words
 
 _STATES = {"used": "green", "unused": "yellow", "dropped": "dim", "refused": "red"}
 _STATUSES = {
@@ -43,7 +44,7 @@ def show_plan(arguments: argparse.Namespace, command: Sequence[str]) -> int:
     request = make_request(arguments, command)
     plugins = load_plugins(read_settings(arguments, dict(os.environ)))
     is_online = getattr(arguments, "online", False)
-    with opened_store(arguments, read_only=True) as store:
+    with opened_store(arguments, read_only=True, build=find_built(request)) as store:
         draft = make_draft(store, request, plugins)
         if is_online:
             from .recording import observed
@@ -177,6 +178,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "assumed": plan.is_assumed,
         "composer": plan.composer,
         "store": plan.store._asdict() if plan.store else None,
+        "cached": describe_cached(plan.cached),
         "secrets": [_describe_row(row) for row in plan.rows],
         "hosts": [winner._asdict() for winner in plan.winners],
         "repositories": [_describe_need(need) for need in plan.needs],

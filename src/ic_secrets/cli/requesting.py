@@ -11,7 +11,7 @@ from ..environment import Preserve
 from ..errors import ConfigError, UsageError
 from ..notices import Notice, Notify
 from ..preparation import BuildRequest
-from ..secret import Scope
+from ..secret import Scope, Target
 from .output import print_message
 from .parsing import Parser, choose_leaks, read_duration, read_settings, split_names
 
@@ -53,6 +53,11 @@ def make_request(
     )
     _tell_what_a_checkout_lowers(settings, request, notify or print_notice)
     return request
+
+
+def find_built(request: BuildRequest) -> Target | None:
+    """The target, where it is to be built rather than run."""
+    return request.target if request.scope is Scope.IC else None
 
 
 def _tell_what_a_checkout_lowers(settings: Settings, request: BuildRequest, notify: Notify) -> None:

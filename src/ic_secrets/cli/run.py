@@ -12,7 +12,7 @@ from .opening import load_plugins, opened_store
 from .output import print_error
 from .parsing import Parser, add_store_options, read_settings
 from .recording import BuildRecord
-from .requesting import add_exposure_options, make_request, print_notice, split_words
+from .requesting import add_exposure_options, find_built, make_request, print_notice, split_words
 
 
 def run_run(words: Sequence[str]) -> int:
@@ -29,7 +29,7 @@ def run_run(words: Sequence[str]) -> int:
         harden()
         request = make_request(arguments, command)
         plugins = load_plugins(read_settings(arguments, dict(os.environ)))
-        with opened_store(arguments, read_only=True) as store:
+        with opened_store(arguments, read_only=True, build=find_built(request)) as store:
             record = BuildRecord(store, arguments, str(request.target))
             return run_build(store, request, print_notice, record, plugins)
     except IcSecretsError as error:

@@ -1,27 +1,32 @@
-"""`ic-secrets scrub`: what dead runs and unwrapped builds left."""
+"""`ic-secrets scrub`: what dead runs and unwrapped builds left, and caches whose time is over."""
 
 from __future__ import annotations
 
+import argparse
 import os
+import time
 from collections.abc import Sequence
 
 from ..directory import sweep
+from ..errors import IcSecretsError
 from ..overlay import ComposerHome
 from ..vcs import find_residue, mend
 from .output import print_json, print_message
-from .parsing import Parser, add_json
+from .parsing import Parser, add_json, read_duration, read_settings
 
 
 def run_scrub(words: Sequence[str]) -> int:
     """Remove the private directories that no living run owns, and credentials from the configuration of clones.
 
     Looks at Composer's cache and the project in the working directory; safe at any time, any number of
-    times.
+    times. Secrets of a server are kept for as long as the setting `cache` says, where it is not set no longer.
     """
     arguments = make_parser().read(words)
     environment = dict(os.environ)
     swept = sweep(environment, arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR"))
-    failed = [f"{path} cannot be removed: {reason}" for path, reason in swept.failed]
+    removed, failed = _sweep_caches(arguments)
+    removed += swept.removed
+    failed += [f"{path} cannot be removed: {reason}" for path, reason in swept.failed]
     mended = []
     for residue in find_residue(ComposerHome.find(environment).cache, [os.getcwd()]):
         try:
@@ -31,9 +36,9 @@ def run_scrub(words: Sequence[str]) -> int:
             failed.append(f"{residue.path} holds a credential and cannot be mended: {error.strerror}")
     if arguments.json:
         clones = [{"path": residue.path, "hosts": list(residue.hosts)} for residue in mended]
-        print_json("scrub", {"removed": list(swept.removed), "mended": clones, "failed": failed})
+        print_json("scrub", {"removed": removed, "mended": clones, "failed": failed})
     else:
-        for path in swept.removed:
+        for path in removed:
             print_message("", f"removed {path}")
         for residue in mended:
             print_message("", f"took the credential for {', '.join(residue.hosts)} out of {residue.path}")
@@ -42,14 +47,31 @@ def run_scrub(words: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
+def _sweep_caches(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The caches that were removed, and what went wrong with others."""
+    from ..stores.cache import CacheDirectory
+
+    settings, now, duration = read_settings(arguments, dict(os.environ)), time.time(), 0.0
+    if not arguments.cache:
+        try:
+            duration = read_duration(settings, "cache") if settings.find("cache") else 0.0
+        except IcSecretsError as error:
+            print_message("warning", f"{error}: no cache was looked at", error.hint)
+            return [], []
+    swept = CacheDirectory(settings.cache_directory).sweep(lambda kept: not duration or not 0 <= now - kept <= duration)
+    return list(swept.removed), [f"{path} cannot be removed: {reason}" for path, reason in swept.failed]
+
+
 def make_parser() -> Parser:
     """Its arguments."""
     parser = Parser(
         "scrub",
         "Remove what a dead run left (a living one is never touched), and take credentials out of the git\n"
-        "configuration of Composer's cache and of the project in this directory.",
+        "configuration of Composer's cache and of the project in this directory. What is kept of a server's secrets\n"
+        "goes when it is older than the setting `cache` allows, or where that is not set.",
         "ic-secrets scrub",
     )
     parser.add_argument("--run-dir", metavar="DIR", help="look for private directories there too")
+    parser.add_argument("--cache", action="store_true", help="remove all that is kept of servers' secrets")
     add_json(parser)
     return parser

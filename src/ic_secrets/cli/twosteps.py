@@ -34,7 +34,7 @@ from .opening import load_plugins, opened_store
 from .output import print_bytes, print_error, print_message
 from .parsing import Parser, add_store_options, parse_duration, read_settings
 from .recording import BuildRecord, ResumedRecord
-from .requesting import add_exposure_options, make_request, print_notice
+from .requesting import add_exposure_options, find_built, make_request, print_notice
 from .signals import raising_signals
 
 _FORMATS = ("sh", "fish", "github", "json")
@@ -142,7 +142,7 @@ def _expose(arguments: argparse.Namespace) -> str:
     if term.ttl <= 0:
         raise UsageError("--ttl has no time", hint="a duration such as 30m or 2h")
     plugins = load_plugins(read_settings(arguments, dict(os.environ)))
-    with opened_store(arguments, read_only=True) as store:
+    with opened_store(arguments, read_only=True, build=find_built(request)) as store:
         record = BuildRecord(store, arguments, str(request.target), "pre-build")
         after = begin_build(store, request, term, face, print_notice, record, plugins)
     if arguments.format != "github":

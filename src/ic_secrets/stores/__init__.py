@@ -106,6 +106,22 @@ def identify(store: Store) -> Identity | None:
     return None if store_id is None else Identity(store_id, store.generation)  # type: ignore[attr-defined]
 
 
+class Cached(NamedTuple):
+    """What a store says of its cache: `moment` is when the server gave what was read from there, in Unix time.
+
+    `reason` says why the server could not be asked; or, where there is no moment, why its answer could not be kept.
+    """
+
+    moment: int | None
+    reason: str
+
+
+def find_cached(store: Store) -> Cached | None:
+    """What the store has to say of its cache; None for one that has none, or whose server simply answered."""
+    cached: Cached | None = getattr(store, "cached", None)
+    return cached
+
+
 def read_chain(
     store: Store, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = False
 ) -> tuple[Holdings, ...]:
