@@ -154,7 +154,13 @@ class StoreDeniedError(StoreReadError):
 
 
 class StoreUnreachableError(StoreReadError):
-    """The server did not answer in time, is sealed, has no active node, or is not the one that it should be."""
+    """The server did not answer in time, is sealed, or has no active node."""
+
+    hint = "nothing was concluded from it: what could not be read does not count as absent"
+
+
+class StoreUntrustedError(StoreReadError):
+    """Somebody answered who cannot prove to be the server, or who stands in its way."""
 
     hint = "nothing was concluded from it: what could not be read does not count as absent"
 

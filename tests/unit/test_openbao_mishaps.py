@@ -20,6 +20,7 @@ from ic_secrets.errors import (
     StoreFormatError,
     StoreMissingError,
     StoreUnreachableError,
+    StoreUntrustedError,
     StoreWriteError,
     UnknownSecretError,
 )
@@ -125,7 +126,7 @@ def test_what_a_machine_in_between_says_is_no_answer(server: Server, mount: str,
     with (
         Way(server, at(part, status, {})) as way,
         open_with(f"bao+{way.address}/{mount}") as store,
-        pytest.raises(StoreUnreachableError),
+        pytest.raises(StoreUntrustedError),
     ):
         read_chain(store, SITE, environment="dev", scope=Scope.IC, values=True)
 
@@ -342,7 +343,7 @@ def test_tls_is_verified(tmp_path: Path) -> None:
         secure = server.address.replace("http:", "https:")
         authority = next(tmp_path.glob("*-ca.pem"))
         with open_with(f"bao+{secure}/secret") as store:
-            with pytest.raises(StoreUnreachableError, match="is not trusted") as error:
+            with pytest.raises(StoreUntrustedError, match="is not trusted") as error:
                 store.site("my-site")
             assert "BAO_CACERT" in error.value.hint
         with open_with(f"bao+{secure}/secret", BAO_CACERT=str(authority)) as store:

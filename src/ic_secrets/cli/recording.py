@@ -20,6 +20,7 @@ from ..errors import (
     StoreDeniedError,
     StoreError,
     StoreUnreachableError,
+    StoreUntrustedError,
 )
 from ..secret import parse_owner
 from ..stores import Identity, Store, identify, read_chain
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # loaded where there is something to write
 # What stands for an owner where a command is about all of them.
 _EVERYBODY = "--all"
 # So many names stand in a line; the rest are in lines that follow.
+_UNANSWERED = (StoreUnreachableError, StoreUntrustedError, StoreDeniedError)
 _NAMES_A_LINE = 1000
 
 
@@ -112,7 +114,7 @@ class Record:
             return
         if not self.is_written:
             # A server that gives no answer is not asked again, and nobody who ends us waits for one.
-            is_silent = isinstance(error, (StoreUnreachableError, StoreDeniedError)) or not isinstance(error, Exception)
+            is_silent = isinstance(error, _UNANSWERED) or not isinstance(error, Exception)
             self._forget_unknown(None if is_silent else self._store)
         try:
             self.write("refused" if refused else "failed", error=type(error).__name__)

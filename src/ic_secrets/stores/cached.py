@@ -10,21 +10,17 @@ there was no answer at all, and only for as long after the last one as the perso
 
 from __future__ import annotations
 
-import re
-import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 
-from ..errors import IcSecretsError, StoreError, StoreUnreachableError, UnknownSiteError
+from ..errors import IcSecretsError, StoreError, StoreUnreachableError, StoreUntrustedError, UnknownSiteError
 from ..resolve import Holdings
 from ..secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site, Target, count_time
 from . import Cached, Store, read_chain, sealed
 from .cache import CacheDirectory
 from .sealing import MasterKey, encode
-
-_REFUSAL = re.compile(r"\bstatus 4(?!29)[0-9]{2}\b")
 
 
 class TargetCache:
@@ -133,8 +129,6 @@ class CachedStore(Store):
 
     def fall_back(self, error: StoreUnreachableError) -> None:
         """Go on with what was kept; the error where that cannot be."""
-        if not is_outage(error):
-            raise error
         self._kept, moment = self._cache.recall(error)
         self._error = error
         self.cached = Cached(moment, str(error))
@@ -221,19 +215,13 @@ class CachedStore(Store):
         return self._server
 
 
-def is_outage(error: StoreUnreachableError) -> bool:
-    """Whether nobody answered. Who answers and cannot prove to be the server is no outage: something is wrong.
-
-    Nor is it one where a machine on the way there refuses us, with any status of that kind but "too many requests".
-    """
-    seen = error.__context__
-    if _REFUSAL.search(str(error)):
-        return False
-    return not isinstance(seen, ssl.SSLError) or isinstance(seen, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
-
-
 def _forget(cache: TargetCache, error: IcSecretsError) -> None:
-    """Remove the cache, since the server's answer was that error; where it cannot be, the error tells that too."""
+    """Remove the cache, since the server's answer was that error; where it cannot be, the error tells that too.
+
+    Who cannot prove to be the server, or stands in its way, has no say in it.
+    """
+    if isinstance(error, StoreUntrustedError):
+        return
     fault = cache.forget()
     if fault:
         error.hint = f"remove {cache.path}, which could not be removed: {fault}"

@@ -12,9 +12,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...errors import ConfigError, StoreDeniedError, StoreFormatError, StoreMissingError, StoreUnreachableError
+from ...errors import (
+    ConfigError,
+    StoreDeniedError,
+    StoreFormatError,
+    StoreMissingError,
+    StoreUnreachableError,
+    StoreUntrustedError,
+)
 from ...secret import DURATION
-from .lines import LOOPBACK, Address, Answer, Line, Request, TransientError, connect, parse_address
+from .lines import LOOPBACK, Address, Answer, Line, Request, StrangeAnswerError, TransientError, connect, parse_address
 
 # One try, and all the time that a command waits for a server that does not answer as it should, in seconds.
 TRY = 2.0
@@ -103,8 +110,8 @@ class Client:
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, token: str | None = None) -> Answer:
         """The answer to one request: 2xx, 400 or 404. A 404 is the active node's.
 
-        StoreDeniedError for 403, StoreUnreachableError where no answer came before the deadline. `token` is used in
-        place of our own, and where it is empty none.
+        StoreDeniedError for 403, StoreUnreachableError where no answer came before the deadline, StoreUntrustedError
+        where another's did. `token` is used in place of our own, and where it is empty none.
         """
         request = Request(method, path, body)
         return self._check(request, self._insist(request, self.token if token is None else token), token)
@@ -166,7 +173,8 @@ class Client:
                 # Between half of it and the whole: many builds that failed together do not come back together.
                 wait = pause * (0.5 + os.urandom(1)[0] / 512)
                 if self._patience.find_rest() <= wait:
-                    raise StoreUnreachableError(f"{self._home} gives no answer: {error}") from None
+                    kind = StoreUntrustedError if isinstance(error, StrangeAnswerError) else StoreUnreachableError
+                    raise kind(f"{self._home} gives no answer: {error}") from None
             else:
                 self._patience.renew()
                 return answer
@@ -265,7 +273,7 @@ class Client:
                 hint=f"look at the store's URL; `bao secrets enable -path={mount} -version=2 kv` mounts a store",
             )
         if answer.status not in {200, 204, 400, 404, 413}:
-            raise StoreUnreachableError(f"{self._home} answers {request.path} with the status {answer.status}")
+            raise StoreUntrustedError(f"{self._home} answers {request.path} with the status {answer.status}")
         return answer
 
     def _explain_refusal(self, request: Request, *, own: bool) -> StoreDeniedError:

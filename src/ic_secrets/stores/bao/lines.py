@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from ...errors import ConfigError, StoreUnreachableError
+from ...errors import ConfigError, StoreUnreachableError, StoreUntrustedError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _LARGEST_ANSWER = 16 << 20
@@ -72,6 +72,10 @@ class TransientError(Exception):
     """What may be over at the next try; its text says what it was."""
 
 
+class StrangeAnswerError(TransientError):
+    """Somebody answered, and not as the server does: a machine on the way to it."""
+
+
 class Line:
     """A kept connection to a node, and when that last said that it is the active one."""
 
@@ -116,7 +120,7 @@ class Line:
         if isinstance(body, dict) and (body or response.status not in _EXPLAINED):
             return Answer(response.status, body)
         if response.status in _EXPLAINED:  # a machine in between said that
-            raise TransientError(f"status {response.status} without what the server says with it")
+            raise StrangeAnswerError(f"status {response.status} without what the server says with it")
         return Answer(response.status, {})
 
 
@@ -160,7 +164,7 @@ class _TimedReader(io.RawIOBase):
 
 
 def connect(address: Address, make_context: Callable[[], ssl.SSLContext], timeout: float) -> Line:
-    """A new connection. TransientError; StoreUnreachableError for what another try does not mend."""
+    """A new connection. TransientError; StoreUnreachableError and StoreUntrustedError for what no other try mends."""
     end = time.monotonic() + timeout
     failure = "timed out"
     for family, place in _resolve(address, timeout):
@@ -173,15 +177,16 @@ def connect(address: Address, make_context: Callable[[], ssl.SSLContext], timeou
                 sock = make_context().wrap_socket(sock, server_hostname=address.host)
         except ssl.SSLCertVerificationError as error:
             sock.close()
-            raise StoreUnreachableError(
+            raise StoreUntrustedError(
                 f"the certificate of {address} is not trusted: {error.verify_message}",
                 hint="BAO_CACERT names a file with the certificate of who signed it",
             ) from None
-        except TimeoutError:
+        except (TimeoutError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             sock.close()
+            failure = "the connection broke" if isinstance(error, ssl.SSLError) else failure
         except ssl.SSLError as error:
             sock.close()
-            raise StoreUnreachableError(
+            raise StoreUntrustedError(
                 f"{address} does not speak TLS as it should: {error.reason}", hint="is it the right port?"
             ) from None
         except OSError as error:
