@@ -28,7 +28,7 @@ from .coverage import (
 from .credentials import Project, read_auth, read_project
 from .directory import choose_parent
 from .environment import inherit
-from .errors import IcSecretsError, StoreDeniedError
+from .errors import IcSecretsError
 from .git import find_logins
 from .inquiry import Question
 from .notices import Notice
@@ -40,9 +40,9 @@ from .questions import ask_composer_version
 from .receipt import check_writable, describe_secret
 from .refusals import attempt, passes
 from .rendering import COMPOSER
-from .resolve import Definition, Holdings, Verdict, trace
+from .resolve import Definition, Verdict, trace
 from .secret import Owner, Scope, SecretType, Target, format_scopes, split_composer_name
-from .stores import Cached, Identity, Store, read_chain
+from .stores import Cached, Identity, Store, read_visible_chain
 
 # What is planned where no command is named.
 USUAL_COMMAND = ("composer", "install")
@@ -133,7 +133,8 @@ def make_draft(store: Store, request: BuildRequest, extensions: Extensions | Non
     is_assumed = not request.command
     request = request._replace(command=request.command or USUAL_COMMAND)
     preparation = prepare(store, request, notify, extensions, refuse)
-    chain = _read_whole_chain(store, request)
+    target = request.target
+    chain, _ = read_visible_chain(store, Owner.site(target.site), target.environment, request.scope)
     if not problems or all(problem.level != "error" for problem in problems):
         passes(refuse, extensions.check_build, preparation)
     if request.receipt:
@@ -150,15 +151,6 @@ def make_draft(store: Store, request: BuildRequest, extensions: Extensions | Non
         return draft
     at = describe(draft)
     return draft._replace(needs=tuple(cover(each, at) for each in list_repositories(project.manifest, project.lock)))
-
-
-def _read_whole_chain(store: Store, request: BuildRequest) -> tuple[Holdings, ...]:
-    """What site and organization hold, for the reasons why a build gets no more; with a build's token what it gets."""
-    owner = Owner.site(request.target.site)
-    try:
-        return read_chain(store, owner)
-    except StoreDeniedError:
-        return read_chain(store, owner, environment=request.target.environment, scope=request.scope)
 
 
 def list_questions(draft: Draft) -> tuple[Question, ...]:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import datetime
+import http.server
 import json
 import os
+import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from bao_servers import ROOT, Server, running
+from bao_servers import PROGRAM, ROOT, Server, running
 from commandline import Cli
 from ic_secrets.errors import ConfigError, StoreDeniedError
 from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
@@ -202,6 +209,154 @@ def test_anothers_identity_token_is_refused(server: Server, changes: dict[str, o
     with pytest.raises(StoreDeniedError, match="refuses the login with the identity token") as error:
         open_with(server, {"IC_SECRETS_BAO_ROLE": "build", "IC_SECRETS_BAO_JWT": token})
     assert token[:20] not in f"{error.value} {error.value.hint}"
+
+
+# --- a job on GitHub, a Kubernetes pod, an agent --------------------------------------------------------
+
+
+@contextlib.contextmanager
+def answering(answer: Callable[[str, str, dict[str, Any]], tuple[int, dict[str, Any]]]) -> Iterator[str]:
+    """The address of a service that answers so: `answer(path, Authorization, body)` gives a status and a body."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+            status, told = answer(self.path, self.headers.get("Authorization", ""), body)
+            content = json.dumps(told).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            if status == 302:
+                self.send_header("Location", told["to"])
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as service:
+        thread = threading.Thread(target=service.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{service.server_address[1]}"
+        finally:
+            service.shutdown()
+            thread.join()
+
+
+def test_a_job_on_github_gets_its_identity_token_by_itself(server: Server) -> None:
+    """For the audience that is set, shown to nobody but GitHub."""
+    asked = []
+
+    def answer(path: str, authorization: str, _: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        asked.append((path, authorization))
+        return 200, {"value": sign(aud=path.partition("audience=")[2])}
+
+    with answering(answer) as address:
+        job = {"ACTIONS_ID_TOKEN_REQUEST_URL": f"{address}/token?v=2", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of-the-job"}
+        token = assert_it_reads(server, {"IC_SECRETS_BAO_ROLE": "build", **job})
+        assert not is_alive(server, token)
+        with pytest.raises(StoreDeniedError):
+            open_with(server, {"IC_SECRETS_BAO_ROLE": "build", "IC_SECRETS_BAO_AUDIENCE": "else", **job})
+    assert asked == [(f"/token?v=2&audience={who}", "Bearer of-the-job") for who in ("ic-secrets", "else")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(401, {}), (200, {}), (200, {"value": "line\nline"}), (302, {"to": "http://127.0.0.1:9/"})],
+    ids=["refused", "empty", "no token", "redirect"],
+)
+def test_a_job_without_an_identity_token_is_told_what_it_lacks(
+    server: Server, answer: tuple[int, dict[str, Any]]
+) -> None:
+    asked = []
+    with answering(lambda *words: (asked.append(words), answer)[1]) as address:
+        job = {"ACTIONS_ID_TOKEN_REQUEST_URL": f"{address}/token", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of-the-job"}
+        with pytest.raises(ConfigError, match="GitHub") as error:
+            open_with(server, {"IC_SECRETS_BAO_ROLE": "build", **job})
+    assert "id-token: write" in error.value.hint
+    assert len(asked) == 1
+    for url in ("http://github.example.org/", "file://localhost/etc/hostname"):
+        with pytest.raises(ConfigError, match="no https URL"):
+            open_with(server, {"IC_SECRETS_BAO_ROLE": "build", **job, "ACTIONS_ID_TOKEN_REQUEST_URL": url})
+
+
+def make_authority() -> str:
+    """The certificate of an authority, which a plain connection has no use for."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cluster")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = x509.CertificateBuilder(name, name, KEY.public_key(), 1, now, now + datetime.timedelta(days=1))
+    return made.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def test_the_account_of_a_pod_logs_in_and_out(server: Server, tmp_path: Path) -> None:
+    """The server has it reviewed by the cluster, here by a service that knows one account."""
+    claims = {"namespace": "builds", "serviceaccount": {"name": "my-site", "uid": "1"}}
+    pod = sign(sub="system:serviceaccount:builds:my-site", aud=["cluster"], **{"kubernetes.io": claims})
+
+    def review(path: str, _: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        assert path == "/apis/authentication.k8s.io/v1/tokenreviews"
+        user = {"username": "system:serviceaccount:builds:my-site", "uid": "1"}
+        known = body["spec"]["token"] == pod
+        status = {"authenticated": True, "audiences": ["cluster"], "user": user} if known else {"authenticated": False}
+        return 201, {"status": status}
+
+    file = tmp_path / "token"
+    file.write_text(pod)
+    server.ask("POST", "sys/auth/kubernetes", {"type": "kubernetes"})
+    with answering(review) as address:
+        settings = {"kubernetes_host": address, "disable_local_ca_jwt": True, "kubernetes_ca_cert": make_authority()}
+        server.ask("POST", "auth/kubernetes/config", settings)
+        role = {"bound_service_account_names": ["my-site"], "bound_service_account_namespaces": ["builds"]}
+        role |= {"token_policies": [POLICY], "token_ttl": "5m"}
+        server.ask("POST", "auth/kubernetes/role/build", role)
+        given = {"IC_SECRETS_BAO_KUBERNETES_ROLE": "build", "IC_SECRETS_BAO_JWT_FILE": str(file)}
+        token = assert_it_reads(server, given)
+        assert not is_alive(server, token)
+        file.write_text(sign(sub="system:serviceaccount:builds:other", aud=["cluster"], **{"kubernetes.io": claims}))
+        with pytest.raises(StoreDeniedError, match="the account of this pod"):
+            open_with(server, given)
+    with pytest.raises(ConfigError, match=r"/var/run/secrets/kubernetes\.io/serviceaccount/token"):
+        open_with(server, {"IC_SECRETS_BAO_KUBERNETES_ROLE": "build"})
+
+
+def test_an_agent_keeps_the_token_fresh(server: Server, tmp_path: Path) -> None:
+    """A real one: what it writes is used as it is, and left alive for the next run."""
+    sink = tmp_path / "token"
+    (tmp_path / "role").write_text(role_id(server))
+    (tmp_path / "secret").write_text(secret_id(server))
+    (tmp_path / "agent.hcl").write_text(
+        f"""
+        vault {{ address = "{server.address}" }}
+        auto_auth {{
+          method "approle" {{
+            config = {{
+              role_id_file_path = "{tmp_path / "role"}"
+              secret_id_file_path = "{tmp_path / "secret"}"
+            }}
+          }}
+          sink "file" {{ config = {{ path = "{sink}" }} }}
+        }}
+        """
+    )
+    words = [PROGRAM, "agent", f"-config={tmp_path / 'agent.hcl'}"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    log = (tmp_path / "log").open("wb")
+    with log, subprocess.Popen(words, stdout=log, stderr=log, env=environment) as agent:
+        try:
+            end = time.monotonic() + 30
+            while not sink.exists() or not sink.read_text():
+                assert agent.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < end, (tmp_path / "log").read_text()
+                time.sleep(0.02)
+            for _ in range(2):
+                token = assert_it_reads(server, {"IC_SECRETS_BAO_TOKEN_FILE": str(sink)})
+                assert token == sink.read_text()
+                assert is_alive(server, token)
+        finally:
+            agent.terminate()
 
 
 # --- a run --------------------------------------------------------------------------------------------

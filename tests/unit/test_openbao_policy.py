@@ -298,6 +298,17 @@ def test_a_build_runs_with_its_policy_alone(fleet: Fleet, cli: Cli) -> None:
     assert (done.returncode, done.stdout) == (1, b"0\n"), done.stderr
 
 
+def test_a_build_s_token_explains_what_a_build_gets(fleet: Fleet, cli: Cli) -> None:
+    """And says that there may be more."""
+    cli.home |= {"IC_SECRETS_STORE": fleet.server.url(fleet.mount), "BAO_TOKEN": fleet.tokens["build"]}
+    done = cli("explain", "my-site", "KEY_SITE", check=0)
+    assert b"my-site.dev" in done.stdout
+    assert b"warning: the store shows us only what a build of my-site.dev gets" in done.stderr
+    assert cli("explain", "my-site", "APP_SITE", check=1).stdout == b""
+    cli.home["BAO_TOKEN"] = fleet.tokens["read"]
+    assert cli("explain", "my-site", "APP_SITE", check=0).stderr == b""
+
+
 def test_a_refused_site_starts_no_build(fleet: Fleet, cli: Cli) -> None:
     cli.home |= {"IC_SECRETS_STORE": fleet.server.url(fleet.mount), "BAO_TOKEN": fleet.tokens["build"]}
     done = cli("run", "neighbour", "--", "touch", "started")

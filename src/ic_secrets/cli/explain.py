@@ -12,7 +12,7 @@ from ..errors import UnknownSecretError
 from ..matrix import NEVER_BUILT, Cell, Matrix, Source, make_matrix
 from ..resolve import Definition, Holdings, Verdict, trace
 from ..secret import Owner, Scope, SecretType, Target, format_scopes, split_composer_name
-from ..stores import Store, read_chain
+from ..stores import Store, read_visible_chain
 from .opening import opened_store
 from .output import find_width, format_date, format_time, print_json, print_message, print_table, printable
 from .parsing import Parser, add_json, add_store_options
@@ -33,10 +33,12 @@ def run_explain(words: Sequence[str]) -> int:
     arguments = make_parser().read(words)
     target, scope = Target.parse(arguments.target), Scope(arguments.scope)
     with opened_store(arguments, read_only=True) as store:
-        chain = read_chain(store, Owner.site(target.site))
+        chain, is_whole = read_visible_chain(store, Owner.site(target.site), target.environment, scope)
         traced = trace(target.environment, scope, chain)
         if arguments.name is not None and arguments.name not in traced:
             raise _unknown(store, target, arguments.name, tuple(traced))
+    if not is_whole:
+        print_message("warning", f"the store shows us only what {_READERS[scope]} of {target} gets")
     if arguments.name is None:
         _explain_all(arguments, target, make_matrix(chain, scope, [target.environment]))
         return 0

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ..errors import ConfigError, StoreMissingError
+from ..errors import ConfigError, StoreDeniedError, StoreMissingError
 from ..resolve import Holdings
 from ..secret import Owner, Scope, Scopes, SecretType, SecretValue, Site
 
@@ -140,6 +140,14 @@ def read_chain(
             organization = store.site(owner.name).organization
             owners += [Owner.organization(organization)] if organization else []
         return tuple(store.read(each, environment=environment, scope=scope, values=values) for each in owners)
+
+
+def read_visible_chain(store: Store, owner: Owner, environment: str, scope: Scope) -> tuple[tuple[Holdings, ...], bool]:
+    """The whole chain without values, and True; where the store refuses us that, what is resolved of it, and False."""
+    try:
+        return read_chain(store, owner), True
+    except StoreDeniedError:
+        return read_chain(store, owner, environment=environment, scope=scope), False
 
 
 class StoreRequest(NamedTuple):

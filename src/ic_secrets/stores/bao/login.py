@@ -1,8 +1,9 @@
 """Who we are to the server: a token that somebody gives us, or one that we log in for and revoke at the end.
 
 In this order, the first that is set: a token (BAO_TOKEN, VAULT_TOKEN, then the file `bao-token-file`, which an agent
-keeps fresh), AppRole (`bao-role-id` with a secret id), a CI system's identity token (`bao-jwt-file` or
-IC_SECRETS_BAO_JWT, with `bao-role`), and last the file where `bao login` leaves a token.
+keeps fresh), AppRole (`bao-role-id` with a secret id), the account of a Kubernetes pod (`bao-kubernetes-role`), a CI
+system's identity token (`bao-jwt-file`, IC_SECRETS_BAO_JWT, or one that GitHub gives, with `bao-role`), and last the
+file where `bao login` leaves a token.
 """
 
 import os
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 from ...errors import ConfigError, IcSecretsError, StoreDeniedError
 from ...files import read_regular
 from .client import Client
+from .github import find_github_token
 
 # What a setting says, by its name in the catalogue; None where nobody set it.
 Ask = Callable[[str], str | None]
@@ -19,6 +21,9 @@ Ask = Callable[[str], str | None]
 _LARGEST_TOKEN = 64 << 10
 _APPROLE_MOUNT = "approle"
 _JWT_MOUNT = "jwt"
+_KUBERNETES_MOUNT = "kubernetes"
+# Where a pod finds the token of its account (https://kubernetes.io/docs/concepts/security/service-accounts/).
+_POD_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 # Nobody waits longer than so many seconds for the end of a token that ends by itself soon.
 _FAREWELL = 1.0
 
@@ -43,9 +48,14 @@ def log_in(client: Client, ask: Ask, environment: Mapping[str, str]) -> Session:
         mount = ask("bao-auth-mount") or _APPROLE_MOUNT
         secret_id = _find_secret_id(client, ask, environment, mount, role_id)
         return _log_in(client, mount, {"role_id": role_id, **secret_id}, "AppRole")
-    jwt = _find("bao-jwt", ask, environment, "the identity token")
+    account = ask("bao-kubernetes-role")
+    if account:
+        own = _read(ask("bao-jwt-file") or _POD_TOKEN, "the token of the pod's account")
+        body = {"jwt": own, "role": account}
+        return _log_in(client, ask("bao-auth-mount") or _KUBERNETES_MOUNT, body, "the account of this pod")
+    role = ask("bao-role")
+    jwt = _find("bao-jwt", ask, environment, "the identity token") or (role and find_github_token(ask, environment))
     if jwt:
-        role = ask("bao-role")
         body = {"jwt": jwt} | ({"role": role} if role else {})
         return _log_in(client, ask("bao-auth-mount") or _JWT_MOUNT, body, "the identity token")
     usual = os.path.join(environment.get("HOME", ""), ".vault-token")
@@ -53,7 +63,7 @@ def log_in(client: Client, ask: Ask, environment: Mapping[str, str]) -> Session:
         return Session(_read(usual, "the token"), ours=False)
     raise ConfigError(
         "nothing says who we are to the server",
-        hint="set BAO_TOKEN, or IC_SECRETS_BAO_TOKEN_FILE, IC_SECRETS_BAO_ROLE_ID or IC_SECRETS_BAO_JWT",
+        hint="set BAO_TOKEN, or IC_SECRETS_BAO_TOKEN_FILE, …_ROLE_ID, …_KUBERNETES_ROLE or …_JWT (docs/openbao.md)",
     )
 
 
