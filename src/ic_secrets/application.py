@@ -1,7 +1,7 @@
 """The secrets of a running application: a secrets.json as Pantheon's PHP SDK reads it where there is no platform."""
 
-from .formats import pantheon
 from .rendering import RenderContext, Rendering, given_value
+from .stores import secretsjson
 
 # The place, in the private directory, and the variable that names it to `pantheon_get_secret()` and the SDK.
 APPLICATION = "application"
@@ -15,8 +15,8 @@ def render_application(context: RenderContext) -> Rendering:
     Each Value is the one that the target resolves to, so the SDK, which knows no environments here, gets that.
     """
     entries = {
-        secret.name: pantheon.render_entry(secret.type, secret.scopes, given_value(secret).reveal())
+        secret.name: secretsjson.render_entry(secret.type, secret.scopes, given_value(secret).reveal())
         for secret in context.secrets
     }
-    text = pantheon.render(context.target.site, entries, [context.scope.value])
+    text = secretsjson.render(context.target.site, entries, [context.scope.value])
     return Rendering({SECRETS_FILE: text.encode()}, {}, {VARIABLE: SECRETS_FILE})

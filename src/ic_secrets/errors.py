@@ -169,6 +169,10 @@ class StoreWriteError(StoreError):
     """The store could not be written (disk full, read-only); it is as it was before."""
 
 
+class NoPlaceError(StoreError):
+    """The store has no place for something that was to be written; it is as it was before."""
+
+
 class ImportRefusedError(IcSecretsError):
     """The rules, or what the store holds already, stand against something that was to be imported."""
 

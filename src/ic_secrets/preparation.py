@@ -29,7 +29,7 @@ from .refusals import Refuse, attempt, passes, stop
 from .rendering import RenderContext, Renderer, Rendering, given_value, render_all
 from .resolve import Definition, inert_overrides, resolve
 from .secret import Owner, Scope, SecretType, Target, count_time
-from .stores import Cached, Identity, Store, find_cached, identify, read_chain
+from .stores import Cached, Identity, Store, find_cached, identify, read_chain, take_notices
 
 # Environments that no build runs for on the platform (rule 12).
 _NEVER_BUILT = frozenset({"test", "live"})
@@ -228,6 +228,8 @@ def load(store: Store, target: Target, notify: Notify, scope: Scope = Scope.IC) 
     """The definitions of that scope that the target has, of any type, in the order of names."""
     owner = Owner.site(target.site)
     chain = read_chain(store, owner, environment=target.environment, scope=scope, values=True)
+    for text in take_notices(store):
+        notify(Notice(text))
     for override in inert_overrides(chain):
         notify(
             Notice(

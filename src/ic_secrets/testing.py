@@ -9,8 +9,9 @@
                 yield store
 
 pytest finds the tests by inheritance. Each needs a store that is open for writing and empty. A store that can
-only be read keeps `ReadingContract`: its `reopen` brings what another store holds into it. `RendererContract` is for
-what renders secrets.
+only be read keeps `ReadingContract`: its `reopen` brings what another store holds into it. A format that has no place
+for something that a store may keep says so in `lacks`, and the tests that are about that are no tests of it.
+`RendererContract` is for what renders secrets.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import ClassVar, TypeVar
 
 from .errors import (
     BaseMissingError,
@@ -78,11 +80,48 @@ def refused(error: type[BaseException]) -> Iterator[None]:
     raise AssertionError(f"this should have been refused with {error.__name__}")
 
 
+_Test = TypeVar("_Test", bound=Callable[..., None])
+# What a store's format may have no place for, and what that means.
+FEATURES = {
+    "owners": "more than one site, organizations that are not the site's, or a site beside nothing",
+    "organizations": "an organization that is written, and whose name is kept",
+    "supporting": "organizations that only support a site",
+    "types": "a site's and its organization's secret of one name with different types or scopes",
+    "expiry": "when a value expires",
+    "versions": "how many values a secret has had, and when it was made",
+    "values": "values that people may not read back",
+    "identity": "which secret of a name it is, so that an override is not of a later one",
+}
+
+
+def needs(*features: str) -> Callable[[_Test], _Test]:
+    """Mark a test of the contract that is about one of the `FEATURES`."""
+    assert set(features) <= set(FEATURES)
+
+    def mark(test: _Test) -> _Test:
+        _NEEDS[test.__name__] = frozenset(features)
+        return test
+
+    return mark
+
+
+_NEEDS: dict[str, frozenset[str]] = {}
+
+
 class ReadingContract:
     """What any store promises of reading, also one that cannot be written.
 
-    Subclass it with a fixture `store`, any store that is open for writing and empty, and with `reopen`.
+    Subclass it with a fixture `store`, any store that is open for writing and empty, and with `reopen`. `lacks` names
+    those of the `FEATURES` that the store's format has no place for.
     """
+
+    lacks: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        assert cls.lacks <= set(FEATURES)
+        for name, features in _NEEDS.items():
+            if features & cls.lacks:
+                setattr(cls, name, None)  # so pytest finds no test there
 
     def reopen(self, store: Store) -> Store:
         """The store under test as another process would find it now, with all that `store` holds.
@@ -91,6 +130,7 @@ class ReadingContract:
         """
         return store
 
+    @needs("owners")
     def test_a_new_store_is_empty(self, store: Store) -> None:
         """It has no sites, and an owner that it does not know holds nothing."""
         assert list(self.reopen(store).sites()) == []
@@ -98,6 +138,7 @@ class ReadingContract:
             holdings = self.reopen(store).read(owner)
             assert (holdings.owner, holdings.secrets, holdings.overrides) == (owner, (), ())
 
+    @needs("owners")
     def test_an_unknown_site_is_an_error(self, store: Store) -> None:
         """A typing mistake is not an empty site; a site that an organization is called like neither."""
         store.set_site(Site("my-site-2"))
@@ -109,12 +150,14 @@ class ReadingContract:
         with refused(UnknownSiteError):
             read_chain(self.reopen(store), SITE)
 
+    @needs("owners", "supporting")
     def test_a_site_is_given_back_as_it_was_set(self, store: Store) -> None:
         """With its primary and its supporting organizations, in their order, or without any."""
         for site in (Site("a"), Site("b", "agency"), Site("c", None, ("z", "y")), Site("d", "agency", ("help",))):
             store.set_site(site)
             assert self.reopen(store).site(site.name) == site
 
+    @needs("owners")
     def test_sites_come_in_the_order_of_their_names(self, store: Store) -> None:
         """All of them, each with its organizations; organizations themselves are no sites."""
         sites = [Site("a"), Site("a-b", "agency"), Site("b", None, ("help",)), Site("c")]
@@ -123,6 +166,7 @@ class ReadingContract:
         set_base(store, ORGANIZATION, "KEY", "v")
         assert list(self.reopen(store).sites()) == sites
 
+    @needs("owners")
     def test_owners_are_all_sites_and_the_organizations_that_hold_something(self, store: Store) -> None:
         """An organization that was only named by a site, or lost its last secret, is none of them."""
         store.set_site(Site("beta", "named"))
@@ -133,6 +177,7 @@ class ReadingContract:
         organizations = [Owner("organization", name) for name in ("agency", "studio")]
         assert list(self.reopen(store).owners()) == [Owner("site", "alpha"), Owner("site", "beta"), *organizations]
 
+    @needs("owners")
     def test_a_base_is_given_back_whole(self, store: Store) -> None:
         """Name, type, scopes, value, version 1, and an identity; for each type and each set of scopes."""
         cases = [
@@ -151,6 +196,7 @@ class ReadingContract:
                 assert (secret.version, secret.expires) == (1, None)
                 assert secret.id
 
+    @needs("values")
     def test_a_value_is_given_back_to_the_byte(self, store: Store) -> None:
         """Empty, with newlines, quotes, NUL and every script, up to 16,384 bytes (rule 4)."""
         texts = ["", " ", "\n", "a\r\nb\n", "p@ss/%+\"\\ '`$", "\0", "ключ 鍵 🔑", "é" * (MAX_VALUE_BYTES // 2)]
@@ -162,6 +208,7 @@ class ReadingContract:
             assert secret.value is not None
             assert secret.value.reveal() == text
 
+    @needs("expiry")
     def test_a_value_expires_when_it_was_said_to(self, store: Store) -> None:
         """A later value has its own date, or none."""
         store.put(SITE, None, "KEY", SecretValue("one"), kind=SecretType.ENV, scopes=BUILD, expires=1_900_000_000)
@@ -175,6 +222,7 @@ class ReadingContract:
         secret = get_base(self.reopen(store), SITE, "KEY")
         assert secret.expires is None
 
+    @needs("owners")
     def test_owners_are_apart(self, store: Store) -> None:
         """A site and an organization of one name, and names that begin alike, share nothing."""
         owners = [Owner("site", "a"), Owner("site", "a-b"), Owner("organization", "a"), Owner("organization", "a-b")]
@@ -186,6 +234,7 @@ class ReadingContract:
         store.delete(owners[0], None, "KEY")
         assert [len(self.reopen(store).read(owner).secrets) for owner in owners] == [0, 1, 1, 1]
 
+    @needs("owners", "versions")
     def test_an_override_belongs_to_its_owners_base(self, store: Store) -> None:
         """Rule 6: type and scopes come from it; the base keeps its value; each environment has its own."""
         for owner in (SITE, ORGANIZATION):
@@ -201,6 +250,7 @@ class ReadingContract:
             assert (live.value, live.version) == (SecretValue("two"), 1)
             assert (secret.value, secret.version) == (SecretValue("base"), 1)
 
+    @needs("organizations", "types")
     def test_a_site_overrides_what_it_inherits(self, store: Store) -> None:
         """Rule 6: the base may be that of the primary organization; the site's own goes first."""
         store.set_site(Site("my-site", "agency"))
@@ -217,6 +267,7 @@ class ReadingContract:
         own, override = get_base(self.reopen(store), SITE, "OWN"), get_override(self.reopen(store), SITE, "dev", "OWN")
         assert (override.base, override.type) == (own.id, SecretType.ENV)
 
+    @needs("identity")
     def test_an_override_is_never_revived(self, store: Store) -> None:
         """Rule 6: it is inert once its base is gone, also beside a new one, until it is set again."""
         store.set_site(Site("my-site", "agency"))
@@ -244,6 +295,7 @@ class ReadingContract:
         assert [secret.name for secret in holdings.secrets] == ["A", "B", "C", "_", "a"]
         assert [override.name for override in holdings.overrides] == ["A", "B", "C", "_", "a"]
 
+    @needs("values")
     def test_values_are_given_only_where_asked_for(self, store: Store) -> None:
         """Scope and environment narrow which values are given, never which entries."""
         set_base(store, SITE, "BUILD", "v", SecretType.ENV, BUILD)
@@ -268,6 +320,7 @@ class ReadingContract:
             assert {(name, where) for name, where, _ in entries} == everything
             assert {(name, where) for name, where, value in entries if value is not None} == expected
 
+    @needs("organizations")
     def test_only_the_primary_organization_reaches_a_site(self, store: Store) -> None:
         """Rule 5, as the chain that a resolution gets."""
         store.set_site(Site("my-site", "agency", ("help",)))
@@ -277,6 +330,7 @@ class ReadingContract:
         assert (site.owner, site.secrets) == (SITE, ())
         assert [secret.value for secret in organization.secrets] == [SecretValue("of agency")]
 
+    @needs("values")
     def test_a_snapshot_reads_the_same(self, store: Store) -> None:
         """What is read within one is what would be read without."""
         set_base(store, SITE, "KEY", "v")
@@ -299,6 +353,7 @@ class StoreContract(ReadingContract):
 
     # --- sites and organizations ----------------------------------------------------------------
 
+    @needs("organizations")
     def test_a_site_can_change_its_organization(self, store: Store) -> None:
         """It keeps what it holds, and inherits from the new one alone."""
         store.set_site(Site("my-site", "agency", ("help",)))
@@ -308,6 +363,7 @@ class StoreContract(ReadingContract):
         assert [holdings.owner.name for holdings in read_chain(store, SITE)] == ["my-site", "studio"]
         assert get_base(store, SITE, "KEY").value == SecretValue("v")
 
+    @needs("owners")
     def test_the_first_base_makes_its_site(self, store: Store) -> None:
         """A site without organizations; one that is there keeps its own."""
         set_base(store, SITE, "KEY", "v")
@@ -316,6 +372,7 @@ class StoreContract(ReadingContract):
         set_base(store, Owner("site", "other"), "KEY", "v")
         assert store.site("other") == Site("other", "agency")
 
+    @needs("owners")
     def test_a_deleted_site_takes_all_that_it_holds_along(self, store: Store) -> None:
         """Bases and overrides are counted; what others hold stays; the site can be made anew, empty."""
         store.set_site(Site("my-site", "agency"))
@@ -332,6 +389,7 @@ class StoreContract(ReadingContract):
         assert store.read(SITE).overrides == ()
         assert store.delete_site("my-site") == 0
 
+    @needs("organizations")
     def test_a_site_outlives_its_last_secret(self, store: Store) -> None:
         """And an organization is there as long as somebody names it."""
         store.set_site(Site("my-site", "agency"))
@@ -343,6 +401,7 @@ class StoreContract(ReadingContract):
 
     # --- bases ----------------------------------------------------------------------------------
 
+    @needs("versions")
     def test_a_new_value_keeps_the_secret(self, store: Store) -> None:
         """Its identity, type, scopes and date of birth stay; the version counts its values."""
         assert set_base(store, SITE, "KEY", "one")
@@ -359,6 +418,7 @@ class StoreContract(ReadingContract):
         )
         assert third.changed >= first.changed
 
+    @needs("owners")
     def test_the_first_set_says_type_and_scopes(self, store: Store) -> None:
         """Without them nothing is written, and no site made."""
         for kind, scopes in ((None, None), (SecretType.ENV, None), (None, BUILD)):
@@ -366,6 +426,7 @@ class StoreContract(ReadingContract):
                 store.put(SITE, None, "KEY", SecretValue("v"), kind=kind, scopes=scopes)
         assert list(store.sites()) == []
 
+    @needs("organizations")
     def test_type_and_scopes_never_change(self, store: Store) -> None:
         """Rule 3: another type, more scopes or fewer are refused, and the value stays."""
         for owner in (SITE, ORGANIZATION):
@@ -390,6 +451,7 @@ class StoreContract(ReadingContract):
 
     # --- overrides ------------------------------------------------------------------------------
 
+    @needs("owners")
     def test_an_override_without_a_base_is_refused(self, store: Store) -> None:
         """Rule 6: neither another name's, another site's nor a supporting organization's base will do."""
         store.set_site(Site("my-site", "agency", ("help",)))
@@ -413,6 +475,7 @@ class StoreContract(ReadingContract):
                 store.put(SITE, "dev", "KEY", SecretValue("w"), kind=kind, scopes=scopes)
         assert store.read(SITE).overrides == ()
 
+    @needs("organizations")
     def test_a_base_beside_an_override_is_like_it(self, store: Store) -> None:
         """Rule 6: a site base made later has the type and scopes that a live override already has."""
         store.set_site(Site("my-site", "agency"))
@@ -428,6 +491,7 @@ class StoreContract(ReadingContract):
 
     # --- delete ---------------------------------------------------------------------------------
 
+    @needs("organizations")
     def test_a_base_takes_its_overrides_along(self, store: Store) -> None:
         """All that the owner holds under the name, and nothing else; each value is counted."""
         for owner in (SITE, ORGANIZATION):
@@ -441,6 +505,7 @@ class StoreContract(ReadingContract):
         assert [override.name for override in again.read(SITE).overrides] == ["KEY_2"]
         assert len(again.read(ORGANIZATION).overrides) == 3
 
+    @needs("organizations")
     def test_overrides_alone_go_by_their_name_too(self, store: Store) -> None:
         """Where the base is the organization's, it stays."""
         store.set_site(Site("my-site", "agency"))
@@ -460,6 +525,7 @@ class StoreContract(ReadingContract):
         assert [override.environment for override in holdings.overrides] == ["live"]
         assert len(holdings.secrets) == 1
 
+    @needs("owners")
     def test_what_is_not_there_cannot_be_deleted(self, store: Store) -> None:
         """Another name, another environment, an unknown owner."""
         set_base(store, SITE, "KEY", "v")
@@ -478,6 +544,7 @@ class StoreContract(ReadingContract):
 
     # --- transactions ---------------------------------------------------------------------------
 
+    @needs("organizations")
     def test_a_transaction_is_done_together(self, store: Store) -> None:
         """What was written in it can be read in it, and afterwards."""
         with store.transaction():
@@ -493,6 +560,7 @@ class StoreContract(ReadingContract):
         assert (outside.value, outside.version) == (SecretValue("two"), 2)
         assert store.read(SITE).secrets == ()
 
+    @needs("owners")
     def test_a_transaction_that_fails_leaves_nothing(self, store: Store) -> None:
         """Whatever ends it early; and the next one works."""
         set_base(store, SITE, "KEY", "before")

@@ -16,7 +16,7 @@ from .environment import check_variable
 from .errors import IcSecretsError, UnknownSiteError
 from .resolve import Holdings, check_base, find_base
 from .secret import Override, Owner, Secret, SecretType, SecretValue, Site, check_secret_name, check_site_name
-from .stores import Store
+from .stores import Store, check_place, find_only_site, tells_organizations
 
 Item = TypeVar("Item", Secret, Override)
 Check = Callable[[SecretType, str, SecretValue], None]
@@ -60,13 +60,15 @@ class Action(enum.Enum):
 class Change(NamedTuple):
     """A site, base or override of a bundle, and what becomes of it; the reason where it is refused.
 
-    The `note` says what people must know of a change: a site's old and new primary organization.
+    The `note` says what people must know of a change: a site's old and new primary organization. It `is_blind` where
+    the store does not tell the value that it has, so that nobody can say whether it is another.
     """
 
     action: Action
     item: Site | Secret | Override
     reason: str = ""
     note: str = ""
+    is_blind: bool = False
 
     @property
     def owner(self) -> Owner:
@@ -99,7 +101,7 @@ def read_bundle(store: Store, owners: Iterable[Owner]) -> Bundle:
         borrowers = {held.owner.name for held in holdings if not _own_all(held)}
         wanted = [Owner("organization", s.organization) for s in sites if s.organization and s.name in borrowers]
         inherited = [store.read(owner, values=False) for owner in dict.fromkeys(wanted) if owner not in owners]
-    return Bundle(sites, holdings, tuple(inherited))
+    return Bundle(sites if tells_organizations(store) else (), holdings, tuple(inherited))
 
 
 def add_organizations(store: Store, owners: Sequence[Owner]) -> tuple[Owner, ...]:
@@ -186,7 +188,10 @@ class _Plan:
             if borrowers:
                 borrowed = self._lent.get(site.organization or "", frozenset()) if site else frozenset()
                 for override in borrowers:
-                    yield self._plan_override(override, own=False, live=override.base in borrowed)
+                    if site is None:
+                        yield Change(Action.REFUSED, override, "what it overrides is the organization's, and not told")
+                    else:
+                        yield self._plan_override(override, own=False, live=override.base in borrowed)
             for secret in held.secrets:
                 yield self._plan_base(secret)
             for override in held.overrides:
@@ -198,6 +203,10 @@ class _Plan:
             before = self._store.site(name)
         except UnknownSiteError:
             before = None
+        if find_only_site(self._store) or not tells_organizations(self._store):
+            known = before or Site(name)
+            self._sites[name] = known
+            return Change(Action.SAME, known) if before else Change(Action.REFUSED, known, "there is no such site")
         self._sites[name] = after = told or before or Site(name)
         try:
             for organization in (after.organization, *after.supporting):
@@ -226,6 +235,7 @@ class _Plan:
             )
             check_base(secret.name, (own, inherited), secret.type, secret.scopes)
             check_secret_name(secret.type, secret.name)
+            check_place(self._store, secret)
             if secret.value is not None:
                 self._check(secret.type, secret.name, secret.value)
         except IcSecretsError as error:
@@ -245,6 +255,7 @@ class _Plan:
         chain = (mine,) if own else (mine._replace(secrets=()), self._inherited(override.owner, override.name))
         try:
             base = find_base(override.environment, override.name, chain, override.type, override.scopes)
+            check_place(self._store, override)
             if override.value is not None:
                 self._check(override.type, override.name, override.value)
         except IcSecretsError as error:
@@ -310,7 +321,7 @@ def _judge(item: Secret | Override, old: Secret | Override | None) -> Change:
     if old is None:
         return Change(Action.MADE, item)
     same = (old.value, old.expires) == (item.value, item.expires)
-    return Change(Action.SAME if same else Action.CHANGED, item)
+    return Change(Action.SAME if same else Action.CHANGED, item, is_blind=old.value is None)
 
 
 def _apply(store: Store, item: Site | Secret | Override) -> None:

@@ -7,12 +7,12 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ..config import Settings
-from ..errors import ConfigError, StoreExistsError, StoreWriteError, UnknownSiteError
+from ..errors import ConfigError, StoreExistsError, StoreWriteError, UnknownSiteError, UsageError
 from ..secret import Owner
-from ..stores import SERVERS, Store, open_store, split_url
+from ..stores import SERVERS, Store, find_only_site, open_store, split_url
 from ..stores.sealing import MasterKey
 from ..transfer import Action, Change, bring, count_actions, plan_changes, read_bundle
 from .opening import checked, make_ask, make_finder
@@ -26,6 +26,7 @@ def run_copy(words: Sequence[str]) -> int:
     """Copy each owner in a transaction of its own, and read it back; 1 when something could not be carried over."""
     arguments = make_parser().read(words)
     settings = Settings(dict(os.environ))
+    _choose_stores(arguments, settings)
     from_keys = key_loader(settings, "from-key-file", arguments.from_key_file)
     to_keys = key_loader(settings, "to-key-file", arguments.to_key_file)
     environment = {name: value for name, value in os.environ.items() if name != "IC_SECRETS_MIN_GENERATION"}
@@ -45,7 +46,7 @@ def run_copy(words: Sequence[str]) -> int:
         )
         stack.enter_context(observed(source, _named(arguments.source), command="copy"))
         record = stack.enter_context(observed(destination, _named(arguments.destination), command="copy"))
-        owners = sorted(source.owners(), key=lambda owner: owner.is_site)  # a site's overrides need its organization
+        owners = _choose_owners(source, destination)
         refused, counts = _copy_owners(source, destination, owners, record)
     if arguments.json:
         described = [describe_change(change) for change in refused]
@@ -65,15 +66,37 @@ def make_parser() -> Parser:
     parser = Parser(
         "copy",
         "Copy all that one store holds to another; an embedded one is made when it is missing. Each owner is read\n"
-        "back before the next one is copied. Run again, it goes on where it was ended; what is the same is passed by.",
-        "ic-secrets copy sealed:all.sealed /srv/secrets/store.db",
+        "back before the next one is copied. Run again, it goes on where it was ended; what is the same is passed by.\n"
+        "To pantheon:SITE, or pantheon-file:PATH?site=SITE, goes what that site holds, nothing of its organization.",
+        "ic-secrets copy sealed:all.sealed /srv/secrets/store.db\n  ic-secrets copy --to pantheon:my-site",
     )
-    parser.add_argument("source", metavar="SRC", help="the store to read, a path or a URL")
-    parser.add_argument("destination", metavar="DST", help="the store to write: a path, or bao+https://HOST:8200/MOUNT")
+    parser.add_argument("source", metavar="SRC", nargs="?", help="the store to read, a path or a URL")
+    parser.add_argument("destination", metavar="DST", nargs="?", help="the store to write: a path or a URL")
+    parser.add_argument("--to", metavar="DST", help="the same; then SRC may be left out: it is IC_SECRETS_STORE")
     parser.add_argument("--from-key-file", metavar="F", help="the file that holds SRC's key (IC_SECRETS_KEY_FILE)")
     parser.add_argument("--to-key-file", metavar="F", help="the file that holds DST's key (IC_SECRETS_KEY_FILE)")
     add_json(parser)
     return parser
+
+
+def _choose_stores(arguments: argparse.Namespace, settings: Settings) -> None:
+    """Fill in what was left out; UsageError where no DST, or two, are named."""
+    if arguments.to is not None and arguments.destination is not None:
+        raise UsageError("two stores to write are named", hint="ic-secrets copy SRC --to DST, or SRC DST")
+    arguments.destination = arguments.to if arguments.to is not None else arguments.destination
+    if arguments.destination is None:
+        raise UsageError("no store to write is named", hint="ic-secrets copy SRC DST, or --to DST")
+    if arguments.source is None:
+        arguments.source = settings.store.value
+
+
+def _choose_owners(source: Store, destination: Store) -> list[Owner]:
+    """All that the source has, or the one site that the destination has a place for; UnknownSiteError."""
+    only = find_only_site(destination)
+    if only is not None:
+        source.site(only)
+        return [Owner.site(only)]
+    return sorted(source.owners(), key=lambda owner: owner.is_site)  # a site's overrides need its organization
 
 
 def _open_destination(
@@ -83,9 +106,21 @@ def _open_destination(
     scheme, path = split_url(url)
     if scheme in SERVERS:
         return open_store(url, load_keys, ask=ask)
+    if scheme == "pantheon":
+        if not path:
+            raise ConfigError("`copy` writes to one site of the platform", hint="name it: pantheon:SITE")
+        return open_store(url, load_keys, ask=ask)
+    if scheme == "pantheon-file":
+        from ..stores import pantheon_file
+
+        file, site, _ = pantheon_file.split_file_url(url)
+        if site is None:
+            raise ConfigError("`copy` has to know which site the file is of", hint="pantheon-file:PATH?site=NAME")
+        return open_store(url, load_keys) if os.path.lexists(file) else pantheon_file.create(url)
     if scheme != "sqlite":
         raise ConfigError(
-            f"`copy` does not write to {scheme}:", hint="name a path as DST, or bao+https://HOST:8200/MOUNT"
+            f"`copy` does not write to {scheme}:",
+            hint="name a path as DST, or bao+https://HOST:8200/MOUNT, pantheon:SITE or pantheon-file:PATH?site=SITE",
         )
     if not os.path.lexists(path):
         from ..stores import local
@@ -127,7 +162,7 @@ def _copy_owner(source: Store, destination: Store, owner: Owner, record: Record)
             changes = bring(destination, bundle, skip_refused=True)
             record.names = name_written(changes)
             record.write("ok", must=True, owner=str(owner))
-        if _count_writes(plan_changes(destination, bundle)):
+        if _count_writes(change for change in plan_changes(destination, bundle) if not change.is_blind):
             raise StoreWriteError(
                 f"{destination.url} does not give {owner} back as it was copied",
                 hint="if nobody else writes to it, its disk is failing; run the same copy again",
@@ -135,7 +170,7 @@ def _copy_owner(source: Store, destination: Store, owner: Owner, record: Record)
     return changes
 
 
-def _count_writes(changes: Sequence[Change]) -> int:
+def _count_writes(changes: Iterable[Change]) -> int:
     return sum(change.action in {Action.MADE, Action.CHANGED} for change in changes)
 
 

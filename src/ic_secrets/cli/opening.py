@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..config import Setting, Settings
 from ..errors import ConfigError, IcSecretsError, MasterKeyError
 from ..secret import Target
-from ..stores import SERVERS, Store, identify, open_store, split_url
+from ..stores import SERVERS, Store, identify, open_store, split_url, take_notices
 from .output import print_message
 from .parsing import read_duration, read_settings
 
@@ -61,6 +61,8 @@ def checked(open_it: Callable[[], Store], settings: Settings, *, read_only: bool
         if state and not read_only:
             _update_state(store, state.value)
     finally:
+        for text in take_notices(store):
+            print_message("warning", text)
         store.close()
 
 

@@ -100,8 +100,8 @@ def format_time(seconds: int) -> str:
 
 
 def format_date(seconds: int) -> str:
-    """The day of a moment in UTC, for tables."""
-    return format_time(seconds)[:10]
+    """The day of a moment in UTC, for tables; a store that keeps no times says 0."""
+    return format_time(seconds)[:10] if seconds else "-"
 
 
 def _line(level: str, text: str) -> str:

@@ -6,16 +6,14 @@ and named, never lost without a word.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ..errors import ImportFileError, InvalidValueError
+from ..errors import ImportFileError, InvalidValueError, StoreFormatError
 from ..resolve import Holdings
 from ..secret import Override, Owner, Scopes, Secret, SecretType, SecretValue, Site
+from ..stores import secretsjson
 from ..transfer import Bundle
-
-# Of a word that a file has in the place of one that is known.
-_LONGEST_WORD = 24
 
 
 class Terms(NamedTuple):
@@ -146,14 +144,6 @@ def reveal(item: Secret | Override) -> str:
     return item.value.reveal()
 
 
-def show_word(text: object) -> str:
-    """The word, in quotes, if it can be nothing but one; else only that there is something: it may be a value."""
-    is_plain = (
-        isinstance(text, str) and len(text) <= _LONGEST_WORD and text.replace("-", "").isalpha() and text.islower()
-    )
-    return f"{text!a}" if is_plain else "something else"
-
-
 def need_scopes(terms: Terms, what: str) -> Scopes:
     """The scopes that the person named; ImportFileError where none was, since they can never be changed."""
     if terms.scopes is None:
@@ -163,25 +153,7 @@ def need_scopes(terms: Terms, what: str) -> Scopes:
 
 def parse_object(text: str, what: str) -> dict[str, Any]:
     """The JSON object; ImportFileError says nothing of what the text holds."""
-    import json
-
     try:
-        content = json.loads(text, object_pairs_hook=_refuse_twice)
-    except (ValueError, RecursionError) as error:
-        place = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        reason = "a key stands there twice" if isinstance(error, _TwiceError) else "not valid JSON"
-        raise ImportFileError(f"{what}{place}: {reason}") from None
-    if not isinstance(content, dict):
-        raise ImportFileError(f"{what} holds no JSON object")
-    return content
-
-
-class _TwiceError(ValueError):
-    """A key stands in an object twice."""
-
-
-def _refuse_twice(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise _TwiceError
-    return content
+        return secretsjson.parse_object(text, what)
+    except StoreFormatError as error:
+        raise ImportFileError(str(error)) from None

@@ -7,8 +7,9 @@ import json
 from ..composer import merge_auth, parse_credential
 from ..errors import ImportFileError
 from ..secret import COMPOSER_METHODS, Owner, SecretType, SecretValue, is_possible_name
+from ..stores.secretsjson import show_word
 from ..transfer import Bundle
-from . import Content, Draft, LeftOut, Terms, list_own, need_scopes, parse_object, reveal, show_word
+from . import Content, Draft, LeftOut, Terms, list_own, need_scopes, parse_object, reveal
 
 
 def read(text: str, terms: Terms) -> Content:

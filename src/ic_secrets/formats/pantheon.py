@@ -1,45 +1,31 @@
-"""Pantheon's secrets.json: what `terminus secret:site:local-generate` writes, and its PHP SDK reads without a platform.
-
-    {"SiteID": UUID, "Secrets": {NAME: {"Type", "Value", "Scopes": […], "EnvValues": {ENV: VALUE},
-     "OrgValues": {"default": VALUE, ENV: VALUE}}}, "Count": N, "Version": "", "Scopes": […]}
-
-A `Value` is null where only the organization has one, or where the platform does not give it (a secret without the
-scope `user`). The SDK takes `OrgValues.default` where `Value` is empty.
-"""
+"""Pantheon's secrets.json, as `stores.secretsjson` reads it: what `terminus secret:site:local-generate` writes."""
 
 from __future__ import annotations
 
-import json
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from ..errors import IcSecretsError, ImportFileError
+from ..errors import ImportFileError, StoreFormatError
 from ..resolve import Holdings
-from ..secret import Override, Owner, Scope, Scopes, Secret, SecretType, check_environment, format_scopes
+from ..secret import Override, Owner, Secret
+from ..stores.secretsjson import DEFAULT, Entry, read_entries, render, render_entry
 from ..transfer import Bundle
-from . import Content, Draft, LeftOut, Terms, parse_object, reveal, show_word
+from . import Content, Draft, LeftOut, Terms, parse_object, reveal
 
-_DEFAULT = "default"
 _NOT_GIVEN = "its value is null: the platform gives none without the scope user"
-# Site ids are derived in here: the platform's own is not known.
-_SITES = uuid.uuid5(uuid.NAMESPACE_URL, "https://ic-secrets.invalid/sites")
 
 
 def read(text: str, terms: Terms) -> Content:
     """What the file says of a site, or of an organization; ImportFileError where it is no such file."""
-    secrets = parse_object(text, "the file").get("Secrets")
-    if secrets == []:  # how PHP writes an empty object
-        secrets = {}
-    if not isinstance(secrets, dict):
-        raise ImportFileError("the file has no Secrets, as Pantheon's secrets.json has")
+    try:
+        entries, omissions = read_entries(parse_object(text, "the file"))
+    except StoreFormatError as error:
+        raise ImportFileError(str(error)) from None
     draft = Draft(terms)
-    for name, entry in sorted(secrets.items()):
-        if not isinstance(entry, dict):
-            raise ImportFileError("the file has a secret that is no JSON object")
-        found = _read_type(draft, name, entry)
-        if found:
-            _read_values(draft, terms, name, found, entry)
+    for what, reason in omissions:
+        draft.leave_out(what, reason)
+    for entry in entries:
+        _read_values(draft, terms, entry)
     return draft.finish()
 
 
@@ -62,119 +48,43 @@ def write(bundle: Bundle, owner: Owner) -> tuple[str, tuple[LeftOut, ...]]:
     return render(owner.name, entries, scopes) + "\n", tuple(left_out)
 
 
-def render(site: str, entries: Mapping[str, Mapping[str, Any]], scopes: Sequence[str]) -> str:
-    """The file of those entries, of these scopes. The SiteID is made of the site's name, and always the same."""
-    document = {
-        "SiteID": str(uuid.uuid5(_SITES, site)),
-        "Secrets": dict(sorted(entries.items())),
-        "Count": len(entries),
-        "Version": "",
-        "Scopes": list(scopes),
-    }
-    return json.dumps(document, indent=4, ensure_ascii=False)
-
-
-def render_entry(
-    kind: SecretType,
-    scopes: Scopes,
-    value: str | None,
-    env_values: Mapping[str, str] | None = None,
-    org_values: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """A secret of the file."""
-    return {
-        "Type": kind.value,
-        "Value": value,
-        "Scopes": format_scopes(scopes).split(","),
-        "EnvValues": dict(env_values or {}),
-        "OrgValues": dict(org_values or {}),
-    }
-
-
-def _read_type(draft: Draft, name: str, entry: Mapping[str, Any]) -> tuple[SecretType, Scopes] | None:
-    kind, scopes = entry.get("Type"), entry.get("Scopes")
-    kinds = {one.value: one for one in SecretType}
-    known = {one.value: one for one in Scope}
-    if not isinstance(kind, str) or kind not in kinds:
-        draft.leave_out(name, f"its type is {show_word(kind)}, which is none of {', '.join(kinds)}")
-        return None
-    given = scopes if isinstance(scopes, list) else []
-    unknown = [show_word(scope) for scope in given if not (isinstance(scope, str) and scope in known)]
-    kept = frozenset(known[scope] for scope in given if isinstance(scope, str) and scope in known)
-    if not kept:
-        draft.leave_out(name, f"its scopes are {', '.join(unknown) or 'none'}, and none of them is {', '.join(known)}")
-        return None
-    if unknown:
-        draft.leave_out(f"the scope {', '.join(unknown)} of {name}", "there is no such scope here")
-    return kinds[kind], kept
-
-
-def _read_values(
-    draft: Draft, terms: Terms, name: str, found: tuple[SecretType, Scopes], entry: Mapping[str, Any]
-) -> None:
-    kind, scopes = found
-    value, inherited = _read_text(name, entry.get("Value")), _read_map(name, entry.get("OrgValues"))
-    if terms.owner.is_site and inherited:
-        _read_organization(draft, terms, name, found, inherited)
-    if value or (value is not None and not inherited):
-        draft.add(terms.owner, name, kind, scopes, value)
-    elif not inherited:
-        draft.leave_out(f"{terms.owner} {name}", _NOT_GIVEN)
-    for environment, text in _read_map(name, entry.get("EnvValues")).items():
+def _read_values(draft: Draft, terms: Terms, entry: Entry) -> None:
+    if terms.owner.is_site and entry.org_values:
+        _read_organization(draft, terms, entry)
+    if not entry.is_inherited_alone and entry.value is not None:
+        draft.add(terms.owner, entry.name, entry.type, entry.scopes, entry.value)
+    elif not entry.org_values:
+        draft.leave_out(f"{terms.owner} {entry.name}", _NOT_GIVEN)
+    for environment, text in entry.env_values.items():
         if text is None:
-            draft.leave_out(f"{terms.owner}.{environment} {name}", _NOT_GIVEN)
+            draft.leave_out(f"{terms.owner}.{environment} {entry.name}", _NOT_GIVEN)
         else:
-            draft.override(terms.owner, environment, name, text)
+            draft.override(terms.owner, environment, entry.name, text)
 
 
-def _read_organization(
-    draft: Draft,
-    terms: Terms,
-    name: str,
-    found: tuple[SecretType, Scopes],
-    values: Mapping[str, str | None],
-) -> None:
+def _read_organization(draft: Draft, terms: Terms, entry: Entry) -> None:
+    name, found, values = entry.name, (entry.type, entry.scopes), entry.org_values
     if terms.organization is None:
         reason = "the site has no organization in the store: `ic-secrets site set SITE --org ORG`"
         draft.leave_out(f"the organization's {name}", reason)
         return
     organization = Owner.organization(terms.organization)
-    base = values.get(_DEFAULT)
+    base = values.get(DEFAULT)
     if not terms.with_org or base is None:
         draft.lend(organization, name, *found)
         reason = _NOT_GIVEN if terms.with_org else "a site's file changes no organization without --with-org"
         for environment in values:
-            place = "" if environment == _DEFAULT else f".{environment}"
+            place = "" if environment == DEFAULT else f".{environment}"
             draft.leave_out(f"{organization}{place} {name}", reason)
         return
     draft.add(organization, name, *found, base)
     for environment, text in values.items():
-        if environment == _DEFAULT:
+        if environment == DEFAULT:
             continue
         if text is None:
             draft.leave_out(f"{organization}.{environment} {name}", _NOT_GIVEN)
         else:
             draft.override(organization, environment, name, text)
-
-
-def _read_map(name: str, values: object) -> dict[str, str | None]:
-    if values in (None, []):
-        return {}
-    if not isinstance(values, dict):
-        raise ImportFileError(f"{name}: its values by environment are no JSON object")
-    for environment in values:
-        if environment != _DEFAULT:
-            try:
-                check_environment(environment)
-            except IcSecretsError as error:
-                raise ImportFileError(f"{name}: {error}") from None
-    return {environment: _read_text(name, value) for environment, value in values.items()}
-
-
-def _read_text(name: str, value: object) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise ImportFileError(f"{name}: a value is no text")
-    return value
 
 
 def _make_entry(secret: Secret, own: Holdings, lent: Holdings | None, left_out: list[LeftOut]) -> dict[str, Any]:
@@ -183,7 +93,7 @@ def _make_entry(secret: Secret, own: Holdings, lent: Holdings | None, left_out: 
     if lent and theirs and secret is not theirs and (theirs.type, theirs.scopes) != (secret.type, secret.scopes):
         left_out.append(LeftOut(f"{theirs.owner} {theirs.name}", "the site's has another type or other scopes"))
     elif lent and theirs:
-        org_values = {_DEFAULT: reveal(theirs), **_list_overrides(lent, [theirs])}
+        org_values = {DEFAULT: reveal(theirs), **_list_overrides(lent, [theirs])}
     value = reveal(secret) if secret.owner == own.owner else None
     bases = [secret, theirs] if theirs and org_values else [secret]
     return render_entry(secret.type, secret.scopes, value, _list_overrides(own, bases), org_values)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..errors import ConfigError, StoreDeniedError, StoreMissingError
 from ..resolve import Holdings
-from ..secret import Owner, Scope, Scopes, SecretType, SecretValue, Site
+from ..secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site
 
 if TYPE_CHECKING:
     from .sealing import MasterKey
@@ -150,6 +150,32 @@ def read_visible_chain(store: Store, owner: Owner, environment: str, scope: Scop
         return read_chain(store, owner, environment=environment, scope=scope), False
 
 
+def tells_organizations(store: Store) -> bool:
+    """Whether the store knows the organizations of its sites by name, and keeps which are whose."""
+    return bool(getattr(store, "tells_organizations", True))
+
+
+def find_only_site(store: Store) -> str | None:
+    """The one site of a store that has a place for no other owner; None for a store of many."""
+    only: str | None = getattr(store, "only_site", None)
+    return only
+
+
+def check_place(store: Store, item: Secret | Override) -> None:
+    """NoPlaceError where the store could not keep all that the item says."""
+    check = getattr(store, "check_place", None)
+    if check is not None:
+        check(item)
+
+
+def take_notices(store: Store) -> tuple[str, ...]:
+    """What the store has passed over since it was asked last, for people."""
+    notices: list[str] = getattr(store, "notices", [])
+    taken = tuple(notices)
+    notices.clear()
+    return taken
+
+
 class StoreRequest(NamedTuple):
     """What is asked of whoever opens a store: the `url`, and its `path`, which is what stands after the scheme.
 
@@ -194,13 +220,22 @@ def open_store(
         from . import openbao
 
         return openbao.open_store(url, ask or openbao.read_variables(os.environ), os.environ)
+    if scheme == "pantheon-file":
+        from . import pantheon_file
+
+        return pantheon_file.open_store(url)
+    if scheme == "pantheon":
+        from . import openbao, pantheon
+
+        return pantheon.open_store(url, ask or openbao.read_variables(os.environ), os.environ)
     opener = find_opener(scheme) if find_opener and scheme not in SCHEMES else None
     if opener:
         return opener(StoreRequest(url, path, load_keys, read_only))
     raise ConfigError(
         f"there is no kind of store called {scheme}:",
         hint="an embedded store is sqlite:PATH, or a path; an exported one is sealed:FILE, "
-        "one on an OpenBao server bao+https://HOST:8200/MOUNT",
+        "one on an OpenBao server bao+https://HOST:8200/MOUNT; Pantheon's secrets.json pantheon-file:PATH, "
+        "and the platform itself pantheon:",
     )
 
 

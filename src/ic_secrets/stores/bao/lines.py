@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 from ...errors import ConfigError, StoreUnreachableError, StoreUntrustedError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_LARGEST_ANSWER = 16 << 20
+LARGEST_ANSWER = 16 << 20
 # With these the server always says something.
 _EXPLAINED = frozenset({200, 403, 404})
 
@@ -99,20 +99,13 @@ class Line:
 
     def exchange(self, request: Request, headers: Mapping[str, str], timeout: float) -> Answer:
         """The answer to the request; TransientError where none came whole within so many seconds."""
-        self._sock.end = time.monotonic() + timeout
         data = None
         headers = dict(headers)
         if request.body is not None:
             data = json.dumps(request.body).encode()
             headers["Content-Type"] = "application/json"
-        try:
-            self._http.request(request.method, f"/v1/{quote(request.path, safe='/?=')}", body=data, headers=headers)
-            response = self._http.getresponse()
-            content = response.read(_LARGEST_ANSWER)
-        except TimeoutError:
-            raise TransientError("timed out") from None
-        except (OSError, http.client.HTTPException) as error:
-            raise TransientError(getattr(error, "strerror", None) or "the connection broke") from None
+        path = f"/v1/{quote(request.path, safe='/?=')}"
+        response, content = self.send(request.method, path, data, headers, timeout)
         try:
             body = json.loads(content) if content else {}
         except (ValueError, RecursionError):
@@ -122,6 +115,20 @@ class Line:
         if response.status in _EXPLAINED:  # a machine in between said that
             raise StrangeAnswerError(f"status {response.status} without what the server says with it")
         return Answer(response.status, {})
+
+    def send(
+        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], timeout: float
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        """What comes back, and its content, cut at the largest that an answer can be; TransientError."""
+        self._sock.end = time.monotonic() + timeout
+        try:
+            self._http.request(method, path, body=data, headers=dict(headers))
+            response = self._http.getresponse()
+            return response, response.read(LARGEST_ANSWER)
+        except TimeoutError:
+            raise TransientError("timed out") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise TransientError(getattr(error, "strerror", None) or "the connection broke") from None
 
 
 class _TimedSocket:
