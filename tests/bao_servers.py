@@ -28,6 +28,7 @@ class Server:
 
     def __init__(self, port: int) -> None:
         self.address = f"http://127.0.0.1:{port}"
+        self.root = ROOT
         self._count = 0
 
     def url(self, mount: str) -> str:
@@ -38,14 +39,13 @@ class Server:
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
-        token: str = ROOT,
+        token: str | None = None,
         more: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """What it answers; urllib's HTTPError where it refuses."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            f"{self.address}/v1/{path}", data, {"X-Vault-Token": token, **(more or {})}, method=method
-        )
+        headers = {"X-Vault-Token": self.root if token is None else token, **(more or {})}
+        request = urllib.request.Request(f"{self.address}/v1/{path}", data, headers, method=method)
         with urllib.request.urlopen(request, timeout=10) as response:
             content = response.read()
         return dict(json.loads(content)) if content else {}
@@ -72,7 +72,7 @@ class Server:
         name = f"ic-{self._count}"
         self.ask("POST", f"sys/mounts/{name}", {"type": "kv", "options": {"version": version}})
         end = time.monotonic() + 10
-        while version == "2" and self.status("GET", f"{name}/config", ROOT) != 200:  # it upgrades itself
+        while version == "2" and self.status("GET", f"{name}/config", self.root) != 200:  # it upgrades itself
             if time.monotonic() > end:
                 raise AssertionError(f"{name} does not get ready")
         return name

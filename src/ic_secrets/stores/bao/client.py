@@ -21,7 +21,18 @@ from ...errors import (
     StoreUntrustedError,
 )
 from ...secret import DURATION
-from .lines import LOOPBACK, Address, Answer, Line, Request, StrangeAnswerError, TransientError, connect, parse_address
+from .lines import (
+    LOOPBACK,
+    Address,
+    Answer,
+    Line,
+    Request,
+    StrangeAnswerError,
+    TransientError,
+    connect,
+    parse_address,
+    parse_addresses,
+)
 
 # One try, and all the time that a command waits for a server that does not answer as it should, in seconds.
 TRY = 2.0
@@ -92,10 +103,11 @@ class Patience:
 
 
 class Client:
-    """A server, asked with one token. Threads may use it side by side."""
+    """A server, or several nodes of one, asked with one token. Threads may use it side by side."""
 
     def __init__(self, url: str, *, deadline: float = DEADLINE, namespace: str = "", ca_file: str = "") -> None:
-        self._home = self._address = parse_address(url)
+        self._homes = parse_addresses(url)
+        self._home = self._address = self._homes[0]
         self._patience = Patience(deadline)
         self._ca_file = ca_file
         self._context: ssl.SSLContext | None = None
@@ -164,22 +176,32 @@ class Client:
 
     def _insist(self, request: Request, token: str) -> Answer:
         """The answer, after as many tries as our patience allows; StoreUnreachableError."""
-        pause = _PAUSE
+        pause, failed = _PAUSE, 0
         while True:
+            asked = self._address
             try:
                 answer = self._try(request, token)
             except TransientError as error:
-                self._address = self._home
+                failed += 1
+                self._leave(asked)
                 # Between half of it and the whole: many builds that failed together do not come back together.
                 wait = pause * (0.5 + os.urandom(1)[0] / 512)
                 if self._patience.find_rest() <= wait:
                     kind = StoreUntrustedError if isinstance(error, StrangeAnswerError) else StoreUnreachableError
-                    raise kind(f"{self._home} gives no answer: {error}") from None
+                    raise kind(f"{self} gives no answer: {error}") from None
             else:
                 self._patience.renew()
                 return answer
-            time.sleep(wait)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            if failed % len(self._homes) == 0:  # the next node may be well: it is asked at once
+                time.sleep(wait)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _leave(self, asked: Address) -> None:
+        """Ask another node from now on, unless that is so already."""
+        with self._lock:
+            if self._address == asked:
+                at = self._homes.index(asked) + 1 if asked in self._homes else 0
+                self._address = self._homes[at % len(self._homes)]
 
     def _try(self, request: Request, token: str) -> Answer:
         line = self._take()

@@ -68,6 +68,12 @@ def parse_address(text: str) -> Address:
     return Address(host, port, parts.scheme == "https")
 
 
+def parse_addresses(url: str) -> list[Address]:
+    """The nodes that `SCHEME://HOST:PORT,HOST:PORT` names, as `parse_address` would each."""
+    scheme, _, hosts = url.partition("://")
+    return [parse_address(f"{scheme}://{host}") for host in hosts.split(",")]
+
+
 class TransientError(Exception):
     """What may be over at the next try; its text says what it was."""
 
