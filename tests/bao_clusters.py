@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import os
 import secrets
 import signal
@@ -23,9 +24,11 @@ _PATIENCE = 120.0
 class Node:
     """One of them: its server, and the process, None while it does not run."""
 
-    def __init__(self, directory: Path, number: int, ports: list[tuple[int, int]], key: Path) -> None:
+    def __init__(
+        self, directory: Path, number: int, ports: list[tuple[int, int]], key: Path, count: Iterator[int]
+    ) -> None:
         port, cluster_port = ports[number]
-        self.server = Server(port)
+        self.server = Server(port, count)
         self.process: subprocess.Popen[bytes] | None = None
         self._log = directory / f"node-{number}.log"
         data = directory / f"data-{number}"
@@ -134,7 +137,8 @@ def running_cluster(directory: Path) -> Iterator[Cluster]:
     key = directory / "seal.key"
     key.write_text(base64.b64encode(secrets.token_bytes(32)).decode())
     ports = list(zip(found[:3], found[3:], strict=True))
-    cluster = Cluster([Node(directory, number, ports, key) for number in range(3)])
+    count = itertools.count(1)
+    cluster = Cluster([Node(directory, number, ports, key, count) for number in range(3)])
     try:
         for node in cluster.nodes:
             node.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import http.server
+import itertools
 import json
 import os
 import signal
@@ -24,12 +25,12 @@ PROGRAM = Path(sys.executable).parent / "bao"
 
 
 class Server:
-    """One that runs. `url(mount)` is a store on it."""
+    """One that runs. `url(mount)` is a store on it. Nodes of one cluster count what they make together."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, count: Iterator[int] | None = None) -> None:
         self.address = f"http://127.0.0.1:{port}"
         self.root = ROOT
-        self._count = 0
+        self._count = count or itertools.count(1)
 
     def url(self, mount: str) -> str:
         return f"bao+{self.address}/{mount}"
@@ -68,8 +69,7 @@ class Server:
 
     def mount(self, version: str = "2") -> str:
         """The name of a new, empty engine for keys and values."""
-        self._count += 1
-        name = f"ic-{self._count}"
+        name = f"ic-{next(self._count)}"
         self.ask("POST", f"sys/mounts/{name}", {"type": "kv", "options": {"version": version}})
         end = time.monotonic() + 10
         while version == "2" and self.status("GET", f"{name}/config", self.root) != 200:  # it upgrades itself
@@ -79,8 +79,7 @@ class Server:
 
     def token(self, policy: str, **more: Any) -> str:
         """A new token with that policy, in HCL, alone (and the default one)."""
-        self._count += 1
-        name = f"policy-{self._count}"
+        name = f"policy-{next(self._count)}"
         self.ask("PUT", f"sys/policies/acl/{name}", {"policy": policy})
         made = self.ask("POST", "auth/token/create", {"policies": [name], **more})
         return str(made["auth"]["client_token"])
