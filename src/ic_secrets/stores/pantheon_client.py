@@ -27,7 +27,8 @@ from ..errors import (
 from ..files import read_regular
 from ..secret import DURATION
 from .bao.client import DEADLINE, TRY, Patience
-from .bao.lines import LARGEST_ANSWER, LOOPBACK, Address, Line, TransientError, connect
+from .bao.lines import LOOPBACK, Address, Line, connect
+from .bao.messages import LARGEST_ANSWER, TransientError
 from .secretsjson import parse_object
 
 HOME = "https://api.pantheon.io"
@@ -234,18 +235,15 @@ class PantheonClient:
             data = None
             if body is not None:
                 data, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
-            response, content = line.send(method, self._home.path + path, data, sent, timeout)
+            response = line.send(method, self._home.path + path, data, sent, timeout)
         finally:
             self._asked.append(time.monotonic())  # not before it has arrived
-        is_too_large = len(content) >= LARGEST_ANSWER
-        if is_too_large:  # the rest of it would be taken for the next answer
-            self._drop()
         if response.status >= 300:
-            patch = b"PATCH" in content
-            return Reply(response.status, {}, patch), _parse_wait(response.getheader("Retry-After"))
-        if is_too_large:
+            patch = b"PATCH" in response.content
+            return Reply(response.status, {}, patch), _parse_wait(response.headers.get("retry-after"))
+        if len(response.content) >= LARGEST_ANSWER:
             raise StoreFormatError(f"{self} answers with more than {LARGEST_ANSWER:,} bytes")
-        return Reply(response.status, self._parse(content, method)), 0.0
+        return Reply(response.status, self._parse(response.content, method)), 0.0
 
     def _parse(self, content: bytes, method: str) -> Mapping[str, Any]:
         """The JSON object; what a write answers is of no account."""

@@ -6,11 +6,10 @@ on a standby we go to the node that it calls the leader, and what is absent is s
 
 import os
 import re
-import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import (
     ConfigError,
@@ -21,18 +20,11 @@ from ...errors import (
     StoreUntrustedError,
 )
 from ...secret import DURATION
-from .lines import (
-    LOOPBACK,
-    Address,
-    Answer,
-    Line,
-    Request,
-    StrangeAnswerError,
-    TransientError,
-    connect,
-    parse_address,
-    parse_addresses,
-)
+from .lines import LOOPBACK, Address, Answer, Line, Request, connect, parse_address, parse_addresses
+from .messages import StrangeAnswerError, TransientError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 # One try, and all the time that a command waits for a server that does not answer as it should, in seconds.
 TRY = 2.0
@@ -110,7 +102,7 @@ class Client:
         self._home = self._address = self._homes[0]
         self._patience = Patience(deadline)
         self._ca_file = ca_file
-        self._context: ssl.SSLContext | None = None
+        self._context: SSLContext | None = None
         self._free: list[Line] = []
         self._lock = threading.Lock()
         self._headers = {"X-Vault-Request": "true"} | ({"X-Vault-Namespace": namespace} if namespace else {})
@@ -250,7 +242,9 @@ class Client:
             self._address = address = leader
         raise TransientError("no node says that it is the active one")
 
-    def _tls(self) -> ssl.SSLContext:
+    def _tls(self) -> "SSLContext":
+        import ssl
+
         if self._context is None:
             try:
                 self._context = ssl.create_default_context(cafile=self._ca_file or None)

@@ -4,7 +4,6 @@ The server writes one path at a time. So a transaction is kept here until its en
 what somebody else wrote meanwhile is not overwritten. Where a write fails, those before it are taken back.
 """
 
-import calendar
 import contextlib
 import re
 from collections.abc import Mapping, Sequence
@@ -241,5 +240,7 @@ def _is_gone(version: Mapping[str, Any]) -> bool:
 
 def _parse_time(text: object) -> int | None:
     """RFC 3339, as the server writes it, in seconds since 1970; None for anything else."""
+    import calendar
+
     found = _TIME.match(str(text))
     return calendar.timegm(tuple(int(part) for part in found.groups())) if found else None

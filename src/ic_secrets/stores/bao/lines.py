@@ -1,20 +1,21 @@
 """A kept connection to one node: how it is made, and how one request is answered on it in a time that it can keep."""
 
-import http.client
 import io
 import json
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from ...errors import ConfigError, StoreUnreachableError, StoreUntrustedError
+from .messages import Response, StrangeAnswerError, TransientError, read_response, render_request
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-LARGEST_ANSWER = 16 << 20
 # With these the server always says something.
 _EXPLAINED = frozenset({200, 403, 404})
 
@@ -74,14 +75,6 @@ def parse_addresses(url: str) -> list[Address]:
     return [parse_address(f"{scheme}://{host}") for host in hosts.split(",")]
 
 
-class TransientError(Exception):
-    """What may be over at the next try; its text says what it was."""
-
-
-class StrangeAnswerError(TransientError):
-    """Somebody answered, and not as the server does: a machine on the way to it."""
-
-
 class Line:
     """A kept connection to a node, and when that last said that it is the active one."""
 
@@ -89,19 +82,15 @@ class Line:
         """`connect` is the way here."""
         self.address = address
         self.active_at = 0.0
+        self.is_open = True
         self._sock = sock
-        self._http = http.client.HTTPConnection(address.host, address.port)
-        self._http.auto_open = 0  # it knows no TLS: by itself it would connect without
-        self._http.sock = sock
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the server has not said that it closes it."""
-        return self._http.sock is not None
+        self._reader: BinaryIO = io.BufferedReader(_TimedReader(sock))
+        self._host = str(address).partition("://")[2]
 
     def close(self) -> None:
         """Let go of it; safe to call twice."""
-        self._http.close()
+        self.is_open = False
+        self._sock.close()
 
     def exchange(self, request: Request, headers: Mapping[str, str], timeout: float) -> Answer:
         """The answer to the request; TransientError where none came whole within so many seconds."""
@@ -111,9 +100,9 @@ class Line:
             data = json.dumps(request.body).encode()
             headers["Content-Type"] = "application/json"
         path = f"/v1/{quote(request.path, safe='/?=')}"
-        response, content = self.send(request.method, path, data, headers, timeout)
+        response = self.send(request.method, path, data, headers, timeout)
         try:
-            body = json.loads(content) if content else {}
+            body = json.loads(response.content) if response.content else {}
         except (ValueError, RecursionError):
             body = None
         if isinstance(body, dict) and (body or response.status not in _EXPLAINED):
@@ -122,19 +111,24 @@ class Line:
             raise StrangeAnswerError(f"status {response.status} without what the server says with it")
         return Answer(response.status, {})
 
-    def send(
-        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], timeout: float
-    ) -> tuple[http.client.HTTPResponse, bytes]:
-        """What comes back, and its content, cut at the largest that an answer can be; TransientError."""
+    def send(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], timeout: float) -> Response:
+        """What comes back, its content cut at the largest that an answer can be; TransientError."""
+        if not self.is_open:
+            raise TransientError("the connection broke")
         self._sock.end = time.monotonic() + timeout
+        is_kept = False
         try:
-            self._http.request(method, path, body=data, headers=dict(headers))
-            response = self._http.getresponse()
-            return response, response.read(LARGEST_ANSWER)
+            self._sock.send(render_request(method, path, self._host, headers, data))
+            response = read_response(self._reader)
+            is_kept = not response.is_last
+            return response
         except TimeoutError:
             raise TransientError("timed out") from None
-        except (OSError, http.client.HTTPException) as error:
-            raise TransientError(getattr(error, "strerror", None) or "the connection broke") from None
+        except OSError as error:
+            raise TransientError(error.strerror or "the connection broke") from None
+        finally:
+            if not is_kept:  # what else comes in on it would be taken for the next answer
+                self.close()
 
 
 class _TimedSocket:
@@ -152,16 +146,12 @@ class _TimedSocket:
         self._sock.settimeout(left)
         return self._sock
 
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        """What http.client reads an answer from."""
-        return io.BufferedReader(_TimedReader(self))
-
-    def sendall(self, data: bytes) -> None:
-        """As a socket's."""
+    def send(self, data: bytes) -> None:
+        """All of it."""
         self.arm().sendall(data)
 
     def close(self) -> None:
-        """As a socket's."""
+        """Safe to call twice."""
         self._sock.close()
 
 
@@ -176,7 +166,7 @@ class _TimedReader(io.RawIOBase):
         return self._timed.arm().recv_into(buffer)
 
 
-def connect(address: Address, make_context: Callable[[], ssl.SSLContext], timeout: float) -> Line:
+def connect(address: Address, make_context: "Callable[[], SSLContext]", timeout: float) -> Line:
     """A new connection. TransientError; StoreUnreachableError and StoreUntrustedError for what no other try mends."""
     end = time.monotonic() + timeout
     failure = "timed out"
@@ -186,31 +176,32 @@ def connect(address: Address, make_context: Callable[[], ssl.SSLContext], timeou
             sock.settimeout(max(end - time.monotonic(), 0.01))
             sock.connect(place)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if address.tls:
-                sock = make_context().wrap_socket(sock, server_hostname=address.host)
-        except ssl.SSLCertVerificationError as error:
+            return Line(address, _TimedSocket(_secure(sock, address, make_context()) if address.tls else sock))
+        except BaseException as error:
             sock.close()
-            raise StoreUntrustedError(
-                f"the certificate of {address} is not trusted: {error.verify_message}",
-                hint="BAO_CACERT names a file with the certificate of who signed it",
-            ) from None
-        except (TimeoutError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            sock.close()
-            failure = "the connection broke" if isinstance(error, ssl.SSLError) else failure
-        except ssl.SSLError as error:
-            sock.close()
-            raise StoreUntrustedError(
-                f"{address} does not speak TLS as it should: {error.reason}", hint="is it the right port?"
-            ) from None
-        except OSError as error:
-            sock.close()
-            failure = error.strerror or failure
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return Line(address, _TimedSocket(sock))
+            if not isinstance(error, (OSError, TransientError)):
+                raise
+            failure = getattr(error, "strerror", None) or (str(error) if error.args else failure)
     raise TransientError(failure)
+
+
+def _secure(sock: socket.socket, address: Address, context: "SSLContext") -> socket.socket:
+    """The connection in TLS."""
+    import ssl
+
+    try:
+        return context.wrap_socket(sock, server_hostname=address.host)
+    except ssl.SSLCertVerificationError as error:
+        raise StoreUntrustedError(
+            f"the certificate of {address} is not trusted: {error.verify_message}",
+            hint="BAO_CACERT names a file with the certificate of who signed it",
+        ) from None
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        raise TransientError("the connection broke") from None
+    except ssl.SSLError as error:
+        raise StoreUntrustedError(
+            f"{address} does not speak TLS as it should: {error.reason}", hint="is it the right port?"
+        ) from None
 
 
 def _resolve(address: Address, timeout: float) -> Sequence[tuple[int, Any]]:

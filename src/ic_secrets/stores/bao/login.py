@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from ...errors import ConfigError, IcSecretsError, StoreDeniedError
 from ...files import read_regular
 from .client import Client
-from .github import find_github_token
 
 # What a setting says, by its name in the catalogue; None where nobody set it.
 Ask = Callable[[str], str | None]
@@ -54,7 +53,7 @@ def log_in(client: Client, ask: Ask, environment: Mapping[str, str]) -> Session:
         body = {"jwt": own, "role": account}
         return _log_in(client, ask("bao-auth-mount") or _KUBERNETES_MOUNT, body, "the account of this pod")
     role = ask("bao-role")
-    jwt = _find("bao-jwt", ask, environment, "the identity token") or (role and find_github_token(ask, environment))
+    jwt = _find("bao-jwt", ask, environment, "the identity token") or (role and _ask_github(ask, environment))
     if jwt:
         body = {"jwt": jwt} | ({"role": role} if role else {})
         return _log_in(client, ask("bao-auth-mount") or _JWT_MOUNT, body, "the identity token")
@@ -65,6 +64,12 @@ def log_in(client: Client, ask: Ask, environment: Mapping[str, str]) -> Session:
         "nothing says who we are to the server",
         hint="set BAO_TOKEN, or IC_SECRETS_BAO_TOKEN_FILE, …_ROLE_ID, …_KUBERNETES_ROLE or …_JWT (docs/openbao.md)",
     )
+
+
+def _ask_github(ask: Ask, environment: Mapping[str, str]) -> str | None:
+    from .github import find_github_token
+
+    return find_github_token(ask, environment)
 
 
 def log_out(client: Client, session: Session) -> None:
