@@ -31,9 +31,8 @@ PRIVATE = frozenset(
     """.split()
 )
 _ALIASES = {"api.github.com": "github.com", "codeload.github.com": "github.com", "api.bitbucket.org": "bitbucket.org"}
-_URL = r"(?i)([a-z][a-z0-9+.-]*)://(?:([^/@]*)@)?([^/?#]+)([^?#]*)"
-_SSH = r"(?i)(?:ssh://(?:[^/@]*@)?|git@|[\w.-]+@)([\w.-]+)[:/].*"
-_PASSWORD = r"://[^/@]*:[^/@]*@"
+_URL = r"(?i)([a-z][a-z0-9+.-]*)://([^/?#]+)([^?#]*)"
+_SSH = r"(?i)(?:ssh://)?(?:git@)?([\w.-]+)[:/].*"
 _FORGEJO = (2, 9)
 
 
@@ -266,18 +265,37 @@ def _choose_method(host: str, at: Circumstances) -> str:
 
 
 def _make_repository(kind: str, url: str, apis: Collection[str]) -> Repository:
-    ssh = re.fullmatch(_SSH, url) if "://" not in url or url.lower().startswith("ssh:") else None
-    match = re.match(_URL, url)
-    if ssh and kind not in {"path", "artifact"}:
-        return Repository(kind, re.sub(_PASSWORD, "://", url), ssh[1].lower(), "ssh")
+    shown, has_login = _drop_login(url)
+    is_ssh = url.lower().startswith("ssh:") or ("://" not in url and "@" in url.partition("/")[0])
+    ssh = re.fullmatch(_SSH, shown) if is_ssh and kind not in {"path", "artifact"} else None
+    match = re.match(_URL, shown)
+    if ssh:
+        return Repository(kind, shown, ssh[1].lower(), "ssh")
     if not match or match[1].lower() not in {"http", "https"}:
-        return Repository(kind, re.sub(_PASSWORD, "://", url), "", "local")
-    host = match[3].lower()
+        return Repository(kind, shown, "", "local")
+    host = match[2].lower()
     transport = "http"
     if kind in {"git", "vcs"}:
         transport = "api" if kind == "vcs" and host in apis else "git"
-    host = _ALIASES.get(host, host)
-    return Repository(kind, f"{match[1].lower()}://{match[3].lower()}{match[4]}", host, transport, bool(match[2]))
+    shown = f"{match[1].lower()}://{host}{match[3]}"
+    return Repository(kind, shown, _ALIASES.get(host, host), transport, has_login)
+
+
+def _drop_login(url: str) -> tuple[str, bool]:
+    """The URL without the login before its host, and whether it had one. The user `git` alone says nothing.
+
+    A password may hold what would end it, so one that goes on after a slash is no part of the path.
+    """
+    scheme, mark, rest = url.rpartition("://") if "://" in url.partition("@")[0] else ("", "", url)
+    authority, path = re.match(r"([^/?#]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+    login, at, host = authority.rpartition("@")
+    is_cut = not at and bool(mark) and "@" in path and bool(re.search(r":(?![0-9]*$)", authority))
+    if is_cut:
+        login, at, host = rest.rpartition("@")
+        path = ""
+    if not at or (login == "git" and scheme.lower() not in {"http", "https"}):
+        return url, False
+    return f"{scheme}{mark}{host}{path}", True
 
 
 def _list_downloads(package: Any, kind: str, apis: Collection[str]) -> list[Repository]:

@@ -7,6 +7,7 @@ alone, in a header or by a helper; never into arguments or a file, and never alo
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import queue
 import signal
@@ -22,6 +23,7 @@ from .coverage import Answer, Repository
 from .environment import inherit
 from .errors import BuildError
 from .git import Login
+from .linux import end_by_term
 from .process import find_program
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ _SAYINGS = (
     ("tls", "unreachable", "it speaks no TLS that is understood"),
 )
 _HELPER = '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$ASKED_USER" "$ASKED_PASSWORD"; }; f'
+
+# The user's own helpers, asked and never told what became of it; without our entries of the configuration.
+_USERS_HELPERS = '!f() {{ test "$1" != get || GIT_CONFIG_COUNT={} git credential fill; }}; f'
 
 
 class Question(NamedTuple):
@@ -243,14 +248,18 @@ def _ask_git(url: str, login: Login | None, environment: Mapping[str, str], time
         program = find_program("git", environment)
     except BuildError:
         return Answer("not asked", "there is no git")
+    command = [program, "-c", "core.askPass=", "ls-remote", "--quiet", url, "HEAD"]
+    with contextlib.suppress(BuildError):  # where we are killed, it ends git with all that git has started
+        command = [find_program("timeout", environment), "--kill-after=1", f"{timeout + 1:g}", *command]
     process = subprocess.Popen(
-        [program, "-c", "core.askPass=", "ls-remote", "--quiet", url, "HEAD"],
+        command,
         env=_make_environment(url, login, environment),
         cwd=os.sep,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=end_by_term,
     )
     try:
         _, told = process.communicate(timeout=timeout)
@@ -271,17 +280,14 @@ def _make_environment(url: str, login: Login | None, environment: Mapping[str, s
     """That of git: no prompts, and a helper for the one host that takes the login from variables."""
     own = inherit(environment)
     own |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS": "", "LC_ALL": "C", "LANGUAGE": "C"}
-    if login is None:
-        return own
     scheme, _, rest = url.partition("://")
     key = f"credential.{scheme}://{rest.partition('/')[0]}.helper"
     count = own.get("GIT_CONFIG_COUNT", "")
     number = int(count) if count.isdecimal() else 0
-    for value in ("", _HELPER):  # the empty one resets the list: the user's own would save the password
+    helper = _HELPER if login else _USERS_HELPERS.format(number)
+    # The empty one resets the list: the user's own would save a password that is taken, and erase one that is not.
+    for value in ("", helper):
         own |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
         number += 1
-    return own | {
-        "GIT_CONFIG_COUNT": str(number),
-        "ASKED_USER": login.username,
-        "ASKED_PASSWORD": login.password,
-    }
+    own["GIT_CONFIG_COUNT"] = str(number)
+    return own | ({"ASKED_USER": login.username, "ASKED_PASSWORD": login.password} if login else {})

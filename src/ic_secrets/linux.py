@@ -41,6 +41,11 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
 
+def end_by_term() -> None:
+    """Get TERM when the thread of our parent that started us ends; for a child that has more to end than itself."""
+    _prctl(_PR_SET_PDEATHSIG, 15)
+
+
 def rename_process(name: str) -> None:
     """Show this process under that name (15 bytes) in `ps` and `top`."""
     import ctypes

@@ -162,7 +162,8 @@ def list_questions(draft: Draft) -> tuple[Question, ...]:
         repository = need.repository
         is_asked = repository.kind in {"composer", "vcs", "git"} and repository.transport in {"http", "git", "api"}
         is_open = repository.url.startswith("http://") and draft.project.config.get("secure-http") is not False
-        if not is_asked or is_open or need.status == "public":  # Composer would not send it in the clear either
+        # Composer would not send it in the clear either; a login in the URL is not known here.
+        if not is_asked or is_open or need.status == "public" or repository.has_login:
             continue
         credential = _find_credential(winners.get(repository.host), draft)
         login = logins.get(repository.host)
@@ -176,7 +177,7 @@ def list_questions(draft: Draft) -> tuple[Question, ...]:
 def make_plan(draft: Draft, answers: Mapping[Repository, Answer] | None = None) -> Plan:
     """The plan, without a value. `answers` are what the repositories said, where they were asked."""
     preparation = draft.preparation
-    given = answers or {}
+    given = _name_known_hosts(draft, answers or {})
     needs = tuple(learn(need, given[need.repository]) if need.repository in given else need for need in draft.needs)
     problems = list(draft.problems)
     if draft.request.scope is Scope.IC:  # what Composer needs is no business of an application's
@@ -187,7 +188,7 @@ def make_plan(draft: Draft, answers: Mapping[Repository, Answer] | None = None) 
     hide = _make_hider(preparation)
     return Plan(
         target=draft.request.target,
-        project=preparation.project,
+        project=hide(preparation.project),
         command=tuple(hide(word) for word in draft.request.command),
         is_assumed=draft.is_assumed,
         scope=draft.request.scope,
@@ -203,13 +204,28 @@ def make_plan(draft: Draft, answers: Mapping[Repository, Answer] | None = None) 
     )
 
 
+def _name_known_hosts(draft: Draft, answers: Mapping[Repository, Answer]) -> dict[Repository, Answer]:
+    """The answers without the name of a host that the project does not: who answers could put anything there."""
+    known = {need.repository.host for need in draft.needs}
+    return {
+        repository: answer._replace(detail="another host")
+        if answer.outcome == "redirected" and answer.detail not in known
+        else answer
+        for repository, answer in answers.items()
+    }
+
+
 def _make_hider(preparation: Preparation) -> Callable[[str], str]:
-    """What masks values in words that come from elsewhere: a command, or a URL of composer.json, may hold one."""
+    """What masks values in words that come from elsewhere: a command, a directory, or a URL may hold one.
+
+    Those of all that was read, for whoever asks what a run would do has not asked to see what it would be denied.
+    """
     from .mask import mask_text
     from .needles import derive_all
     from .patterns import Patterns
 
-    patterns = Patterns(derive_all(list_exposed(preparation.secrets)))
+    known = [definition for definition in preparation.loaded if definition.value is not None]
+    patterns = Patterns(derive_all(list_exposed(known)))
     return lambda text: mask_text(text, patterns)
 
 

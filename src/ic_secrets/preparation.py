@@ -71,6 +71,7 @@ class Preparation(NamedTuple):
     `files` and `paths` are as in `rendering.Rendering`; `git_alone` are hosts whose login is not among them,
     since only git needs it. `caches` are the directories that Composer may use as its cache. `store` is
     the store at the moment at which the secrets were read; `cached` is where they are not the server's own words.
+    `loaded` is all that was read, also what the build does not get.
     """
 
     request: BuildRequest
@@ -88,6 +89,7 @@ class Preparation(NamedTuple):
     paths: Mapping[str, str]
     store: Identity | None
     cached: Cached | None = None
+    loaded: tuple[Definition, ...] = ()
 
     def __repr__(self) -> str:
         return f"Preparation({self.request.target})"
@@ -180,6 +182,7 @@ def prepare(
         paths=rendering.paths,
         store=identity,
         cached=cached if cached and cached.moment is not None else None,
+        loaded=definitions,
     )
 
 

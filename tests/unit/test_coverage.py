@@ -73,6 +73,29 @@ def test_a_repository_is_known_by_host_transport_and_status(case: str) -> None:
     assert "canary" not in repr(need)
 
 
+LOGINS = {
+    "https://user:pass@a.example.org/x": "https://a.example.org/x",
+    "https://canary@a.example.org/x?y": "https://a.example.org/x",
+    "https://u:pa@ss@a.example.org/x": "https://a.example.org/x",
+    "https://u:pa/ss@a.example.org/x": "https://a.example.org/x",
+    "https://u:pa?s#s@a.example.org": "https://a.example.org",
+    "https://a.example.org:8443/@scope/x": "https://a.example.org:8443/@scope/x",
+    "ssh://deploy:pass@a.example.org/x": "ssh://a.example.org/x",
+    "ssh://git@a.example.org/x": "ssh://git@a.example.org/x",
+    "deploy:pass@a.example.org:x.git": "a.example.org:x.git",
+    "git@a.example.org:x.git": "git@a.example.org:x.git",
+    "svn+ssh://u:pa/ss@a.example.org/x": "svn+ssh://a.example.org/x",
+    "svn://user@a.example.org/x": "svn://a.example.org/x",
+}
+
+
+@pytest.mark.parametrize("url", LOGINS)
+def test_no_login_of_a_url_is_shown(url: str) -> None:
+    """However odd the password is; only the user `git` says nothing to anybody."""
+    found = list_repositories({"repositories": [{"type": "vcs", "url": url}]}, None)
+    assert found[0].url == LOGINS[url]
+
+
 @pytest.mark.parametrize("repositories", [{"packagist.org": False}, [{"packagist.org": False}], [{"packagist": False}]])
 def test_packagist_is_there_until_it_is_turned_off(repositories: Any) -> None:
     assert [each.host for each in list_repositories({}, None)] == ["repo.packagist.org"]

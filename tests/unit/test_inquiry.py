@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from ic_secrets.composer import Credential
 from ic_secrets.coverage import Answer, Repository
 from ic_secrets.git import Login
 from ic_secrets.inquiry import Question, ask, ask_all, make_headers
+from ic_secrets.linux import list_processes_with
 from servers.answers import AnswerServer, start_answers
 
 CANARY = "canary-of-a-token"
@@ -118,3 +123,46 @@ def test_a_credential_that_is_none_raises_nothing_and_is_not_shown(server: Answe
     asked = question(server.url)
     asked = asked._replace(credential=Credential("n", "bearer", server.host, content))
     assert repr(content) not in repr(ask(asked, os.environ))
+
+
+# --- the user's own helpers, and our end ----------------------------------------------------------------
+
+
+def test_the_users_helpers_are_asked_and_never_told_what_became_of_it(server: AnswerServer, tmp_path: Path) -> None:
+    """A password that a repository refuses stays saved, and no other is asked for."""
+    saved = tmp_path / "credentials"
+    saved.write_text(server.url.replace("://", f"://deploy:{CANARY}@") + "\n")
+    (tmp_path / ".gitconfig").write_text(f"[credential]\n\thelper = store --file={saved}\n")
+    before = saved.read_bytes()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    asked = question(f"{server.url}/401/x", "git")._replace(login=None, credential=None)
+    assert ask(asked, environment).outcome == "expired"
+    assert len(server.seen) == 2  # once more with the password that was found, which is refused
+    assert saved.read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
+def test_git_ends_with_who_asked(number: signal.Signals) -> None:
+    """It has the password in its environment, and waits for a server that says nothing."""
+    marker = f"asked-by-{os.getpid()}-{number}"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        program = (
+            "import os, threading\n"
+            "from ic_secrets.coverage import Repository\n"
+            "from ic_secrets.git import Login\n"
+            "from ic_secrets.inquiry import Question, ask_all\n"
+            f"repository = Repository('git', 'http://{host}/x', '{host}', 'git')\n"
+            f"question = Question(repository, None, Login('x', '{host}', 'deploy', '{marker}'))\n"
+            "ask_all([question], os.environ, timeout=60)\n"
+        )
+        with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as process:
+            connection, _ = silent.accept()
+            with connection:
+                assert list_processes_with(marker.encode())
+                process.send_signal(number)
+                process.wait(20)
+                end = time.monotonic() + 20
+                while list_processes_with(marker.encode()):
+                    assert time.monotonic() < end, "git goes on"
+                    time.sleep(0.02)

@@ -113,3 +113,17 @@ def test_a_dry_run_is_the_plan(cli: Cli, work: Path) -> None:
     planned, dry = cli("plan", *words, cwd=work, check=0), cli("run", "--dry-run", *words, cwd=work, check=0)
     assert (planned.stdout, planned.stderr) == (dry.stdout, dry.stderr)
     assert list(work.iterdir()) == []
+
+
+def test_a_plan_shows_no_value_that_was_read(cli: Cli) -> None:
+    """Neither one that the build is denied, nor one of the application, wherever it stands."""
+    cli("init", check=0)
+    for name, kind in (("DENIED", "env"), ("APPLICATION", "runtime")):
+        cli("set", "my-site", name, "--type", kind, "--scope", "ic", stdin=f"canary-of-{name}".encode(), check=0)
+    directory = cli.cwd / "canary-of-DENIED"
+    directory.mkdir()
+    words = ("my-site", "--except", "DENIED", "--", "composer", "install", "-d", directory, "canary-of-APPLICATION")
+    for more in ((), ("--json",)):
+        done = cli("plan", *more, *words)
+        assert b"DENIED" in done.stdout
+        assert b"canary-of" not in done.stdout + done.stderr, done.stdout
