@@ -26,6 +26,7 @@ LAYERS = [
     ["git", "needs", "minted", "precedence"],
     ["stores"],
     ["transfer"],
+    ["drift"],
     ["formats"],
     ["watchdog", "guard"],
     ["checkouts", "shells"],

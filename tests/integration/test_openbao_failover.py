@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -122,6 +123,15 @@ def fleet(cluster: Cluster, url: str, cli: Cli) -> Cli:
 
 
 CHECK = ("run", "my-site", "--", "sh", "-c", 'test "$KEY_0" = of-the-site')
+
+
+@pytest.mark.slow
+def test_many_builds_at_once_all_get_their_secrets(fleet: Cli, rounds: Callable[[int, int], int]) -> None:
+    """Two hundred that start together; none fails, and none goes by the organization's value."""
+    with contextlib.ExitStack() as stack:
+        builds = [stack.enter_context(fleet.start(*CHECK)) for _ in range(rounds(30, 200))]
+        ended = [(build.communicate(timeout=240)[1], build.returncode) for build in builds]
+    assert ended == [(b"", 0)] * len(builds)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "paused"])

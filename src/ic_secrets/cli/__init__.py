@@ -50,6 +50,7 @@ COMMANDS = {
     "export": Entry("transfer", "run_export", "write secrets to a file", "make_export_parser"),
     "import": Entry("transfer", "run_import", "bring the secrets of a file into the store", "make_import_parser"),
     "copy": Entry("copying", "run_copy", "copy everything from one store to another"),
+    "diff": Entry("comparing", "run_diff", "what two stores hold differently, without values"),
     "bao": Entry("bao", "run_bao", "print policies for the server that is the store", has_actions=True),
     "audit": Entry("audit", "run_audit", "who did what with which secrets, and whether that log is whole"),
     "report": Entry(
@@ -63,8 +64,8 @@ COMMANDS = {
     "complete": Entry("completion", "run_complete", ""),  # what those scripts ask
 }
 
-# Commands that may not start a build.
-_BUILDS = (["run"], ["pre-build"])
+# What a fault of ours, or of the system, gives, where that is not 1.
+_TROUBLE = {"run": NOT_STARTED, "pre-build": NOT_STARTED, "diff": 2}
 # Starting makes some ten thousand objects that all stay: looking for garbage among them again and again costs a tenth.
 _COLLECT_AFTER = 20_000
 
@@ -102,13 +103,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print_message("error", f"cannot go on: {error.strerror or type(error).__name__}")
         silence(1)
-        return NOT_STARTED if words[:1] in _BUILDS else 1
+        return _find_trouble(words)
     except Exception as error:
         from .output import print_unexpected
 
         print_unexpected(error)
-        return NOT_STARTED if words[:1] in _BUILDS else 1
+        return _find_trouble(words)
     return status
+
+
+def _find_trouble(words: Sequence[str]) -> int:
+    return _TROUBLE.get(words[0], 1) if words else 1
 
 
 def _dispatch(words: list[str]) -> int:

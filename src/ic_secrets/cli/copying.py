@@ -141,7 +141,7 @@ def _copy_owners(
     """What could not be carried over, and how many definitions were made, changed, the same and refused."""
     refused: list[Change] = []
     counts: Counter[str] = Counter()
-    with _progress(len(owners)) as advance:
+    with progress(len(owners), "copying owners") as advance:
         for owner in owners:
             changes = _copy_owner(source, destination, owner, record)
             refused += [change for change in changes if change.action is Action.REFUSED]
@@ -175,7 +175,7 @@ def _count_writes(changes: Iterable[Change]) -> int:
 
 
 @contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[], object]]:
+def progress(total: int, what: str) -> Iterator[Callable[[], object]]:
     """A function to call after each of the owners; a bar on stderr where that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda: None
@@ -183,7 +183,7 @@ def _progress(total: int) -> Iterator[Callable[[], object]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("copying owners"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)

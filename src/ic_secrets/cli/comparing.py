@@ -1,0 +1,227 @@
+"""`ic-secrets diff`: what two stores hold differently, without values."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..config import Settings
+from ..errors import IcSecretsError, UnknownSecretError, UsageError
+from ..secret import Owner, parse_owner
+from ..stores import SERVERS, Store, find_only_site, open_store, split_url, tells_organizations
+from .copying import progress
+from .opening import checked, make_ask, make_finder
+from .output import format_date, format_time, print_json, print_message, print_table
+from .parsing import Parser, add_json
+from .transfer import key_loader
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..drift import Aspect, Difference, Drift
+
+# As of diff(1): 1 says that they differ, so what could not be compared is told apart from it.
+TROUBLE = 2
+# What `copy` writes to.
+_DESTINATIONS = SERVERS | {"sqlite", "pantheon", "pantheon-file"}
+_STYLES = {"only in A": "red", "only in B": "green"}
+
+
+class Result(NamedTuple):
+    """What is not the same, how many definitions are what, and what `copy A B` would do (made, changed, refused)."""
+
+    differences: Sequence[Difference]
+    counts: Counter[Drift]
+    copied: tuple[int, int, int] | None
+
+
+def run_diff(words: Sequence[str]) -> int:
+    """Compare owner by owner; 0 the same, 1 they differ, 2 where that cannot be said."""
+    try:
+        arguments = make_parser().read(words)
+        chosen = [_parse_owner(text) for text in arguments.owners]
+        with _opened(arguments) as (a, b):
+            owners = _choose_owners(a, b, chosen)
+            result = _compare(a, b, owners, foresees=split_url(arguments.b)[0] in _DESTINATIONS)
+            urls = (a.url, b.url)
+    except IcSecretsError as error:
+        error.exit_status = TROUBLE
+        raise
+    if arguments.json:
+        _print_object(result, urls, owners)
+    else:
+        _print_text(result, arguments, len(owners))
+    from ..drift import Drift
+
+    found = {each.drift for each in result.differences}
+    return 1 if found - {Drift.UNKNOWN} else TROUBLE if found else 0
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser(
+        "diff",
+        "What two stores hold differently, without values: what only A or only B has, and where a value, type,\n"
+        "scopes, expiry, an override's base or a site's organizations differ. Versions and times of setting do\n"
+        "not count. Nothing is written. Exit status: 0 the same; 1 they differ; 2 trouble, also where nothing differs\n"
+        "but a store does not give a value back, so that it could not be compared.",
+        "ic-secrets diff store.db bao+https://bao.example.org:8200/ic\n"
+        "  ic-secrets diff old.db new.db my-site org:agency",
+    )
+    parser.add_argument("a", metavar="SRC", help="A, a path or a URL")
+    parser.add_argument("b", metavar="DST", help="B, a path or a URL")
+    parser.add_argument("owners", metavar="OWNER", nargs="*", help="SITE or org:ORG; else every owner of both")
+    parser.add_argument("--from-key-file", metavar="F", help="the file that holds A's key (IC_SECRETS_KEY_FILE)")
+    parser.add_argument("--to-key-file", metavar="F", help="the file that holds B's key (IC_SECRETS_KEY_FILE)")
+    add_json(parser)
+    return parser
+
+
+def _parse_owner(text: str) -> Owner:
+    owner, environment = parse_owner(text)
+    if environment is not None:
+        raise UsageError(f"{text} names an environment", hint=f"name the whole owner: {owner}")
+    return owner
+
+
+@contextlib.contextmanager
+def _opened(arguments: argparse.Namespace) -> Iterator[tuple[Store, Store]]:
+    """Both stores, only to be read, with the keys that `copy` would find. The least generation is that of A."""
+    settings = Settings(dict(os.environ))
+    others = Settings({name: value for name, value in os.environ.items() if name != "IC_SECRETS_MIN_GENERATION"})
+    finder, ask = make_finder(settings), make_ask(settings)
+    places = (
+        (arguments.a, key_loader(settings, "from-key-file", arguments.from_key_file), settings),
+        (arguments.b, key_loader(settings, "to-key-file", arguments.to_key_file), others),
+    )
+    with contextlib.ExitStack() as stack:
+        a, b = (
+            stack.enter_context(
+                checked(
+                    lambda url=url, keys=keys: open_store(url, keys, read_only=True, find_opener=finder, ask=ask),  # type: ignore[misc]
+                    each,
+                    read_only=True,
+                )
+            )
+            for url, keys, each in places
+        )
+        yield a, b
+
+
+def _choose_owners(a: Store, b: Store, chosen: Sequence[Owner]) -> Sequence[Owner]:
+    """Those of both stores, organizations first, or the one site that a store is of.
+
+    UnknownSecretError for an owner that neither knows: it may be mistyped.
+    """
+    only = find_only_site(a) or find_only_site(b)
+    known = {Owner.site(only)} if only else {*a.owners(), *b.owners()}
+    for owner in chosen:
+        if owner not in known:
+            raise UnknownSecretError(f"neither store knows {owner}", hint="without an OWNER all of them are compared")
+    return sorted(set(chosen) or known, key=lambda owner: (owner.is_site, owner.name))
+
+
+def _compare(a: Store, b: Store, owners: Sequence[Owner], *, foresees: bool) -> Result:
+    """Only one owner's values are held at a time."""
+    from ..drift import Drift, compare, foresee_copy, read_owner
+
+    tells = tells_organizations(a) and tells_organizations(b)
+    counts: Counter[Drift] = Counter()
+    copied: Counter[str] = Counter()
+    differences: list[Difference] = []
+    with progress(len(owners), "comparing owners") as advance:
+        for owner in owners:
+            found = compare(owner, read_owner(a, owner), read_owner(b, owner), tells=tells)
+            counts.update(each.drift for each in found)
+            fresh = [each for each in found if each.drift is not Drift.SAME]
+            differences += fresh
+            if foresees and fresh:
+                copied.update(foresee_copy(a, b, owner)._asdict())
+            advance()
+    return Result(differences, counts, (copied["made"], copied["changed"], copied["refused"]) if foresees else None)
+
+
+def _print_text(result: Result, arguments: argparse.Namespace, many: int) -> None:
+    rows = [[_place(each), each.name or "(the site)", _tell(each)] for each in result.differences]
+    if rows:
+        print_table(["OWNER", "NAME", "DIFFERENCE"], rows, _STYLES)
+    from ..drift import Drift
+
+    told = ", ".join(f"{result.counts[drift]:,} {drift.value}" for drift in Drift)
+    print_message("", f"compared {many:,} {'owner' if many == 1 else 'owners'}: {told}")
+    if result.counts[Drift.UNKNOWN]:
+        print_message("warning", "unknown is what a store gives no value of, so that it could not be compared")
+    made, changed, refused = result.copied or (0, 0, 0)
+    if made or changed:
+        more = f", and could not carry {refused:,}" if refused else ""
+        print_message(
+            "hint",
+            f"`ic-secrets copy {arguments.a} {arguments.b}` would make {made:,} and change {changed:,}{more}; "
+            "it deletes nothing",
+        )
+
+
+def _print_object(result: Result, urls: tuple[str, str], owners: Sequence[Owner]) -> None:
+    """As docs/diff.schema.json describes it."""
+    from ..drift import Drift
+
+    content = {
+        "a": urls[0],
+        "b": urls[1],
+        "owners": len(owners),
+        "same": not result.differences,
+        "counts": {drift.name.lower(): result.counts[drift] for drift in Drift},
+        "differences": [_describe(each) for each in result.differences],
+        "copy": result.copied and dict(zip(("made", "changed", "refused"), result.copied, strict=True)),
+    }
+    print_json("diff", content)
+
+
+def _describe(difference: Difference) -> dict[str, object]:
+    return {
+        "owner": str(difference.owner),
+        "environment": difference.environment,
+        "name": difference.name,
+        "drift": difference.drift.name.lower(),
+        "inert": difference.is_inert,
+        "aspects": [
+            {"aspect": aspect, "known": is_known, "a": _plain(aspect, a), "b": _plain(aspect, b)}
+            for aspect, a, b, is_known in difference.aspects
+        ],
+    }
+
+
+def _place(difference: Difference) -> str:
+    return f"{difference.owner}.{difference.environment}" if difference.environment else str(difference.owner)
+
+
+def _tell(difference: Difference) -> str:
+    if not difference.aspects:
+        return difference.drift.value + (" (inert)" if difference.is_inert else "")
+    return ", ".join(_tell_aspect(aspect) for aspect in difference.aspects)
+
+
+def _tell_aspect(aspect: Aspect) -> str:
+    if aspect.what == "value":
+        return "value" if aspect.is_known else "value unknown"
+    one, other = (_show(aspect.what, fact) for fact in (aspect.a, aspect.b))
+    if aspect.what == "expires" and one == other:  # within a day
+        one, other = (str(_plain(aspect.what, fact)) for fact in (aspect.a, aspect.b))
+    return f"{aspect.what}: {one} → {other}"
+
+
+def _show(what: str, fact: str | int | None) -> str:
+    if fact is None:
+        return "gone (inert)" if what == "base" else "none"
+    return format_date(fact) if isinstance(fact, int) else fact
+
+
+def _plain(what: str, fact: str | int | None) -> str | list[str] | None:
+    if isinstance(fact, int):
+        return format_time(fact)
+    if what in {"scopes", "supporting"}:
+        return fact.split(",") if fact else []
+    return fact
