@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -62,7 +64,7 @@ def read(store: BaoStore) -> dict[str, SecretValue | None]:
 
 
 class Worker(threading.Thread):
-    """Writes one name and reads it, in turns; nobody else writes that name."""
+    """Writes one name and reads it, in turns; nobody else writes that name. `last` is what was acknowledged last."""
 
     def __init__(self, cluster: Cluster, url: str, number: int, halfway: threading.Barrier) -> None:
         super().__init__(daemon=True)
@@ -94,19 +96,53 @@ class Worker(threading.Thread):
             assert read(self._store)[self.name_of_secret] == SecretValue(self.last)
 
 
-def test_the_leader_is_killed_during_two_hundred_reads_and_writes(cluster: Cluster, url: str) -> None:
+class Onlooker(threading.Thread):
+    """Reads by commands, each a client of its own, what the workers write, as long as they do."""
+
+    def __init__(self, cli: Cli, workers: list[Worker]) -> None:
+        super().__init__(daemon=True)
+        self.failure: BaseException | None = None
+        self.looked = 0
+        self._cli = cli
+        self._workers = workers
+
+    def run(self) -> None:
+        try:
+            while any(worker.is_alive() for worker in self._workers):
+                acknowledged = {worker.name_of_secret: worker.last for worker in self._workers if worker.last}
+                program = "import json, os; print(json.dumps(dict(os.environ)))"
+                done = self._cli("run", "my-site", "--no-mask", "--", sys.executable, "-c", program, check=0)
+                seen = json.loads(done.stdout)
+                for name, value in acknowledged.items():
+                    assert count(seen[name]) >= count(value), f"{name} was {value} before, and {seen[name]} now"
+                self.looked += 1
+        except BaseException as error:
+            self.failure = error
+
+
+def count(value: str) -> int:
+    """How new a value is that a worker wrote; ValueError for the organization's."""
+    return int(value.removeprefix("value "))
+
+
+def test_the_leader_is_killed_during_two_hundred_reads_and_writes(cluster: Cluster, url: str, cli: Cli) -> None:
     """Each read gives what was acknowledged last, and never the organization's value; each ends in its time."""
+    cli.home |= {"IC_SECRETS_STORE": url, "BAO_TOKEN": cluster.root}
     halfway = threading.Barrier(WORKERS + 1)
     workers = [Worker(cluster, url, number, halfway) for number in range(WORKERS)]
-    for worker in workers:
-        worker.start()
-    halfway.wait(120)
+    onlooker = Onlooker(cli, workers)
+    for thread in (*workers, onlooker):
+        thread.start()
+    with contextlib.suppress(threading.BrokenBarrierError):  # a worker failed, which is told below
+        halfway.wait(120)
     leader = cluster.wait_for_leader()
     leader.send(signal.SIGKILL)
     for worker in workers:
         worker.join(OPERATIONS * (DEADLINE + SLACK))
+    onlooker.join(2 * (DEADLINE + SLACK))
     leader.start()
-    assert [worker.failure for worker in workers] == [None] * WORKERS
+    assert [each.failure for each in (*workers, onlooker)] == [None] * (WORKERS + 1)
+    assert onlooker.looked
     assert max(worker.slowest for worker in workers) < DEADLINE + SLACK
     expected = {worker.name_of_secret: SecretValue(worker.last) for worker in workers}
     with open_store(cluster, url) as store:

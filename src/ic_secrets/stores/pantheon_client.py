@@ -207,6 +207,7 @@ class PantheonClient:
         """The reply, after as many tries as our patience allows; StoreUnreachableError."""
         pause = _PAUSE
         while True:
+            started = time.monotonic()
             wait = pause * (0.5 + os.urandom(1)[0] / 512)  # those who failed together do not come back together
             try:
                 reply, told = self._try(method, path, body, headers)
@@ -218,7 +219,7 @@ class PantheonClient:
             except TransientError as error:
                 failure = str(error)
                 self._drop()
-            if self._patience.find_rest() <= wait:
+            if self._patience.find_rest(started) <= wait:
                 raise StoreUnreachableError(f"{self} gives no answer to {doing}: {failure}")
             time.sleep(wait)
             pause = min(pause * 2, _LONGEST_PAUSE)

@@ -61,19 +61,18 @@ def parse_deadline(text: str | None) -> float:
 
 
 class Patience:
-    """How long a command waits, in all, for a server that fails: the time from a failure to the next answer counts."""
+    """How long a command waits, in all, for a server that fails: the time from a try that fails to the next answer."""
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
         self._since: float | None = None
         self._lock = threading.Lock()
 
-    def find_rest(self) -> float:
-        """Seconds that are left, now that a try has failed."""
+    def find_rest(self, started: float) -> float:
+        """Seconds that are left, now that a try has failed which began at that time (of the monotonic clock)."""
         with self._lock:
-            now = time.monotonic()
-            self._since = now if self._since is None else self._since
-            return self._left - (now - self._since)
+            self._since = started if self._since is None else self._since
+            return self._left - (time.monotonic() - self._since)
 
     def peek(self) -> float:
         """Seconds that are left."""
@@ -170,7 +169,7 @@ class Client:
         """The answer, after as many tries as our patience allows; StoreUnreachableError."""
         pause, failed = _PAUSE, 0
         while True:
-            asked = self._address
+            asked, started = self._address, time.monotonic()
             try:
                 answer = self._try(request, token)
             except TransientError as error:
@@ -178,7 +177,7 @@ class Client:
                 self._leave(asked)
                 # Between half of it and the whole: many builds that failed together do not come back together.
                 wait = pause * (0.5 + os.urandom(1)[0] / 512)
-                if self._patience.find_rest() <= wait:
+                if self._patience.find_rest(started) <= wait:
                     kind = StoreUntrustedError if isinstance(error, StrangeAnswerError) else StoreUnreachableError
                     raise kind(f"{self} gives no answer: {error}") from None
             else:
@@ -257,7 +256,8 @@ class Client:
         return line.exchange(request, headers, self._find_timeout())
 
     def _find_timeout(self) -> float:
-        return max(0.05, min(TRY, self._patience.peek()))
+        """Of one try, in seconds: it leaves time for another, perhaps of another node."""
+        return max(0.05, min(TRY, self._patience.peek() / 2))
 
     def _require_active(self, line: Line, *, follow: bool = False) -> Address | None:
         """None where the node is active; else where the leader is (with `follow`), or an error."""
