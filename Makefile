@@ -21,7 +21,7 @@ demo: $(READY)
 	@$(BIN)/python fixtures/demo.py
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-long: lint
 	$(BIN)/pytest --long

@@ -201,6 +201,8 @@ def sweep(environment: Mapping[str, str], explicit: str | None = None) -> Sweep:
             if remove_dead(path):
                 removed.append(path)
         except OSError as error:
+            if not os.path.lexists(path):  # its own run, or another's sweep, removed it meanwhile
+                continue
             failed.append((error.filename or path, error.strerror or "unknown error"))
     return Sweep(tuple(removed), tuple(failed))
 

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,24 @@ def test_a_tree_that_was_made_unwritable_is_removed_and_links_are_not_followed(t
     remove_tree(str(tree))
     assert not tree.exists()
     assert (outside / "kept").exists()
+
+
+def test_what_others_remove_meanwhile_is_no_failure(private: Path) -> None:
+    """Many builds that end and sweep at once: each finds some of what the others have just removed."""
+    failed = []
+
+    def clear() -> None:
+        for _ in range(20):
+            failed.extend(sweep({}, str(private)).failed)
+
+    def litter(number: int) -> None:
+        for turn in range(100):
+            (private / f"ic-secrets-{os.getuid()}-{number:08x}{turn:08x}").mkdir(mode=0o700)
+
+    threads = [threading.Thread(target=clear) for _ in range(6)]
+    threads += [threading.Thread(target=litter, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
