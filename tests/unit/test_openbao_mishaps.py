@@ -26,6 +26,8 @@ from ic_secrets.errors import (
 )
 from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores import openbao, read_chain
+from ic_secrets.stores.bao.client import Client
+from ic_secrets.stores.bao.lines import Answer, Line, Request, parse_address
 from ic_secrets.stores.openbao import BaoStore
 
 pytestmark = pytest.mark.integration
@@ -335,6 +337,25 @@ def test_too_large_a_request_is_told(server: Server, mount: str) -> None:
 def test_a_url_that_names_no_store_is_an_error(url: str) -> None:
     with pytest.raises(ConfigError, match=r"URL|TLS"):
         open_with(url)
+
+
+def test_a_standby_leads_nobody_away_from_tls() -> None:
+    """Not even to this machine: our token would go there in the open."""
+    told = {
+        "sys/health": Answer(429, {"standby": True}),
+        "sys/leader": Answer(200, {"leader_address": "http://localhost:1"}),
+    }
+
+    class Standby(Line):
+        def __init__(self) -> None:
+            self.address = parse_address("https://a.example.org")
+
+        def exchange(self, request: Request, *_: object) -> Answer:
+            return told[request.path]
+
+    client = Client("https://a.example.org")
+    with pytest.raises(StoreUntrustedError, match="without TLS"):
+        client._require_active(Standby(), follow=True)
 
 
 def test_tls_is_verified(tmp_path: Path) -> None:

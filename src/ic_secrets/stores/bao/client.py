@@ -275,7 +275,12 @@ class Client:
         leader = self._exchange(line, Request("GET", "sys/leader"), "").body.get("leader_address") if follow else None
         if not leader:
             raise TransientError("it is a standby, and knows no active node")
-        return parse_address(str(leader))
+        found = parse_address(str(leader))
+        if address.tls and not found.tls:
+            raise StoreUntrustedError(
+                f"{address} sends us to {found}, without TLS", hint="its api_addr is to begin https:"
+            )
+        return found
 
     # --- what an answer means ---------------------------------------------------------------------------
 
