@@ -1,4 +1,4 @@
-"""A server that answers as its path says, and notes every request's headers: `/401/…`, `/nohead/…`, `/to/URL`."""
+"""A server that answers as its path says, and notes each request with its headers: `/401/…`, `/to/URL`, `/lead`, …"""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class AnswerServer(ThreadingHTTPServer):
-    """`seen` are the requests, each its method, path and headers in one text."""
+    """`seen` are the requests, each its method, path and headers in one text; `lead` is where `/lead/…` leads."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.seen: list[str] = []
+        self.lead = ""
         self.over = threading.Event()
 
     @property
@@ -35,9 +36,9 @@ class _Handler(BaseHTTPRequestHandler):
         word = self.path.split("/")[1]
         if word == "hang":
             self.server.over.wait(30)
-        elif word == "to":
+        elif word in {"to", "lead"}:
             self.send_response(302)
-            self.send_header("Location", self.path.removeprefix("/to/"))
+            self.send_header("Location", self.server.lead if word == "lead" else self.path.removeprefix("/to/"))
             self.end_headers()
         else:
             refused = word == "nohead" and self.command == "HEAD"

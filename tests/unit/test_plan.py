@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from commandline import Cli
+from servers.answers import start_answers
 
 pytestmark = pytest.mark.commands
 
@@ -127,3 +128,38 @@ def test_a_plan_shows_no_value_that_was_read(cli: Cli) -> None:
         done = cli("plan", *more, *words)
         assert b"DENIED" in done.stdout
         assert b"canary-of" not in done.stdout + done.stderr, done.stdout
+
+
+def make_project(cli: Cli, url: str) -> None:
+    """A project with that repository alone, which Composer may ask in the clear."""
+    manifest = {
+        "repositories": [{"type": "composer", "url": url}, {"packagist.org": False}],
+        "config": {"secure-http": False},
+    }
+    (cli.cwd / "composer.json").write_text(json.dumps(manifest))
+
+
+def test_no_server_puts_a_value_into_a_plan(cli: Cli) -> None:
+    """A redirect to a host that is called like the secret, in lower case, as names of hosts are."""
+    with start_answers() as server:
+        cli("init", check=0)
+        words = ("set", "my-site", f"bearer.{server.host}", "--type", "composer", "--scope", "ic")
+        cli(*words, stdin=b"Canary-Of-A-Token", check=0)
+        server.lead = "http://canary-of-a-token.example.org/"
+        make_project(cli, f"{server.url}/lead/x")
+        for more in ((), ("--json",)):
+            done = cli("plan", "--online", *more, "my-site")
+            assert b"another host" in done.stdout + done.stderr
+            assert b"canary" not in (done.stdout + done.stderr).lower()
+    assert any("Canary-Of-A-Token" in seen for seen in server.seen)
+
+
+def test_a_repository_with_a_login_of_its_own_is_not_asked(cli: Cli) -> None:
+    """Asked without it, it would seem to refuse."""
+    with start_answers() as server:
+        cli("init", check=0)
+        cli("set", "my-site", "TOKEN", "--type", "env", "--scope", "ic", stdin=b"any-value", check=0)
+        make_project(cli, server.url.replace("://", "://deploy:canary-of-a-login@") + "/401/x")
+        done = cli("plan", "--online", "my-site", check=0)
+        assert b"canary" not in done.stdout + done.stderr
+    assert server.seen == []
