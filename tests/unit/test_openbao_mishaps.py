@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import subprocess
 import threading
 import time
@@ -337,6 +338,21 @@ def test_too_large_a_request_is_told(server: Server, mount: str) -> None:
 def test_a_url_that_names_no_store_is_an_error(url: str) -> None:
     with pytest.raises(ConfigError, match=r"URL|TLS"):
         open_with(url)
+
+
+def test_one_node_that_is_well_is_enough(server: Server, mount: str) -> None:
+    """Of those that the URL names, one takes no connection, and one is sealed."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with Way(server, at("sys/health", 503, {"sealed": True})) as sealed:
+        names = (f"127.0.0.1:{port}", sealed.address.removeprefix("http://"), server.address.removeprefix("http://"))
+        with open_with(f"bao+http://{','.join(names)}/{mount}") as store:
+            assert read_values(store) == {"KEY": SecretValue("of my-site")}
+        with (
+            open_with(f"bao+http://{','.join(names[:2])}/{mount}") as store,
+            pytest.raises(StoreUnreachableError, match=r"takes|sealed|refused"),
+        ):
+            store.site("my-site")
 
 
 def test_a_standby_leads_nobody_away_from_tls() -> None:

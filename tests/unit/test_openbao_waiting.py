@@ -11,6 +11,7 @@ from contextlib import closing
 
 import pytest
 
+from bao_servers import ROOT, Way, running
 from commandline import Cli
 
 pytestmark = pytest.mark.integration
@@ -107,3 +108,30 @@ def test_no_command_waits_longer_than_was_said(listener: Listener, cli: Cli, wor
     assert done.returncode == (125 if words[0] == "run" else 1)
     assert b"gives no answer" in done.stderr
     assert done.stderr.count(b"error: ") == 1
+
+
+def test_a_signal_ends_a_run_whose_store_falls_silent(cli: Cli) -> None:
+    """In the middle of what it reads side by side: no thread that goes on waiting is waited for."""
+    asked, over = threading.Semaphore(0), threading.Event()
+
+    def fault(method: str, _: str) -> None:
+        if method == "LIST":
+            asked.release()
+            over.wait(60)
+
+    with running() as server:
+        mount = server.mount()
+        cli.home |= {"IC_SECRETS_STORE": server.url(mount), "BAO_TOKEN": ROOT}
+        cli("site", "set", "my-site", "--org", "agency", check=0)
+        with Way(server, fault) as way:
+            cli.home["IC_SECRETS_STORE"] = f"bao+{way.address}/{mount}"
+            with cli.start("run", "my-site", "--", "touch", "started") as process:
+                assert all(asked.acquire(timeout=30) for _ in range(3))  # so many connections are in use
+                sent = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                _, errors = process.communicate(timeout=60)
+                took = time.monotonic() - sent
+            over.set()
+    assert (process.returncode, errors) == (143, b"")
+    assert took < 5
+    assert not (cli.cwd / "started").exists()

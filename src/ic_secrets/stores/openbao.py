@@ -46,7 +46,7 @@ def open_store(url: str, ask: Ask, environment: Mapping[str, str]) -> "BaoStore"
     address, mount = split_store_url(url)
     client = Client(
         address,
-        deadline=parse_deadline(ask("bao-timeout")),
+        deadline=parse_deadline("bao-timeout", ask("bao-timeout")),
         namespace=environment.get("BAO_NAMESPACE") or environment.get("VAULT_NAMESPACE") or "",
         ca_file=environment.get("BAO_CACERT") or environment.get("VAULT_CACERT") or "",
     )

@@ -22,8 +22,9 @@ from ..errors import (
     UnknownSiteError,
 )
 from ..secret import Override, Secret, check_site_name, format_scopes
+from .bao.client import parse_deadline
 from .documents import DocumentStore, Step
-from .pantheon_client import HOME, Ask, PantheonClient, Reply, find_token, parse_deadline, parse_home
+from .pantheon_client import HOME, Ask, PantheonClient, Reply, find_token, parse_home
 from .secretsjson import find_secrets, read_entries
 
 _SECRETS = "/customer-secrets/v1/sites/{}/secrets"
@@ -39,7 +40,7 @@ def open_store(url: str, ask: Ask, environment: Mapping[str, str]) -> "PantheonS
         check_site_name(site)
     home = parse_home(ask("pantheon-url") or HOME)
     token = find_token(ask, environment)
-    client = PantheonClient(home, token, deadline=parse_deadline(ask("pantheon-timeout")))
+    client = PantheonClient(home, token, deadline=parse_deadline("pantheon-timeout", ask("pantheon-timeout")))
     return PantheonStore(url, client, site or None)
 
 

@@ -25,7 +25,6 @@ from ..errors import (
     StoreWriteError,
 )
 from ..files import read_regular
-from ..secret import DURATION
 from .bao.client import DEADLINE, TRY, Patience
 from .bao.lines import LOOPBACK, Address, Line, connect
 from .bao.messages import LARGEST_ANSWER, TransientError
@@ -78,16 +77,6 @@ def parse_home(url: str) -> Home:
         raise ConfigError(f"{host} is not this machine, so it is not asked without TLS", hint=hint)
     tls = parts.scheme == "https"
     return Home(Address(host, port or (443 if tls else 80), tls), parts.path.rstrip("/"))
-
-
-def parse_deadline(text: str | None) -> float:
-    """The setting `pantheon-timeout` in seconds; ConfigError."""
-    if not text:
-        return DEADLINE
-    found = re.fullmatch(DURATION, text, re.ASCII)
-    if not found:
-        raise ConfigError(f"pantheon-timeout is {text!r}, which is no duration", hint="seconds, or 30s, 10m")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
 def find_token(ask: Ask, environment: Mapping[str, str]) -> str:

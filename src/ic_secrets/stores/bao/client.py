@@ -50,13 +50,13 @@ def split_store_url(url: str) -> tuple[str, str]:
     return f"{scheme.lower().removeprefix('bao+')}://{host}", mount
 
 
-def parse_deadline(text: str | None) -> float:
-    """The setting `bao-timeout` in seconds; ConfigError."""
+def parse_deadline(setting: str, text: str | None) -> float:
+    """What that setting says, in seconds; ConfigError."""
     if not text:
         return DEADLINE
     found = re.fullmatch(DURATION, text, re.ASCII)
     if not found:
-        raise ConfigError(f"bao-timeout is {text!r}, which is no duration", hint="seconds, or 30s, 10m")
+        raise ConfigError(f"{setting} is {text!r}, which is no duration", hint="seconds, or 30s, 10m")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
@@ -108,7 +108,7 @@ class Client:
         self.token = ""
 
     def __str__(self) -> str:
-        return str(self._home)
+        return " or ".join(map(str, self._homes))
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, token: str | None = None) -> Answer:
         """The answer to one request: 2xx, 400 or 404. A 404 is the active node's.
@@ -140,6 +140,8 @@ class Client:
                     answers[number] = answer if is_told else self._check(requests[number], answer, None)
                 except BaseException as error:
                     failures.append(error)
+                    if not isinstance(error, Exception):  # a signal is to end us: nobody waits for the others
+                        raise
 
         most = _CONNECTIONS_AT_HOME if self._home.host in LOOPBACK else _CONNECTIONS
         others = [threading.Thread(target=work, daemon=True) for _ in range(min(most, len(requests)) - 1)]
@@ -172,12 +174,17 @@ class Client:
             asked, started = self._address, time.monotonic()
             try:
                 answer = self._try(request, token)
-            except TransientError as error:
+            except (TransientError, StoreUnreachableError) as error:
+                is_final = isinstance(error, StoreUnreachableError)
+                if is_final and len(self._homes) == 1:
+                    raise
                 failed += 1
                 self._leave(asked)
                 # Between half of it and the whole: many builds that failed together do not come back together.
                 wait = pause * (0.5 + os.urandom(1)[0] / 512)
                 if self._patience.find_rest(started) <= wait:
+                    if is_final:
+                        raise
                     kind = StoreUntrustedError if isinstance(error, StrangeAnswerError) else StoreUnreachableError
                     raise kind(f"{self} gives no answer: {error}") from None
             else:
