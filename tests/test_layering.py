@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "ic_secrets"
 
 LAYERS = [
     ["errors"],
-    ["linux"],
+    ["linux", "yaml_graph"],
     ["files", "shares"],
     ["secret"],
     ["resolve"],

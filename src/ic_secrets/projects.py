@@ -16,6 +16,7 @@ import yaml
 from .configfiles import read_text
 from .errors import ConfigError
 from .secret import SITE
+from .yaml_graph import TOO_DEEP, YamlGraphError, compose
 
 LANDO = ".lando.yml"
 DDEV = ".ddev/config.yaml"
@@ -23,8 +24,6 @@ _DDEV_PROVIDER = "providers/pantheon.yaml"
 # What DDEV's template of a provider has where the site is to be written.
 _PLACEHOLDER = "yourproject"
 _DEEPEST = 40
-# libyaml is faster by far, and not everywhere.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Found(NamedTuple):
@@ -73,27 +72,11 @@ def _find_sites(path: str) -> Iterator[Found]:
 
 
 def _read(path: str) -> yaml.Node | None:
-    text = read_text(path)
     try:
-        _check_depth(path, text)
-        node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}{place}: not valid YAML") from None
-    return node
-
-
-def _check_depth(path: str, text: str) -> None:
-    """What is nested deeper than any such file could exhaust the stack."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > _DEEPEST:
-            raise ConfigError(f"{path}: nested too deeply")
+        return compose(read_text(path), deepest=_DEEPEST)
+    except YamlGraphError as error:
+        place = f":{error.line}:{error.column}" if error.line and error.problem != TOO_DEEP else ""
+        raise ConfigError(f"{path}{place}: {error.problem}") from None
 
 
 def _look(node: yaml.Node | None, *keys: str) -> yaml.ScalarNode | None:

@@ -32,21 +32,14 @@ _MOST_DOTS = 200
 
 def read_yaml(text: str, terms: Terms) -> Content:
     """The definitions in YAML: no alias, no tag, no key twice; ImportFileError with the line."""
-    import yaml
+    from ..yaml_graph import HAS_ALIAS, NOT_VALID, YamlGraphError, compose
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=loader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST:
-                what = "an alias" if isinstance(event, yaml.AliasEvent) else "something nested too deeply"
-                line = event.start_mark.line + 1 if event.start_mark else "?"
-                raise ImportFileError(f"line {line}: {what}, which no definition needs")
-        node = yaml.compose(text, Loader=loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise ImportFileError(f"{f'line {mark.line + 1}' if mark else 'the file'}: not valid YAML") from None
+        node = compose(text, deepest=_DEEPEST, aliases=False)
+    except YamlGraphError as error:
+        place = f"line {error.line}" if error.line else "the file"
+        what = {HAS_ALIAS: "an alias", NOT_VALID: ""}.get(error.problem, "something nested too deeply")
+        raise ImportFileError(f"{place}: {f'{what}, which no definition needs' if what else NOT_VALID}") from None
     return _read(_to_data(node), terms)
 
 

@@ -1,0 +1,63 @@
+"""YAML of strangers as a graph of nodes: no object is made of it, and its depth is bounded by us, not by the parser.
+
+A tag runs nothing and an alias copies nothing; what the nodes mean is for the caller to say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+# libyaml is faster by far, and not everywhere.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_OPENING, _CLOSING = "[{", "]}"
+
+
+class YamlGraphError(Exception):
+    """The text is not valid YAML, is nested too deeply, or has an alias where none may be.
+
+    `problem` is in words, without content; `line` and `column` count from 1, None where the parser does not tell them.
+    """
+
+    def __init__(self, problem: str, mark: Any) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.line = mark.line + 1 if mark else None
+        self.column = mark.column + 1 if mark else None
+
+
+NOT_VALID = "not valid YAML"
+TOO_DEEP = "nested too deeply"
+HAS_ALIAS = "an alias"
+
+
+def compose(text: str, *, deepest: int, aliases: bool = True) -> yaml.Node | None:
+    """Return the root node of the text, None where it is empty; YamlGraphError.
+
+    Collections may be nested `deepest` levels; more could exhaust the stack.
+    """
+    _check_nesting(text, deepest, aliases=aliases)
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise YamlGraphError(NOT_VALID, getattr(error, "problem_mark", None)) from None
+    return node
+
+
+def _check_nesting(text: str, deepest: int, *, aliases: bool) -> None:
+    depth = read = 0
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            read = event.end_mark.index if event.end_mark else read
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > deepest:
+                raise YamlGraphError(TOO_DEEP, event.start_mark)
+            if not aliases and isinstance(event, yaml.AliasEvent):
+                raise YamlGraphError(HAS_ALIAS, event.start_mark)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        # A parser reads ahead before it reports an event, and may have a limit there: what it read counts as well.
+        ahead = text[read : mark.index] if mark else ""
+        depth += sum(map(ahead.count, _OPENING)) - sum(map(ahead.count, _CLOSING))
+        raise YamlGraphError(TOO_DEEP if depth > deepest else NOT_VALID, mark) from None
