@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from ic_secrets.errors import StoreError, StoreUnconfirmedError
-from ic_secrets.secret import SecretValue
-from ic_secrets.stores import local
+from ic_secrets.model.secret import SecretValue
+from ic_secrets.stores.embedded import store as local
 from local_stores import AGENCY, KEY, MY_SITE
 
 WRITES = 3

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from children import run_in_child
-from ic_secrets.resolve import Holdings
-from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores import Store, local
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.model.resolve import Holdings
+from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores.base import Store
+from ic_secrets.stores.embedded import store as local
 
 KEY = MasterKey(bytes(range(32)))
 CANARY = "hunter2-canary"

@@ -8,9 +8,9 @@ import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ic_secrets.secret import Override, Secret, format_scopes
-from ic_secrets.stores.local import LocalStore
-from ic_secrets.stores.sealed import SealedStore
+from ic_secrets.model.secret import Override, Secret, format_scopes
+from ic_secrets.stores.embedded.store import LocalStore
+from ic_secrets.stores.sealed_file import SealedStore
 
 VECTORS = Path(__file__).parent.parent / "fixtures" / "vectors"
 

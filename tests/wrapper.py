@@ -4,8 +4,8 @@ from __future__ import annotations
 
 WRAPPER = """
 import os, sys
-from ic_secrets.process import Child, SignalCatcher, find_program
-from ic_secrets.streams import open_channels
+from ic_secrets.process.child import Child, SignalCatcher, find_program
+from ic_secrets.process.streams import open_channels
 
 class Upper:
     def feed(self, data): return data.upper()

@@ -14,12 +14,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import build as _build
-from . import containment
+from .build import run as _build
+from .build.prepare import BuildRequest
 from .cli.opening import load_plugins, opened_store
 from .cli.parsing import BARE, read_settings
 from .cli.recording import BuildRecord
 from .cli.requesting import find_built, make_request
+from .core.notices import Notice, Notify
 from .errors import (
     LEAK_FOUND,
     SCRUB_INCOMPLETE,
@@ -29,9 +30,8 @@ from .errors import (
     ProgramNotFoundError,
     ScrubIncompleteError,
 )
-from .notices import Notice, Notify
-from .preparation import BuildRequest
-from .process import Outcome, find_program
+from .plugins import isolation as containment
+from .process.child import Outcome, find_program
 
 
 class OpenBuild:

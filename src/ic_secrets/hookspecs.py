@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 
 import pluggy
 
-from .rendering import RenderContext, Rendering
-from .secret import Target
-from .stores import StoreOpener
+from .build.render import RenderContext, Rendering
+from .model.secret import Target
+from .stores.base import StoreOpener
 
 # Goes up when a hook or an argument is taken away; what is added changes nothing for plugins that are there.
 VERSION = 1

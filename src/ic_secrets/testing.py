@@ -23,6 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, TypeVar
 
+from .build.render import RenderContext, Rendering, render_all
 from .errors import (
     BaseMissingError,
     ImmutableError,
@@ -31,10 +32,20 @@ from .errors import (
     UnknownSecretError,
     UnknownSiteError,
 )
-from .rendering import RenderContext, Rendering, render_all
-from .resolve import Definition, Verdict, inert_overrides
-from .secret import MAX_VALUE_BYTES, Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site, Target
-from .stores import Store, read_chain
+from .model.resolve import Definition, Verdict, inert_overrides
+from .model.secret import (
+    MAX_VALUE_BYTES,
+    Override,
+    Owner,
+    Scope,
+    Scopes,
+    Secret,
+    SecretType,
+    SecretValue,
+    Site,
+    Target,
+)
+from .stores.base import Store, read_chain
 
 SITE = Owner("site", "my-site")
 ORGANIZATION = Owner("organization", "agency")

@@ -21,9 +21,9 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ic_secrets.mask import Masker, Patterns
-from ic_secrets.needles import Exposed, Needle, derive_all
-from ic_secrets.secret import SecretType, SecretValue
+from ic_secrets.masking.masker import Masker, Patterns
+from ic_secrets.masking.needles import Exposed, Needle, derive_all
+from ic_secrets.model.secret import SecretType, SecretValue
 
 MEGABYTE = 1_000_000
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"

@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores import local, sealed
-from ic_secrets.stores.keys import create_key_file
-from ic_secrets.stores.sealing import MasterKey
-from ic_secrets.transfer import bring, read_bundle
+from ic_secrets.keys.master import create_key_file
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores import sealed_file as sealed
+from ic_secrets.stores.embedded import store as local
+from ic_secrets.transfer.merge import bring, read_bundle
 
 PROGRAM = Path(sys.executable).parent / "ic-secrets"
 KEY = MasterKey.generate()

@@ -19,10 +19,10 @@ from pathlib import Path
 from bench_mask import LETTERS, make_exposed
 from programs import list_programs, measure_in_turns, print_ratios
 
-from ic_secrets.leaks import Place, search
-from ic_secrets.needles import Exposed, Needle, derive_all, for_search
-from ic_secrets.patterns import Patterns
-from ic_secrets.shares import count_shares
+from ic_secrets.core.shares import count_shares
+from ic_secrets.leaks.search import Place, search
+from ic_secrets.masking.matcher import Patterns
+from ic_secrets.masking.needles import Exposed, Needle, derive_all, for_search
 
 MEGABYTE = 1_000_000
 PROGRAM = Path(sys.executable).parent / "ic-secrets"

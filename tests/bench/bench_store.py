@@ -21,10 +21,11 @@ from typing import NamedTuple
 from bench_search import PROGRAM
 from programs import measure_in_turns
 
-from ic_secrets.resolve import trace
-from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores import Store, local, read_chain
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.model.resolve import trace
+from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores.base import Store, read_chain
+from ic_secrets.stores.embedded import store as local
 
 BASE = 20
 # Of what an owner holds so many are for builds, unless --for-builds says otherwise; the others are the application's.

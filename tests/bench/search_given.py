@@ -6,10 +6,10 @@ import gc
 import os
 import sys
 
-from ic_secrets.leaks import Place, search
-from ic_secrets.needles import Needle
-from ic_secrets.patterns import Patterns
-from ic_secrets.shares import count_shares
+from ic_secrets.core.shares import count_shares
+from ic_secrets.leaks.search import Place, search
+from ic_secrets.masking.matcher import Patterns
+from ic_secrets.masking.needles import Needle
 
 
 def main() -> None:

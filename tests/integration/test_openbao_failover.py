@@ -14,10 +14,11 @@ import pytest
 
 from bao_clusters import Cluster, running_cluster
 from commandline import Cli
-from ic_secrets.resolve import resolve
-from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores import openbao, read_chain
-from ic_secrets.stores.openbao import BaoStore
+from ic_secrets.model.resolve import resolve
+from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores.base import read_chain
+from ic_secrets.stores.openbao import store as openbao
+from ic_secrets.stores.openbao.store import BaoStore
 
 pytestmark = pytest.mark.integration
 

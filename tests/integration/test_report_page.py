@@ -12,12 +12,12 @@ import pytest
 
 from browser import Browser
 from commandline import Cli
-from ic_secrets.page import Totals, render_end, render_owner, render_start
-from ic_secrets.resolve import Holdings
-from ic_secrets.secret import Owner, Scope, Secret, SecretType, SecretValue, Site
-from ic_secrets.stores import local
-from ic_secrets.stores.sealing import MasterKey
-from ic_secrets.survey import Terms, survey_site
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.model.resolve import Holdings
+from ic_secrets.model.secret import Owner, Scope, Secret, SecretType, SecretValue, Site
+from ic_secrets.report.page import Totals, render_end, render_owner, render_start
+from ic_secrets.report.survey import Terms, survey_site
+from ic_secrets.stores.embedded import store as local
 
 pytestmark = pytest.mark.integration
 

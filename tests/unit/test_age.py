@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from commandline import Cli
+from ic_secrets.build.prepare import warn_of_expiry
 from ic_secrets.cli.output import format_time
 from ic_secrets.cli.parsing import parse_expiry
+from ic_secrets.core.notices import Notice
 from ic_secrets.errors import UsageError
-from ic_secrets.notices import Notice
-from ic_secrets.preparation import warn_of_expiry
-from ic_secrets.resolve import Definition, Verdict
-from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores import local
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.model.resolve import Definition, Verdict
+from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores.embedded import store as local
 
 NOW = 1_800_000_000  # 2027-01-15T08:00:00Z
 DAY = 86_400

@@ -15,11 +15,11 @@ import jsonschema
 import pytest
 
 from commandline import Cli
-from ic_secrets.application import SECRETS_FILE, VARIABLE, render_application
+from ic_secrets.build.application import SECRETS_FILE, VARIABLE, render_application
+from ic_secrets.build.render import RenderContext, Rendering, render_all
 from ic_secrets.errors import BuildError
-from ic_secrets.rendering import RenderContext, Rendering, render_all
-from ic_secrets.resolve import Definition, Verdict
-from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Target, parse_scopes
+from ic_secrets.model.resolve import Definition, Verdict
+from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Target, parse_scopes
 from searching import Found
 
 SCHEMA = Path(__file__).parent.parent.parent / "docs" / "receipt.schema.json"

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets import archives
-from ic_secrets.archives import ArchiveError, MemberError, is_archive, open_members
+from ic_secrets.leaks import archives
+from ic_secrets.leaks.archives import ArchiveError, MemberError, is_archive, open_members
 
 FILES = {"a.txt": b"the first file\n" * 100, "sub/b.bin": bytes(range(256)) * 600, "sub/empty": b""}
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from children import fork, run_in_child, run_unprivileged, wait
-from ic_secrets import audit
-from ic_secrets.audit import START, Log, read_log
+from ic_secrets.audit import log as audit
+from ic_secrets.audit.log import START, Log, read_log
 from ic_secrets.errors import AuditError
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets import batch
-from ic_secrets.leaks import Finding, Place, search
-from ic_secrets.needles import Needle
-from ic_secrets.patterns import Patterns
+from ic_secrets.leaks import batch
+from ic_secrets.leaks.search import Finding, Place, search
+from ic_secrets.masking.matcher import Patterns
+from ic_secrets.masking.needles import Needle
 
 VALUE = b"canary-of-a-batch-value"
 PATTERNS = Patterns([Needle("TOKEN", "raw", VALUE), Needle("OTHER", "raw", b"another-value")])

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.branches import find_environment, name_environment
-from ic_secrets.config import Settings
+from ic_secrets.config.branches import find_environment, name_environment
+from ic_secrets.config.settings import Settings
 from ic_secrets.errors import ConfigError
-from ic_secrets.secret import check_environment
+from ic_secrets.model.secret import check_environment
 
 NAMES = [
     ("master", "dev"),

@@ -16,8 +16,8 @@ import pytest
 
 from bao_servers import ROOT, Server, Way, running
 from commandline import Cli
-from ic_secrets.secret import Site
-from ic_secrets.stores.bao.policy import render_policy
+from ic_secrets.model.secret import Site
+from ic_secrets.stores.openbao.policy import render_policy
 from searching import search_tree
 
 pytestmark = [pytest.mark.integration, pytest.mark.commands]

@@ -25,11 +25,14 @@ from ic_secrets.errors import (
     StoreUntrustedError,
     UnknownSiteError,
 )
-from ic_secrets.resolve import resolve
-from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site, Target
-from ic_secrets.stores import Store, cached, local, openbao
-from ic_secrets.stores.cached import CachedStore, TargetCache
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.model.resolve import resolve
+from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site, Target
+from ic_secrets.stores import cache as cached
+from ic_secrets.stores.base import Store
+from ic_secrets.stores.cache import CachedStore, TargetCache
+from ic_secrets.stores.embedded import store as local
+from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.testing import StoreContract
 
 pytestmark = pytest.mark.integration

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ic_secrets.composer import (
+from ic_secrets.composer.auth import (
     LOAD_ORDER,
     METHODS,
     check_sections,
@@ -20,7 +20,7 @@ from ic_secrets.composer import (
     parse_document,
 )
 from ic_secrets.errors import InvalidValueError, MalformedAuthError
-from ic_secrets.secret import COMPOSER_METHODS, SecretValue
+from ic_secrets.model.secret import COMPOSER_METHODS, SecretValue
 
 CANARY = "canary-5f1c"
 

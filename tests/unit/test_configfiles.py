@@ -14,11 +14,11 @@ import jsonschema
 import pytest
 
 from commandline import Cli
-from ic_secrets.catalogue import SETTINGS, as_text, make_schema
-from ic_secrets.config import Settings
-from ic_secrets.configfiles import read_config
+from ic_secrets.config.catalogue import SETTINGS, as_text, make_schema
+from ic_secrets.config.files import read_config
+from ic_secrets.config.settings import Settings
+from ic_secrets.core.files import find_upward
 from ic_secrets.errors import ConfigError
-from ic_secrets.files import find_upward
 
 DOCS = Path(__file__).parents[2] / "docs"
 CANARY = "a-canary-of-a-file"
@@ -114,7 +114,7 @@ def test_a_key_of_the_environment_takes_the_place_of_those_of_the_file(work: Pat
 
 def test_the_usual_directories_are_those_of_platformdirs(home: dict[str, str], work: Path) -> None:
     asked = "import platformdirs; print(platformdirs.user_config_dir('ic-secrets'))"
-    shown = "from ic_secrets.config import Settings; import os; print(Settings(os.environ).person_file[0])"
+    shown = "from ic_secrets.config.settings import Settings; import os; print(Settings(os.environ).person_file[0])"
     for change in ({}, {"XDG_CONFIG_HOME": ""}, {"XDG_CONFIG_HOME": "relative"}, {"XDG_CONFIG_HOME": "/a//b/"}):
         outputs = [
             subprocess.run(
@@ -283,8 +283,8 @@ def test_a_file_is_taken_where_its_schema_takes_it(name: str) -> None:
 
 
 def test_the_defaults_of_the_command_line_are_those_of_a_request(cli: Cli, work: Path) -> None:
+    from ic_secrets.build.prepare import EXPIRY_WARNING, BuildRequest
     from ic_secrets.cli.parsing import read_duration
-    from ic_secrets.preparation import EXPIRY_WARNING, BuildRequest
 
     usual = BuildRequest._field_defaults
     found = settings(work)
@@ -323,7 +323,7 @@ def test_no_working_directory_is_no_project(person: Path, tmp_path: Path) -> Non
     gone.mkdir()
     code = (
         "import os; os.chdir(os.environ['GONE']); os.rmdir(os.environ['GONE'])\n"
-        "from ic_secrets.config import Settings; assert Settings(os.environ).project_file is None\n"
+        "from ic_secrets.config.settings import Settings; assert Settings(os.environ).project_file is None\n"
     )
     environment = {"GONE": str(gone), "IC_SECRETS_CONFIG": str(person), "PATH": os.environ["PATH"]}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)

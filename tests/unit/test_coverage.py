@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ic_secrets.coverage import (
+from ic_secrets.composer.precedence import Winner
+from ic_secrets.composer.repositories import (
     Answer,
     Circumstances,
     Need,
@@ -20,9 +21,8 @@ from ic_secrets.coverage import (
     list_hosts,
     list_repositories,
 )
-from ic_secrets.precedence import Winner
-from ic_secrets.resolve import Definition, Verdict
-from ic_secrets.secret import Owner, Scope, SecretType, Target
+from ic_secrets.model.resolve import Definition, Verdict
+from ic_secrets.model.secret import Owner, Scope, SecretType, Target
 
 BUILD = frozenset({Scope.IC})
 BASIC = "http-basic.repo.example.org"

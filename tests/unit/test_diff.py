@@ -13,9 +13,10 @@ import pytest
 
 from bao_servers import ROOT, Server, running
 from commandline import Cli
-from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores import Store, local
-from ic_secrets.stores.keys import create_key_file
+from ic_secrets.keys.master import create_key_file
+from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores.base import Store
+from ic_secrets.stores.embedded import store as local
 from local_stores import CANARY, KEY, make_store
 
 pytestmark = pytest.mark.commands

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ic_secrets.environment import Preserve, check_size, check_variable, choose_variables, inherit
 from ic_secrets.errors import EnvironmentTooBigError, InvalidValueError, ReservedNameError
-from ic_secrets.secret import SecretValue
+from ic_secrets.model.secret import SecretValue
+from ic_secrets.model.variables import Preserve, check_size, check_variable, choose_variables, inherit
 
 VALUE = SecretValue("canary-5f1c")
 

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.directory import PrivateDirectory, choose_parent, sweep
+from ic_secrets.core.files import remove_tree, write_private
 from ic_secrets.errors import ExposureError
-from ic_secrets.files import remove_tree, write_private
-from ic_secrets.watchdog import Watchdog
+from ic_secrets.process.directory import PrivateDirectory, choose_parent, sweep
+from ic_secrets.process.watchdog import Watchdog
 from watching import wait_until_gone
 
 HOLD = """
 import sys, time
-from ic_secrets.directory import PrivateDirectory
-from ic_secrets.watchdog import Watchdog
+from ic_secrets.process.directory import PrivateDirectory
+from ic_secrets.process.watchdog import Watchdog
 directory = PrivateDirectory.make(sys.argv[1], Watchdog())
 directory.write(directory.path + "/auth.json", b"canary")
 print(directory.path, flush=True)
@@ -159,7 +159,7 @@ def test_what_withstands_is_told_and_all_else_is_removed(tmp_path: Path) -> None
     (tree / "mounted").mkdir(parents=True)
     (tree / "zz").write_text("canary")
     script = (
-        "import sys; from ic_secrets.directory import sweep; "
+        "import sys; from ic_secrets.process.directory import sweep; "
         "print(sweep({}, sys.argv[1]).failed[0][0]); import os; print(os.listdir(sys.argv[2]))"
     )
     command = f'mount --bind {precious} {tree}/mounted && exec {sys.executable} -c "{script}" {tmp_path} {tree}'

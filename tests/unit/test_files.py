@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.files import replacing
+from ic_secrets.core.files import replacing
 
 
 def test_what_replaces_a_file_is_seen_only_once_it_is_whole(tmp_path: Path) -> None:

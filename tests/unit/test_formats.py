@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from commandline import Cli
 from ic_secrets.errors import IcSecretsError, ImportFileError
-from ic_secrets.formats import Content, LeftOut, Terms, auth, definitions, dotenv, pantheon
-from ic_secrets.resolve import Holdings
-from ic_secrets.secret import MAX_TIME, Override, Owner, Scope, Secret, SecretType, SecretValue
-from ic_secrets.transfer import Bundle
+from ic_secrets.model.resolve import Holdings
+from ic_secrets.model.secret import MAX_TIME, Override, Owner, Scope, Secret, SecretType, SecretValue
+from ic_secrets.transfer.formats import auth, definitions, dotenv, pantheon
+from ic_secrets.transfer.formats.base import Content, LeftOut, Terms
+from ic_secrets.transfer.merge import Bundle
 
 SITE = Owner.site("my-site")
 AGENCY = Owner.organization("agency")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets import github
 from ic_secrets.errors import ExposureError, ReservedNameError
-from ic_secrets.needles import Exposed, too_short
-from ic_secrets.secret import SecretType, SecretValue
+from ic_secrets.masking.needles import Exposed, too_short
+from ic_secrets.model.secret import SecretType, SecretValue
+from ic_secrets.two_steps import github
 
 
 def read_as_the_runner(text: str) -> dict[str, str]:

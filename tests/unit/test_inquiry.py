@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from ic_secrets.composer import Credential
-from ic_secrets.coverage import Answer, Repository
-from ic_secrets.git import Login
-from ic_secrets.inquiry import Question, ask, ask_all, make_headers
-from ic_secrets.linux import list_processes_with
+from ic_secrets.composer.auth import Credential
+from ic_secrets.composer.repositories import Answer, Repository
+from ic_secrets.core.linux import list_processes_with
+from ic_secrets.git.helper import Login
+from ic_secrets.plan.online import Question, ask, ask_all, make_headers
 from servers.answers import AnswerServer, start_answers
 
 CANARY = "canary-of-a-token"
@@ -149,9 +149,9 @@ def test_git_ends_with_who_asked(number: signal.Signals) -> None:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         program = (
             "import os, threading\n"
-            "from ic_secrets.coverage import Repository\n"
-            "from ic_secrets.git import Login\n"
-            "from ic_secrets.inquiry import Question, ask_all\n"
+            "from ic_secrets.composer.repositories import Repository\n"
+            "from ic_secrets.git.helper import Login\n"
+            "from ic_secrets.plan.online import Question, ask_all\n"
             f"repository = Repository('git', 'http://{host}/x', '{host}', 'git')\n"
             f"question = Question(repository, None, Login('x', '{host}', 'deploy', '{marker}'))\n"
             "ask_all([question], os.environ, timeout=60)\n"

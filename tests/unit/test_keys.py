@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from children import fork, run_in_child, run_unprivileged, wait
+from ic_secrets.core.new_files import new_file
 from ic_secrets.errors import MasterKeyError
-from ic_secrets.stores.files import new_file
-from ic_secrets.stores.keys import create_key_file, load_key_file
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.keys.master import create_key_file, load_key_file
+from ic_secrets.keys.sealing import MasterKey
 from local_stores import memory_directory
 
 KEY = MasterKey(bytes(range(1, 33)))

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from commandline import PROGRAM, Cli
-from ic_secrets.config import Settings
+from ic_secrets.config.settings import Settings
 from ic_secrets.errors import MasterKeyError
-from ic_secrets.stores import keysources, locking
-from ic_secrets.stores.keys import create_key_file
-from ic_secrets.stores.keysources import Keyholder, KeySource
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.keys import passphrase as locking
+from ic_secrets.keys import sources as keysources
+from ic_secrets.keys.master import create_key_file
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.keys.sources import Keyholder, KeySource
 from keyrings import install_keyring
 from local_stores import make_store, raw
 from screen import Screen

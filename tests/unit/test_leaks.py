@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.leaks import Finding, Place, SearchResult, search
-from ic_secrets.needles import derive, for_search
-from ic_secrets.patterns import Patterns
-from ic_secrets.secret import SecretType, SecretValue
+from ic_secrets.leaks.search import Finding, Place, SearchResult, search
+from ic_secrets.masking.matcher import Patterns
+from ic_secrets.masking.needles import derive, for_search
+from ic_secrets.model.secret import SecretType, SecretValue
 
 VALUE = "canary/first-of-two+values"
 OTHER = "another#canary#value"

@@ -32,10 +32,12 @@ from ic_secrets.errors import (
     StoreTamperedError,
     StoreWriteError,
 )
-from ic_secrets.secret import MAX_TIME, Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores import local, read_chain, session
-from ic_secrets.stores.local import LocalStore
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.model.secret import MAX_TIME, Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores.base import read_chain
+from ic_secrets.stores.embedded import session
+from ic_secrets.stores.embedded import store as local
+from ic_secrets.stores.embedded.store import LocalStore
 from local_stores import (
     AGENCY,
     BUILD,
@@ -669,8 +671,10 @@ def test_names_are_read_without_opening_a_value(path: str) -> None:
     program = f"""
 import sys
 before = set(sys.modules)
-from ic_secrets.stores import local, read_chain, sealing
-from ic_secrets.secret import Owner
+from ic_secrets.keys import sealing
+from ic_secrets.stores.base import read_chain
+from ic_secrets.stores.embedded import store as local
+from ic_secrets.model.secret import Owner
 with local.open_store({path!r}, [sealing.MasterKey(bytes(range(32)))], read_only=True) as store:
     chain = read_chain(store, Owner.site("my-site"))
     assert [secret.name for secret in chain[0].secrets][0] == "API_KEY", chain

@@ -17,9 +17,9 @@ import pytest
 
 from children import fork, run_in_child, run_unprivileged, wait
 from ic_secrets.errors import StoreReadError, StoreWriteError
-from ic_secrets.secret import Owner, SecretType, SecretValue, Site
-from ic_secrets.stores import local
-from ic_secrets.stores.database import BUSY_TIMEOUT_MS
+from ic_secrets.model.secret import Owner, SecretType, SecretValue, Site
+from ic_secrets.stores.embedded import store as local
+from ic_secrets.stores.embedded.database import BUSY_TIMEOUT_MS
 from local_stores import (
     AGENCY,
     BUILD,

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 import acknowledging
-from ic_secrets.secret import SecretValue
-from ic_secrets.stores import local
+from ic_secrets.model.secret import SecretValue
+from ic_secrets.stores.embedded import store as local
 from local_stores import AGENCY, KEY, MY_SITE, dump, make_store, memory_directory, open_for_reading, put
 
 # All with which SQLite changes a file or a directory, or learns how it stands with its locks.

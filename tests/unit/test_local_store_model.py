@@ -19,11 +19,12 @@ from ic_secrets.errors import (
     UnknownSecretError,
     UnknownSiteError,
 )
-from ic_secrets.secret import MAX_TIME, Owner, Scope, Scopes, SecretType, SecretValue, Site
-from ic_secrets.stores import local, session
-from ic_secrets.stores.pages import Image
-from ic_secrets.stores.repair import check
-from ic_secrets.stores.rows import Row
+from ic_secrets.model.secret import MAX_TIME, Owner, Scope, Scopes, SecretType, SecretValue, Site
+from ic_secrets.stores.embedded import session
+from ic_secrets.stores.embedded import store as local
+from ic_secrets.stores.embedded.pages import Image
+from ic_secrets.stores.embedded.repair import check
+from ic_secrets.stores.embedded.rows import Row
 from local_stores import KEY, memory_directory, raw
 
 SITES = ("a", "b")

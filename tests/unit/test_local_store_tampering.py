@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from ic_secrets.errors import StoreError, StoreFormatError, StoreLockedError, StoreTamperedError
-from ic_secrets.secret import Owner, SecretType, SecretValue, Site
-from ic_secrets.stores import local, read_chain
-from ic_secrets.stores.manifest import bucket_of
-from ic_secrets.stores.rows import Row, digest_rows
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.model.secret import Owner, SecretType, SecretValue, Site
+from ic_secrets.stores.base import read_chain
+from ic_secrets.stores.embedded import store as local
+from ic_secrets.stores.embedded.manifest import bucket_of
+from ic_secrets.stores.embedded.rows import Row, digest_rows
 from local_stores import (
     AGENCY,
     BUILD,

@@ -19,9 +19,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ic_secrets.mask import Masker, Patterns, mask_bytes, mask_text
-from ic_secrets.needles import Needle, derive
-from ic_secrets.secret import SecretType, SecretValue
+from ic_secrets.masking.masker import Masker, Patterns, mask_bytes, mask_text
+from ic_secrets.masking.needles import Needle, derive
+from ic_secrets.model.secret import SecretType, SecretValue
 
 TOKEN = b"tk-EXAMPLE-0123456789-abcdefghijklmnop"
 
@@ -502,7 +502,7 @@ def test_text_that_we_quote_is_masked_too() -> None:
 
 def test_the_module_is_cheap_to_import() -> None:
     """The matcher is loaded by the first search."""
-    code = "import sys, ic_secrets.mask; print('hyperscan' in sys.modules)"
+    code = "import sys, ic_secrets.masking.masker; print('hyperscan' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 

@@ -6,9 +6,9 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from ic_secrets.matrix import Source, make_matrix
-from ic_secrets.resolve import Holdings, Verdict, resolve
-from ic_secrets.secret import Override, Owner, Scope, Scopes, Secret, SecretType
+from ic_secrets.model.environments import Source, make_matrix
+from ic_secrets.model.resolve import Holdings, Verdict, resolve
+from ic_secrets.model.secret import Override, Owner, Scope, Scopes, Secret, SecretType
 
 SITE = Owner("site", "my-site")
 ORG = Owner("organization", "agency")

@@ -14,8 +14,8 @@ import pytest
 
 from children import obey_permissions, run_unprivileged
 from commandline import PROGRAM, Cli
-from ic_secrets.aftermath import find_withheld
-from ic_secrets.findings import SearchResult
+from ic_secrets.build.verify import find_withheld
+from ic_secrets.leaks.findings import SearchResult
 from watching import wait_until_gone
 
 VALUE = b"a-canary-of-a-token"

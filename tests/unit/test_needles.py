@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ic_secrets.mask import Patterns, mask_bytes
-from ic_secrets.needles import (
+from ic_secrets.masking.masker import Patterns, mask_bytes
+from ic_secrets.masking.needles import (
     Exposed,
     Needle,
     derive,
@@ -30,7 +30,7 @@ from ic_secrets.needles import (
     too_common,
     too_short,
 )
-from ic_secrets.secret import SecretType, SecretValue
+from ic_secrets.model.secret import SecretType, SecretValue
 
 ENV, COMPOSER, RUNTIME = SecretType.ENV, SecretType.COMPOSER, SecretType.RUNTIME
 PLAIN = "example-value_0123"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from commandline import PROGRAM, Cli
-from ic_secrets import linux
+from ic_secrets.core import linux
+from ic_secrets.core.linux import parse_mounts
 from ic_secrets.errors import StoreOnNetworkError
-from ic_secrets.linux import parse_mounts
-from ic_secrets.stores import database
-from ic_secrets.stores.database import refuse_network
+from ic_secrets.stores.embedded import database
+from ic_secrets.stores.embedded.database import refuse_network
 from local_stores import KEY, make_store, memory_directory
 
 # Lines of real mountinfo files (proc(5)): optional fields, escapes and subtypes differ.

@@ -10,8 +10,10 @@ import pytest
 
 from bao_servers import ROOT, Server, running
 from commandline import Cli
-from ic_secrets.stores import Store, local, openbao
-from ic_secrets.stores.keys import create_key_file
+from ic_secrets.keys.master import create_key_file
+from ic_secrets.stores.base import Store
+from ic_secrets.stores.embedded import store as local
+from ic_secrets.stores.openbao import store as openbao
 from local_stores import CANARY, KEY, OWNERS, dump, make_store, open_for_reading
 
 pytestmark = pytest.mark.integration

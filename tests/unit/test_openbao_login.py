@@ -23,9 +23,10 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from bao_servers import PROGRAM, ROOT, Server, running
 from commandline import Cli
 from ic_secrets.errors import ConfigError, StoreDeniedError
-from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores import openbao, read_chain
-from ic_secrets.stores.bao.policy import render_policy
+from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores.base import read_chain
+from ic_secrets.stores.openbao import store as openbao
+from ic_secrets.stores.openbao.policy import render_policy
 
 pytestmark = pytest.mark.integration
 

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
+from ic_secrets.client import messages
+from ic_secrets.client.messages import StrangeAnswerError, TransientError, read_response, render_request
 from ic_secrets.errors import ConfigError
-from ic_secrets.stores.bao import messages
-from ic_secrets.stores.bao.messages import StrangeAnswerError, TransientError, read_response, render_request
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 

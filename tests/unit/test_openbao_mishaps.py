@@ -25,11 +25,12 @@ from ic_secrets.errors import (
     StoreWriteError,
     UnknownSecretError,
 )
-from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores import openbao, read_chain
-from ic_secrets.stores.bao.client import Client
-from ic_secrets.stores.bao.lines import Answer, Line, Request, parse_address
-from ic_secrets.stores.openbao import BaoStore
+from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores.base import read_chain
+from ic_secrets.stores.openbao import store as openbao
+from ic_secrets.stores.openbao.client import Client
+from ic_secrets.stores.openbao.lines import Answer, Line, Request, parse_address
+from ic_secrets.stores.openbao.store import BaoStore
 
 pytestmark = pytest.mark.integration
 

@@ -10,11 +10,12 @@ import pytest
 from bao_servers import ROOT, Server, running
 from commandline import Cli
 from ic_secrets.errors import ImmutableError, StoreDeniedError
-from ic_secrets.resolve import resolve
-from ic_secrets.secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site
-from ic_secrets.stores import openbao, read_chain
-from ic_secrets.stores.bao.policy import render_policy
-from ic_secrets.stores.openbao import BaoStore
+from ic_secrets.model.resolve import resolve
+from ic_secrets.model.secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site
+from ic_secrets.stores.base import read_chain
+from ic_secrets.stores.openbao import store as openbao
+from ic_secrets.stores.openbao.policy import render_policy
+from ic_secrets.stores.openbao.store import BaoStore
 
 pytestmark = pytest.mark.integration
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from bao_servers import ROOT, Server, running
-from ic_secrets.stores import Store, openbao
-from ic_secrets.stores.openbao import BaoStore
+from ic_secrets.stores.base import Store
+from ic_secrets.stores.openbao import store as openbao
+from ic_secrets.stores.openbao.store import BaoStore
 from ic_secrets.testing import StoreContract
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.origin import describe_origin, find_job, find_revision
+from ic_secrets.git.checkout import describe_origin, find_job, find_revision
 
 CANARY = "hunter2-canary"
 GITHUB = {"GITHUB_RUN_ID": "42", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "agency/my-site"}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.files import write_private
-from ic_secrets.overlay import ComposerHome, Overlay
+from ic_secrets.composer.home import ComposerHome, Overlay
+from ic_secrets.core.files import write_private
 
 
 def make(tmp_path: Path, files: dict[str, str]) -> tuple[Overlay, Path, Path]:

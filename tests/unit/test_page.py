@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import hypothesis
 from hypothesis import strategies as st
 
-from ic_secrets.page import START, Totals, render_end, render_heading, render_owner, render_start
-from ic_secrets.resolve import Holdings
-from ic_secrets.secret import Override, Owner, Scope, Secret, SecretType, SecretValue, Site
-from ic_secrets.survey import Survey, Terms, survey_site
+from ic_secrets.model.resolve import Holdings
+from ic_secrets.model.secret import Override, Owner, Scope, Secret, SecretType, SecretValue, Site
+from ic_secrets.report.page import START, Totals, render_end, render_heading, render_owner, render_start
+from ic_secrets.report.survey import Survey, Terms, survey_site
 
 CANARY = "hunter2-canary"
 TERMS = Terms(1_800_000_000, 90 * 86_400, 14 * 86_400)

@@ -28,11 +28,12 @@ from ic_secrets.errors import (
     UnknownSecretError,
     UnknownSiteError,
 )
-from ic_secrets.formats import pantheon
-from ic_secrets.resolve import resolve
-from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores import Store, local, open_store, pantheon_file, read_chain, take_notices
-from ic_secrets.stores.pantheon_file import PantheonFile
+from ic_secrets.model.resolve import resolve
+from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores.base import Store, open_store, read_chain, take_notices
+from ic_secrets.stores.embedded import store as local
+from ic_secrets.stores.pantheon import file as pantheon_file
+from ic_secrets.stores.pantheon.file import PantheonFile
 from ic_secrets.testing import (
     BUILD,
     FEATURES,
@@ -44,7 +45,8 @@ from ic_secrets.testing import (
     refused,
     set_base,
 )
-from ic_secrets.transfer import add_organizations, read_bundle
+from ic_secrets.transfer.formats import pantheon
+from ic_secrets.transfer.merge import add_organizations, read_bundle
 from local_stores import KEY, memory_directory
 
 PLATFORM_ID = "9cf2c790-c7b8-4f2f-a6f1-27385b8f958e"

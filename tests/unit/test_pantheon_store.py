@@ -28,11 +28,11 @@ from ic_secrets.errors import (
     UnknownSecretError,
     UnknownSiteError,
 )
-from ic_secrets.resolve import resolve
-from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores import Store, read_chain, take_notices
-from ic_secrets.stores.pantheon import PantheonStore, open_store
-from ic_secrets.stores.pantheon_client import PantheonClient, find_token, parse_home
+from ic_secrets.model.resolve import resolve
+from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores.base import Store, read_chain, take_notices
+from ic_secrets.stores.pantheon.client import PantheonClient, find_token, parse_home
+from ic_secrets.stores.pantheon.store import PantheonStore, open_store
 from ic_secrets.testing import ALL, BUILD, FEATURES, SITE, StoreContract, set_base
 from pantheon_servers import SESSION, TOKEN, Fault, Platform, Secret, running
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from ic_secrets.coverage import Found
-from ic_secrets.credentials import read_project
-from ic_secrets.pitfalls import find_pitfalls
-from ic_secrets.resolve import Definition, Verdict
-from ic_secrets.secret import Owner, Scope, SecretType, Target
+from ic_secrets.build.credentials import read_project
+from ic_secrets.composer.repositories import Found
+from ic_secrets.model.resolve import Definition, Verdict
+from ic_secrets.model.secret import Owner, Scope, SecretType, Target
+from ic_secrets.plan.pitfalls import find_pitfalls
 
 BUILD = frozenset({Scope.IC})
 WEB = frozenset({Scope.WEB})

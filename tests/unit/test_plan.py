@@ -52,7 +52,7 @@ REFUSED = {
         files=(
             (
                 "../broken.py",
-                "from ic_secrets import hookimpl\nfrom ic_secrets.rendering import Rendering\n\n\n@hookimpl\n"
+                "from ic_secrets import hookimpl\nfrom ic_secrets.build.render import Rendering\n\n\n@hookimpl\n"
                 "def ic_secrets_render_secrets(context):\n    return Rendering(variables={'PATH': 'x'})\n",
             ),
         ),

@@ -14,9 +14,9 @@ from textwrap import dedent
 import pytest
 
 from commandline import Cli
-from ic_secrets.config import Setting, Settings
-from ic_secrets.discovery import Origin, find_named
+from ic_secrets.config.settings import Setting, Settings
 from ic_secrets.errors import PluginError
+from ic_secrets.plugins.discovery import Origin, find_named
 
 pytestmark = pytest.mark.commands
 
@@ -26,7 +26,7 @@ import os, sys
 from ic_secrets import hookimpl
 from ic_secrets.errors import VetoError
 from ic_secrets.hookspecs import Command
-from ic_secrets.rendering import Rendering
+from ic_secrets.build.render import Rendering
 """
 Make = Callable[..., Path]
 
@@ -410,7 +410,7 @@ def test_two_distributions_that_bring_one_name_are_refused(site: Cli, tmp_path: 
 
 
 STORE = """
-from ic_secrets.stores import open_store
+from ic_secrets.stores.base import open_store
 class Other:
     def __init__(self, store): self.store = store
     def __getattr__(self, name): return getattr(self.store, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ic_secrets.precedence import Source, Winner, find_winners, order_sources
+from ic_secrets.composer.precedence import Source, Winner, find_winners, order_sources
 
 OLD, MIDDLE, NEW = (2, 5, 5), (2, 8, 8), (2, 11, 0)
 CASES = {

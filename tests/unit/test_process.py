@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ic_secrets.errors import ProgramNotExecutableError, ProgramNotFoundError
-from ic_secrets.process import find_program
+from ic_secrets.process.child import find_program
 from wrapper import WRAPPER
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from commandline import Cli
-from ic_secrets.config import Settings
+from ic_secrets.config.settings import Settings
 from ic_secrets.errors import ConfigError
 
 LANDO = "name: app\nrecipe: pantheon\nconfig:\n  framework: drupal10\n  site: my-site\n  env: live\n"

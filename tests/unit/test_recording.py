@@ -17,9 +17,9 @@ import pytest
 
 from children import fork, wait
 from commandline import PROGRAM, Cli
-from ic_secrets.secret import Owner
-from ic_secrets.stores import local
-from ic_secrets.stores.keys import load_key_file
+from ic_secrets.keys.master import load_key_file
+from ic_secrets.model.secret import Owner
+from ic_secrets.stores.embedded import store as local
 
 pytestmark = pytest.mark.commands
 

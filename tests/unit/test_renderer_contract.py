@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ic_secrets.build.render import RenderContext, Rendering
 from ic_secrets.errors import BuildError
-from ic_secrets.rendering import RenderContext, Rendering
 from ic_secrets.testing import RendererContract
 
 _SPEC = importlib.util.spec_from_file_location(

@@ -13,11 +13,11 @@ import pytest
 from children import run_in_child, run_unprivileged
 from commandline import Cli
 from ic_secrets.errors import StoreError, StoreExistsError, StoreFormatError, StoreLockedError, StoreTamperedError
-from ic_secrets.secret import Owner, SecretType, SecretValue, Site
-from ic_secrets.stores import local
-from ic_secrets.stores.pages import Image
-from ic_secrets.stores.repair import Report, Salvage, check, repair
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.model.secret import Owner, SecretType, SecretValue, Site
+from ic_secrets.stores.embedded import store as local
+from ic_secrets.stores.embedded.pages import Image
+from ic_secrets.stores.embedded.repair import Report, Salvage, check, repair
 from local_stores import (
     AGENCY,
     BUILD,

@@ -18,8 +18,10 @@ import pytest
 from children import fork, run_unprivileged, wait
 from commandline import Cli
 from ic_secrets.errors import StateFileError, StoreError, StoreRolledBackError, StoreTamperedError
-from ic_secrets.secret import SecretType
-from ic_secrets.stores import Identity, Store, identify, local, rollback
+from ic_secrets.model.secret import SecretType
+from ic_secrets.stores import rollback
+from ic_secrets.stores.base import Identity, Store, identify
+from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.rollback import check_minimum, check_state, update_state
 from local_stores import EMPTY, KEY, MY_SITE, make_store, memory_directory, open_for_reading, put, raw
 

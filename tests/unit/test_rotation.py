@@ -19,10 +19,11 @@ from children import fork, wait
 from commandline import Cli
 from ic_secrets import cli as command_line
 from ic_secrets.errors import MasterKeyError, StoreLockedError, StoreTamperedError
-from ic_secrets.stores import local, open_store
-from ic_secrets.stores.keys import load_key_file, replace_key_file
-from ic_secrets.stores.locking import lock
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.keys.master import load_key_file, replace_key_file
+from ic_secrets.keys.passphrase import lock
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.stores.base import open_store
+from ic_secrets.stores.embedded import store as local
 from keyrings import install_keyring
 from local_stores import AGENCY, CANARY, KEY, MY_SITE, dump, make_store, memory_directory, put, raw
 

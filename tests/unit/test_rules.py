@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.composer import parse_credential
+from ic_secrets.build.prepare import BuildRequest, load, prepare
+from ic_secrets.composer.auth import parse_credential
+from ic_secrets.core.notices import Notice
 from ic_secrets.errors import (
     BaseMissingError,
     ImmutableError,
@@ -16,10 +18,9 @@ from ic_secrets.errors import (
     UndefinedSecretError,
     UnknownSiteError,
 )
-from ic_secrets.notices import Notice
-from ic_secrets.preparation import BuildRequest, load, prepare
-from ic_secrets.resolve import Verdict, inert_overrides, resolve, trace
-from ic_secrets.secret import (
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.model.resolve import Verdict, inert_overrides, resolve, trace
+from ic_secrets.model.secret import (
     MAX_VALUE_BYTES,
     Owner,
     Scope,
@@ -32,8 +33,8 @@ from ic_secrets.secret import (
     parse_scopes,
     parse_type,
 )
-from ic_secrets.stores import Store, local, read_chain
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.stores.base import Store, read_chain
+from ic_secrets.stores.embedded import store as local
 
 SITE = Owner.site("my-site")
 ORG = Owner.organization("agency")

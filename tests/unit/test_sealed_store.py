@@ -21,11 +21,13 @@ from ic_secrets.errors import (
     StoreTamperedError,
     StoreWriteError,
 )
-from ic_secrets.secret import Owner, SecretType, SecretValue, Site
-from ic_secrets.stores import Store, local, open_store, sealed
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.model.secret import Owner, SecretType, SecretValue, Site
+from ic_secrets.stores import sealed_file as sealed
+from ic_secrets.stores.base import Store, open_store
+from ic_secrets.stores.embedded import store as local
 from ic_secrets.testing import ReadingContract
-from ic_secrets.transfer import read_bundle
+from ic_secrets.transfer.merge import read_bundle
 from local_stores import (
     AGENCY,
     BUILD,

@@ -16,18 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ic_secrets.errors import MasterKeyError
-from ic_secrets.stores.database import FORMAT
-from ic_secrets.stores.manifest import _bucket_mac, _owner_mac, _root_mac
-from ic_secrets.stores.rows import Row, digest_rows
-from ic_secrets.stores.sealing import (
-    DataKey,
-    MasterKey,
-    SealError,
-    encode,
-    hkdf,
-    new_data_key,
-    unwrap_data_key,
-)
+from ic_secrets.keys.sealing import DataKey, MasterKey, SealError, encode, hkdf, new_data_key, unwrap_data_key
+from ic_secrets.stores.embedded.database import FORMAT
+from ic_secrets.stores.embedded.manifest import _bucket_mac, _owner_mac, _root_mac
+from ic_secrets.stores.embedded.rows import Row, digest_rows
 
 # 32 bytes that need every care of the text form: they hold `-` and `_` in base64url.
 FIXED = MasterKey(bytes([0xFB, 0xEF, 0xBE, 0xFF, *range(28)]))
@@ -319,7 +311,7 @@ def test_the_format_never_changes() -> None:
 def test_sealing_is_imported_without_cryptography() -> None:
     """Keys are read and derived before, and often without, a value being opened: it costs 10 ms."""
     program = (
-        "import sys; from ic_secrets.stores import sealing; sealing.MasterKey.generate().id;"
+        "import sys; from ic_secrets.keys import sealing; sealing.MasterKey.generate().id;"
         "assert not [name for name in sys.modules if name.startswith('cryptography')]"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

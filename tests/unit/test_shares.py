@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.leaks import Place, search
-from ic_secrets.linux import list_descendants
-from ic_secrets.needles import Needle
-from ic_secrets.patterns import Patterns
-from ic_secrets.shares import count_shares, do_shares
+from ic_secrets.core.linux import list_descendants
+from ic_secrets.core.shares import count_shares, do_shares
+from ic_secrets.leaks.search import Place, search
+from ic_secrets.masking.matcher import Patterns
+from ic_secrets.masking.needles import Needle
 
 
 def list_children() -> set[int]:
@@ -69,7 +69,7 @@ def test_children_end_with_a_parent_that_is_killed() -> None:
     """A search of a whole image's root would go on for minutes."""
     code = (
         "import os, sys, time\n"
-        "from ic_secrets.shares import do_shares\n"
+        "from ic_secrets.core.shares import do_shares\n"
         "def work(number):\n"
         "    os.write(1, b'x')\n"
         "    time.sleep(600)\n"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.environment import check_variable
 from ic_secrets.errors import ReservedNameError
-from ic_secrets.secret import SecretValue
-from ic_secrets.shells import Change, check_names, render_fish, render_fish_end, render_sh, render_sh_end
+from ic_secrets.model.secret import SecretValue
+from ic_secrets.model.variables import check_variable
+from ic_secrets.two_steps.shells import Change, check_names, render_fish, render_fish_end, render_sh, render_sh_end
 
 pytestmark = pytest.mark.commands
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from ic_secrets.containment import ContainedStore
 from ic_secrets.errors import (
     BaseMissingError,
     IcSecretsError,
@@ -20,11 +19,13 @@ from ic_secrets.errors import (
     UnknownSecretError,
     UnknownSiteError,
 )
-from ic_secrets.resolve import Holdings
-from ic_secrets.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores import Store, local
-from ic_secrets.stores.local import LocalStore
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.model.resolve import Holdings
+from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.plugins.isolation import ContainedStore
+from ic_secrets.stores.base import Store
+from ic_secrets.stores.embedded import store as local
+from ic_secrets.stores.embedded.store import LocalStore
 from ic_secrets.testing import StoreContract
 from local_stores import memory_directory
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ic_secrets.matrix import make_matrix
-from ic_secrets.resolve import Holdings
-from ic_secrets.secret import Override, Owner, Scope, Scopes, Secret, SecretType, Site
-from ic_secrets.survey import Flag, Survey, Terms, Usage, survey_organization, survey_site
+from ic_secrets.model.environments import make_matrix
+from ic_secrets.model.resolve import Holdings
+from ic_secrets.model.secret import Override, Owner, Scope, Scopes, Secret, SecretType, Site
+from ic_secrets.report.survey import Flag, Survey, Terms, Usage, survey_organization, survey_site
 
 DAY = 86_400
 NOW = 1_800_000_000

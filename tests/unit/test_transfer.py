@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ic_secrets.errors import IcSecretsError, UnknownSiteError
-from ic_secrets.resolve import Holdings, inert_overrides
-from ic_secrets.secret import MAX_TIME, Owner, SecretType, SecretValue, Site
-from ic_secrets.stores import Store, local, read_chain, sealed
+from ic_secrets.model.resolve import Holdings, inert_overrides
+from ic_secrets.model.secret import MAX_TIME, Owner, SecretType, SecretValue, Site
+from ic_secrets.stores import sealed_file as sealed
+from ic_secrets.stores.base import Store, read_chain
+from ic_secrets.stores.embedded import store as local
 from ic_secrets.testing import ALL, BUILD, ORGANIZATION, SITE, get_base, get_override, set_base
-from ic_secrets.transfer import (
+from ic_secrets.transfer.merge import (
     Bundle,
     add_organizations,
     bring,

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from commandline import PROGRAM
-from ic_secrets.secret import Owner, SecretType, SecretValue, Site
-from ic_secrets.stores import Store, local
-from ic_secrets.stores.keys import create_key_file
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.keys.master import create_key_file
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.model.secret import Owner, SecretType, SecretValue, Site
+from ic_secrets.stores.base import Store
+from ic_secrets.stores.embedded import store as local
 from local_stores import AGENCY, BUILD, CANARY, KEY, MY_SITE, OWNERS, dump, make_store, open_for_reading, put
 from screen import Screen
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.vcs import Residue, find_residue, mend
+from ic_secrets.git.clones import Residue, find_residue, mend
 
 CONFIG = """\
 [core]

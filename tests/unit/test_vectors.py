@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from ic_secrets.errors import StoreError, StoreFormatError, StoreLockedError, StoreTamperedError
-from ic_secrets.stores import local, sealed
-from ic_secrets.stores.sealing import MasterKey
+from ic_secrets.keys.sealing import MasterKey
+from ic_secrets.stores import sealed_file as sealed
+from ic_secrets.stores.embedded import store as local
 from local_stores import memory_directory
 from vectors import VECTORS, Vector, describe, parse
 

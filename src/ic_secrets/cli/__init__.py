@@ -146,7 +146,7 @@ def _take_no_plugins(words: list[str]) -> list[str]:
 
 def _find_more() -> dict[str, str]:
     """What the commands of active plugins do in a line each. A broken plugin is told, and hinders no help."""
-    from ..config import Settings
+    from ..config.settings import Settings
 
     settings = Settings(dict(os.environ))
     try:
@@ -165,7 +165,7 @@ def _find_more() -> dict[str, str]:
 
 def _run_more(words: list[str]) -> int:
     """Run a command that is none of ours; UsageError where it is no plugin's either."""
-    from ..config import Settings
+    from ..config.settings import Settings
 
     settings = Settings(dict(os.environ))
     if settings.plugins is not None:

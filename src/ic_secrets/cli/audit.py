@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from ..audit import START, Line, read_log
-from ..config import Settings
+from ..audit.log import START, Line, read_log
+from ..config.settings import Settings
 from ..errors import AuditError, UsageError
 from .output import print_json, print_message, print_table
 from .parsing import Parser, add_json, parse_duration

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 
 from ..errors import ConfigError, UsageError
-from ..secret import parse_owner
-from ..stores import SERVERS, split_url
-from ..stores.bao.policy import PURPOSES, render_policy
+from ..model.secret import parse_owner
+from ..stores.base import SERVERS, split_url
+from ..stores.openbao.policy import PURPOSES, render_policy
 from .opening import opened_store
 from .parsing import Parser, add_store_options, read_settings
 

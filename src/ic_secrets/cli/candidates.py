@@ -13,9 +13,9 @@ from functools import cached_property
 from importlib import import_module
 from typing import NamedTuple
 
-from ..config import Settings
+from ..config.settings import Settings
 from ..errors import IcSecretsError
-from ..secret import Scope, SecretType
+from ..model.secret import Scope, SecretType
 from . import COMMANDS
 from .parsing import Parser, takes_next
 

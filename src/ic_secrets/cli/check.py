@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..config import Settings
+from ..config.settings import Settings
 from ..errors import ConfigError, StoreExistsError, StoreMissingError, StoreRolledBackError, UsageError
-from ..stores import Identity, split_url
-from ..stores.repair import Report, Salvage, check, repair
-from ..stores.sealing import MasterKey
+from ..keys.sealing import MasterKey
+from ..stores.base import Identity, split_url
+from ..stores.embedded.repair import Report, Salvage, check, repair
 from .opening import make_age_check, opened_store
 from .output import print_json, print_message, printable
 from .parsing import BARE, Parser, add_json, add_store_options, read_settings

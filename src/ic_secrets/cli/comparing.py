@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..config import Settings
+from ..config.settings import Settings
 from ..errors import IcSecretsError, UnknownSecretError, UsageError
-from ..secret import Owner, parse_owner
-from ..stores import SERVERS, Store, find_only_site, open_store, split_url, tells_organizations
+from ..model.secret import Owner, parse_owner
+from ..stores.base import SERVERS, Store, find_only_site, open_store, split_url, tells_organizations
 from .copying import progress
 from .opening import checked, make_ask, make_finder
 from .output import format_date, format_time, print_json, print_message, print_table
@@ -21,7 +21,7 @@ from .transfer import key_loader
 if TYPE_CHECKING:
     import argparse
 
-    from ..drift import Aspect, Difference, Drift
+    from ..transfer.drift import Aspect, Difference, Drift
 
 # As of diff(1): 1 says that they differ, so what could not be compared is told apart from it.
 TROUBLE = 2
@@ -54,7 +54,7 @@ def run_diff(words: Sequence[str]) -> int:
         _print_object(result, urls, owners)
     else:
         _print_text(result, arguments, len(owners))
-    from ..drift import Drift
+    from ..transfer.drift import Drift
 
     found = {each.drift for each in result.differences}
     return 1 if found - {Drift.UNKNOWN} else TROUBLE if found else 0
@@ -126,7 +126,7 @@ def _choose_owners(a: Store, b: Store, chosen: Sequence[Owner]) -> Sequence[Owne
 
 def _compare(a: Store, b: Store, owners: Sequence[Owner], *, foresees: bool) -> Result:
     """Only one owner's values are held at a time."""
-    from ..drift import Drift, compare, foresee_copy, read_owner
+    from ..transfer.drift import Drift, compare, foresee_copy, read_owner
 
     tells = tells_organizations(a) and tells_organizations(b)
     counts: Counter[Drift] = Counter()
@@ -148,7 +148,7 @@ def _print_text(result: Result, arguments: argparse.Namespace, many: int) -> Non
     rows = [[_place(each), each.name or "(the site)", _tell(each)] for each in result.differences]
     if rows:
         print_table(["OWNER", "NAME", "DIFFERENCE"], rows, _STYLES)
-    from ..drift import Drift
+    from ..transfer.drift import Drift
 
     told = ", ".join(f"{result.counts[drift]:,} {drift.value}" for drift in Drift)
     print_message("", f"compared {many:,} {'owner' if many == 1 else 'owners'}: {told}")
@@ -166,7 +166,7 @@ def _print_text(result: Result, arguments: argparse.Namespace, many: int) -> Non
 
 def _print_object(result: Result, urls: tuple[str, str], owners: Sequence[Owner]) -> None:
     """As docs/diff.schema.json describes it."""
-    from ..drift import Drift
+    from ..transfer.drift import Drift
 
     content = {
         "a": urls[0],

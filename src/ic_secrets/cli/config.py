@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..catalogue import SETTINGS, make_schema
-from ..config import Setting, Settings
+from ..config.catalogue import SETTINGS, make_schema
+from ..config.settings import Setting, Settings
 from ..errors import IcSecretsError, UsageError
 from .output import print_json, print_table, printable
 from .parsing import Parser, add_json, add_store_options, read_settings

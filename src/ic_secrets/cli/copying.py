@@ -9,12 +9,12 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ..config import Settings
+from ..config.settings import Settings
 from ..errors import ConfigError, StoreExistsError, StoreWriteError, UnknownSiteError, UsageError
-from ..secret import Owner
-from ..stores import SERVERS, Store, find_only_site, open_store, split_url
-from ..stores.sealing import MasterKey
-from ..transfer import Action, Change, bring, count_actions, plan_changes, read_bundle
+from ..keys.sealing import MasterKey
+from ..model.secret import Owner
+from ..stores.base import SERVERS, Store, find_only_site, open_store, split_url
+from ..transfer.merge import Action, Change, bring, count_actions, plan_changes, read_bundle
 from .opening import checked, make_ask, make_finder
 from .output import print_json, print_message
 from .parsing import Parser, add_json
@@ -111,7 +111,7 @@ def _open_destination(
             raise ConfigError("`copy` writes to one site of the platform", hint="name it: pantheon:SITE")
         return open_store(url, load_keys, ask=ask)
     if scheme == "pantheon-file":
-        from ..stores import pantheon_file
+        from ..stores.pantheon import file as pantheon_file
 
         file, site, _ = pantheon_file.split_file_url(url)
         if site is None:
@@ -123,7 +123,7 @@ def _open_destination(
             hint="name a path as DST, or bao+https://HOST:8200/MOUNT, pantheon:SITE or pantheon-file:PATH?site=SITE",
         )
     if not os.path.lexists(path):
-        from ..stores import local
+        from ..stores.embedded import store as local
 
         with contextlib.suppress(StoreExistsError):  # made by another process meanwhile
             return local.create(path, load_keys()[0])

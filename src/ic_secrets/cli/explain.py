@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UnknownSecretError
-from ..matrix import NEVER_BUILT, Cell, Matrix, Source, make_matrix
-from ..resolve import Definition, Holdings, Verdict, trace
-from ..secret import Owner, Scope, SecretType, Target, format_scopes, split_composer_name
-from ..stores import Store, read_visible_chain
+from ..model.environments import NEVER_BUILT, Cell, Matrix, Source, make_matrix
+from ..model.resolve import Definition, Holdings, Verdict, trace
+from ..model.secret import Owner, Scope, SecretType, Target, format_scopes, split_composer_name
+from ..stores.base import Store, read_visible_chain
 from .opening import opened_store
 from .output import find_width, format_date, format_time, print_json, print_message, print_table, printable
 from .parsing import Parser, add_json, add_store_options

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from ..errors import StoreReadError
-from ..needles import Exposed
-from ..resolve import resolve
-from ..secret import Owner, Scope, SecretType, Target
-from ..stores import read_chain
+from ..masking.needles import Exposed
+from ..model.resolve import resolve
+from ..model.secret import Owner, Scope, SecretType, Target
+from ..stores.base import read_chain
 from .opening import opened_store
 from .output import print_message
 from .recording import observed

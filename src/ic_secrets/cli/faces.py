@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import github, shells
-from ..environment import inherit
-from ..notices import Notice, Notify
-from ..preparation import Preparation, list_exposed
-from ..secret import SecretType
+from ..build.prepare import Preparation, list_exposed
+from ..core.notices import Notice, Notify
+from ..model.secret import SecretType
+from ..model.variables import inherit
+from ..two_steps import github, shells
 from .output import print_bytes
 
 # Of what the build does not inherit, the settings that are no secret: on GitHub they come back afterwards.

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import NamedTuple
 
+from ..core.files import read_regular
 from ..errors import ImportFileError, InvalidValueError, UnknownSiteError, UsageError
-from ..files import read_regular
-from ..formats import Content, LeftOut, Terms
-from ..resolve import Holdings
-from ..secret import Override, Owner, Secret, SecretType, SecretValue, parse_scopes, parse_type
-from ..stores import Store
-from ..transfer import Bundle, check_value
+from ..model.resolve import Holdings
+from ..model.secret import Override, Owner, Secret, SecretType, SecretValue, parse_scopes, parse_type
+from ..stores.base import Store
+from ..transfer.formats.base import Content, LeftOut, Terms
+from ..transfer.merge import Bundle, check_value
 from .output import print_message
 from .parsing import Parser
 
@@ -82,7 +82,9 @@ def read_content(arguments: argparse.Namespace, form: str, owner: Owner | None, 
         arguments.allow_empty,
     )
     known = TEXT_FORMATS[form]
-    read: Callable[[str, Terms], Content] = getattr(import_module(f"ic_secrets.formats.{known.module}"), known.read)
+    read: Callable[[str, Terms], Content] = getattr(
+        import_module(f"ic_secrets.transfer.formats.{known.module}"), known.read
+    )
     content = read(_read_text(arguments), terms)
     tell_left_out(content.left_out)
     return _fill(_take_known(content, store))
@@ -93,7 +95,7 @@ def write_content(form: str, bundle: Bundle, owner: Owner | None, *, values: boo
     if owner is None:
         raise UsageError(f"a file of the format {form} is of one owner", hint="name it: SITE or org:ORG")
     known = TEXT_FORMATS[form]
-    write = getattr(import_module(f"ic_secrets.formats.{known.module}"), known.write)
+    write = getattr(import_module(f"ic_secrets.transfer.formats.{known.module}"), known.write)
     text, left_out = write(bundle, owner) if values else write(bundle, owner, values=False)
     tell_left_out(left_out)
     data: bytes = text.encode()

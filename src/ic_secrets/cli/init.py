@@ -7,10 +7,10 @@ import contextlib
 import os
 from collections.abc import Sequence
 
-from ..config import Settings
+from ..config.settings import Settings
 from ..errors import ConfigError, StoreExistsError, StoreWriteError, UsageError
-from ..secret import Site, check_site_name
-from ..stores import split_url
+from ..model.secret import Site, check_site_name
+from ..stores.base import split_url
 from .formats import add_reading_options, list_formats
 from .output import print_json, print_message
 from .parsing import Parser, add_json, add_store_options, read_settings
@@ -28,7 +28,7 @@ def run_init(words: Sequence[str]) -> int:
         raise StoreExistsError(f"there is a store already: {path}")
     if arguments.org and (arguments.file is None or arguments.owner is None):
         raise UsageError("--org goes with --from and a site", hint="ic-secrets init SITE --org ORG --from FILE")
-    from ..stores import local
+    from ..stores.embedded import store as local
 
     key_file, made = _provide_key(settings)
     keys = settings.load_keys()
@@ -92,7 +92,7 @@ def _fill(arguments: argparse.Namespace, made: Sequence[str]) -> int:
 
 def _make_directory(path: str) -> None:
     """Make the store's directory, where its audit log lies too."""
-    from ..stores.files import make_private_directory
+    from ..core.new_files import make_private_directory
 
     try:
         make_private_directory(os.path.dirname(os.path.abspath(path)))
@@ -103,8 +103,8 @@ def _make_directory(path: str) -> None:
 
 def _provide_key(settings: Settings) -> tuple[str | None, bool]:
     """The key's file (None when another source gives it), and whether it was made now."""
-    from ..stores.keys import create_key_file
-    from ..stores.sealing import MasterKey
+    from ..keys.master import create_key_file
+    from ..keys.sealing import MasterKey
 
     source, *others = settings.key_sources
     if source.kind != "file":

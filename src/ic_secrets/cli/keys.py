@@ -8,18 +8,18 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..config import Settings
+from ..config.settings import Settings
 from ..errors import ConfigError, MasterKeyError, StoreError, UsageError
-from ..stores import split_url
+from ..stores.base import split_url
 from .opening import opened_store
 from .output import print_json, print_message, print_table
 from .parsing import BARE, Parser, add_json, add_store_options, read_settings
 from .recording import recorded
 
 if TYPE_CHECKING:
-    from ..stores.keysources import Keyholder, KeySource
-    from ..stores.local import LocalStore
-    from ..stores.sealing import MasterKey
+    from ..keys.sealing import MasterKey
+    from ..keys.sources import Keyholder, KeySource
+    from ..stores.embedded.store import LocalStore
 
 ACTIONS = {
     "new": "make a master key",
@@ -55,9 +55,9 @@ def make_parser(action: str) -> Parser:
 
 def _new(words: Sequence[str]) -> int:
     """Make a random key where none is; nothing is ever overwritten."""
-    from ..stores.keys import create_key_file
-    from ..stores.locking import lock
-    from ..stores.sealing import MasterKey
+    from ..keys.master import create_key_file
+    from ..keys.passphrase import lock
+    from ..keys.sealing import MasterKey
 
     arguments = _make_new_parser().read(words)
     if arguments.keyring and arguments.key_file:
@@ -115,7 +115,7 @@ def _name_entry(settings: Settings, given: str) -> str:
 
 
 def _create_entry(place: str, text: str) -> None:
-    from ..stores.keysources import read_keyring, write_keyring
+    from ..keys.sources import read_keyring, write_keyring
 
     if read_keyring(place) is not None:
         raise MasterKeyError(f"the keyring has an entry {place} already", hint="it was left as it is; name another")
@@ -212,7 +212,7 @@ def _describe_source(holder: Keyholder, source: KeySource) -> _Found:
 def _describe_store(settings: Settings, holder: Keyholder, found: Sequence[_Found]) -> _Seal:
     scheme, path = split_url(settings.store.value)
     if scheme == "sealed":
-        from ..stores import sealed
+        from ..stores import sealed_file as sealed
 
         try:
             store_key = sealed.read_key_id(path)
@@ -221,7 +221,7 @@ def _describe_store(settings: Settings, holder: Keyholder, found: Sequence[_Foun
         return _Seal(store_key, opens=any(key["id"] == store_key for each in found for key in each.keys))
     if scheme != "sqlite":
         return _Seal(problem=f"{settings.store.value} does not tell its key")
-    from ..stores import local
+    from ..stores.embedded import store as local
 
     try:
         store_key = local.read_master_id(path)
@@ -296,7 +296,7 @@ def _rotate_in_place(arguments: argparse.Namespace, holder: Keyholder, sources: 
     What is read and written of the sources is so within a transaction of the store, whose one write lock
     keeps every other rotation out; and the new key is safe before the store depends on it.
     """
-    from ..stores.sealing import MasterKey
+    from ..keys.sealing import MasterKey
 
     with _opened(arguments, lambda: holder.load(sources)) as store:
         with recorded(store, arguments, command="key rotate"):
@@ -322,8 +322,8 @@ def _rotate_in_place(arguments: argparse.Namespace, holder: Keyholder, sources: 
 
 def _rotate_to_file(arguments: argparse.Namespace, holder: Keyholder, sources: Sequence[KeySource]) -> _Outcome:
     """The new key is in a file of its own before the store depends on it, and the sources stay as they are."""
-    from ..stores.keys import create_key_file, load_key_file
-    from ..stores.sealing import MasterKey
+    from ..keys.master import create_key_file, load_key_file
+    from ..keys.sealing import MasterKey
 
     def load_all() -> Sequence[MasterKey]:
         is_made = os.path.lexists(arguments.to_file)
@@ -344,7 +344,7 @@ def _rotate_to_file(arguments: argparse.Namespace, holder: Keyholder, sources: S
 
 @contextlib.contextmanager
 def _opened(arguments: argparse.Namespace, load_keys: Callable[[], Sequence[MasterKey]]) -> Iterator[LocalStore]:
-    from ..stores.local import LocalStore
+    from ..stores.embedded.store import LocalStore
 
     with opened_store(arguments, load_keys=load_keys) as store:
         if not isinstance(store, LocalStore):

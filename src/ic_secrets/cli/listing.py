@@ -10,9 +10,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..resolve import Definition, Verdict, trace
-from ..secret import Override, Owner, Scope, Secret, format_scopes, parse_owner
-from ..stores import Store, read_chain
+from ..model.resolve import Definition, Verdict, trace
+from ..model.secret import Override, Owner, Scope, Secret, format_scopes, parse_owner
+from ..stores.base import Store, read_chain
 from .opening import opened_store
 from .output import REDACTED_VALUE, format_date, format_time, print_json, print_message, print_table
 from .parsing import Parser, add_json, add_store_options, parse_duration

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib import import_module
 
 from .. import __version__
-from ..catalogue import SETTINGS
+from ..config.catalogue import SETTINGS
 from . import COMMANDS
 from .parsing import Parser, takes_next
 

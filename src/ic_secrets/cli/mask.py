@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from ..core.linux import harden
 from ..errors import IcSecretsError
-from ..linux import harden
-from ..mask import Masker, Patterns
-from ..needles import SHORTEST, derive_all, too_short
-from ..streams import read_with_silences, write_whole
+from ..masking.masker import Masker, Patterns
+from ..masking.needles import SHORTEST, derive_all, too_short
+from ..process.streams import read_with_silences, write_whole
 from .exposing import find_exposed
 from .output import print_message
 from .parsing import Parser, add_store_options, read_settings

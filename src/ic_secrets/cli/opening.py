@@ -8,19 +8,19 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..config import Setting, Settings
+from ..config.settings import Setting, Settings
 from ..errors import ConfigError, IcSecretsError, MasterKeyError
-from ..secret import Target
-from ..stores import SERVERS, Store, identify, open_store, split_url, take_notices
+from ..model.secret import Target
+from ..stores.base import SERVERS, Store, identify, open_store, split_url, take_notices
 from .output import print_message
 from .parsing import read_duration, read_settings
 
 if TYPE_CHECKING:
-    from ..plugins import Plugins
-    from ..stores import StoreOpener
-    from ..stores.cached import TargetCache
+    from ..keys.sealing import MasterKey
+    from ..plugins.manager import Plugins
+    from ..stores.base import StoreOpener
+    from ..stores.cache import TargetCache
     from ..stores.rollback import FindIdentity
-    from ..stores.sealing import MasterKey
 
 
 @contextlib.contextmanager
@@ -89,7 +89,7 @@ def load_plugins(settings: Settings) -> Plugins | None:
     setting = settings.plugins
     if setting is None:
         return None
-    from ..plugins import load
+    from ..plugins.manager import load
     from . import COMMANDS
 
     return load(setting.value, setting.source, tuple(COMMANDS))
@@ -122,7 +122,7 @@ def _find_cache(settings: Settings, target: Target) -> TargetCache | None:
     duration = read_duration(settings, "cache")
     if not duration:
         return None
-    from ..stores.cached import TargetCache
+    from ..stores.cache import TargetCache
 
     missing = [each for each in settings.key_sources if each.kind == "file" and not os.path.lexists(each.place)]
     if missing:
@@ -136,7 +136,7 @@ def _find_cache(settings: Settings, target: Target) -> TargetCache | None:
 
 
 def _cache_it(open_it: Callable[[], Store], cache: TargetCache) -> Callable[[], Store]:
-    from ..stores.cached import open_store
+    from ..stores.cache import open_store
 
     return lambda: open_store(open_it, cache)
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ..config import Settings
+from ..config.settings import Settings
 from ..errors import ConfigError, UsageError
-from ..secret import DURATION
+from ..model.secret import DURATION
 
 # What stands for the value of an option that was given without one.
 BARE = "\0"

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..coverage import Answer, Need, Repository
+from ..build.receipt import describe_cached
+from ..composer.repositories import Answer, Need, Repository
+from ..core.linux import harden
 from ..errors import AuditError
-from ..linux import harden
-from ..plan import Draft, Plan, Problem, Row, list_questions, make_draft, make_plan
-from ..receipt import describe_cached
+from ..plan.checks import Draft, Plan, Problem, Row, list_questions, make_draft, make_plan
 from .opening import load_plugins, opened_store
 from .output import format_time, print_json, print_message, print_table, printable
 from .parsing import Parser, add_json, add_store_options, read_settings
@@ -73,8 +73,8 @@ def _check_log(draft: Draft, arguments: argparse.Namespace) -> Draft:
 
 def _ask(draft: Draft) -> dict[Repository, Answer]:
     """What the repositories say, with a line on the terminal while they are asked."""
-    from ..inquiry import ask_all
-    from ..needs import list_strings
+    from ..composer.needs import list_strings
+    from ..plan.online import ask_all
 
     questions = list_questions(draft)
     is_shown = sys.stderr.isatty() and bool(questions)

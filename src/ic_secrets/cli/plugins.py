@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ..config import Setting, Settings
-from ..discovery import Origin, find_named, list_installed
+from ..config.settings import Setting, Settings
 from ..errors import PluginError
-from ..plugins import Plugin, Plugins
+from ..plugins.discovery import Origin, find_named, list_installed
+from ..plugins.manager import Plugin, Plugins
 from . import COMMANDS
 from .output import print_error, print_json, print_message, print_table
 from .parsing import Parser, add_json

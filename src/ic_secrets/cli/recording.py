@@ -22,13 +22,13 @@ from ..errors import (
     StoreUnreachableError,
     StoreUntrustedError,
 )
-from ..secret import parse_owner
-from ..stores import Identity, Store, identify, read_chain
+from ..model.secret import parse_owner
+from ..stores.base import Identity, Store, identify, read_chain
 from .output import print_message
 from .parsing import read_settings
 
 if TYPE_CHECKING:  # loaded where there is something to write
-    from ..audit import Log
+    from ..audit.log import Log
 
 # What stands for an owner where a command is about all of them.
 _EVERYBODY = "--all"
@@ -96,7 +96,7 @@ class Record:
             return
         try:
             if self._log is None:
-                from ..audit import Log
+                from ..audit.log import Log
 
                 self._log = Log(self.path)
             self._log.append(self._describe(result, details))
@@ -144,7 +144,7 @@ class Record:
 
     def _describe(self, result: str, details: dict[str, object]) -> list[dict[str, Any]]:
         if self._circumstances is None:
-            from ..origin import describe_origin
+            from ..git.checkout import describe_origin
 
             origin = describe_origin(os.environ, self.place or _find_directory())
             identity = self.identity or _identify(self._store)

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..core.files import read_regular, replacing
 from ..errors import IcSecretsError, UnknownSecretError, UsageError
-from ..files import read_regular, replacing
-from ..page import START, Totals, render_end, render_heading, render_owner, render_start
-from ..resolve import Holdings
-from ..secret import Owner, Site, format_scopes, parse_owner
-from ..stores import Store, identify
-from ..survey import Line, Survey, Terms, Usage, survey_organization, survey_site
+from ..model.resolve import Holdings
+from ..model.secret import Owner, Site, format_scopes, parse_owner
+from ..report.page import START, Totals, render_end, render_heading, render_owner, render_start
+from ..report.survey import Line, Survey, Terms, Usage, survey_organization, survey_site
+from ..stores.base import Store, identify
 from .opening import opened_store
 from .output import format_time, print_json, print_message
 from .parsing import Parser, add_json, add_store_options, parse_duration, read_duration, read_settings

@@ -6,12 +6,12 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 
-from ..config import Settings
-from ..environment import Preserve
+from ..build.prepare import BuildRequest
+from ..config.settings import Settings
+from ..core.notices import Notice, Notify
 from ..errors import ConfigError, UsageError
-from ..notices import Notice, Notify
-from ..preparation import BuildRequest
-from ..secret import Scope, Target
+from ..model.secret import Scope, Target
+from ..model.variables import Preserve
 from .output import print_message
 from .parsing import Parser, choose_leaks, read_duration, read_settings, split_names
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ..build import run_build
+from ..build.run import run_build
+from ..core.linux import harden
 from ..errors import LEAK_FOUND, NOT_STARTED, IcSecretsError, UsageError
-from ..linux import harden
 from .opening import load_plugins, opened_store
 from .output import print_error
 from .parsing import Parser, add_store_options, read_settings

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..config import Settings
+from ..config.settings import Settings
+from ..core.files import replace_file
+from ..core.linux import harden
+from ..core.shares import count_shares
 from ..errors import IcSecretsError, UsageError
-from ..files import replace_file
-from ..leaks import Place, SearchResult, search
-from ..linux import harden
-from ..needles import Exposed, derive_all, for_search, is_common
-from ..patterns import Patterns
-from ..secret import Target
-from ..shares import count_shares
+from ..leaks.search import Place, SearchResult, search
+from ..masking.matcher import Patterns
+from ..masking.needles import Exposed, derive_all, for_search, is_common
+from ..model.secret import Target
 from .exposing import find_exposed
 from .output import print_json, print_message, printable
 from .parsing import Parser, add_json, add_store_options, choose_leaks, read_settings

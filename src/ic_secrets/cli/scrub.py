@@ -7,10 +7,10 @@ import os
 import time
 from collections.abc import Sequence
 
-from ..directory import sweep
+from ..composer.home import ComposerHome
 from ..errors import IcSecretsError
-from ..overlay import ComposerHome
-from ..vcs import find_residue, mend
+from ..git.clones import find_residue, mend
+from ..process.directory import sweep
 from .output import print_json, print_message
 from .parsing import Parser, add_json, read_duration, read_settings
 
@@ -49,7 +49,7 @@ def run_scrub(words: Sequence[str]) -> int:
 
 def _sweep_caches(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     """The caches that were removed, and what went wrong with others."""
-    from ..stores.cache import CacheDirectory
+    from ..stores.cache_files import CacheDirectory
 
     settings, now, duration = read_settings(arguments, dict(os.environ)), time.time(), 0.0
     if not arguments.cache:

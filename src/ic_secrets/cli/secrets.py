@@ -18,8 +18,8 @@ from ..errors import (
     UnknownSiteError,
     UsageError,
 )
-from ..resolve import Definition, Holdings, check_base, find_base, resolve, trace
-from ..secret import (
+from ..model.resolve import Definition, Holdings, check_base, find_base, resolve, trace
+from ..model.secret import (
     MAX_VALUE_BYTES,
     Owner,
     Scope,
@@ -33,8 +33,8 @@ from ..secret import (
     parse_scopes,
     parse_type,
 )
-from ..stores import Store, read_chain
-from ..transfer import check_value
+from ..stores.base import Store, read_chain
+from ..transfer.merge import check_value
 from .opening import opened_store
 from .output import format_time, print_json, print_message
 from .parsing import Parser, add_json, add_store_options, parse_expiry

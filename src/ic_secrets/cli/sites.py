@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from ..errors import InvalidNameError, UnknownSiteError, UsageError
-from ..secret import Owner, Site, check_site_name
-from ..stores import Store
+from ..model.secret import Owner, Site, check_site_name
+from ..stores.base import Store
 from .opening import opened_store
 from .output import print_json, print_message, print_table
 from .parsing import Parser, add_json, add_store_options

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ..config import Settings
+from ..config.settings import Settings
+from ..core.files import read_regular, replace_file
+from ..core.new_files import replace_private
 from ..errors import (
     IcSecretsError,
     ImportRefusedError,
@@ -18,12 +20,10 @@ from ..errors import (
     UnknownSecretError,
     UsageError,
 )
-from ..files import read_regular, replace_file
-from ..secret import Owner, parse_owner
-from ..stores import Identity, Store, identify
-from ..stores.files import replace_private
-from ..stores.sealing import MasterKey
-from ..transfer import (
+from ..keys.sealing import MasterKey
+from ..model.secret import Owner, parse_owner
+from ..stores.base import Identity, Store, identify
+from ..transfer.merge import (
     Action,
     Bundle,
     Change,
@@ -35,7 +35,15 @@ from ..transfer import (
     plan_changes,
     read_bundle,
 )
-from .formats import add_reading_options, guess_format, is_one_of, list_formats, make_check, read_content, write_content
+from .formats import (
+    add_reading_options,
+    guess_format,
+    is_one_of,
+    list_formats,
+    make_check,
+    read_content,
+    write_content,
+)
 from .opening import checked, opened_store
 from .output import print_error, print_json, print_message, print_table
 from .parsing import Parser, add_json, add_store_options, read_settings
@@ -180,7 +188,7 @@ def key_loader(settings: Settings, option: str, path: str | None) -> Callable[[]
         raise MasterKeyError(f"--{option} holds a key, not the path of its file", hint="make a file of it, mode 0600")
 
     def load() -> Sequence[MasterKey]:
-        from ..stores.keysources import KeySource
+        from ..keys.sources import KeySource
 
         return settings.keyholder.load([KeySource(f"--{option}", "file", path)])
 
@@ -288,7 +296,7 @@ def _report(arguments: argparse.Namespace, changes: Sequence[Change]) -> int:
 
 
 def _read_sealed(path: str, request: Request) -> Bundle:
-    from ..stores import sealed
+    from ..stores import sealed_file as sealed
 
     environment = {name: value for name, value in os.environ.items() if name != "IC_SECRETS_MIN_GENERATION"}
     try:
@@ -304,8 +312,8 @@ def _write_sealed(store: Store, bundle: Bundle, request: Request) -> bytes:
     """The file's id tells the store and what of it was asked for, so that two exports are never versions of one."""
     import hashlib
 
-    from ..stores import sealed
-    from ..stores.sealing import encode
+    from ..keys.sealing import encode
+    from ..stores import sealed_file as sealed
 
     asked = ("--all",) if request.owner is None else (str(request.owner), "with" if request.with_org else "without")
     identity = identify(store) or Identity(store.url, 0)
@@ -324,7 +332,7 @@ def _write_sealed(store: Store, bundle: Bundle, request: Request) -> bytes:
 
 def _is_same_sealed(before: bytes, after: bytes, load_keys: Callable[[], Sequence[MasterKey]]) -> bool:
     """One that was damaged is not, though every line of it may be right."""
-    from ..stores import sealed
+    from ..stores import sealed_file as sealed
 
     if not sealed.is_same_content(before, after):
         return False

@@ -10,9 +10,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .. import shells
-from ..checkouts import find_holder
-from ..directory import find_enclosing, find_owner, remove_dead
+from ..build.prepare import NoExtensions
+from ..core.linux import harden
+from ..core.notices import Notice
 from ..errors import (
     NOT_STARTED,
     SCRUB_INCOMPLETE,
@@ -24,11 +24,11 @@ from ..errors import (
     ScrubbedMeanwhileError,
     UsageError,
 )
-from ..handover import Handover, Note, find_handover, find_inside, find_note, list_handovers
-from ..linux import harden
-from ..notices import Notice
-from ..preparation import NoExtensions
-from ..twosteps import Term, abandon_build, begin_build, end_build
+from ..process.directory import find_enclosing, find_owner, remove_dead
+from ..two_steps import shells
+from ..two_steps.handover import Handover, Note, find_handover, find_inside, find_note, list_handovers
+from ..two_steps.locks import find_holder
+from ..two_steps.steps import Term, abandon_build, begin_build, end_build
 from .faces import GitHub, Json, Shell, put_back
 from .opening import load_plugins, opened_store
 from .output import print_bytes, print_error, print_message

@@ -1,120 +1,247 @@
-"""The files in which caches of servers' secrets lie: in one directory of the person's, 0700, each sealed and 0600.
+"""A server's store that goes on for a while where the server cannot be reached: a build gets what it got last.
 
-What is in them is told in `cached`. Who only removes them needs no key, and goes by their times: that of a file is when
-its server was asked.
+What a build of a target reads is kept in a sealed file (`sealed`) under the person's master key: the site's record, and
+of the site and its primary organization what that build sees, nothing else. The file's store id stands for the store's
+URL, the namespace and the target, its generation is the time at which the server was asked, and its MAC binds both.
+
+A cache never outlives an answer: one that gives the secrets replaces it, any other removes it. It is opened only where
+there was no answer at all, and only for as long after the last one as the person allows.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
-import re
-import stat
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from hashlib import sha256
 
-from .files import locked_directory, make_private_directory, replace_private
-
-# A million secrets take a quarter of this.
-_LARGEST = 1 << 30
-_NAME = re.compile(r"[0-9a-f]{32}\.sealed(\.new)?")
-_PARTIAL = ".new"
+from ..errors import IcSecretsError, StoreError, StoreUnreachableError, StoreUntrustedError, UnknownSiteError
+from ..keys.sealing import MasterKey, encode
+from ..model.resolve import Holdings
+from ..model.secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site, Target, count_time
+from . import sealed_file as sealed
+from .base import Cached, Store, read_chain
+from .cache_files import CacheDirectory
 
 
-class Swept(NamedTuple):
-    """Paths of caches that were removed, and of those that could not be, with the reason."""
+class TargetCache:
+    """What one store on a server gave the builds of one target."""
 
-    removed: tuple[str, ...] = ()
-    failed: tuple[tuple[str, str], ...] = ()
+    def __init__(
+        self,
+        directory: str,
+        place: Sequence[str],
+        target: Target,
+        keys: Sequence[MasterKey],
+        duration: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`place` is the store's URL and whatever else says which it is; `duration` is in seconds.
 
+        The first of the keys seals, any of them opens.
+        """
+        self.url = place[0]
+        self.target = target
+        self.duration = duration
+        self._directory = CacheDirectory(directory)
+        self._identity = sha256(encode("ic-secrets/1 cache", *place, str(target))).hexdigest()[:32]
+        self._keys = keys
+        self._clock = clock
 
-class CacheDirectory:
-    """The directory. It is ours and no symbolic link, or an OSError; what is open to others is closed to them."""
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self._directory.locate(self._identity)
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def now(self) -> int:
+        """The time, in whole seconds."""
+        return int(self._clock())
 
-    def locate(self, identity: str) -> str:
-        """Where the cache with those 32 hexadecimal digits is."""
-        return os.path.join(self.path, f"{identity}.sealed")
-
-    def read(self, identity: str) -> bytes | None:
-        """What was kept, None where nothing was; OSError, also for a file that is not ours alone."""
+    def keep(self, chain: Sequence[Holdings], moment: int) -> str:
+        """Keep what the server gave at that time; why it could not be, or nothing. What others left is swept."""
+        site = Site(self.target.site, chain[1].owner.name if len(chain) > 1 else None)
         try:
-            self._secure()
-            descriptor = os.open(self.locate(identity), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
+            data = sealed.render(self._keys[0], self._identity, moment, [site], map(_take_values, chain))
+            self._directory.write(self._identity, data, moment)
+        except (OSError, IcSecretsError) as error:
+            return _name_fault(error)
+        self._directory.sweep(lambda kept: not 0 <= moment - kept <= self.duration)
+        return ""
+
+    def recall(self, error: StoreUnreachableError) -> tuple[Store, int]:
+        """What was kept, and of when; else the error, with the reason why there is nothing to go on with."""
+        try:
+            data = self._directory.read(self._identity)
+            store = None if data is None else sealed.parse(self.path, data, lambda: self._keys)
+        except (OSError, StoreError) as fault:
+            raise _explain(error, f"the cache cannot be used either: {_name_fault(fault)}") from None
+        if store is None:
+            raise _explain(error, f"the cache has nothing of {self.target}: a build that reaches the server fills it")
+        if store.store_id != self._identity:
+            raise _explain(error, f"the cache cannot be used either: {self.path} is another one's")
+        age = self.now() - store.generation
+        if age < 0:
+            raise _explain(error, f"the cache of {self.target} is of a time to come: was the clock put back?")
+        if age > self.duration:
+            self.forget()
+            allowed = count_time(self.duration)
+            raise _explain(error, f"the cache of {self.target} was {count_time(age)} old; `cache` allows {allowed}")
+        return store, store.generation
+
+    def forget(self) -> str:
+        """Remove what was kept; why it could not be, or nothing."""
+        try:
+            self._directory.remove(self._identity)
         except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise OSError(errno.ELOOP, "it is a symbolic link") from None
-            raise
-        with open(descriptor, "rb") as file:
-            _check_private(os.fstat(descriptor))
-            return file.read(_LARGEST)
-
-    def write(self, identity: str, data: bytes, moment: int) -> None:
-        """Keep it, whole or not at all, with that time; OSError, and then nothing is kept under the name."""
-        path = self.locate(identity)
-        make_private_directory(self.path)
-        self._secure()
-        try:
-            with locked_directory(self.path):
-                replace_private(path, data)
-                os.utime(path, (moment, moment), follow_symlinks=False)
-        except OSError:
-            self.remove(identity)  # it was of an answer before this one
-            raise
-
-    def remove(self, identity: str) -> None:
-        """Forget it; OSError, but not where there is none."""
-        with contextlib.suppress(FileNotFoundError):
-            self._secure()
-            os.unlink(self.locate(identity))
-
-    def sweep(self, is_dead: Callable[[float], bool]) -> Swept:
-        """Remove the caches whose time says that they are dead, and what was left by who died while it wrote one."""
-        removed: list[str] = []
-        failed: list[tuple[str, str]] = []
-        try:
-            self._secure()
-            with locked_directory(self.path):  # so nobody is writing
-                for path in self._list():
-                    try:
-                        if path.endswith(_PARTIAL) or is_dead(os.lstat(path).st_mtime):
-                            os.unlink(path)
-                            removed.append(path)
-                    except FileNotFoundError:
-                        continue
-                    except OSError as error:
-                        failed.append((path, error.strerror or "no reason is given"))
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            failed.append((self.path, error.strerror or "no reason is given"))
-        return Swept(tuple(removed), tuple(failed))
-
-    def _list(self) -> Iterator[str]:
-        """Every file that is a cache by its name, and nothing else that somebody may keep there."""
-        return (os.path.join(self.path, name) for name in sorted(os.listdir(self.path)) if _NAME.fullmatch(name))
-
-    def _secure(self) -> None:
-        found = os.lstat(self.path)
-        if stat.S_ISLNK(found.st_mode):
-            raise OSError(errno.ELOOP, f"{self.path} is a symbolic link")
-        if not stat.S_ISDIR(found.st_mode):
-            raise OSError(errno.ENOTDIR, f"{self.path} is no directory")
-        if found.st_uid != os.geteuid():
-            raise OSError(errno.EPERM, f"{self.path} belongs to the user {found.st_uid}")
-        if found.st_mode & 0o077:
-            os.chmod(self.path, 0o700)
+            return _name_fault(error)
+        return ""
 
 
-def _check_private(found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file")
-    if found.st_uid != os.geteuid():
-        raise OSError(errno.EPERM, f"it belongs to the user {found.st_uid}")
-    if found.st_mode & 0o077:
-        raise OSError(errno.EPERM, f"it is open to other users (mode {stat.S_IMODE(found.st_mode):04o})")
+def open_store(open_server: Callable[[], Store], cache: TargetCache) -> CachedStore:
+    """The server's store, with that cache; whatever `open_server` raises where the cache is of no help."""
+    try:
+        return CachedStore(open_server(), cache)
+    except StoreUnreachableError as error:
+        store = CachedStore(None, cache)
+        store.fall_back(error)
+        return store
+    except StoreError as error:
+        _forget(cache, error)
+        raise
+
+
+class CachedStore(Store):
+    """A server's store. `read_chain` alone ever answers from the cache, and then `cached` says so."""
+
+    def __init__(self, server: Store | None, cache: TargetCache) -> None:
+        """`open_store` is the way here. Without a server `fall_back` is to be called at once."""
+        self.cached: Cached | None = None
+        self._server = server
+        self._cache = cache
+        self._kept: Store | None = None
+        self._error = StoreUnreachableError("the server was not reached")
+        self.url = cache.url
+
+    def __enter__(self) -> CachedStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fall_back(self, error: StoreUnreachableError) -> None:
+        """Go on with what was kept; the error where that cannot be."""
+        self._kept, moment = self._cache.recall(error)
+        self._error = error
+        self.cached = Cached(moment, str(error))
+
+    def read_chain(
+        self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = False
+    ) -> tuple[Holdings, ...]:
+        """As `stores.read_chain`. Once the cache was asked, the server is not asked again."""
+        target = self._cache.target
+        is_builds = values and (owner, environment, scope) == (Owner.site(target.site), target.environment, Scope.IC)
+        if self._kept is None:
+            moment = self._cache.now()
+            try:
+                chain = read_chain(self._reach(), owner, environment=environment, scope=scope, values=values)
+            except StoreUnreachableError as error:
+                self.fall_back(error)
+            except (StoreError, UnknownSiteError) as error:
+                if is_builds:
+                    _forget(self._cache, error)
+                raise
+            else:
+                fault = self._cache.keep(chain, moment) if is_builds else ""
+                self.cached = Cached(None, fault) if fault else self.cached
+                return chain
+        if self._kept is None or owner != Owner.site(target.site):
+            raise self._error
+        return read_chain(self._kept, owner, environment=environment, scope=scope, values=values)
+
+    # --- the server alone ---------------------------------------------------------------------------------
+
+    def site(self, name: str) -> Site:
+        return self._reach().site(name)
+
+    def sites(self) -> Iterator[Site]:
+        return self._reach().sites()
+
+    def owners(self) -> Iterator[Owner]:
+        return self._reach().owners()
+
+    def set_site(self, site: Site) -> None:
+        self._reach().set_site(site)
+
+    def delete_site(self, name: str) -> int:
+        return self._reach().delete_site(name)
+
+    def read(
+        self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = True
+    ) -> Holdings:
+        return self._reach().read(owner, environment=environment, scope=scope, values=values)
+
+    def put(
+        self,
+        owner: Owner,
+        environment: str | None,
+        name: str,
+        value: SecretValue,
+        *,
+        kind: SecretType | None = None,
+        scopes: Scopes | None = None,
+        expires: int | None = None,
+        times: tuple[int, int] | None = None,
+    ) -> bool:
+        return self._reach().put(
+            owner, environment, name, value, kind=kind, scopes=scopes, expires=expires, times=times
+        )
+
+    def delete(self, owner: Owner, environment: str | None, name: str) -> int:
+        return self._reach().delete(owner, environment, name)
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return self._reach().transaction()
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """As every store; what was kept is of one moment."""
+        return self._server.snapshot() if self._server else nullcontext()
+
+    def close(self) -> None:
+        if self._server:
+            self._server.close()
+
+    def _reach(self) -> Store:
+        if self._server is None:
+            raise self._error
+        return self._server
+
+
+def _forget(cache: TargetCache, error: IcSecretsError) -> None:
+    """Remove the cache, since the server's answer was that error; where it cannot be, the error tells that too.
+
+    Who cannot prove to be the server, or stands in its way, has no say in it.
+    """
+    if isinstance(error, StoreUntrustedError):
+        return
+    fault = cache.forget()
+    if fault:
+        error.hint = f"remove {cache.path}, which could not be removed: {fault}"
+
+
+def _take_values(held: Holdings) -> Holdings:
+    """What was opened of it: what the build sees."""
+
+    def is_opened(item: Secret | Override) -> bool:
+        return item.value is not None
+
+    return held._replace(
+        secrets=tuple(filter(is_opened, held.secrets)), overrides=tuple(filter(is_opened, held.overrides))
+    )
+
+
+def _explain(error: StoreUnreachableError, reason: str) -> StoreUnreachableError:
+    return StoreUnreachableError(str(error), hint=reason)
+
+
+def _name_fault(error: OSError | IcSecretsError) -> str:
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)

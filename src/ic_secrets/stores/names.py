@@ -7,7 +7,7 @@ name comes out.
 import re
 from typing import NamedTuple
 
-from . import split_url
+from .base import split_url
 
 # Every grammar of a name fits in here; nothing of it means anything to a shell.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,400}")
@@ -38,7 +38,7 @@ def read_names(url: str) -> Names:
 
 
 def _read_database(path: str, names: Names) -> None:
-    from .database import Database
+    from .embedded.database import Database
 
     database = Database(path, read_only=True, busy_timeout=_PATIENCE)
     try:
@@ -53,7 +53,7 @@ def _read_database(path: str, names: Names) -> None:
 
 
 def _read_sealed(path: str, names: Names) -> None:
-    from ..files import read_regular
+    from ..core.files import read_regular
 
     data = read_regular(path, _LARGEST) or b""
     for line in data.decode(errors="replace").splitlines():

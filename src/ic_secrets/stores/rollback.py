@@ -19,9 +19,9 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 
+from ..core.new_files import new_file, replace_private
 from ..errors import StateFileError, StoreError, StoreRolledBackError
-from . import Identity, Store, identify
-from .files import new_file, replace_private
+from .base import Identity, Store, identify
 
 SCHEMA = "ic-secrets.state/1"
 # How long another process's look at the state file is waited for, in seconds.

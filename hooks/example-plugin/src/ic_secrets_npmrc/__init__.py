@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 
 from ic_secrets import hookimpl
-from ic_secrets.composer import Credential, parse_credential
-from ic_secrets.rendering import RenderContext, Rendering
-from ic_secrets.secret import SecretType
+from ic_secrets.build.render import RenderContext, Rendering
+from ic_secrets.composer.auth import Credential, parse_credential
+from ic_secrets.model.secret import SecretType
 
 NPM = "registry.npmjs.org"
 # A netrc has no way to write these, whichever program reads it.

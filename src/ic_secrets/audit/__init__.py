@@ -1,0 +1,1 @@
+"""Keep a log of who did what with which secrets."""

@@ -1,0 +1,1 @@
+"""One build, from the store to the receipt."""

@@ -1,0 +1,147 @@
+"""What comes after the scrub: clones are mended, what was left behind is looked for, and told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from ..core.notices import Notice, Notify
+from ..errors import LEAK_FOUND, SCRUB_INCOMPLETE
+from ..model.secret import Scope
+from .expose import Exposure
+from .prepare import Preparation
+
+if TYPE_CHECKING:  # what looks for traces is loaded while the build runs, not before
+    from ..git.clones import Residue
+    from ..leaks.findings import SearchResult
+    from ..leaks.walk import Place
+
+# Trees that are not the build's alone are walked this far, in entries.
+_MOST_ENTRIES = 100_000
+# What begins with a dot in a home may be an interpreter or a browser: of each such tree so many; the receipt names it.
+_MOST_HOME_ENTRIES = 5_000
+
+
+def mend_clones(exposure: Exposure, notify: Notify) -> None:
+    """Take out of clones' configurations what this build put there, and name what earlier builds did.
+
+    An application was given no credential that could be there.
+    """
+    if exposure.preparation.request.scope is not Scope.IC:
+        return
+    for host in exposure.hosts_seen:
+        notify(
+            Notice(
+                f"Composer put the login for {host} into git's arguments: for a moment other users of this machine "
+                "could read it there",
+                "that happens when the server refuses it to git, or gives Composer a new one; "
+                "change it if the machine has other users",
+            )
+        )
+    from ..git.clones import mend
+
+    mended = []
+    for residue in find_clones(exposure.preparation):
+        if os.stat(residue.path).st_ctime_ns < exposure.since:
+            notify(
+                Notice(
+                    f"{residue.path} holds a credential for {', '.join(residue.hosts)}, left by an earlier build",
+                    "`ic-secrets scrub` takes it out",
+                )
+            )
+            continue
+        try:
+            mend(residue)
+            mended.append(residue)
+            notify(Notice(f"{residue.path} held a credential for {', '.join(residue.hosts)}; it was taken out"))
+        except OSError as error:
+            notify(Notice(f"{residue.path} holds a credential and cannot be mended: {error.strerror}", level="error"))
+    exposure.mended = tuple(mended)
+
+
+def find_clones(preparation: Preparation) -> tuple[Residue, ...]:
+    """The clones with a credential in their configuration, in the caches and the project."""
+    from ..git.clones import find_residue
+
+    found = [residue for cache in preparation.caches for residue in find_residue(cache)]
+    return tuple(dict.fromkeys([*found, *find_residue("", [preparation.project])]))
+
+
+def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
+    """Search what the build could have written, as far as it changed since the build began.
+
+    The file of the build's record is ours: it has just changed, and holds no value.
+    """
+    from ..leaks.findings import SearchResult
+    from ..leaks.walk import Walk
+
+    places = _list_places(exposure.preparation)
+    skip = [exposure.directory.path, *exposure.told, *([record] if record else [])]
+    walk = Walk(exposure.since, skip)
+    if not any(True for _ in walk.list_due(places)) and not walk.left_out and not walk.failed:
+        return SearchResult()  # nothing changed: then nothing is loaded to look into it
+    from ..core.shares import count_shares
+    from ..leaks.search import search
+    from ..masking.matcher import Patterns
+    from ..masking.needles import for_search
+
+    needles = (*exposure.find_patterns().needles, *exposure.minted.needles)
+    result = search(
+        places,
+        Patterns(for_search(needles)),
+        since=exposure.since,
+        skip=skip,
+        hidden=needles,
+        processes=count_shares(),
+    )
+    return result.without(exposure.preparation.request.leaks_allowed, exposure.preparation.project)
+
+
+def decide_status(status: int, exposure: Exposure, result: SearchResult | None, notify: Notify) -> int:
+    """Tell what was found, and what it makes of the build's own status: a failure of its own wins."""
+    findings = result.findings if result else []
+    fails = exposure.preparation.request.leaks == "fail"
+    for finding in findings:
+        text = f"{finding.name} was left behind in {finding.place} ({finding.encoding})"
+        notify(Notice(text, level="error" if fails else "warning"))
+    withheld = find_withheld(result, exposure.since) if result else []
+    for path in withheld:
+        text = f"{path}, which the build made or changed, cannot be read, so no leak was searched for in it"
+        notify(Notice(text, "search it with `ic-secrets scan`, as who can read it", "error" if fails else "warning"))
+    if exposure.failure:
+        notify(Notice(exposure.hide_values(str(exposure.failure)), exposure.failure.hint, "error"))
+        return status or exposure.failure.exit_status
+    return status or (LEAK_FOUND if findings and fails else SCRUB_INCOMPLETE if withheld and fails else 0)
+
+
+def find_withheld(result: SearchResult, since: int) -> list[str]:
+    """What of the unsearched is ours, has changed since then (ns), and may not be read: no build does so by chance."""
+    found = []
+    for path, _ in result.unsearched:
+        with contextlib.suppress(OSError, ValueError):
+            status = os.lstat(path)
+            is_changed = status.st_uid == os.geteuid() and status.st_ctime_ns >= since
+            needed = os.R_OK | (os.X_OK if stat.S_ISDIR(status.st_mode) else 0)
+            if is_changed and not os.access(path, needed):
+                found.append(path)
+    return found
+
+
+def _list_places(preparation: Preparation) -> list[Place]:
+    from ..leaks.walk import Place
+
+    request, home = preparation.request, preparation.home
+    places = [Place(request.directory), Place(preparation.project)]
+    places += [Place(path) for path in (home.path, home.data)]
+    # A project may name any directory as its cache.
+    places += [Place(path, most=_MOST_ENTRIES, own=True) for path in preparation.caches]
+    user = request.environment.get("HOME")
+    if user:
+        # What builds write there begins with a dot; the rest is the person's own.
+        with contextlib.suppress(OSError):
+            hidden = sorted(name for name in os.listdir(user) if name.startswith("."))
+            places += [Place(os.path.join(user, name), most=_MOST_HOME_ENTRIES, own=True) for name in hidden]
+    temporary = request.environment.get("TMPDIR") or "/tmp"  # noqa: S108
+    return [*places, Place(temporary, most=_MOST_ENTRIES, own=True)]

@@ -1,0 +1,114 @@
+"""Tokens that Composer mints while a build runs, and writes into its auth.json: masked from then on.
+
+Composer exchanges a Bitbucket consumer for an access token, and refreshes GitLab's, and stores both in
+the auth.json of its home. So that file is looked at before anything of the build's output is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..core.files import read_regular
+from ..masking.needles import Needle, derive_token
+
+if TYPE_CHECKING:  # a build that prints nothing loads no matcher
+    from ..masking.masker import Masker
+    from ..masking.matcher import Patterns
+
+# Shorter texts that Composer adds (a type, a number) are no tokens.
+_SHORTEST = 8
+_LARGEST = 1 << 20
+
+
+class MintedTokens:
+    """The texts that an auth.json has now and had not when the build began."""
+
+    def __init__(self, path: str, rendered: bytes) -> None:
+        """`rendered` is what the file at `path` held first."""
+        self._path = path
+        self._known = {text for _, text in _list_texts(json.loads(rendered))}
+        self._state: tuple[int, ...] = ()
+        self._lock = threading.Lock()
+        self.needles: list[Needle] = []
+
+    def refresh(self) -> None:
+        """Look at the file again, if it changed; costs a system call if it did not."""
+        try:
+            found = os.stat(self._path)
+            state = (found.st_mtime_ns, found.st_size, found.st_ino)
+            if state == self._state:
+                return
+            with self._lock:
+                self._add(json.loads(read_regular(self._path, _LARGEST) or b"null"))
+                self._state = state
+        except (OSError, ValueError, RecursionError):
+            return  # gone, or half-written: the next look sees it whole
+
+    def _add(self, document: Any) -> None:
+        for name, text in _list_texts(document):
+            if text not in self._known and len(text) >= _SHORTEST:
+                self._known.add(text)
+                self.needles += derive_token(name, text)
+
+
+class LiveMasker:
+    """A masker that learns what is minted before it shows anything that came afterwards.
+
+    The patterns are asked for when there is something to mask: a build that prints nothing loads no matcher.
+    """
+
+    def __init__(self, find_patterns: Callable[[], Patterns], minted: MintedTokens) -> None:
+        self._find_patterns = find_patterns
+        self._minted = minted
+        self._masker: Masker | None = None
+        self._known = 0
+
+    @property
+    def masked(self) -> Mapping[str, int]:
+        """How often a value of each secret was masked, by name."""
+        return self._masker.masked if self._masker else {}
+
+    def feed(self, data: bytes) -> bytes:
+        """What of all that was fed can be shown now."""
+        return self._learn().feed(data)
+
+    def flush_idle(self) -> bytes:
+        """What can be shown since nothing more came for a while."""
+        return self._learn().flush_idle() if self._masker else b""
+
+    def close(self) -> bytes:
+        """The rest."""
+        return self._learn().close() if self._masker else b""
+
+    def _learn(self) -> Masker:
+        masker = self._masker
+        if masker is None:
+            from ..masking.masker import Masker
+
+            masker = self._masker = Masker(self._find_patterns())
+        self._minted.refresh()
+        needles = self._minted.needles
+        if len(needles) > self._known:
+            new, self._known = needles[self._known :], len(needles)
+            masker.add(new)
+        return masker
+
+
+def _list_texts(document: Any) -> Iterator[tuple[str, str]]:
+    """Every text of an auth.json below a host, with the name `METHOD.HOST` that it belongs to."""
+    for method, hosts in document.items() if isinstance(document, dict) else ():
+        for host, content in hosts.items() if isinstance(hosts, dict) else ():
+            for text in _list_leaves(content):
+                yield f"{method}.{host}", text
+
+
+def _list_leaves(content: Any) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict | list):
+        for item in content.values() if isinstance(content, dict) else content:
+            yield from _list_leaves(item)

@@ -1,0 +1,1 @@
+"""Settings: what can be set, where, and what each place says."""

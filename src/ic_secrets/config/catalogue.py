@@ -1,0 +1,161 @@
+"""Every setting that a configuration file can hold: what it takes, and who may say it. The schemas are made of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from ..model.secret import DURATION, ENVIRONMENT, SITE
+
+# What joins the elements of a list in a variable, so no element can hold it.
+SEPARATOR = ","
+
+
+class Known(NamedTuple):
+    """A setting. What a checkout may say is what decides about its own build alone (`checkout`).
+
+    The kinds: `text` (with a `pattern`, if any), `path`, `store` (a URL or a path), `choice`, `flag`, `duration`,
+    `number`, `names` (a list), `globs`, `plugins` (lists too) and `preserve` (a flag or a list).
+    """
+
+    kind: str
+    summary: str
+    checkout: bool = False
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
+
+
+SETTINGS = {
+    "site": Known("text", "the site, for commands that name none", checkout=True, pattern=SITE),
+    "env": Known("text", "its environment, or auto: that of the git branch (dev)", checkout=True, pattern=ENVIRONMENT),
+    "store": Known("store", "the store: a path or a URL"),
+    "key-file": Known("path", "the file that holds its key"),
+    "key-command": Known("text", "a command that prints the key, run without a shell"),
+    "key-keyring": Known("text", "SERVICE[/USER] of the key in the system's keyring"),
+    "min-generation": Known("number", "refuse an older copy of the store than this generation"),
+    "state-file": Known("path", "the file that remembers the store's newest generation"),
+    "bao-token-file": Known("path", "the file in which an agent keeps a token of the OpenBao server"),
+    "bao-role-id": Known("text", "the role id of an AppRole there"),
+    "bao-secret-id-file": Known("path", "the file that holds its secret id"),
+    "bao-wrapped-secret-id-file": Known("path", "the file that holds a wrapping token of its secret id"),
+    "bao-jwt-file": Known("path", "the file that holds an identity token (JWT) to log in with"),
+    "bao-role": Known("text", "the role that an identity token logs in to"),
+    "bao-audience": Known("text", "whom the identity token of a job on GitHub is for (ic-secrets)"),
+    "bao-kubernetes-role": Known("text", "the role that the account of a Kubernetes pod logs in to"),
+    "bao-auth-mount": Known("text", "where that way to log in is mounted (approle, kubernetes, jwt)"),
+    "bao-timeout": Known("duration", "how long a request to the server is tried again (30s)"),
+    "cache": Known("duration", "how long a server's secrets are kept, sealed, for when it cannot be reached (0)"),
+    "pantheon-token-file": Known("path", "the file that holds a machine token of Pantheon"),
+    "pantheon-url": Known("text", "where Pantheon's API is (https://api.pantheon.io)"),
+    "pantheon-timeout": Known("duration", "how long a request to Pantheon is tried again (30s)"),
+    "audit": Known("choice", "what a log that cannot be written does", choices=("required", "warn", "off")),
+    "audit-file": Known("path", "the log of who did what"),
+    "plugins": Known("plugins", "what extends ic-secrets: names of installed plugins, or ./FILE.py"),
+    "run-dir": Known("path", "where private directories are made"),
+    "only": Known("names", "expose these secrets alone", checkout=True),
+    "except": Known("names", "expose all but these secrets", checkout=True),
+    "preserve-env": Known("preserve", "variables that are set already win: all, or these", checkout=True),
+    "pristine": Known("flag", "pass on only PATH, HOME, TERM and their like", checkout=True),
+    "no-mask": Known("flag", "do not mask the output", checkout=True),
+    "grace": Known("duration", "between TERM and KILL", checkout=True),
+    "allow-background": Known("flag", "let processes of the build outlive it", checkout=True),
+    "leaks": Known("choice", "what a leak does", checkout=True, choices=("fail", "warn", "off")),
+    "leaks-allow": Known("globs", "leaks that are known: names of secrets, or paths", checkout=True),
+    "receipt": Known("path", "where a receipt of each build is written", checkout=True),
+    "expiry-warning": Known("duration", "how long before its end a secret is warned of", checkout=True),
+}
+_TAKES = {
+    "text": "a string in quotes",
+    "path": "a path in quotes",
+    "store": "a path or a URL in quotes",
+    "flag": "true or false",
+    "duration": "seconds, or a string such as 30s, 10m, 1h, 7d",
+    "number": "a whole number",
+    "names": "a list of strings, which hold no comma",
+    "globs": "a list of strings, which hold no comma",
+    "plugins": "a list of strings, which hold no comma",
+    "preserve": "true, false or a list of strings, which hold no comma",
+}
+_LISTS = frozenset({"names", "globs", "plugins", "preserve"})
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+# The largest that SQLite counts to.
+_LARGEST = 2**63 - 1
+
+
+def tell_what_it_takes(known: Known) -> str:
+    """For a hint."""
+    return ", ".join(known.choices) if known.choices else _TAKES[known.kind]
+
+
+def as_text(known: Known, value: object) -> str | None:
+    """The value of a file as a variable would say it, None where it is none that the setting takes.
+
+    A flag is `true` or `false`, a list joined by commas, `preserve-env = true` is `*`.
+    """
+    if isinstance(value, bool):
+        if known.kind == "preserve":
+            return "*" if value else ""
+        return str(value).lower() if known.kind == "flag" else None
+    if isinstance(value, list):
+        texts = [one for one in value if isinstance(one, str) and one and not set(one) & {SEPARATOR, "\0"}]
+        fits = known.kind in _LISTS and len(texts) == len(value) and (value or known.kind != "names")
+        return SEPARATOR.join(texts) if fits else None
+    if isinstance(value, (int, float)):
+        if not 0 <= value <= _LARGEST or known.kind not in {"number", "duration"}:
+            return None
+        if isinstance(value, int):
+            return str(value)
+        return f"{value:f}" if known.kind == "duration" else None
+    return value if isinstance(value, str) and _is_text(known, value) else None
+
+
+def _is_text(known: Known, value: str) -> bool:
+    if not value or "\0" in value:
+        return False
+    if known.kind == "choice":
+        return value in known.choices
+    if known.kind == "duration":
+        return re.fullmatch(DURATION, value, re.ASCII) is not None
+    return known.kind in {"text", "path", "store"} and re.fullmatch(known.pattern or r"(?s:.*)", value) is not None
+
+
+def read_variable(known: Known, value: str) -> str | None:
+    """The value of a variable for a flag or a choice as a file would say it, None where it takes no such thing."""
+    if known.kind == "flag":
+        return "true" if value.lower() in _TRUE else "false" if value.lower() in _FALSE else None
+    return value if value in known.choices else None
+
+
+# --- schemas ------------------------------------------------------------------------------------------
+
+
+def make_schema(*, checkout: bool) -> dict[str, Any]:
+    """The JSON schema of the project's file, or of the person's own."""
+    known = {name: one for name, one in SETTINGS.items() if one.checkout or not checkout}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "ic-secrets.toml" if checkout else "config.toml",
+        "description": "What a project says of its own build." if checkout else "A person's settings of ic-secrets.",
+        "type": "object",
+        "properties": {name: {"description": one.summary, **_describe(one)} for name, one in known.items()},
+        "additionalProperties": False,
+    }
+
+
+def _describe(known: Known) -> dict[str, Any]:
+    text_list: dict[str, Any] = {"type": "array", "items": {"type": "string", "pattern": r"^[^,\u0000]+$"}}
+    if known.kind == "choice":
+        return {"enum": list(known.choices)}
+    if known.kind == "flag":
+        return {"type": "boolean"}
+    if known.kind == "number":
+        return {"type": "integer", "minimum": 0, "maximum": _LARGEST}
+    if known.kind == "duration":
+        number = {"type": "number", "minimum": 0, "maximum": _LARGEST}
+        return {"anyOf": [number, {"type": "string", "pattern": f"^{DURATION}$".replace(r"\d", "[0-9]")}]}
+    if known.kind == "preserve":
+        return {"anyOf": [{"type": "boolean"}, text_list]}
+    if known.kind in _LISTS:
+        return {**text_list, "minItems": 1} if known.kind == "names" else text_list
+    return {"type": "string", "pattern": f"^{known.pattern}$" if known.pattern else r"^[^\u0000]+$"}

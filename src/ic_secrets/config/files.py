@@ -1,0 +1,173 @@
+"""Configuration files: the project's ic-secrets.toml, which comes with every pull request, and the person's own.
+
+A mistake is told with its file and line; what a file holds is never shown, since it may be any file at all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..core.files import is_below
+from ..errors import ConfigError
+from .catalogue import SEPARATOR, SETTINGS, Known, as_text, tell_what_it_takes
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_LARGEST = 64 << 10
+# A key of very many parts would take the parser gigabytes.
+_MOST_DOTS = 200
+# So many lines that look like a key are tried for which one it is.
+_MOST_TRIED = 8
+# What people may look for here, and where it is said instead.
+_ELSEWHERE = {
+    "key": "a key lies in no configuration file: key-file names its file, key-command what prints it",
+    "passphrase": "a passphrase lies in no configuration file: IC_SECRETS_PASSPHRASE_FILE names its file",
+}
+_STORES_IN_FILES = ("sqlite:", "sealed:", "pantheon-file:")
+
+
+class Entry(NamedTuple):
+    """What a file says for a setting, as a variable would say it, and in which line (0: not known)."""
+
+    value: str
+    line: int
+
+
+def read_config(path: str, *, checkout: bool) -> Mapping[str, Entry]:
+    """The settings of the file, its relative paths below its own directory; ConfigError with file and line."""
+    text = _read_checkout(path) if checkout else _read_own(path)
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > _MOST_DOTS:
+            raise ConfigError(f"{path}:{number}: more than {_MOST_DOTS} dots in a line")
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}{_find_fault(error, text)}: not valid TOML") from None
+    except (ValueError, RecursionError):  # a number of too many digits, a date that is none
+        raise ConfigError(f"{path}: not valid TOML") from None
+    return {name: _read_entry(name, value, text, path, checkout=checkout) for name, value in content.items()}
+
+
+def read_text(path: str) -> str:
+    """The text of a small file of the checkout itself; ConfigError. Links are not followed out of it."""
+    return _read_checkout(path)
+
+
+def _read_checkout(path: str) -> str:
+    if os.path.islink(path):
+        raise ConfigError(f"{path} is a symbolic link", hint="a checkout's configuration is read from its own files")
+    return _read(path)[0]
+
+
+def _read_own(path: str) -> str:
+    """It can name commands that give keys: whoever can write it has them."""
+    text, found = _read(path)
+    if found.st_uid not in {os.geteuid(), 0}:
+        raise ConfigError(f"{path} belongs to somebody else", hint=f"chown it to yourself if you trust it: {path}")
+    if found.st_mode & 0o022:
+        raise ConfigError(f"{path} can be written by others", hint=f"chmod go-w {path}")
+    return text
+
+
+def _read(path: str) -> tuple[str, os.stat_result]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        found = os.fstat(descriptor)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(found.st_mode):
+                raise ConfigError(f"{path} is no regular file")
+            data = file.read(_LARGEST + 1)
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is no regular file") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) > _LARGEST:
+        raise ConfigError(f"{path} is larger than {_LARGEST >> 10} KiB", hint="is it a configuration file?")
+    try:
+        return data.decode(), found
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8") from None
+
+
+def _find_fault(error: Exception, text: str) -> str:
+    """`:LINE:COLUMN` of the fault; only numbers are taken from the message, which may show the text."""
+    found = re.search(r"\(at line (\d+), column (\d+)\)$", str(error))
+    if found:
+        return f":{found[1]}:{found[2]}"
+    return f":{text.count(chr(10)) + 1}" if str(error).endswith("(at end of document)") else ""
+
+
+# --- entries ----------------------------------------------------------------------------------------
+
+
+def _read_entry(name: str, value: object, text: str, path: str, *, checkout: bool) -> Entry:
+    line = _find_line(name, text)
+    place = f"{path}:{line}" if line else path
+    known = SETTINGS.get(name)
+    if known is None:
+        raise ConfigError(f"{place}: there is no setting {name!r}", hint=_suggest(name, checkout=checkout))
+    if checkout and not known.checkout:
+        raise ConfigError(
+            f"{place}: a checkout may not set {name}",
+            hint="its files come with every pull request: say it in your own configuration (`ic-secrets config` names "
+            f"the file) or as IC_SECRETS_{name.replace('-', '_').upper()}",
+        )
+    given = as_text(known, value)
+    if given is None:
+        raise ConfigError(f"{place}: this is nothing that {name} takes", hint=f"it takes {tell_what_it_takes(known)}")
+    given = _place(known, given, os.path.dirname(path))
+    if checkout and known.kind == "path" and not is_below(given, os.path.dirname(path)):
+        raise ConfigError(f"{place}: a checkout may set {name} only to a path below itself")
+    return Entry(given, line)
+
+
+def _place(known: Known, value: str, directory: str) -> str:
+    """The value with what are paths in it made absolute: `~` is the home, the rest is seen from the file."""
+
+    def absolute(path: str) -> str:
+        return os.path.normpath(os.path.join(directory, os.path.expanduser(path)))
+
+    if known.kind == "path":
+        return absolute(value)
+    if known.kind == "plugins":
+        return SEPARATOR.join(absolute(one) if "/" in one else one for one in value.split(SEPARATOR))
+    if known.kind == "store":
+        scheme = next((scheme for scheme in _STORES_IN_FILES if value.startswith(scheme)), "")
+        if scheme or ":" not in value.partition("/")[0]:
+            return scheme + absolute(value.removeprefix(scheme))
+    return value
+
+
+def _suggest(name: str, *, checkout: bool) -> str:
+    from difflib import get_close_matches
+
+    if name in _ELSEWHERE:
+        return _ELSEWHERE[name]
+    known = [one for one, setting in SETTINGS.items() if setting.checkout or not checkout]
+    close = get_close_matches(name.replace("_", "-"), known, n=1)
+    return f"did you mean {close[0]}?" if close else "`ic-secrets config` lists the settings"
+
+
+def _find_line(name: str, text: str) -> int:
+    """The line in which the key stands, 0 where it is written in some other way than plainly."""
+    key = re.compile(rf"\s*\[*\s*([\"']?){re.escape(name)}\1\s*[.=\]]")
+    lines = text.split("\n")
+    candidates = [at for at, line in enumerate(lines) if key.match(line)][:_MOST_TRIED]
+    # Within a string of several lines, what stands before is no TOML by itself.
+    return next((at + 1 for at in candidates if _is_whole("".join(f"{line}\n" for line in lines[:at]))), 0)
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        content: dict[str, Any] = tomllib.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return content is not None

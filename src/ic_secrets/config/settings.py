@@ -1,0 +1,295 @@
+"""Settings, and where each came from.
+
+Flags, then `IC_SECRETS_*` variables, the project's ic-secrets.toml, the person's own configuration, what Lando or DDEV
+say of the project, and defaults. A checkout's files come with every pull request, so they decide about its build alone.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..core.files import find_upward
+from ..errors import ConfigError, MasterKeyError
+from ..model.secret import Target
+
+if TYPE_CHECKING:
+    from ..keys.sealing import MasterKey
+    from ..keys.sources import Keyholder, KeySource
+
+_APP = "ic-secrets"
+_PROJECT_FILE = "ic-secrets.toml"
+_DEFAULTS = {"audit": "warn", "leaks": "fail", "grace": "10s", "expiry-warning": "14d"}
+# Directories of the platform, where no variable is needed to know them: (variable, below the home).
+_LINUX_DIRECTORIES = {
+    "config": ("XDG_CONFIG_HOME", ".config"),
+    "data": ("XDG_DATA_HOME", ".local/share"),
+    "cache": ("XDG_CACHE_HOME", ".cache"),
+}
+
+
+class Setting(NamedTuple):
+    """A value and its source: `--flag`, a variable's name, `FILE:LINE`, or `default`.
+
+    The layers: `flag`, `variable`, `project` (the checkout's file), `person`, `found` (Lando or DDEV) and `default`.
+    """
+
+    value: str
+    source: str
+    layer: str = "default"
+
+    @property
+    def is_of_checkout(self) -> bool:
+        """Whether whoever writes a pull request says it."""
+        return self.layer in {"project", "found"}
+
+
+class Settings:
+    """The settings of one command. Files are read, and defaults worked out, only when they are asked for."""
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        flags: Mapping[str, str | None] | None = None,
+        directory: str | None = None,
+    ) -> None:
+        """`flags` are values by name (`store`, `key-file`), None where a flag was not given.
+
+        The project is looked for from `directory` on, by default the working directory.
+        """
+        self._environment = environment
+        self._flags = flags or {}
+        self._keyholder: Keyholder | None = None
+        self._directory = directory
+        self._filed: dict[str, Setting] | None = None
+
+    def find(self, name: str) -> Setting | None:
+        """The setting as somebody gave it, None where only a default is left; ConfigError for a bad file."""
+        flag = self._flags.get(name)
+        if flag:
+            return Setting(flag, f"--{name}", "flag")
+        return self.find_variable(name) or self._read_files().get(name)
+
+    def find_variable(self, name: str) -> Setting | None:
+        """What the setting's variable says, None where it is not set or empty."""
+        variable = f"IC_SECRETS_{name.replace('-', '_').upper()}"
+        value = self._environment.get(variable)
+        return Setting(value, variable, "variable") if value else None
+
+    def get(self, name: str) -> Setting:
+        """The setting, or its default; ConfigError for a value that it cannot have."""
+        found = self.find(name) or Setting(_DEFAULTS.get(name, ""), "default")
+        if found.layer != "variable":
+            return found
+        from .catalogue import SETTINGS, read_variable, tell_what_it_takes
+
+        known = SETTINGS[name]
+        if known.kind not in {"flag", "choice"}:
+            return found
+        value = read_variable(known, found.value)
+        if value is None:
+            raise ConfigError(f"{found.source} is {found.value!r}", hint=f"it takes {tell_what_it_takes(known)}")
+        return found._replace(value=value)
+
+    def is_on(self, name: str) -> bool:
+        """A flag's state; ConfigError."""
+        return self.get(name).value == "true"
+
+    # --- files --------------------------------------------------------------------------------------
+
+    @property
+    def project_file(self) -> str | None:
+        """The project's ic-secrets.toml, if there is one. Where it lies is the project's root."""
+        directory = self._find_directory()
+        found = find_upward(directory, [_PROJECT_FILE]) if directory else []
+        return found[0] if found else None
+
+    @property
+    def person_file(self) -> tuple[str, bool]:
+        """The person's own configuration, and whether it is there; ConfigError where the named one is not.
+
+        /dev/null is none.
+        """
+        named = self._environment.get("IC_SECRETS_CONFIG")
+        path = os.path.abspath(named) if named else _default_path("config", "config.toml")
+        is_there = os.path.lexists(path)
+        if named and not is_there:
+            raise ConfigError(f"IC_SECRETS_CONFIG names {path}, which does not exist")
+        return path, is_there and path != os.devnull
+
+    def _read_files(self) -> Mapping[str, Setting]:
+        if self._filed is None:
+            filed: dict[str, Setting] = {}
+            person, is_there = self.person_file
+            for path, layer in ((person if is_there else None, "person"), (self.project_file, "project")):
+                if path:
+                    from .files import read_config
+
+                    for name, (value, line) in read_config(path, checkout=layer == "project").items():
+                        filed[name] = Setting(value, f"{path}:{line}" if line else path, layer)
+            self._filed = filed
+        return self._filed
+
+    def _find_directory(self) -> str | None:
+        try:
+            return self._directory or os.getcwd()
+        except OSError:  # it is gone
+            return None
+
+    # --- what they say ------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> Setting:
+        """The store's URL or path."""
+        return self.find("store") or Setting(f"sqlite:{_default_path('data', 'store.db')}", "default")
+
+    @property
+    def key_file(self) -> Setting:
+        """The file that holds the master key."""
+        from ..keys.master import holds_key
+
+        found = self.find("key-file")
+        if found and holds_key(found.value):
+            raise MasterKeyError(
+                f"{found.source} holds a key, not the path of its file", hint="IC_SECRETS_KEY takes the key itself"
+            )
+        return found or Setting(_default_path("config", "key"), "default")
+
+    @property
+    def audit(self) -> str:
+        """`required`, `warn` or `off`: what a log that cannot be written does to a command that changes nothing."""
+        return self.get("audit").value
+
+    @property
+    def audit_file(self) -> str | None:
+        """The audit log: beside an embedded store, unless it is named. None where a store has no place for one."""
+        from ..stores.base import split_url
+
+        found = self.find("audit-file")
+        if found:
+            return os.path.abspath(found.value)
+        scheme, path = split_url(self.store.value)
+        return f"{os.path.realpath(path)}.audit" if scheme == "sqlite" else None
+
+    @property
+    def cache_directory(self) -> str:
+        """Where secrets of servers are kept, sealed, for as long as the setting `cache` says."""
+        return _default_path("cache", "secrets")
+
+    @property
+    def site(self) -> Setting | None:
+        """The site of the settings, else the one that Lando or DDEV know of the project; ConfigError."""
+        site = self.find("site")
+        directory = None if site else self._find_directory()
+        found = find_upward(directory, (".lando.yml", ".ddev/config.yaml")) if directory else []
+        if found:
+            from .projects import read_site
+
+            said = read_site(found)
+            site = Setting(said.site, f"{said.path}:{said.line}", "found") if said else None
+        return site
+
+    @property
+    def plugins(self) -> Setting | None:
+        """The plugins that the person names, separated by commas; None where there is none of them.
+
+        An IC_SECRETS_PLUGINS that is set and empty means none, whatever a file says: so `--no-plugins` is said.
+        """
+        return None if self._environment.get("IC_SECRETS_PLUGINS") == "" else self.find("plugins")
+
+    def target(self, text: str | None) -> Target:
+        """The target that the command line names, else the site and the environment of the settings; ConfigError.
+
+        In a pipeline a checkout does not choose its site: a pull request could name another's.
+        """
+        if text:
+            return Target.parse(text)
+        site = self.site
+        if not site:
+            raise ConfigError("no site is named", hint="name it as SITE.ENV, or set IC_SECRETS_SITE")
+        if site.is_of_checkout and self._is_ci:
+            raise ConfigError(
+                f"{site.source} alone names the site, and in a pipeline (CI is set) no checkout does",
+                hint="name it as SITE.ENV, or set IC_SECRETS_SITE: a pull request could name another's site",
+            )
+        if "." in site.value:
+            return Target.parse(site.value)
+        environment = self.find("env")
+        if environment is None:
+            return Target.parse(site.value)
+        name = environment.value
+        if name == "auto":
+            from .branches import find_environment
+
+            name = find_environment(self._find_directory() or os.sep, self._environment, is_ci=self._is_ci)
+        return Target.parse(f"{site.value}.{name}")
+
+    @property
+    def _is_ci(self) -> bool:
+        return self._environment.get("CI", "").lower() not in {"", "0", "false"}
+
+    @property
+    def key_sources(self) -> "list[KeySource]":
+        """Where the master key comes from, in the order in which the sources are asked.
+
+        `--key-file`, IC_SECRETS_KEY, IC_SECRETS_KEY_FILE, IC_SECRETS_KEY_COMMAND, IC_SECRETS_KEY_KEYRING; where none
+        of them is set, those of the person's file; where that names none, the default key file.
+        """
+        from ..keys.sources import KeySource
+
+        found: list[KeySource] = []
+        filed: list[KeySource] = []
+        for name, kind in (
+            ("key", "variable"),
+            ("key-file", "file"),
+            ("key-command", "command"),
+            ("key-keyring", "keyring"),
+        ):
+            setting = self.find(name)
+            if setting:
+                place = setting.source if kind == "variable" else setting.value
+                source = KeySource(setting.source, kind, self.key_file.value if kind == "file" else place)
+                (filed if setting.layer == "person" else found).append(source)
+        found.sort(key=lambda source: not source.origin.startswith("--"))
+        return found or filed or [KeySource("default", "file", self.key_file.value)]
+
+    @property
+    def keyholder(self) -> "Keyholder":
+        """What asks the sources for their keys; always the same, so that a person is asked once."""
+        if self._keyholder is None:
+            from ..keys.sources import Keyholder
+
+            self._keyholder = Keyholder(self._environment, _ask_passphrase)
+        return self._keyholder
+
+    def load_keys(self) -> "Sequence[MasterKey]":
+        """The master keys, the current one first; MasterKeyError when a source gives none, or two disagree."""
+        return self.keyholder.load(self.key_sources)
+
+
+def _ask_passphrase(prompt: str) -> str:
+    """What a person types at the terminal, unseen; MasterKeyError where there is none."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        raise MasterKeyError(
+            "the key is locked, and there is no terminal to ask for its passphrase",
+            hint="IC_SECRETS_PASSPHRASE_FILE names a file with it",
+        ) from None
+    from getpass import getpass
+
+    try:
+        return getpass(prompt)
+    except (EOFError, UnicodeError):
+        raise MasterKeyError("no passphrase was typed") from None
+
+
+def _default_path(kind: str, name: str) -> str:
+    variable, usual = _LINUX_DIRECTORIES[kind]
+    named = os.environ.get(variable, "")
+    if sys.platform == "linux" and (not named or os.path.isabs(named)):  # platformdirs says the same, and takes long
+        return os.path.join(named or os.path.join(os.path.expanduser("~"), usual), _APP, name)
+    import platformdirs
+
+    find = {"config": platformdirs.user_config_dir, "data": platformdirs.user_data_dir}
+    return os.path.join(find.get(kind, platformdirs.user_cache_dir)(_APP), name)

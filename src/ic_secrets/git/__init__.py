@@ -1,0 +1,1 @@
+"""Hand git its logins without arguments, mend what clones have kept, and read what is checked out."""

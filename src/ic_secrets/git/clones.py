@@ -1,0 +1,146 @@
+"""Credentials that were left in the configuration of git clones: found, and taken out.
+
+An unwrapped Composer puts `user:password@` into the URL of a clone's remote, and when git fails at
+the wrong moment it stays in the cache for whoever reads it next. Rewritten URLs (`url.X.insteadOf`)
+and headers (`http.extraHeader`) hold credentials too.
+"""
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from ..core.files import replace_file
+
+# As git reads a URL, what stands before the host ends with an @; a password may hold one that should have been encoded.
+_URL = rb'(?i)((?:https?|ftps?)://)([^/?#\s"]*)@([^/?#@\s"]+)'
+# A user name alone is no credential, unless it looks like a token.
+_TOKEN = rb"(?=.*[0-9])[A-Za-z0-9_.=~-]{20,}"
+# `extraheader = Authorization: …` with the lines that continue it, perhaps behind the header of its section.
+_HEADER = (
+    rb"(?im)^([ \t]*(?:\[[^\]\n]*\][ \t]*)?)extraheader[ \t]*=[ \t]*\"?[ \t]*"
+    rb"[a-z-]*(?:authorization|token|api-?key|cookie)[a-z-]*[ \t]*:(?:\\\r?\n|[^\r\n])*(\r?\n|\Z)"
+)
+_SECTION = rb"(?m)^[ \t]*\[([^\]\n]*)\]"
+_SECTION_HOST = rb'(?i)http[ \t]+"(?:[a-z]+://)?(?:[^/@"]*@)?([^/"]+)'
+_ANY_HOST = "any host"
+# A longer one is no configuration of a clone.
+_LARGEST = 1 << 20
+
+
+class Residue(NamedTuple):
+    """A clone's configuration that holds credentials for the hosts."""
+
+    path: str
+    hosts: tuple[str, ...]
+
+
+def find_residue(cache: str, projects: Iterable[str] = ()) -> tuple[Residue, ...]:
+    """Every clone with a credential in its configuration: in Composer's cache, and in the projects' vendor.
+
+    Clones that are reached through a link are somebody's own, and left alone.
+    """
+    trees = [(cache, _list_caches(cache))] if cache else []
+    trees += [(project, _list_clones(project)) for project in projects]
+    found: dict[str, Residue] = {}
+    for tree, paths in trees:
+        for path in paths:
+            hosts = _find_hosts(_read_leniently(path))
+            if hosts and _is_inside(path, tree):
+                found[path] = Residue(path, hosts)
+    return tuple(found.values())
+
+
+def mend(residue: Residue) -> None:
+    """Take the credentials out of the configuration; all else stays, to the byte. OSError, and then all stays."""
+    data = _read(residue.path)
+    mended = re.sub(_HEADER, _without_header, re.sub(_URL, _without_userinfo, data))
+    if mended != data:
+        replace_file(residue.path, mended)
+
+
+def _find_hosts(data: bytes) -> tuple[str, ...]:
+    hosts = [match[3].decode(errors="replace") for match in re.finditer(_URL, data) if _is_credential(match[2])]
+    for header in re.finditer(_HEADER, data):
+        sections = list(re.finditer(_SECTION, data[: header.end(1)]))
+        section = re.match(_SECTION_HOST, sections[-1][1].strip()) if sections else None
+        hosts.append(section[1].decode(errors="replace") if section else _ANY_HOST)
+    return tuple(dict.fromkeys(hosts))
+
+
+def _is_credential(userinfo: bytes) -> bool:
+    user, _, password = userinfo.partition(b":")
+    return bool(password) or re.fullmatch(_TOKEN, user) is not None
+
+
+def _without_userinfo(match: re.Match[bytes]) -> bytes:
+    return match[1] + match[3] if _is_credential(match[2]) else match[0]
+
+
+def _without_header(match: re.Match[bytes]) -> bytes:
+    """Nothing of the line; where it began with the header of a section, that."""
+    return match[1].rstrip() + match[2] if b"[" in match[1] else b""
+
+
+def _is_inside(path: str, tree: str) -> bool:
+    """Whether the file lies below the tree with no link on the way."""
+    inside = os.path.relpath(path, tree)
+    root = os.path.realpath(tree)
+    return not inside.startswith(os.pardir) and os.path.realpath(path) == os.path.join(root, inside)
+
+
+def _list_caches(cache: str) -> Iterator[str]:
+    for name in _list(os.path.join(cache, "vcs")):
+        yield os.path.join(cache, "vcs", name, "config")
+
+
+def _list_clones(project: str) -> Iterator[str]:
+    """The clones of packages that were installed from source, wherever installers put them."""
+    vendor = os.path.join(project, _find_vendor(project))
+    for owner in _list(vendor):
+        for name in _list(os.path.join(vendor, owner)):
+            yield os.path.join(vendor, owner, name, ".git", "config")
+    installed = _read_document(os.path.join(vendor, "composer", "installed.json"))
+    packages = installed.get("packages")
+    for package in packages if isinstance(packages, list) else ():
+        place = package.get("install-path") if isinstance(package, dict) else None
+        if isinstance(place, str) and "\0" not in place:
+            yield os.path.normpath(os.path.join(vendor, "composer", place, ".git", "config"))
+
+
+def _find_vendor(project: str) -> str:
+    """The project's `vendor-dir`."""
+    config = _read_document(os.path.join(project, "composer.json")).get("config")
+    vendor = config.get("vendor-dir") if isinstance(config, dict) else None
+    return vendor if isinstance(vendor, str) and vendor and "\0" not in vendor else "vendor"
+
+
+def _read_document(path: str) -> dict[str, object]:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        with open(path, encoding="utf-8") as file:
+            document = json.load(file)
+        if isinstance(document, dict):
+            return document
+    return {}
+
+
+def _list(directory: str) -> list[str]:
+    with contextlib.suppress(OSError):
+        return sorted(os.listdir(directory))
+    return []
+
+
+def _read(path: str) -> bytes:
+    """The file's bytes, none of one that is too long; OSError, for a link or a pipe as well."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        data = file.read(_LARGEST + 1)
+        return data if data and len(data) <= _LARGEST else b""
+
+
+def _read_leniently(path: str) -> bytes:
+    with contextlib.suppress(OSError):
+        return _read(path)
+    return b""

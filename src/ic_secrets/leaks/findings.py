@@ -1,0 +1,177 @@
+"""Findings: where a value lies, and how the occurrences of needles become one of them each."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..masking.needles import Needle
+
+if TYPE_CHECKING:  # where nothing is found, no matcher is loaded
+    from ..masking.matcher import Match
+
+# Where NUL stands this early, it is no text, and has offsets instead of lines.
+PROLOGUE = 8192
+
+
+class Finding(NamedTuple):
+    """One place where a value lies. `line` counts from 1, None where there are no lines; `offset` is in bytes.
+
+    Forms of one secret that overlap, stand in one line or go on from line to line are one finding, with
+    the plainest encoding of them. `member` is the file's name inside of an archive. `where` is
+    `content`, `name` (of the file) or `link` (its target).
+    """
+
+    path: str
+    line: int | None
+    offset: int
+    name: str
+    encoding: str
+    where: str = "content"
+    member: str | None = None
+
+    @property
+    def place(self) -> str:
+        """`FILE:LINE`, `FILE@OFFSET`, with the member of an archive behind `!`."""
+        path = f"{self.path}!{self.member}" if self.member else self.path
+        if self.where != "content":
+            return f"{path} ({self.where})"
+        return f"{path}:{self.line}" if self.line is not None else f"{path}@{self.offset}"
+
+
+class SearchResult:
+    """What a search found, and what it did not look at: paths and why.
+
+    `files` and `size` (in bytes) are what was read; `failures` counts those of the `unsearched` that
+    could not be read, unlike those that were left out.
+    """
+
+    def __init__(
+        self,
+        findings: Iterable[Finding] = (),
+        unsearched: Iterable[tuple[str, str]] = (),
+        files: int = 0,
+        size: int = 0,
+        failures: int = 0,
+    ) -> None:
+        self.findings = list(findings)
+        self.unsearched = list(unsearched)
+        self.files = files
+        self.size = size
+        self.failures = failures
+
+    def without(self, allowed: Collection[str], base: str) -> SearchResult:
+        """The result less the findings that are allowed, by a secret's name or a glob of the path (below `base`)."""
+
+        def is_allowed(finding: Finding) -> bool:
+            paths = (finding.path, os.path.relpath(finding.path, base))
+            return any(
+                pattern == finding.name or any(fnmatch.fnmatchcase(path, pattern) for path in paths)
+                for pattern in allowed
+            )
+
+        kept = [finding for finding in self.findings if not is_allowed(finding)]
+        return SearchResult(kept, self.unsearched, self.files, self.size, self.failures)
+
+
+class Names:
+    """Which secrets a needle tells of, the plainest encoding first."""
+
+    def __init__(self, needles: Collection[Needle]) -> None:
+        self._rank = {needle: rank for rank, needle in enumerate(needles)}
+        self._same: dict[bytes, list[Needle]] = {}
+        for needle in needles:
+            self._same.setdefault(needle.data.strip(), []).append(needle)
+
+    def list_needles(self, needle: Needle) -> list[Needle]:
+        """The needle, and those of other secrets that are the same bytes."""
+        return self._same[needle.data.strip()]
+
+    def plainer(self, one: Needle, other: Needle) -> Needle:
+        """The one of two that stands first."""
+        return one if self._rank[one] <= self._rank[other] else other
+
+
+class _Group:
+    """Occurrences of one secret that are one finding; `end` and `last` are where, and in which line, it ends."""
+
+    __slots__ = ("end", "last", "line", "needle", "offset")
+
+    def __init__(self, line: int | None, offset: int, needle: Needle, end: int) -> None:
+        self.line = self.last = line
+        self.offset = offset
+        self.needle = needle
+        self.end = end
+
+
+class Places:
+    """Occurrences in one content, name or link on their way to findings, window by window."""
+
+    def __init__(self, names: Names, path: str, where: str = "content", member: str | None = None) -> None:
+        self._names = names
+        self._path = path
+        self._where = where
+        self._member = member
+        self._groups: list[_Group] = []
+        self._latest: dict[str, _Group] = {}
+        self._offset = 0  # of the window
+        self._has_lines: bool | None = None
+        self._line, self._counted = 1, 0
+
+    def take(self, data: bytes, matches: Iterable[Match], start: int = 0, owned: int | None = None) -> None:
+        """Take the matches in the window, their offsets less `start`; what begins after `owned` bytes, the next has."""
+        if self._has_lines is None:
+            self._has_lines = self._where == "content" and b"\0" not in data[:PROLOGUE]
+        owned = len(data) if owned is None else owned
+        for match in matches:
+            first = match.start - start
+            if first < owned:
+                self._add(match, self._offset + first, self._offset + match.end - start, self._count(data, first))
+        if owned < len(data):
+            self._count(data, owned)
+        self._offset += owned
+
+    @property
+    def findings(self) -> list[Finding]:
+        """A finding for each group."""
+        return [
+            Finding(
+                self._path,
+                group.line,
+                group.offset,
+                group.needle.name,
+                group.needle.encoding,
+                self._where,
+                self._member,
+            )
+            for group in self._groups
+        ]
+
+    def _count(self, data: bytes, position: int) -> int | None:
+        """The line of that position in the window; positions only go forward."""
+        if not self._has_lines:
+            return None
+        self._line += data.count(b"\n", self._counted - self._offset, position)
+        self._counted = max(self._counted, self._offset + position)
+        return self._line
+
+    def _add(self, match: Match, offset: int, end: int, line: int | None) -> None:
+        for needle in self._names.list_needles(match.needle):
+            group = self._latest.get(needle.name)
+            if group and (offset < group.end or self._where != "content" or _goes_on(group, needle, line)):
+                group.needle = self._names.plainer(group.needle, needle)
+                group.end = max(group.end, end)
+                group.last = line
+                continue
+            group = _Group(line, offset, needle, end)
+            self._latest[needle.name] = group
+            self._groups.append(group)
+
+
+def _goes_on(group: _Group, needle: Needle, line: int | None) -> bool:
+    """Whether an occurrence in that line is one finding with the group: in the same line, or the value's next one."""
+    if line is None or group.last is None:
+        return False
+    return line == group.last or (line == group.last + 1 and group.needle.encoding == needle.encoding == "line")

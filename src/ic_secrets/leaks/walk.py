@@ -1,0 +1,154 @@
+"""The walk over trees that a search goes: each directory once, nothing through links."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import stat
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+from ..core.linux import list_file_systems
+
+# File systems that hold no files but show what the kernel knows; some of theirs have no end.
+_KERNEL_TYPES = frozenset(
+    "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts efivarfs fusectl mqueue nsfs proc pstore "
+    "rpc_pipefs securityfs selinuxfs sysfs tracefs".split()
+)
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Kind(enum.Enum):
+    """What an entry of a directory is; `OTHER` are pipes, sockets and devices."""
+
+    FILE = "file"
+    LINK = "link"
+    DIRECTORY = "directory"
+    OTHER = "other"
+
+
+class Entry(NamedTuple):
+    """One thing that the walk has come by."""
+
+    path: str
+    name: str
+    kind: Kind
+
+
+class Place(NamedTuple):
+    """A tree to search. `most` limits the entries that are walked; `own` passes over what others own.
+
+    One that is `required` is a failure where it is not there.
+    """
+
+    path: str
+    most: int | None = None
+    own: bool = False
+    required: bool = False
+
+
+class Walk:
+    """Which entries are to be searched. `left_out` and `failed` tell of those that were not walked, and why."""
+
+    def __init__(self, since: int | None, skip: Collection[str]) -> None:
+        """`since` leaves out what has not changed from then on (ns); `skip` are paths to pass over."""
+        self.left_out: list[tuple[str, str]] = []
+        self.failed: list[tuple[str, OSError]] = []
+        self._since = since
+        self._user = os.geteuid()
+        self._kernel = {device: kind for device, kind in list_file_systems().items() if kind in _KERNEL_TYPES}
+        self._seen: set[tuple[int, int]] = set()
+        self._skipped: set[tuple[int, int]] = set()
+        for path in skip:
+            with contextlib.suppress(OSError):
+                found = os.stat(path)
+                self._skipped.add((found.st_dev, found.st_ino))
+        self._seen.update(self._skipped)
+
+    def list_due(self, places: Iterable[Place]) -> Iterator[Entry]:
+        """What is below the places, and a place itself where it is a file or a link to one.
+
+        Files come last: those in a tree that was walked are known by then.
+        """
+        files: dict[str, str] = {}
+        for place in places:
+            try:
+                found = os.stat(place.path)
+            except OSError as error:
+                if place.required or not isinstance(error, FileNotFoundError):
+                    self.failed.append((place.path, error))
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                yield from self._walk(place)
+            elif stat.S_ISREG(found.st_mode):
+                real = os.path.realpath(place.path)
+                files.setdefault(real, real if os.path.islink(place.path) else place.path)
+            else:
+                self.left_out.append((place.path, "neither a file nor a directory"))
+        for real, path in files.items():
+            with contextlib.suppress(FileNotFoundError):
+                parent, found = os.stat(os.path.dirname(real)), os.stat(real)
+                is_due = found.st_ctime_ns >= (self._since or 0)
+                if is_due and not self._is_skipped(found) and (parent.st_dev, parent.st_ino) not in self._seen:
+                    yield Entry(path, os.path.basename(path), Kind.FILE)
+
+    def _walk(self, place: Place) -> Iterator[Entry]:
+        everything = self._since is None and not place.own
+        count = 0
+        waiting = [place.path]
+        while waiting:
+            directory = waiting.pop()
+            prefix = directory if directory.endswith(os.sep) else directory + os.sep
+            try:
+                descriptor = os.open(directory, _FLAGS if directory is place.path else _FLAGS | os.O_NOFOLLOW)
+                try:
+                    if not self._is_new(directory, os.fstat(descriptor)):
+                        continue
+                    with os.scandir(descriptor) as entries:
+                        for entry in entries:
+                            count += 1
+                            kind = _judge(entry)
+                            if kind is Kind.DIRECTORY:
+                                waiting.append(prefix + entry.name)
+                            if everything or self._is_due(entry, own=place.own):
+                                yield Entry(prefix + entry.name, entry.name, kind)
+                finally:
+                    os.close(descriptor)
+            except (FileNotFoundError, NotADirectoryError):  # it has gone, or become another thing
+                continue
+            except OSError as error:
+                self.failed.append((directory, error))
+            if place.most is not None and count > place.most:
+                self.left_out.append((place.path, f"more than {place.most:,} entries"))
+                return
+
+    def _is_new(self, directory: str, found: os.stat_result) -> bool:
+        identity = found.st_dev, found.st_ino
+        if identity in self._seen:
+            return False
+        self._seen.add(identity)
+        kernel = self._kernel.get(found.st_dev)
+        if kernel:
+            self.left_out.append((directory, f"a file system of the kernel's ({kernel})"))
+        return not kernel
+
+    def _is_due(self, entry: os.DirEntry[str], *, own: bool) -> bool:
+        """Whether the entry has changed, and is ours if it has to be."""
+        try:
+            found = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        is_due = self._since is None or found.st_ctime_ns >= self._since
+        return is_due and not (own and found.st_uid != self._user) and not self._is_skipped(found)
+
+    def _is_skipped(self, found: os.stat_result) -> bool:
+        return (found.st_dev, found.st_ino) in self._skipped
+
+
+def _judge(entry: os.DirEntry[str]) -> Kind:
+    if entry.is_file(follow_symlinks=False):
+        return Kind.FILE
+    if entry.is_dir(follow_symlinks=False):
+        return Kind.DIRECTORY
+    return Kind.LINK if entry.is_symlink() else Kind.OTHER

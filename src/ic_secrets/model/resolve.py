@@ -1,0 +1,171 @@
+"""Which value a build gets, and why: select, resolve, explain. All of it is pure.
+
+Rules 3, 5, 6, 7 and 8 of the model live here, for every store alike. `trace` decides; `resolve`
+and whatever explains a result only read its verdicts, so that both always say the same.
+"""
+
+import enum
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ..errors import BaseMissingError, ImmutableError, UndefinedSecretError
+from .secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, format_scopes
+
+
+class Holdings(NamedTuple):
+    """What one owner holds, verified by its store."""
+
+    owner: Owner
+    secrets: tuple[Secret, ...] = ()
+    overrides: tuple[Override, ...] = ()
+
+
+class Verdict(enum.Enum):
+    """What became of one definition of a name in a resolution."""
+
+    WON = "won"
+    OVERRIDDEN = "overridden"  # by its own owner's override for the environment
+    SHADOWED = "shadowed"  # an organization's, by the site's
+    OUT_OF_SCOPE = "out of scope"
+    OTHER_ENVIRONMENT = "other environment"
+    INERT = "inert"  # an override whose base is gone
+
+
+class Definition(NamedTuple):
+    """One value that a name has somewhere in the chain; `environment` is None for a base."""
+
+    owner: Owner
+    environment: str | None
+    name: str
+    type: SecretType
+    scopes: Scopes
+    value: SecretValue | None
+    version: int
+    created: int
+    changed: int
+    expires: int | None
+    verdict: Verdict
+
+    @property
+    def source(self) -> str:
+        """Where it is defined, as the command line takes it: `org:agency`, `my-site.dev`."""
+        return f"{self.owner}.{self.environment}" if self.environment else str(self.owner)
+
+
+def trace(environment: str | None, scope: Scope, chain: Sequence[Holdings]) -> dict[str, tuple[Definition, ...]]:
+    """Every definition of every name, weakest first, each with its verdict; names in order.
+
+    `chain` is what the site holds, then what its primary organization holds, if it has one.
+    `environment` None resolves the bases alone. For each owner: the scope filters first, then the
+    override for the environment replaces the base; then the site beats the organization (rule 7).
+    """
+    live = {secret.id for holdings in chain for secret in holdings.secrets}
+    traced: dict[str, list[Definition]] = {}
+    taken: set[str] = set()
+    for holdings in chain:
+        items: tuple[Secret | Override, ...] = (*holdings.overrides, *holdings.secrets)
+        definitions = [_judge(item, environment, scope, live) for item in items]
+        won_here: set[str] = set()
+        for definition in definitions:
+            if definition.verdict is Verdict.WON:
+                if definition.name in won_here:
+                    definition = definition._replace(verdict=Verdict.OVERRIDDEN)
+                elif definition.name in taken:
+                    won_here.add(definition.name)
+                    definition = definition._replace(verdict=Verdict.SHADOWED)
+                else:
+                    won_here.add(definition.name)
+            traced.setdefault(definition.name, []).append(definition)
+        taken |= won_here
+    return {name: tuple(reversed(traced[name])) for name in sorted(traced)}
+
+
+def resolve(environment: str | None, scope: Scope, chain: Sequence[Holdings]) -> tuple[Definition, ...]:
+    """The definition of each name that has won, in the order of names."""
+    traced = trace(environment, scope, chain)
+    return tuple(d for definitions in traced.values() for d in definitions if d.verdict is Verdict.WON)
+
+
+def inert_overrides(chain: Sequence[Holdings]) -> tuple[Override, ...]:
+    """The first owner's overrides whose base is gone: reported, never applied (rule 6)."""
+    live = {secret.id for holdings in chain for secret in holdings.secrets}
+    return tuple(override for override in chain[0].overrides if override.base not in live)
+
+
+def check_base(
+    name: str,
+    chain: Sequence[Holdings],
+    kind: SecretType | None,
+    scopes: Scopes | None,
+) -> tuple[SecretType, Scopes]:
+    """Type and scopes of a base that is about to be written on `chain[0].owner`.
+
+    An existing secret keeps its own (rule 3: ImmutableError when others are named); a new one must
+    name both (UndefinedSecretError) and agree with the live overrides that it joins (rule 6).
+    """
+    owner = chain[0].owner
+    existing = next((secret for secret in chain[0].secrets if secret.name == name), None)
+    if existing is None:
+        live = {secret.id for holdings in chain for secret in holdings.secrets}
+        joined = [o for o in chain[0].overrides if o.name == name and o.base in live]
+        if kind is None or scopes is None:
+            raise UndefinedSecretError(f"{owner} has no secret {name} yet, so its type and scopes are not known")
+        for override in joined:
+            _check_same(f"the override {owner}.{override.environment} {name}", override, kind, scopes)
+        return kind, scopes
+    _check_same(f"{owner} {name}", existing, kind, scopes)
+    return existing.type, existing.scopes
+
+
+def find_base(
+    environment: str,
+    name: str,
+    chain: Sequence[Holdings],
+    kind: SecretType | None,
+    scopes: Scopes | None,
+) -> Secret:
+    """The base that an override on `chain[0].owner` would belong to (rule 6).
+
+    It is the owner's own, else, for a site, that of its primary organization; BaseMissingError when
+    there is none, ImmutableError when type or scopes are named and are not the base's.
+    """
+    for holdings in chain:
+        for secret in holdings.secrets:
+            if secret.name == name:
+                _check_same(f"{holdings.owner} {name}", secret, kind, scopes)
+                return secret
+    raise BaseMissingError(f"there is no secret {name} that {chain[0].owner}.{environment} could override")
+
+
+def _judge(item: Secret | Override, environment: str | None, scope: Scope, live: Iterable[str]) -> Definition:
+    """The definition with the verdict that it has on its own; WON is still to be contested."""
+    verdict = Verdict.WON
+    where = None
+    if isinstance(item, Override):
+        where = item.environment
+        if item.base not in live:
+            verdict = Verdict.INERT
+        elif where != environment:
+            verdict = Verdict.OTHER_ENVIRONMENT
+    if verdict is Verdict.WON and scope not in item.scopes:
+        verdict = Verdict.OUT_OF_SCOPE
+    return Definition(
+        owner=item.owner,
+        environment=where,
+        name=item.name,
+        type=item.type,
+        scopes=item.scopes,
+        value=item.value,
+        version=item.version,
+        created=item.created,
+        changed=item.changed,
+        expires=item.expires,
+        verdict=verdict,
+    )
+
+
+def _check_same(what: str, item: Secret | Override, kind: SecretType | None, scopes: Scopes | None) -> None:
+    if kind is not None and kind is not item.type:
+        raise ImmutableError(f"{what} has the type {item.type.value}, not {kind.value}")
+    if scopes is not None and scopes != item.scopes:
+        raise ImmutableError(f"{what} has the scopes {format_scopes(item.scopes)}, not {format_scopes(scopes)}")

@@ -1,0 +1,111 @@
+"""The environment of a build: what is inherited, what is taken out, what secrets add. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from ..errors import EnvironmentTooBigError, InvalidValueError, ReservedNameError
+from .secret import SecretValue
+
+# Variables that decide what runs, or from where code is loaded. A secret is data: one that is named
+# like these is a mistake or an attack, and is refused.
+_RESERVED = frozenset(
+    """
+    PATH HOME SHELL IFS ENV BASH_ENV BASHOPTS SHELLOPTS PS4 PROMPT_COMMAND CDPATH GLOBIGNORE PWD OLDPWD
+    TMPDIR TERM USER LOGNAME COMPOSER COMPOSER_HOME COMPOSER_CACHE_DIR COMPOSER_VENDOR_DIR COMPOSER_BIN_DIR
+    COMPOSER_RUNTIME_ENV COMPOSER_ROOT_VERSION PHPRC PHP_INI_SCAN_DIR PHP_BINARY
+    NODE_OPTIONS NODE_PATH NPM_CONFIG_USERCONFIG PERL5OPT PERL5LIB PERL5DB PERLLIB RUBYOPT RUBYLIB
+    JAVA_TOOL_OPTIONS JDK_JAVA_OPTIONS _JAVA_OPTIONS
+    GIT_SSH GIT_SSH_COMMAND GIT_PROXY_COMMAND GIT_ASKPASS SSH_ASKPASS GIT_EXEC_PATH GIT_EXTERNAL_DIFF GIT_EDITOR
+    GIT_SEQUENCE_EDITOR GIT_PAGER GIT_TEMPLATE_DIR GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY
+    GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_ALLOW_PROTOCOL GIT_SSL_NO_VERIFY EDITOR VISUAL PAGER LESSOPEN
+    GCONV_PATH GLIBC_TUNABLES LOCPATH HOSTALIASES OPENSSL_CONF OPENSSL_MODULES CURL_HOME
+    CUSTOMER_SECRETS_FAKE_FILE XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME XDG_RUNTIME_DIR XDG_CONFIG_DIRS
+    """.split()
+)
+_RESERVED_PREFIXES = ("LD_", "DYLD_", "PYTHON", "IC_SECRETS_", "BASH_FUNC_", "GIT_CONFIG", "GIT_TRACE")
+
+# Ours, and those of the stores: what opens every secret is not for a build that may see a few.
+_OWN_PREFIX = "IC_SECRETS_"
+_OWN = frozenset(
+    """
+    BAO_TOKEN VAULT_TOKEN BAO_TOKEN_FILE VAULT_TOKEN_FILE BAO_ROLE_ID VAULT_ROLE_ID BAO_SECRET_ID VAULT_SECRET_ID
+    BAO_WRAPPED_SECRET_ID VAULT_WRAPPED_SECRET_ID BAO_CLIENT_KEY VAULT_CLIENT_KEY BAO_AUTH_JWT VAULT_AUTH_JWT
+    BAO_ID_TOKEN VAULT_ID_TOKEN
+    ACTIONS_ID_TOKEN_REQUEST_TOKEN ACTIONS_ID_TOKEN_REQUEST_URL
+    TERMINUS_TOKEN TERMINUS_MACHINE_TOKEN PANTHEON_MACHINE_TOKEN
+    """.split()
+)
+
+# What `--pristine` passes on: enough for programs to find themselves, the person and the terminal.
+_PRISTINE = frozenset(
+    """
+    PATH HOME USER LOGNAME SHELL PWD TMPDIR TERM COLORTERM COLUMNS LINES NO_COLOR LANG LANGUAGE TZ CI
+    XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME XDG_RUNTIME_DIR
+    COMPOSER_HOME COMPOSER_CACHE_DIR COMPOSER_ALLOW_SUPERUSER COMPOSER_NO_INTERACTION SSL_CERT_FILE SSL_CERT_DIR
+    """.split()
+)
+
+# Linux: one string of the environment, `NAME=value` with its NUL (MAX_ARG_STRLEN, 32 pages of 4 KiB).
+_MAX_STRING = 131_072
+_POINTER = 8
+
+
+class Preserve(NamedTuple):
+    """Which variables that are already set win over a secret: all, or those named."""
+
+    everything: bool = False
+    names: frozenset[str] = frozenset()
+
+    def keeps(self, name: str) -> bool:
+        """Whether that variable wins."""
+        return self.everything or name in self.names
+
+
+def check_variable(name: str, value: SecretValue) -> None:
+    """ReservedNameError or InvalidValueError where an `env` secret cannot become a variable."""
+    if name in _RESERVED or name.startswith(_RESERVED_PREFIXES):
+        raise ReservedNameError(f"{name} is a reserved name: it changes what programs do, and cannot be a secret")
+    if "\0" in value.reveal():
+        raise InvalidValueError(f"the value of {name} holds a NUL, which no environment variable can")
+
+
+def inherit(environment: Mapping[str, str], *, pristine: bool = False) -> dict[str, str]:
+    """What the build may inherit: all but what opens the store; with `pristine` only the basics."""
+    inherited = {
+        name: value for name, value in environment.items() if name not in _OWN and not name.startswith(_OWN_PREFIX)
+    }
+    if pristine:
+        inherited = {name: value for name, value in inherited.items() if name in _PRISTINE or name.startswith("LC_")}
+    return inherited
+
+
+def choose_variables(
+    environment: Mapping[str, str], secrets: Iterable[tuple[str, SecretValue]], preserve: Preserve
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The variables that the secrets set in that environment, and the names that are preserved as they are."""
+    result: dict[str, str] = {}
+    kept = []
+    for name, value in secrets:
+        check_variable(name, value)
+        if name in environment and preserve.keeps(name):
+            kept.append(name)
+        else:
+            result[name] = value.reveal()
+    return result, tuple(kept)
+
+
+def check_size(environment: Mapping[str, str], command: Sequence[str], limit: int) -> None:
+    """EnvironmentTooBigError where execve would refuse the environment and the command together.
+
+    `limit` is the kernel's for all strings and their pointers, in bytes (`sysconf(SC_ARG_MAX)`).
+    """
+    total = 0
+    for name, value in environment.items():
+        size = len(name.encode(errors="surrogateescape")) + len(value.encode(errors="surrogateescape")) + 2
+        if size > _MAX_STRING:
+            raise EnvironmentTooBigError(f"the variable {name} has {size:,} bytes; the kernel takes {_MAX_STRING:,}")
+        total += size + _POINTER
+    total += sum(len(word.encode(errors="surrogateescape")) + 1 + _POINTER for word in command)
+    # The kernel also puts the program's name and its own vectors there.
+    if total + 4096 > limit:
+        raise EnvironmentTooBigError(f"the build's environment has {total:,} bytes; the kernel takes {limit:,}")

@@ -1,0 +1,1 @@
+"""Say what a run would do, and what would fail."""

@@ -1,0 +1,293 @@
+"""Repositories asked whether they take their credential: `plan --online`.
+
+A Composer repository by a HEAD of its packages.json, a git one by `git ls-remote`. A credential goes to its own host
+alone, in a header or by a helper; never into arguments or a file, and never along with a redirect to another host.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from .. import __version__
+from ..composer.auth import Credential
+from ..composer.repositories import Answer, Repository
+from ..core.linux import end_by_term
+from ..errors import BuildError
+from ..git.helper import Login
+from ..model.variables import inherit
+from ..process.child import find_program
+
+if TYPE_CHECKING:
+    import ssl
+    from http.client import HTTPMessage
+    from urllib.request import OpenerDirector, Request
+
+TIMEOUT = 10.0
+_AGENT = f"ic-secrets/{__version__}"
+# So many are asked at once.
+_THREADS = 16
+# Servers that know no HEAD say one of these.
+_NO_HEAD = frozenset({405, 501})
+_BY_STATUS = {401: "expired", 403: "refused", 404: "not found"}
+# What git says, in the language C, and what it means.
+_SAYINGS = (
+    ("could not read username", "expired", ""),
+    ("authentication failed", "expired", ""),
+    ("returned error: 401", "expired", ""),
+    ("returned error: 403", "refused", ""),
+    ("not found", "not found", ""),
+    ("could not resolve host", "unreachable", "its name is not known"),
+    ("connection refused", "unreachable", "it takes no connection"),
+    ("failed to connect", "unreachable", "it takes no connection"),
+    ("couldn't connect", "unreachable", "it takes no connection"),
+    ("timed out", "unreachable", "it does not answer"),
+    ("certificate", "unreachable", "its certificate is not trusted"),
+    ("ssl", "unreachable", "it speaks no TLS that is understood"),
+    ("tls", "unreachable", "it speaks no TLS that is understood"),
+)
+_HELPER = '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$ASKED_USER" "$ASKED_PASSWORD"; }; f'
+
+# The user's own helpers, asked and never told what became of it; without our entries of the configuration.
+_USERS_HELPERS = '!f() {{ test "$1" != get || GIT_CONFIG_COUNT={} git credential fill; }}; f'
+
+
+class Question(NamedTuple):
+    """A repository, and the credential that it would get: a `login` for git, else Composer's; None for none."""
+
+    repository: Repository
+    credential: Credential | None = None
+    login: Login | None = None
+
+    @property
+    def is_for_git(self) -> bool:
+        """Whether git would ask it."""
+        return self.repository.transport in {"git", "api"}
+
+
+def ask_all(
+    questions: Sequence[Question],
+    environment: Mapping[str, str],
+    gitlab_domains: Collection[str] = (),
+    progress: Callable[[int], object] = lambda done: None,
+    timeout: float = TIMEOUT,
+) -> dict[Repository, Answer]:
+    """What each says, all asked at once; one that says nothing in `timeout` seconds is unreachable.
+
+    `progress` is told how many have answered.
+    """
+    waiting: queue.SimpleQueue[Question] = queue.SimpleQueue()
+    answered: queue.SimpleQueue[tuple[Repository, Answer]] = queue.SimpleQueue()
+    for question in questions:
+        waiting.put(question)
+
+    def work() -> None:
+        while True:
+            try:
+                question = waiting.get_nowait()
+            except queue.Empty:
+                return
+            answered.put((question.repository, ask(question, environment, gitlab_domains, timeout)))
+
+    for _ in range(min(_THREADS, len(questions))):
+        # Resolving a name knows no time limit: such a thread is left behind, and ends with the process.
+        threading.Thread(target=work, daemon=True).start()
+    rounds = -(-len(questions) // _THREADS)
+    deadline = time.monotonic() + rounds * (timeout + 1)
+    silent = Answer("unreachable", f"no answer within {timeout:g} seconds")
+    answers = dict.fromkeys((question.repository for question in questions), silent)
+    for done in range(1, len(questions) + 1):
+        try:
+            repository, answer = answered.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            break
+        answers[repository] = answer
+        progress(done)
+    return answers
+
+
+def ask(
+    question: Question, environment: Mapping[str, str], gitlab_domains: Collection[str] = (), timeout: float = TIMEOUT
+) -> Answer:
+    """What the repository says. Raises nothing: a message of an error might hold a credential."""
+    try:
+        if question.is_for_git:
+            return _ask_git(question.repository.url, question.login, environment, timeout)
+        if question.credential and question.credential.method == "bitbucket-oauth":
+            return Answer("not asked", "Composer would first exchange its credential for a token")
+        return _ask_http(question, gitlab_domains, timeout)
+    except Exception as error:
+        return Answer("failed", type(error).__name__)
+
+
+def make_headers(credential: Credential, gitlab_domains: Collection[str] = ()) -> dict[str, str]:
+    """The headers by which Composer sends the credential (`AuthHelper`); none for a client certificate."""
+    content, method = credential.content, credential.method
+    if method == "bearer":
+        return {"Authorization": f"Bearer {content}"}
+    if method == "custom-headers":
+        return {name.strip(): value.strip() for name, _, value in (header.partition(":") for header in content)}
+    if method == "client-certificate":
+        return {}
+    if credential.host == "gitlab.com" or credential.host in gitlab_domains or method.startswith("gitlab-"):
+        if method == "gitlab-oauth":
+            return {"Authorization": f"Bearer {content['token'] if isinstance(content, dict) else content}"}
+        if method == "gitlab-token" and isinstance(content, str):
+            return {"PRIVATE-TOKEN": content}
+    if method == "github-oauth":
+        user, password = content, "x-oauth-basic"
+    elif method == "http-basic":
+        user, password = content["username"], content["password"]
+    else:
+        user, password = content["username"], content["token"]
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+# --- HTTP -------------------------------------------------------------------------------------------
+
+
+def _ask_http(question: Question, gitlab_domains: Collection[str], timeout: float) -> Answer:
+    import urllib.error
+    import urllib.request
+
+    url = question.repository.url
+    if not url.endswith(".json"):
+        url = f"{url.rstrip('/')}/packages.json"
+    headers = make_headers(question.credential, gitlab_domains) if question.credential else {}
+    opener = _make_opener(question.credential)
+    status = 0
+    for method in ("HEAD", "GET"):
+        request = urllib.request.Request(url, method=method, headers={"User-Agent": _AGENT})  # noqa: S310
+        for name, value in headers.items():
+            request.add_unredirected_header(name, value)
+        try:
+            with opener.open(request, timeout=timeout):
+                return Answer("ok")
+        except urllib.error.HTTPError as error:
+            status = error.code
+            error.close()
+        except urllib.error.URLError as error:
+            return Answer("unreachable", _explain(error.reason, timeout))
+        except _RedirectedError as error:
+            return Answer("redirected", error.host)
+        except OSError as error:
+            return Answer("unreachable", _explain(error, timeout))
+        if status not in _NO_HEAD:
+            break
+    return Answer(_BY_STATUS.get(status, "failed"), f"status {status}")
+
+
+class _RedirectedError(Exception):
+    """The answer leads to another host, or away from TLS; the request is not sent there."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self.host = host
+
+
+def _make_opener(credential: Credential | None) -> OpenerDirector:
+    import urllib.request
+    from urllib.parse import urlsplit
+
+    class SameHost(urllib.request.HTTPRedirectHandler):
+        def redirect_request(
+            self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+        ) -> Request | None:
+            old, new = urlsplit(req.full_url), urlsplit(newurl)
+            if old.netloc.lower() != new.netloc.lower() or (old.scheme == "https" and new.scheme != "https"):
+                raise _RedirectedError(new.hostname or "")
+            further = super().redirect_request(req, fp, code, msg, headers, newurl)
+            if further is not None:
+                further.method = req.get_method()
+                for name, value in req.unredirected_hdrs.items():
+                    further.add_unredirected_header(name, value)
+            return further
+
+    handlers: list[urllib.request.BaseHandler] = [SameHost()]
+    if credential and credential.method == "client-certificate":
+        handlers.append(urllib.request.HTTPSHandler(context=_make_context(credential.content)))
+    return urllib.request.build_opener(*handlers)
+
+
+def _make_context(content: Mapping[str, Any]) -> ssl.SSLContext:
+    import ssl
+
+    context = ssl.create_default_context()
+    context.load_cert_chain(content["local_cert"], content.get("local_pk"), content.get("passphrase"))
+    return context
+
+
+def _explain(reason: object, timeout: float) -> str:
+    import socket
+    import ssl
+
+    kinds: list[tuple[type, str]] = [
+        (socket.gaierror, "its name is not known"),
+        (TimeoutError, f"no answer within {timeout:g} seconds"),
+        (ssl.SSLCertVerificationError, "its certificate is not trusted"),
+        (ssl.SSLError, "it speaks no TLS that is understood"),
+        (ConnectionRefusedError, "it takes no connection"),
+        (ConnectionError, "the connection broke"),
+    ]
+    return next((text for kind, text in kinds if isinstance(reason, kind)), "there is no way to it")
+
+
+# --- git --------------------------------------------------------------------------------------------
+
+
+def _ask_git(url: str, login: Login | None, environment: Mapping[str, str], timeout: float) -> Answer:
+    try:
+        program = find_program("git", environment)
+    except BuildError:
+        return Answer("not asked", "there is no git")
+    command = [program, "-c", "core.askPass=", "ls-remote", "--quiet", url, "HEAD"]
+    with contextlib.suppress(BuildError):  # where we are killed, it ends git with all that git has started
+        command = [find_program("timeout", environment), "--kill-after=1", f"{timeout + 1:g}", *command]
+    process = subprocess.Popen(
+        command,
+        env=_make_environment(url, login, environment),
+        cwd=os.sep,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=end_by_term,
+    )
+    try:
+        _, told = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return Answer("unreachable", f"no answer within {timeout:g} seconds")
+    if process.returncode == 0:
+        return Answer("ok")
+    text = told.decode(errors="replace").lower()
+    for saying, outcome, detail in _SAYINGS:
+        if saying in text.replace(url.lower(), ""):
+            return Answer(outcome, detail)
+    return Answer("failed", "git cannot ask it")
+
+
+def _make_environment(url: str, login: Login | None, environment: Mapping[str, str]) -> dict[str, str]:
+    """That of git: no prompts, and a helper for the one host that takes the login from variables."""
+    own = inherit(environment)
+    own |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS": "", "LC_ALL": "C", "LANGUAGE": "C"}
+    scheme, _, rest = url.partition("://")
+    key = f"credential.{scheme}://{rest.partition('/')[0]}.helper"
+    count = own.get("GIT_CONFIG_COUNT", "")
+    number = int(count) if count.isdecimal() else 0
+    helper = _HELPER if login else _USERS_HELPERS.format(number)
+    # The empty one resets the list: the user's own would save a password that is taken, and erase one that is not.
+    for value in ("", helper):
+        own |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+        number += 1
+    own["GIT_CONFIG_COUNT"] = str(number)
+    return own | ({"ASKED_USER": login.username, "ASKED_PASSWORD": login.password} if login else {})

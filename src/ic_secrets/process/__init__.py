@@ -1,0 +1,1 @@
+"""Run a build: its processes, streams and terminal, its private directory, and the watchdog over both."""

@@ -1,0 +1,386 @@
+"""The build's processes: started in a group of their own, signalled as a group, ended to the last.
+
+The order of things is: catch signals, expose, start. A signal that ends us is passed to the whole
+group (a Composer that waits for a script would go on and give 0), and what withstands it is killed
+after a grace. Descendants that fled their parents are ours (PR_SET_CHILD_SUBREAPER), and end too.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType, TracebackType
+from typing import NamedTuple
+
+from ..core.linux import adopt_orphans, is_zombie, list_descendants, read_start_time
+from ..errors import SIGNAL_BASE, BuildError, EndedError, ProgramNotExecutableError, ProgramNotFoundError
+from .streams import Channel, Filter
+from .terminal import give_foreground, is_foreground
+from .watchdog import end_processes
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_PASSED = (signal.SIGUSR1, signal.SIGUSR2)
+_NOTED = (signal.SIGCHLD, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
+# Python ignores these two for itself; the child gets what it would have had.
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+# While processes are being ended, new ones are looked for at this interval, in seconds.
+_INTERVAL = 0.05
+# A killed process that is still there after this many seconds hangs in the kernel; we go on.
+_PATIENCE = 5.0
+
+
+class SignalCatcher:
+    """From enter to exit, no signal that can be caught ends us: it is noted, and waits to be read."""
+
+    def __init__(self) -> None:
+        self.ending: list[int] = []
+        self._queue: list[int] = []
+        self._raises = False
+        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+
+    def __enter__(self) -> "SignalCatcher":
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in (*_ENDING, *_PASSED, *_NOTED):
+            # What nohup or a shell's background job ignores stays ignored; the end of children cannot be.
+            if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
+        # Who called us may have blocked them, and then we would wait for the end of the child without end.
+        self._mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    @property
+    def status(self) -> int:
+        """128+n for the first signal that was to end us, 0 when there was none."""
+        return SIGNAL_BASE + self.ending[0] if self.ending else 0
+
+    @contextlib.contextmanager
+    def raising(self) -> Iterator[None]:
+        """Inside, the first signal that is to end us raises EndedError: for what may wait long, and leaves nothing."""
+        self._raises = True
+        try:
+            if self.ending:
+                raise EndedError(self.ending[0])
+            yield
+        finally:
+            self._raises = False
+
+    def post(self, number: int) -> None:
+        """Note a signal as if it had come (from a thread)."""
+        self._note(number, None)
+        os.write(self._writer, b"\0")
+
+    def wait(self, timeout: float | None) -> list[int]:
+        """The signals since the last call; waits for one, at most `timeout` seconds."""
+        if not self._queue:
+            select.select([self._reader], [], [], timeout)
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._reader, 512):
+                pass
+        queue, self._queue = self._queue, []
+        return queue
+
+    def stop_ourselves(self) -> None:
+        """Stop our process group, as the suspend key would; returns when we are continued."""
+        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.killpg(0, signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if number in _ENDING:
+            self.ending.append(number)
+        self._queue.append(number)
+        if number in _ENDING and self._raises:
+            self._raises = False
+            raise EndedError(number)
+
+
+class Outcome(NamedTuple):
+    """How a build ended: its exit status, and how many processes had to be ended after it.
+
+    `is_cut` says that a fault of ours kept the rest of its output from being shown.
+    """
+
+    status: int
+    ended: int = 0
+    is_cut: bool = False
+
+
+def find_program(name: str, environment: Mapping[str, str]) -> str:
+    """The path of the program; ProgramNotFoundError (127) or ProgramNotExecutableError (126)."""
+    candidates = [name]
+    if "/" not in name:
+        path = environment.get("PATH", os.defpath)
+        candidates = [os.path.join(directory or ".", name) for directory in path.split(os.pathsep)]
+    existing = [candidate for candidate in candidates if name and os.path.isfile(candidate)]
+    for candidate in existing:
+        if os.access(candidate, os.X_OK):
+            return candidate
+    if existing or (name and "/" in name and os.path.exists(name)):
+        raise ProgramNotExecutableError(f"{existing[0] if existing else name} is not executable")
+    raise ProgramNotFoundError(
+        f"{name or 'an empty word'}: command not found", hint="what comes after -- is the command to run"
+    )
+
+
+class Child:
+    """One build, running. `channels` are empty when its output is not masked."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        program: str,
+        environment: Mapping[str, str],
+        signals: SignalCatcher,
+        channels: Sequence[Channel] = (),
+    ) -> None:
+        """Start it; ProgramNotExecutableError when the kernel will not."""
+        self._signals = signals
+        self._channels = channels
+        self._terminal = next((channel.terminal for channel in channels if channel.terminal), None)
+        self._keyboard = self._terminal is not None and os.isatty(0)
+        self._exit: int | None = None
+        self._deadline: float | None = None
+        self._told: set[int] = set()
+        # Who called us with exec may have left us children that are none of the build's.
+        self._strangers = {pid: read_start_time(pid) for pid in list_descendants(os.getpid())}
+        adopt_orphans()
+        if channels:
+            _keep_descriptors()
+        try:
+            self.pid = self._spawn(command, program, environment)
+        except OSError as error:
+            if error.errno not in {errno.EACCES, errno.ENOEXEC, errno.ENOENT, errno.ENOTDIR, errno.EPERM}:
+                raise BuildError(f"{program} cannot be started: {error.strerror}") from None
+            # The file was found to be there: what is missing is its interpreter, or its format is unknown.
+            raise ProgramNotExecutableError(f"{program} cannot be executed: {error.strerror}") from None
+
+    def run(
+        self, make_filter: Callable[[], Filter], *, grace: float, allow_background: bool, on_end: Callable[[], None]
+    ) -> Outcome:
+        """Wait for its end, and for all that it started; then all its output has been written.
+
+        `on_end` is called as soon as no process of the build is left, before its output is waited for.
+        """
+        try:
+            reader, writer = os.pipe()
+            self._start_streams(make_filter, reader)
+        except BaseException:
+            self._signal_group(signal.SIGKILL)  # unmasked it must not go on
+            raise
+        try:
+            self._wait(grace)
+            ended = 0 if allow_background else self._end_descendants(grace)
+            on_end()
+            os.write(writer, b"\0")
+            self._drain()
+        finally:
+            self._restore_terminals()
+            os.close(writer)
+        assert self._exit is not None
+        return Outcome(self._signals.status or self._exit, ended, any(channel.is_broken for channel in self._channels))
+
+    def _spawn(self, command: Sequence[str], program: str, environment: Mapping[str, str]) -> int:
+        actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []
+        if self._terminal:
+            # The leader of a new session takes the first terminal that it opens as its own.
+            first = next(channel for channel in self._channels if channel.terminal is self._terminal)
+            stream = 0 if self._keyboard else first.streams[0]
+            actions.append((os.POSIX_SPAWN_OPEN, stream, self._terminal.name, os.O_RDWR, 0))
+        for channel in self._channels:
+            actions += [(os.POSIX_SPAWN_DUP2, channel.child_end, stream) for stream in channel.streams]
+        ignored = {number for number in (*_ENDING, *_PASSED) if signal.getsignal(number) is signal.SIG_IGN}
+        defaults = [number for number in (*_ENDING, *_PASSED, *_NOTED, *_IGNORED_BY_PYTHON) if number not in ignored]
+        # Secrets are UTF-8 whatever the locale; what was inherited keeps its bytes.
+        encoded = {name.encode(errors="surrogateescape"): _encode(value) for name, value in environment.items()}
+        own = {"setsid": True} if self._terminal else {"setpgroup": 0}
+        return os.posix_spawn(
+            program, list(command), encoded, file_actions=actions, setsigdef=defaults, setsigmask=[], **own
+        )
+
+    def _start_streams(self, make_filter: Callable[[], Filter], stop: int) -> None:
+        maskers = [make_filter() for _ in self._channels]
+        if self._keyboard and self._terminal:
+            # Before the first output: who reads it may answer with a key at once.
+            self._shared = any(channel.terminal is None for channel in self._channels)
+            self._terminal.pass_keys(shared=self._shared)
+        for channel, masker in zip(self._channels, maskers, strict=True):
+            channel.start(masker, stop)
+        if self._keyboard and self._terminal:
+            self._terminal.forward_keys(
+                0,
+                suspend=lambda: self._signals.post(signal.SIGTSTP),
+                hang_up=lambda: self._signals.post(signal.SIGHUP),
+            )
+
+    def _wait(self, grace: float) -> None:
+        while not self._reap():
+            for number in self._signals.wait(self._time_left()):
+                self._handle(number, grace)
+            self._end_newcomers()
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                end_processes([self.pid, *list_descendants(self.pid)], signal.SIGKILL)
+                self._signal_group(signal.SIGKILL)
+
+    def _handle(self, number: int, grace: float) -> None:
+        if number in _ENDING:
+            self._told = {self.pid, *list_descendants(self.pid)}
+            self._signal_group(number)
+            # The first signal asks, the second one does not wait.
+            self._deadline = time.monotonic() + (grace if len(self._signals.ending) == 1 else 0)
+        elif number in _PASSED:
+            self._signal_group(number)
+        elif number == signal.SIGTSTP:
+            self._suspend()
+        elif number == signal.SIGCONT:
+            self._resume()
+        elif number == signal.SIGWINCH:
+            for channel in self._channels:
+                if channel.terminal:
+                    channel.terminal.copy_size()
+
+    def _end_newcomers(self) -> None:
+        """What is started after the signal does not know of it: Composer tries a git again that was ended."""
+        if self._deadline is not None:
+            new = set(list_descendants(self.pid)) - self._told
+            end_processes(new, signal.SIGTERM)
+            self._told |= new
+
+    def _time_left(self) -> float | None:
+        if self._deadline is None:
+            return None
+        return min(_INTERVAL, max(_INTERVAL / 10, self._deadline - time.monotonic()))
+
+    def _signal_group(self, number: int) -> None:
+        groups = {self.pid}
+        if self._terminal:
+            with contextlib.suppress(OSError):
+                groups.add(os.tcgetpgrp(self._terminal.master))
+        for group in groups:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, number)
+                if number != signal.SIGSTOP:
+                    os.killpg(group, signal.SIGCONT)
+
+    def _reap(self) -> bool:
+        """Take what has ended or stopped; whether the child itself has ended."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+                if pid == 0:
+                    break
+                if pid == self.pid and os.WIFSTOPPED(status):
+                    self._stopped(os.WSTOPSIG(status))
+                elif pid == self.pid:
+                    code = os.waitstatus_to_exitcode(status)
+                    self._exit = code if code >= 0 else SIGNAL_BASE - code
+        return self._exit is not None
+
+    def _stopped(self, number: int) -> None:
+        """The child stopped: it wants the terminal, or it was suspended."""
+        if self._terminal:
+            return  # it was us
+        with _controlling_terminal() as tty:
+            if number in {signal.SIGTTIN, signal.SIGTTOU} and tty is not None and is_foreground(tty):
+                give_foreground(tty, self.pid)
+                self._signal_group(signal.SIGCONT)
+            elif number != signal.SIGSTOP:
+                if tty is not None:
+                    give_foreground(tty, os.getpgrp())
+                self._signals.stop_ourselves()
+                self._resume()
+
+    def _suspend(self) -> None:
+        self._signal_group(signal.SIGSTOP)
+        self._restore_terminals()
+        self._signals.stop_ourselves()
+        self._resume()
+
+    def _resume(self) -> None:
+        if self._keyboard and self._terminal:
+            self._terminal.pass_keys(shared=self._shared)
+            self._terminal.copy_size()
+        self._signal_group(signal.SIGCONT)
+
+    def _restore_terminals(self) -> None:
+        if self._terminal:
+            self._terminal.restore()
+        else:
+            with _controlling_terminal() as tty:
+                if tty is not None and not is_foreground(tty):
+                    with contextlib.suppress(OSError):
+                        if os.tcgetpgrp(tty) == self.pid:
+                            give_foreground(tty, os.getpgrp())
+
+    def _end_descendants(self, grace: float) -> int:
+        """End what the build left running: TERM, a grace, KILL; how many processes that were."""
+        told: set[int] = set()
+        deadline = time.monotonic() + grace if self._deadline is None else self._deadline
+        while True:
+            self._reap()
+            living = {pid for pid in self._list_own() if not is_zombie(pid)}
+            if not living or time.monotonic() > deadline + _PATIENCE:
+                return len(told)
+            if time.monotonic() >= deadline:
+                end_processes(living, signal.SIGKILL)
+            else:
+                end_processes(living - told, signal.SIGTERM)
+            told |= living
+            if any(number in _ENDING for number in self._signals.wait(_INTERVAL)):
+                deadline = min(deadline, time.monotonic())
+
+    def _list_own(self) -> list[int]:
+        """Our descendants, less those that we had before the build, and theirs."""
+        strangers = [pid for pid, start in self._strangers.items() if start and read_start_time(pid) == start]
+        theirs = {pid for stranger in strangers for pid in (stranger, *list_descendants(stranger))}
+        return [pid for pid in list_descendants(os.getpid()) if pid not in theirs]
+
+    def _drain(self) -> None:
+        """Wait for the last output. A reader that does not read keeps us only until a signal comes."""
+        for channel in self._channels:
+            while not channel.join(_INTERVAL):
+                if self._signals.ending and self._signals.wait(0):
+                    return
+
+
+def _keep_descriptors() -> None:
+    """Let the child inherit no stream but the standard ones: what it wrote to others would pass no mask."""
+    for name in os.listdir("/dev/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the listing's own is gone by now
+                os.set_inheritable(int(name), False)
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return os.fsencode(text)
+
+
+@contextlib.contextmanager
+def _controlling_terminal() -> Iterator[int | None]:
+    try:
+        descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,304 @@
+"""The private directory of a build: made, filled, scrubbed and swept.
+
+It lies on a tmpfs where there is one, since nothing reliably erases a disk. Its owner holds a lock
+(flock) on the directory itself; a directory whose lock is free belongs to nobody alive and may be
+swept. A process id would prove nothing: ids are used again.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import NamedTuple, Protocol
+
+from ..core.files import is_below, is_private_directory, remove_all_but, remove_directory, remove_tree, write_private
+from ..core.linux import is_in_memory
+from ..errors import ExposureError, ScrubIncompleteError
+from .watchdog import Watchdog
+
+# What a guard leaves of a directory when its time is up, for whoever ends the build: no value is in it. It lies there
+# so long, in seconds.
+NOTE = "note.json"
+_NOTE_LIFE = 86_400
+# Where `pre-build` leaves what `post-build` needs.
+HANDOVER = "build"
+_PREFIX = "ic-secrets-"
+_TRIES = 10
+_MEMORY = "/dev/shm"  # noqa: S108 -- world-writable, so every directory there is made new and 0700
+_LAST_RESORT = "/tmp"  # noqa: S108
+
+
+class Keeper(Protocol):
+    """Who removes a private directory when its owner cannot."""
+
+    def watch(self, pid: int) -> None:
+        """The process group of the build."""
+
+    def dismiss(self) -> None:
+        """There is nothing left to do. Safe to call twice."""
+
+
+class PrivateDirectory:
+    """A 0700 directory that one build owns, with a watchdog that outlives us; a context manager.
+
+    Leaving it scrubs. `parent` is where it is made; `in_memory` says whether that is a tmpfs.
+    """
+
+    def __init__(self, path: str, descriptor: int, watchdog: Keeper) -> None:
+        self.path = path
+        self.in_memory = is_in_memory(path)
+        self.watchdog = watchdog
+        self._descriptor = descriptor
+        self._written: list[str] = []
+
+    @classmethod
+    def make(cls, parent: str, watchdog: Watchdog) -> "PrivateDirectory":
+        """A new directory in `parent`, guarded from before it is there, and locked; ExposureError when it cannot be."""
+        problem = "a sweep took it again and again"
+        for _ in range(_TRIES):
+            path = os.path.join(parent, f"{_PREFIX}{os.geteuid()}-{os.urandom(8).hex()}")
+            watchdog.guard(path)
+            try:
+                os.mkdir(path, 0o700)
+                os.chmod(path, 0o700)  # whatever the umask
+                descriptor = _lock(path)
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    os.rmdir(path)
+                problem = error.strerror or "unknown error"
+                break
+            if descriptor is not None:
+                return cls(path, descriptor, watchdog)
+        raise ExposureError(f"no private directory can be made in {parent}: {problem}")
+
+    @classmethod
+    def resume(cls, path: str, written: Iterable[str], keeper: Keeper) -> "PrivateDirectory":
+        """The directory that another process has filled with the files `written`; OSError where it is not ours."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            os.close(descriptor)
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+        directory = cls(path, descriptor, keeper)
+        directory._written = [os.path.join(path, name) for name in written]
+        return directory
+
+    @property
+    def descriptor(self) -> int:
+        """That of the directory, which holds its lock."""
+        return self._descriptor
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The paths that were written, below the directory."""
+        return tuple(os.path.relpath(path, self.path) for path in self._written)
+
+    def release(self) -> None:
+        """Leave it to another process that has the descriptor: nothing here scrubs it any more."""
+        self.watchdog.dismiss()
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    @property
+    def is_scrubbed(self) -> bool:
+        """Whether it is ours no more: `scrub` or `release` was called."""
+        return self._descriptor < 0
+
+    def write(self, path: str, data: bytes, mode: int = 0o600) -> None:
+        """A new file below the directory, private from its first byte; ExposureError when it fails."""
+        try:
+            write_private(path, data, mode)
+        except OSError as error:
+            raise ExposureError(f"{os.path.basename(path)} cannot be written: {error.strerror}") from None
+        self._written.append(path)
+
+    def subdirectory(self, name: str) -> str:
+        """A new 0700 directory below; its path."""
+        path = os.path.join(self.path, name)
+        try:
+            os.mkdir(path, 0o700)
+            os.chmod(path, 0o700)
+        except OSError as error:
+            raise ExposureError(f"{path} cannot be made: {error.strerror}") from None
+        return path
+
+    def remove_secrets(self) -> None:
+        """Remove the files that we wrote, at once; the rest goes with `scrub`."""
+        with contextlib.suppress(OSError):
+            os.chmod(self.path, 0o700)
+        for path in self._written:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+    def scrub(self) -> Sequence[str]:
+        """Remove all of it and stand the watchdog down; the paths that we had written, now gone.
+
+        ScrubIncompleteError names the directory when something could not be removed. Safe to call
+        twice.
+        """
+        try:
+            remove_directory(self.path, None if self.is_scrubbed else self._descriptor)
+        except OSError as error:
+            raise ScrubIncompleteError(f"{error.filename or self.path} cannot be removed: {error.strerror}") from None
+        finally:
+            self.watchdog.dismiss()
+            if not self.is_scrubbed:
+                os.close(self._descriptor)
+                self._descriptor = -1
+        if any(os.path.lexists(path) for path in (self.path, *self._written)):
+            raise ScrubIncompleteError(f"{self.path} is still there")
+        return self._written
+
+    def __enter__(self) -> "PrivateDirectory":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.scrub()
+
+
+def choose_parent(environment: Mapping[str, str], projects: Iterable[str], explicit: str | None = None) -> str:
+    """Where private directories go: `explicit`, else a tmpfs of the user's, else of the system's.
+
+    Where there is no tmpfs it is the temporary directory. It is never below one of the projects;
+    ExposureError when no place is left, or `explicit` is unfit.
+    """
+    if explicit is not None and not os.path.isdir(explicit):
+        raise ExposureError(f"{explicit!r} is no directory", hint="name one that exists with --run-dir")
+    parents = [os.path.abspath(explicit)] if explicit else _list_parents(environment)
+    projects = tuple(projects)
+    for parent in parents:
+        if not any(is_below(parent, project) for project in projects):
+            return parent
+    raise ExposureError(
+        f"{parents[-1]} lies below the project, where nothing secret is ever written",
+        hint="name a directory on a tmpfs with --run-dir",
+    )
+
+
+class Sweep(NamedTuple):
+    """The private directories of dead runs: those that went, and those that withstood, with why."""
+
+    removed: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+
+
+def sweep(environment: Mapping[str, str], explicit: str | None = None) -> Sweep:
+    """Remove the private directories that no living run owns.
+
+    Never touches the directory of a living run, nor what another user made; safe at any time. The note that a guard
+    left stays for a day.
+    """
+    removed: list[str] = []
+    failed: list[tuple[str, str]] = []
+    for path in list_directories(environment, explicit):
+        try:
+            if remove_dead(path):
+                removed.append(path)
+        except OSError as error:
+            if not os.path.lexists(path):  # its own run, or another's sweep, removed it meanwhile
+                continue
+            failed.append((error.filename or path, error.strerror or "unknown error"))
+    return Sweep(tuple(removed), tuple(failed))
+
+
+def list_directories(environment: Mapping[str, str], explicit: str | None = None) -> Sequence[str]:
+    """The private directories of this user, living and dead, wherever they are made."""
+    parents = dict.fromkeys([explicit] if explicit else [])
+    parents |= dict.fromkeys(_list_parents(environment))
+    return [path for parent in parents if parent for path in _list_own(parent)]
+
+
+def find_owner(path: str) -> int | None:
+    """The id of the user that a private directory belongs to; None where it is gone."""
+    try:
+        return os.lstat(path).st_uid
+    except PermissionError:  # what is around it is another's, and closed
+        return int(os.path.basename(path).split("-")[2])
+    except OSError:
+        return None
+
+
+def find_enclosing(path: str) -> str | None:
+    """The private directory, of anybody, that the path names as its own or as that of something in it."""
+    while path and path != os.path.dirname(path):
+        if re.fullmatch(rf"{_PREFIX}[0-9]+-[0-9a-f]{{16}}", os.path.basename(path)):
+            return path
+        path = os.path.dirname(path)
+    return None
+
+
+def _list_parents(environment: Mapping[str, str]) -> list[str]:
+    """The places for private directories, best first; there is always one."""
+    candidates = []
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    if runtime and is_private_directory(runtime):
+        candidates.append(runtime)
+    candidates.append(_MEMORY)
+    parents = [path for path in candidates if os.access(path, os.W_OK | os.X_OK) and is_in_memory(path)]
+    parents.append(os.path.abspath(environment.get("TMPDIR") or _LAST_RESORT))
+    return parents
+
+
+def _list_own(parent: str) -> list[str]:
+    """What is named like a private directory of ours there, and is a directory that we own."""
+    prefix = f"{_PREFIX}{os.geteuid()}-"
+    found = []
+    with contextlib.suppress(OSError):
+        for name in sorted(name for name in os.listdir(parent) if name.startswith(prefix)):
+            path = os.path.join(parent, name)
+            with contextlib.suppress(FileNotFoundError):
+                status = os.lstat(path)
+                if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+                    found.append(path)
+    return found
+
+
+def remove_dead(path: str) -> bool:
+    """Remove the directory unless a living run owns it, or all but a guard's note; whether it went. OSError."""
+    if os.lstat(path).st_mode & 0o700 != 0o700:
+        os.chmod(path, 0o700)  # a lock needs it to be readable
+    descriptor = _lock(path)
+    if descriptor is None:
+        return False
+    try:
+        if is_noted := _is_noted(path):
+            remove_all_but(path, NOTE)
+        else:
+            remove_tree(path)
+    finally:
+        os.close(descriptor)
+    return not is_noted
+
+
+def _is_noted(path: str) -> bool:
+    """Whether a guard has scrubbed the directory in time, and less than a day ago."""
+    try:
+        age = time.time() - os.lstat(os.path.join(path, NOTE)).st_mtime
+    except OSError:
+        return False
+    return age < _NOTE_LIFE and not os.path.lexists(os.path.join(path, HANDOVER))
+
+
+def _lock(path: str) -> int | None:
+    """A locked descriptor of the directory; None when another holds it, or it is gone. OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A sweep may have won the moment between mkdir and lock, and removed what we just locked.
+        if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+            return descriptor
+    except OSError as error:
+        if error.errno not in {errno.EWOULDBLOCK, errno.ENOENT}:
+            os.close(descriptor)
+            raise
+    os.close(descriptor)
+    return None

@@ -1,0 +1,1 @@
+"""Survey all sites, and show that as a page."""

@@ -1,0 +1,183 @@
+"""Where things lie below the mount of a KV version 2 engine, and what stands there. Pure.
+
+    sites/SITE/record                     which organizations it has
+    sites/SITE/ic/base/NAME               a base that builds may read (its scopes include `ic`)
+    sites/SITE/ic/env/ENV/NAME            its override for an environment
+    sites/SITE/other/base/NAME            a base that no build may read
+    sites/SITE/other/env/ENV/NAME
+    orgs/ORG/ic/...  orgs/ORG/other/...   as for a site
+
+NAME begins with `user:` where the scopes include `user`. So a policy of paths alone can keep a build to what it may
+see, and a person to the values that may be read back. Type, scopes, identity and date of birth are custom metadata,
+which a policy can make immutable; the data are `{"value", "id", "changed", "expires"}`, the version is the server's.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from ...errors import IcSecretsError, StoreFormatError
+from ...model.resolve import Holdings
+from ...model.secret import (
+    MAX_TIME,
+    Override,
+    Owner,
+    Scope,
+    Scopes,
+    Secret,
+    SecretType,
+    SecretValue,
+    Site,
+    check_secret_name,
+    check_site_name,
+    format_scopes,
+    parse_scopes,
+    parse_type,
+)
+
+BUILD = "ic"
+CLASSES = (BUILD, "other")
+SITES = "sites/"
+ORGANIZATIONS = "orgs/"
+# What the last part of a path begins with where a person may read the value back. No name of any type begins so.
+USER = "user:"
+# A path has no such part as `..`, and no brackets; `=` stands in no name.
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.:-]|(?:^|(?<=\.))\.")
+_ESCAPED = re.compile(r"=([0-9a-f]{2})")
+
+
+# The keys of the data of a node whose value may not be read.
+UNREADABLE = frozenset({"changed"})
+
+
+class Node(NamedTuple):
+    """What stands at a path: its custom metadata, its data, and the number of its version.
+
+    Where the data may not be read, they are `{"changed"}`, the time of its last change, alone.
+    """
+
+    meta: Mapping[str, str]
+    data: Mapping[str, Any]
+    version: int
+
+
+def owner_root(owner: Owner) -> str:
+    """The folder of all that an owner holds, with its slash."""
+    return f"{SITES if owner.is_site else ORGANIZATIONS}{owner.name}/"
+
+
+def record_path(site: str) -> str:
+    """Where a site's organizations stand."""
+    return f"{SITES}{site}/record"
+
+
+def folder(owner: Owner, kind: str, environment: str | None) -> str:
+    """The folder of an owner's bases or overrides of one class, with its slash."""
+    return f"{owner_root(owner)}{kind}/{f'env/{environment}' if environment else 'base'}/"
+
+
+def environments_folder(owner: Owner, kind: str) -> str:
+    """The folder whose folders are the environments that have overrides."""
+    return f"{owner_root(owner)}{kind}/env/"
+
+
+def classify(scopes: Scopes) -> str:
+    """The class of a secret with these scopes."""
+    return BUILD if Scope.IC in scopes else "other"
+
+
+def locate(owner: Owner, environment: str | None, name: str, scopes: Scopes) -> str:
+    """The path of a base or an override."""
+    return folder(owner, classify(scopes), environment) + (USER if Scope.USER in scopes else "") + _escape(name)
+
+
+def list_places(owner: Owner, environment: str | None, name: str) -> list[str]:
+    """Every path where that base or override could stand, whatever its scopes."""
+    return [folder(owner, kind, environment) + mark + _escape(name) for kind in CLASSES for mark in ("", USER)]
+
+
+def _escape(name: str) -> str:
+    return _UNSAFE.sub(lambda found: f"={ord(found[0]):02x}", name)
+
+
+def _find_name(path: str) -> str:
+    """The name whose path it is."""
+    part = path.rpartition("/")[2].removeprefix(USER)
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), part)
+
+
+def make_site(name: str, node: Node) -> Site:
+    """The site whose record that is; StoreFormatError."""
+    organization, supporting = node.data.get("organization"), node.data.get("supporting")
+    try:
+        check_site_name(name)
+        if organization is not None:
+            check_site_name(organization, "organization")
+        if not isinstance(supporting, list):
+            raise ValueError
+        return Site(name, organization, tuple(check_site_name(one, "organization") for one in supporting))
+    except (IcSecretsError, ValueError, TypeError):
+        raise StoreFormatError(f"{record_path(name)} is no record of a site that ic-secrets wrote") from None
+
+
+def site_data(site: Site) -> dict[str, Any]:
+    """What a site's record holds."""
+    return {"organization": site.organization, "supporting": list(site.supporting)}
+
+
+def make_meta(identity: str, kind: SecretType, scopes: Scopes, created: int) -> dict[str, str]:
+    """The custom metadata of a base or an override; `identity` is the base's."""
+    return {"id": identity, "type": kind.value, "scopes": format_scopes(scopes), "created": str(created)}
+
+
+def make_data(identity: str, value: SecretValue, changed: int, expires: int | None) -> dict[str, Any]:
+    """The data of one version. The identity stands in both halves, so that neither can pass for another's."""
+    return {"value": value.reveal(), "id": identity, "changed": changed, "expires": expires}
+
+
+def make_entry(path: str, owner: Owner, environment: str | None, node: Node, *, opened: bool) -> Secret | Override:
+    """The base or override that stands at the path, its value None unless `opened`; StoreFormatError."""
+    try:
+        return _parse(path, owner, environment, node, opened=opened)
+    except (IcSecretsError, ValueError, TypeError, KeyError):
+        raise StoreFormatError(
+            f"{path} is no secret that ic-secrets wrote",
+            hint="another tool wrote it, or changed its custom metadata; `ic-secrets delete` removes it",
+        ) from None
+
+
+def _parse(path: str, owner: Owner, environment: str | None, node: Node, *, opened: bool) -> Secret | Override:
+    meta, data = node.meta, node.data
+    kind, scopes, identity = parse_type(meta["type"]), parse_scopes(meta["scopes"]), meta["id"]
+    name = check_secret_name(kind, _find_name(path))
+    created, changed, expires = int(meta["created"]), data["changed"], data.get("expires")
+    if path != locate(owner, environment, name, scopes):
+        raise ValueError
+    if not all(isinstance(time, int) and 0 <= time < MAX_TIME for time in (created, changed, expires or 0)):
+        raise ValueError
+    value = None
+    if data.keys() != UNREADABLE:
+        if data["id"] != identity:
+            raise ValueError
+        value = SecretValue(data["value"])
+    rest = (name, kind, scopes, value if opened else None, node.version, created, changed, expires)
+    if environment:
+        return Override(identity, owner, environment, *rest)
+    return Secret(identity, owner, *rest)
+
+
+def gather(owner: Owner, items: Iterable[Secret | Override]) -> Holdings:
+    """The entries in the order of names; StoreFormatError where one place has two."""
+    bases = sorted((item for item in items if isinstance(item, Secret)), key=lambda item: item.name)
+    overrides = sorted(
+        (item for item in items if isinstance(item, Override)), key=lambda item: (item.name, item.environment)
+    )
+    places = [(item.name, "") for item in bases] + [(item.name, item.environment) for item in overrides]
+    for place, following in pairwise(places):
+        if place == following:
+            raise StoreFormatError(
+                f"{owner} has {place[0]} twice, once for builds and once not",
+                hint="somebody else set it at the same moment: delete it, and set it again",
+            )
+    return Holdings(owner, tuple(bases), tuple(overrides))

@@ -1,0 +1,152 @@
+"""Who we are to the server: a token that somebody gives us, or one that we log in for and revoke at the end.
+
+In this order, the first that is set: a token (BAO_TOKEN, VAULT_TOKEN, then the file `bao-token-file`, which an agent
+keeps fresh), AppRole (`bao-role-id` with a secret id), the account of a Kubernetes pod (`bao-kubernetes-role`), a CI
+system's identity token (`bao-jwt-file`, IC_SECRETS_BAO_JWT, or one that GitHub gives, with `bao-role`), and last the
+file where `bao login` leaves a token.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ...core.files import read_regular
+from ...errors import ConfigError, IcSecretsError, StoreDeniedError
+from .client import Client
+
+# What a setting says, by its name in the catalogue; None where nobody set it.
+Ask = Callable[[str], str | None]
+
+_LARGEST_TOKEN = 64 << 10
+_APPROLE_MOUNT = "approle"
+_JWT_MOUNT = "jwt"
+_KUBERNETES_MOUNT = "kubernetes"
+# Where a pod finds the token of its account (https://kubernetes.io/docs/concepts/security/service-accounts/).
+_POD_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+# Nobody waits longer than so many seconds for the end of a token that ends by itself soon.
+_FAREWELL = 1.0
+
+
+class Session(NamedTuple):
+    """A token, and whether it was made for us, so that we end it."""
+
+    token: str
+    ours: bool
+
+
+def log_in(client: Client, ask: Ask, environment: Mapping[str, str]) -> Session:
+    """The token to ask with. ConfigError where nothing is set; StoreDeniedError where the server refuses the login."""
+    given = environment.get("BAO_TOKEN") or environment.get("VAULT_TOKEN")
+    if given:
+        return Session(given.strip(), ours=False)
+    file = ask("bao-token-file")
+    if file:
+        return Session(_read(file, "the token"), ours=False)
+    role_id = ask("bao-role-id")
+    if role_id:
+        mount = ask("bao-auth-mount") or _APPROLE_MOUNT
+        secret_id = _find_secret_id(client, ask, environment, mount, role_id)
+        return _log_in(client, mount, {"role_id": role_id, **secret_id}, "AppRole")
+    account = ask("bao-kubernetes-role")
+    if account:
+        own = _read(ask("bao-jwt-file") or _POD_TOKEN, "the token of the pod's account")
+        body = {"jwt": own, "role": account}
+        return _log_in(client, ask("bao-auth-mount") or _KUBERNETES_MOUNT, body, "the account of this pod")
+    role = ask("bao-role")
+    jwt = _find("bao-jwt", ask, environment, "the identity token") or (role and _ask_github(ask, environment))
+    if jwt:
+        body = {"jwt": jwt} | ({"role": role} if role else {})
+        return _log_in(client, ask("bao-auth-mount") or _JWT_MOUNT, body, "the identity token")
+    usual = os.path.join(environment.get("HOME", ""), ".vault-token")
+    if os.path.lexists(usual):
+        return Session(_read(usual, "the token"), ours=False)
+    raise ConfigError(
+        "nothing says who we are to the server",
+        hint="set BAO_TOKEN, or IC_SECRETS_BAO_TOKEN_FILE, …_ROLE_ID, …_KUBERNETES_ROLE or …_JWT (docs/openbao.md)",
+    )
+
+
+def _ask_github(ask: Ask, environment: Mapping[str, str]) -> str | None:
+    from .github import find_github_token
+
+    return find_github_token(ask, environment)
+
+
+def log_out(client: Client, session: Session) -> None:
+    """Revoke a token that was made for us. Where that fails it ends with its time to live."""
+    if session.ours and client.token:
+        client.hurry(_FAREWELL)
+        try:
+            client.ask("POST", "auth/token/revoke-self")
+        except IcSecretsError:
+            return
+        finally:
+            client.token = ""
+
+
+def _find_secret_id(
+    client: Client, ask: Ask, environment: Mapping[str, str], mount: str, role_id: str
+) -> dict[str, str]:
+    """The secret id as the login takes it, unwrapped if it comes wrapped; none for a role that needs none."""
+    wrapped = _find("bao-wrapped-secret-id", ask, environment, "the wrapped secret id")
+    if wrapped:
+        return {"secret_id": _unwrap(client, wrapped, mount)}
+    plain = _find("bao-secret-id", ask, environment, "the secret id")
+    return {"secret_id": plain} if plain else {}
+
+
+def _unwrap(client: Client, wrapped: str, mount: str) -> str:
+    """The secret id in the wrapping token. One that was made elsewhere than at the role's path is never unwrapped."""
+    seen = client.ask("POST", "sys/wrapping/lookup", {"token": wrapped}, token="")
+    made_at = str((seen.body.get("data") or {}).get("creation_path") or "")
+    if seen.status != 200:
+        raise StoreDeniedError(
+            f"{client} does not know the wrapped secret id: it was used, or its time is up",
+            hint="if you did not use it, somebody else did: revoke the role's secret ids, and look into it",
+        )
+    parts = made_at.split("/")
+    if made_at != f"auth/{mount}/role/{parts[-2] if len(parts) > 1 else ''}/secret-id" or len(parts) != 5:
+        raise StoreDeniedError(
+            f"the wrapped secret id was not made at auth/{mount}/role/ROLE/secret-id, so it was not unwrapped",
+            hint="somebody may have put their own in its place; make a new one",
+        )
+    answer = client.ask("POST", "sys/wrapping/unwrap", token=wrapped)
+    secret_id = (answer.body.get("data") or {}).get("secret_id")
+    if not isinstance(secret_id, str):
+        raise StoreDeniedError(f"{client} gives no secret id for the wrapping token", hint="make a new one")
+    return secret_id
+
+
+def _log_in(client: Client, mount: str, body: Mapping[str, Any], how: str) -> Session:
+    try:
+        answer = client.ask("POST", f"auth/{mount}/login", body, token="")
+    except StoreDeniedError:
+        answer = None
+    token = ((answer.body.get("auth") or {}) if answer else {}).get("client_token")
+    if not isinstance(token, str):
+        raise StoreDeniedError(
+            f"{client} refuses the login with {how} at auth/{mount}/",
+            hint="it expired, was used up, belongs to another role, or IC_SECRETS_BAO_AUTH_MOUNT names the wrong place",
+        )
+    return Session(token, ours=True)
+
+
+def _find(name: str, ask: Ask, environment: Mapping[str, str], what: str) -> str | None:
+    """What the variable holds, else the file of the setting `NAME-file`. Values stand in no configuration file."""
+    value = environment.get(f"IC_SECRETS_{name.replace('-', '_').upper()}")
+    if value:
+        return value.strip()
+    file = ask(f"{name}-file")
+    return _read(file, what) if file else None
+
+
+def _read(path: str, what: str) -> str:
+    """What the file holds; ConfigError where it cannot be read, or holds nothing."""
+    try:
+        data = read_regular(path, _LARGEST_TOKEN)
+        text = (data or b"").decode("ascii").strip()
+    except (OSError, ValueError):
+        raise ConfigError(f"{path}, the file with {what}, cannot be read") from None
+    if not text or not text.isprintable():
+        raise ConfigError(f"{path}, the file with {what}, is missing or empty")
+    return text

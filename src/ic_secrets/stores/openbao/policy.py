@@ -1,0 +1,67 @@
+"""Who may do what on the server: one policy, in HCL. Pure.
+
+A path that no policy names is refused, so a policy says what is allowed, and denies nothing but new tokens, which
+another policy of the same token could allow.
+"""
+
+from collections.abc import Iterator
+
+from ...model.secret import Owner, Site
+from . import layout
+
+PURPOSES = ("build", "manage", "read")
+_READ = ("read",)
+_LIST = ("list",)
+# `create` without `update` on metadata: type and scopes can be written once, with the secret, and never changed.
+_METADATA = ("create", "read", "delete", "list")
+
+_Rule = tuple[str, tuple[str, ...]]
+
+
+def render_policy(mount: str, site: Site, purpose: str, environment: str = "dev") -> str:
+    """The policy of a build of that environment, of a person who manages the site, or of one who reads it."""
+    owner = Owner("site", site.name)
+    organization = Owner("organization", site.organization) if site.organization else None
+    described = {
+        "build": f"# What a build of {site.name}.{environment} reads.",
+        "manage": f"# What whoever manages {site.name} needs: everything of the site, and to see what it inherits.",
+        "read": f"# What whoever reads {site.name} needs: all names that it holds and inherits, and the values of the\n"
+        "# secrets whose scopes include user.",
+    }
+    rules: list[_Rule] = [(f"{mount}/data/{layout.record_path(site.name)}", _READ)]
+    if purpose == "build":
+        for each in (owner, organization):
+            rules += _rules_of_build(mount, each, environment) if each else ()
+    else:
+        if purpose == "manage":
+            root = layout.owner_root(owner)
+            rules = [(f"{mount}/data/{root}*", ("create", "read", "update"))]
+            rules += [(f"{mount}/metadata/{root}*", _METADATA)]
+        else:
+            rules += _rules_of_reader(mount, owner)
+        rules += _rules_of_reader(mount, organization) if organization else ()
+    rules += [("auth/token/lookup-self", _READ), ("auth/token/revoke-self", ("update",))]
+    rules += [(path, ("deny",)) for path in ("auth/token/create", "auth/token/create/*", "auth/token/create-orphan")]
+    return "\n\n".join([described[purpose], *(_format(*rule) for rule in rules)]) + "\n"
+
+
+def _rules_of_reader(mount: str, owner: Owner) -> Iterator[_Rule]:
+    """What people may see of the owner: all but the values that may not be read back."""
+    root = layout.owner_root(owner)
+    yield f"{mount}/metadata/{root}*", ("read", "list")
+    for kind in layout.CLASSES:
+        for environment in (None, "+"):
+            yield f"{mount}/data/{layout.folder(owner, kind, environment)}{layout.USER}*", _READ
+
+
+def _rules_of_build(mount: str, owner: Owner, environment: str) -> Iterator[_Rule]:
+    """What builds may read of the owner: its bases with the scope `ic`, and their overrides for the environment."""
+    for where in (None, environment):
+        path = layout.folder(owner, layout.BUILD, where)
+        yield f"{mount}/data/{path}*", _READ
+        yield f"{mount}/metadata/{path}", _LIST
+
+
+def _format(path: str, capabilities: tuple[str, ...]) -> str:
+    listed = ", ".join(f'"{one}"' for one in capabilities)
+    return f'path "{path}" {{\n  capabilities = [{listed}]\n}}'

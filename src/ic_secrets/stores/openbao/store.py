@@ -1,0 +1,318 @@
+"""The store of many machines: an OpenBao server (or one that speaks the same protocol), a KV version 2 engine.
+
+`bao+https://HOST:8200/MOUNT`. Where things lie is said in `bao.layout`, how the server is asked in `bao.client`.
+A token may see less than everything: what is asked for and may not be seen is an error, never an absence. A value alone
+that may not be read back is None.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+from ...errors import StoreBusyError, UnknownSecretError, UnknownSiteError
+from ...model.resolve import Holdings, check_base, find_base
+from ...model.secret import (
+    Override,
+    Owner,
+    Scope,
+    Scopes,
+    Secret,
+    SecretType,
+    SecretValue,
+    Site,
+    check_environment,
+    check_secret_name,
+    check_site_name,
+)
+from ..base import Store
+from . import layout
+from .client import Client, Mount, parse_deadline, split_store_url
+from .login import Ask, Session, log_in, log_out
+from .reading import Asked, find_places, list_paths, read_name, read_owners
+from .transaction import Draft
+
+# How often a write of one secret is tried again, where somebody else's came in between.
+_ATTEMPTS = 8
+_Result = TypeVar("_Result")
+
+
+def open_store(url: str, ask: Ask, environment: Mapping[str, str]) -> "BaoStore":
+    """The store that the URL names, logged in; ConfigError, StoreDeniedError, StoreUnreachableError.
+
+    `ask` says what the settings are, by their names in the catalogue; `environment` holds the tokens.
+    """
+    address, mount = split_store_url(url)
+    client = Client(
+        address,
+        deadline=parse_deadline("bao-timeout", ask("bao-timeout")),
+        namespace=environment.get("BAO_NAMESPACE") or environment.get("VAULT_NAMESPACE") or "",
+        ca_file=environment.get("BAO_CACERT") or environment.get("VAULT_CACERT") or "",
+    )
+    try:
+        session = log_in(client, ask, environment)
+    except BaseException:
+        client.close()
+        raise
+    client.token = session.token
+    return BaoStore(url, client, mount, session)
+
+
+def read_variables(environment: Mapping[str, str]) -> Ask:
+    """What the settings' variables alone say."""
+    return lambda name: environment.get(f"IC_SECRETS_{name.replace('-', '_').upper()}") or None
+
+
+class BaoStore(Store):
+    """A mount of a server, as one token sees it."""
+
+    def __init__(self, url: str, client: Client, mount: str, session: Session) -> None:
+        """`open_store` is the way here."""
+        self.url = url
+        self._client = client
+        self._session = session
+        self._mount = Mount(client, mount)
+        self._draft = Draft(self._mount)
+        self._depth = 0
+
+    def __enter__(self) -> "BaoStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- sites ------------------------------------------------------------------------------------------
+
+    def site(self, name: str) -> Site:
+        with self._reading():
+            return self._site(name)
+
+    def sites(self) -> Iterator[Site]:
+        with self._reading():
+            names = self._folders(layout.SITES)
+            nodes = self._draft.get([layout.record_path(name) for name in names])
+            found = [layout.make_site(name, node) for name, node in zip(names, nodes, strict=True) if node]
+        return iter(found)
+
+    def owners(self) -> Iterator[Owner]:
+        sites = [Owner("site", site.name) for site in self.sites()]
+        with self._reading():
+            organizations = [Owner("organization", name) for name in self._folders(layout.ORGANIZATIONS)]
+        return iter(sites + organizations)
+
+    def set_site(self, site: Site) -> None:
+        check_site_name(site.name)
+        for organization in (site.organization, *site.supporting):
+            if organization is not None:
+                check_site_name(organization, "organization")
+        self._write_whole(lambda: self._write_site(site))
+
+    def delete_site(self, name: str) -> int:
+        return self._write_whole(lambda: self._delete_site(name))
+
+    # --- secrets ----------------------------------------------------------------------------------------
+
+    def read(
+        self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = True
+    ) -> Holdings:
+        with self._reading():
+            return read_owners(self._draft, [owner], Asked(environment, scope, values))[0]
+
+    def read_chain(
+        self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = False
+    ) -> tuple[Holdings, ...]:
+        """As `stores.read_chain`: after the site's record, one wave of lists and one of reads.
+
+        For a build (`ic`, of an environment) or an application (`web`) nothing is asked that it does not get.
+        """
+        is_narrow = environment is not None and scope in {Scope.IC, Scope.WEB}
+        with self._reading():
+            organization = self._site(owner.name).organization if owner.is_site else None
+            owners = [owner, *([Owner("organization", organization)] if organization else [])]
+            return read_owners(self._draft, owners, Asked(environment, scope, values, is_narrow))
+
+    def put(
+        self,
+        owner: Owner,
+        environment: str | None,
+        name: str,
+        value: SecretValue,
+        *,
+        kind: SecretType | None = None,
+        scopes: Scopes | None = None,
+        expires: int | None = None,
+        times: tuple[int, int] | None = None,
+    ) -> bool:
+        check_site_name(owner.name, "site" if owner.is_site else "organization")
+        if environment is not None:
+            check_environment(environment)
+        if environment is None:
+            return self._write_whole(lambda: self._put_base(owner, name, value, kind, scopes, expires, times))
+        return self._write_whole(
+            lambda: self._put_override(owner, environment, name, value, kind, scopes, expires, times)
+        )
+
+    def delete(self, owner: Owner, environment: str | None, name: str) -> int:
+        return self._write_whole(lambda: self._delete(owner, environment, name))
+
+    # --- transactions -----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """As every store. The server writes path by path: others may see a part of it while it is being written."""
+        if not self._depth:
+            self._draft.clear()
+        size = self._draft.size
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            self._draft.cut(size)
+            raise
+        finally:
+            self._depth -= 1
+            if not self._depth and not self._draft.size:
+                self._draft.clear()
+        if not self._depth:
+            self._draft.commit()
+
+    def snapshot(self) -> contextlib.AbstractContextManager[None]:
+        """As every store; a server has no such thing, so each read is of its own moment."""
+        return contextlib.nullcontext()
+
+    def close(self) -> None:
+        """Revoke the token that was made for us, and let go of the connections."""
+        log_out(self._client, self._session)
+        self._client.close()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Outside of a transaction everything is read anew."""
+        if not self._depth:
+            self._draft.clear()
+        yield
+
+    def _write_whole(self, work: Callable[[], _Result]) -> _Result:
+        """Do the work in a transaction, and again where somebody else wrote in between."""
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                with self.transaction():
+                    result = work()
+            except StoreBusyError:
+                if not left or self._depth:
+                    raise
+            else:
+                return result
+        raise AssertionError
+
+    # --- reading ----------------------------------------------------------------------------------------
+
+    def _site(self, name: str) -> Site:
+        check_site_name(name)
+        node = self._draft.get([layout.record_path(name)])[0]
+        if node is None:
+            raise UnknownSiteError(f"{self.url} knows no site {name}")
+        return layout.make_site(name, node)
+
+    def _folders(self, folder: str) -> list[str]:
+        return [name.removesuffix("/") for name in self._draft.list_folders([folder])[folder] if name.endswith("/")]
+
+    def _read_name_chain(self, owner: Owner, name: str) -> list[Holdings]:
+        chain = [read_name(self._draft, owner, name)]
+        if owner.is_site:
+            record = self._draft.get([layout.record_path(owner.name)])[0]
+            organization = layout.make_site(owner.name, record).organization if record else None
+            if organization:
+                chain.append(read_name(self._draft, Owner("organization", organization), name))
+        return chain
+
+    # --- writing ----------------------------------------------------------------------------------------
+
+    def _delete_site(self, name: str) -> int:
+        self._site(name)
+        paths = list_paths(self._draft, [Owner("site", name)], Asked())[0]
+        nodes = self._draft.get([path for path, _ in paths], is_lenient=True)
+        for path, _ in (*paths, (layout.record_path(name), None)):
+            self._draft.delete(path)
+        return sum(node is not None for node in nodes)
+
+    def _delete(self, owner: Owner, environment: str | None, name: str) -> int:
+        places = find_places(self._draft, owner, name)
+        paths = [path for path, where in places if environment in (None, where)]
+        nodes = self._draft.get(paths, is_lenient=True)
+        paths = [path for path, node in zip(paths, nodes, strict=True) if node is not None]
+        if not paths:
+            at = f"{owner}.{environment}" if environment else str(owner)
+            raise UnknownSecretError(f"{at} has no secret {name}")
+        for path in paths:
+            self._draft.delete(path)
+        return len(paths)
+
+    def _write_site(self, site: Site) -> None:
+        path = layout.record_path(site.name)
+        node, data = self._draft.get([path])[0], layout.site_data(site)
+        if node is None or node.data != data:
+            self._draft.put(path, {}, data)
+
+    def _put_base(
+        self,
+        owner: Owner,
+        name: str,
+        value: SecretValue,
+        kind: SecretType | None,
+        scopes: Scopes | None,
+        expires: int | None,
+        times: tuple[int, int] | None,
+    ) -> bool:
+        chain = self._read_name_chain(owner, name)
+        kind, scopes = check_base(name, chain, kind, scopes)
+        check_secret_name(kind, name)
+        old = chain[0].secrets[0] if chain[0].secrets else None
+        if owner.is_site and self._draft.get([layout.record_path(owner.name)])[0] is None:
+            self._write_site(Site(owner.name))
+        self._write(owner, None, name, value, kind, scopes, old, old.id if old else None, expires, times)
+        return old is None
+
+    def _put_override(
+        self,
+        owner: Owner,
+        environment: str,
+        name: str,
+        value: SecretValue,
+        kind: SecretType | None,
+        scopes: Scopes | None,
+        expires: int | None,
+        times: tuple[int, int] | None,
+    ) -> bool:
+        chain = self._read_name_chain(owner, name)
+        base = find_base(environment, name, chain, kind, scopes)
+        old = next((one for one in chain[0].overrides if one.environment == environment), None)
+        kept = old
+        if old and old.base != base.id:  # it is inert: its custom metadata stay as they are, so it goes
+            self._draft.delete(layout.locate(owner, environment, name, old.scopes))
+            kept = None
+        self._write(owner, environment, name, value, base.type, base.scopes, kept, base.id, expires, times)
+        return old is None
+
+    def _write(
+        self,
+        owner: Owner,
+        environment: str | None,
+        name: str,
+        value: SecretValue,
+        kind: SecretType,
+        scopes: Scopes,
+        old: Secret | Override | None,
+        identity: str | None,
+        expires: int | None,
+        times: tuple[int, int] | None,
+    ) -> None:
+        now = int(time.time())
+        created, changed = times or (now, now)
+        identity = identity or os.urandom(16).hex()
+        path = layout.locate(owner, environment, name, scopes)
+        self._draft.get([path])
+        meta = layout.make_meta(identity, kind, scopes, old.created if old else created)
+        data = layout.make_data(identity, value, max(changed, old.changed) if old and not times else changed, expires)
+        self._draft.put(path, meta, data)

@@ -1,0 +1,332 @@
+"""A store whose sites are documents of `secretsjson`: what a site holds, and beside it what its organization lends it.
+
+Such a document names no organization. Unless somebody did, the organization is called like the site, `org:my-site`,
+and nothing of it is told to other stores.
+"""
+
+import contextlib
+import copy
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ...errors import NoPlaceError, UnknownSecretError, UnknownSiteError
+from ...model.resolve import Holdings, check_base, find_base
+from ...model.secret import (
+    Override,
+    Owner,
+    Scope,
+    Scopes,
+    Secret,
+    SecretType,
+    SecretValue,
+    Site,
+    check_environment,
+    check_secret_name,
+    check_site_name,
+)
+from ..base import Store
+from .secrets_json import Entry, find_secrets, make_holdings, narrow, read_entries, render_entry
+
+_Chain = tuple[Holdings, Holdings]
+
+
+class Step(NamedTuple):
+    """A base (`environment` None) or an override that is given a value, or, without one, is deleted.
+
+    `is_new` says whether there was none before, as far as the document tells.
+    """
+
+    site: str
+    environment: str | None
+    secret: Secret | Override
+    value: SecretValue | None
+    is_new: bool = False
+
+
+class DocumentStore(Store):
+    """What the two kinds have in common: the rules, and which of the document is whose."""
+
+    def __init__(self, url: str, *, organization: str | None = None, is_withheld: bool) -> None:
+        self.url = url
+        self.tells_organizations = organization is not None
+        self.notices: list[str] = []
+        self._told: set[str] = set()
+        self._organization = organization
+        self._is_withheld = is_withheld
+        self._kept: dict[str, _Chain] = {}
+        self._documents: dict[str, dict[str, Any]] = {}
+        self._steps: list[Step] = []
+        self._depth = 0
+        self._level = 0
+
+    # --- what a kind of document says -------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def only_site(self) -> str | None:
+        """The site that is meant, where it is one."""
+
+    @abstractmethod
+    def _load(self, site: str) -> dict[str, Any]:
+        """The site's document, raw; UnknownSiteError."""
+
+    @abstractmethod
+    def _begin(self) -> contextlib.AbstractContextManager[None]:
+        """Around a transaction, `_save` included."""
+
+    @abstractmethod
+    def _save(self, steps: Sequence[Step]) -> None:
+        """Do what a transaction has done in the documents that are kept."""
+
+    # --- sites ------------------------------------------------------------------------------------------
+
+    def site(self, name: str) -> Site:
+        check_site_name(name)
+        _, lent = self._chain(name)
+        named = self._organization if self.tells_organizations else None
+        return Site(name, named or (name if lent.secrets else None))
+
+    def sites(self) -> Iterator[Site]:
+        only = self.only_site
+        if only is None:
+            raise UnknownSiteError(f"{self.url} does not say which site is meant", hint=self._naming_hint)
+        return iter([self.site(only)])
+
+    def owners(self) -> Iterator[Owner]:
+        for site in self.sites():
+            yield Owner("site", site.name)
+            if self.tells_organizations and self._chain(site.name)[1].secrets:
+                yield Owner("organization", str(self._organization))
+
+    def set_site(self, site: Site) -> None:
+        check_site_name(site.name)
+        known = self.site(site.name)
+        told = site.organization if self.tells_organizations else known.organization
+        if (known.organization, ()) != (told, site.supporting):
+            raise NoPlaceError(
+                f"{self.url} has no place for the organizations of a site", hint="they are set on the platform alone"
+            )
+
+    def delete_site(self, name: str) -> int:
+        self.site(name)
+        raise NoPlaceError(f"{self.url} cannot be without its site", hint="delete its secrets one by one")
+
+    # --- secrets ----------------------------------------------------------------------------------------
+
+    def read(
+        self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = True
+    ) -> Holdings:
+        try:
+            if owner.is_site:
+                found = self._chain(owner.name)[0]
+            else:
+                found = self._read_lent(owner.name)
+        except UnknownSiteError:
+            return Holdings(owner)
+        return narrow(found, environment, scope, values=values)
+
+    def read_chain(
+        self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = False
+    ) -> tuple[Holdings, ...]:
+        """As `stores.read_chain`, of one document."""
+        if not owner.is_site:
+            return (self.read(owner, environment=environment, scope=scope, values=values),)
+        check_site_name(owner.name)
+        own, lent = self._chain(owner.name)
+        chain = (own, lent) if lent.secrets or self.tells_organizations else (own,)
+        return tuple(narrow(held, environment, scope, values=values) for held in chain)
+
+    def put(
+        self,
+        owner: Owner,
+        environment: str | None,
+        name: str,
+        value: SecretValue,
+        *,
+        kind: SecretType | None = None,
+        scopes: Scopes | None = None,
+        expires: int | None = None,
+        times: tuple[int, int] | None = None,
+    ) -> bool:
+        self._check_owner(owner)
+        if environment is not None:
+            check_environment(environment)
+        with self.transaction():
+            chain = self._chain(owner.name)
+            item: Secret | Override
+            if environment is None:
+                kind, scopes = check_base(name, chain, kind, scopes)
+                check_secret_name(kind, name)
+                item = Secret(f"{owner} {name}", owner, name, kind, scopes, value, expires=expires)
+            else:
+                base = find_base(environment, name, chain, kind, scopes)
+                item = Override(base.id, owner, environment, name, base.type, base.scopes, value, expires=expires)
+            self.check_place(item)
+            is_new = self._write(item)
+            self._steps.append(Step(owner.name, environment, item, value, is_new))
+            self._kept.pop(owner.name, None)
+        return is_new
+
+    def delete(self, owner: Owner, environment: str | None, name: str) -> int:
+        with self.transaction():
+            found = self.read(owner, values=False)
+            bases = [one for one in found.secrets if one.name == name and environment is None]
+            overrides = [o for o in found.overrides if o.name == name and environment in {None, o.environment}]
+            if not bases and not overrides:
+                at = f"{owner}.{environment}" if environment else str(owner)
+                raise UnknownSecretError(f"{at} has no secret {name}")
+            self._check_owner(owner)
+            for one in overrides:
+                self._remove_override(one)
+                if not bases:
+                    self._steps.append(Step(owner.name, one.environment, one, None))
+            for base in bases:
+                self._remove_base(base)
+                self._steps.append(Step(owner.name, None, base, None))
+            self._kept.pop(owner.name, None)
+        return len(overrides) + len(bases)
+
+    def check_place(self, item: Secret | Override) -> None:
+        """NoPlaceError for what the document cannot say: another owner, an expiry, a second type under one name."""
+        self._check_owner(item.owner)
+        site, name = item.owner.name, item.name
+        if item.expires is not None:
+            raise NoPlaceError(
+                f"{self.url} has no place for when {site} {name} expires", hint="set it without --expires"
+            )
+        entry = next((entry for entry in self._read_entries(site) if entry.name == name), None)
+        if entry is None and name in find_secrets(self._document(site)):
+            raise NoPlaceError(f"{self.url} has {name} already, as something that is left out here")
+        if entry and (entry.type, entry.scopes) != (item.type, item.scopes):
+            raise NoPlaceError(
+                f"{self.url} has one type and one set of scopes for {name}, the organization's and the site's",
+                hint="give it those, or another name",
+            )
+        is_empty = item.value is not None and not item.value.reveal()
+        if isinstance(item, Secret) and is_empty and entry and entry.org_values:
+            raise NoPlaceError(
+                f"{self.url} has no place for an empty {name}: beside the organization's it counts as none"
+            )
+
+    # --- transactions -----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """As every store; what is done is written at the end."""
+        with contextlib.ExitStack() as stack:
+            if not self._level:
+                stack.enter_context(self._begin())
+                self._forget()
+            stack.enter_context(self.snapshot())
+            before, size = copy.deepcopy(self._documents), len(self._steps)
+            self._level += 1
+            try:
+                yield
+            except BaseException:
+                self._documents = before
+                self._kept.clear()
+                del self._steps[size:]
+                raise
+            finally:
+                self._level -= 1
+            if not self._level and self._steps:
+                steps, self._steps = self._steps, []
+                self._save(steps)
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """As every store: each site is read once."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self._forget()
+
+    def close(self) -> None:
+        """As every store."""
+
+    # --- the document -----------------------------------------------------------------------------------
+
+    _naming_hint = ""
+
+    def _chain(self, site: str) -> _Chain:
+        """What the site holds and inherits, with all values that are given."""
+        found = self._kept.get(site)
+        if found is None:
+            entries = self._read_entries(site)
+            lender = Owner("organization", self._organization or site)
+            found = make_holdings(entries, Owner("site", site), lender, is_withheld=self._is_withheld)
+            if self._depth:
+                self._kept[site] = found
+        return found
+
+    def _document(self, site: str) -> dict[str, Any]:
+        """The raw document as it is, or within a transaction as it will be."""
+        found = self._documents.get(site)
+        if found is None:
+            found = self._load(site)
+            if self._depth:
+                self._documents[site] = found
+        return found
+
+    def _forget(self) -> None:
+        self._kept.clear()
+        self._documents.clear()
+
+    def _read_entries(self, site: str) -> tuple[Entry, ...]:
+        entries, omissions = read_entries(self._document(site))
+        for what, reason in omissions:
+            text = f"{what} is left out: {reason}"
+            if text not in self._told:
+                self._told.add(text)
+                self.notices.append(text)
+        return entries
+
+    def _read_lent(self, organization: str) -> Holdings:
+        if self.tells_organizations:
+            only = self.only_site if organization == self._organization else None
+            return self._chain(only)[1] if only else Holdings(Owner("organization", organization))
+        return self._chain(organization)[1]
+
+    def _check_owner(self, owner: Owner) -> None:
+        if not owner.is_site:
+            raise NoPlaceError(
+                f"{self.url} has no place for the secrets of {owner}", hint="it shows what the site inherits, no more"
+            )
+        only = self.only_site
+        if only is not None and owner.name != only:
+            raise NoPlaceError(f"{self.url} is of the site {only}, and has no place for {owner.name}")
+
+    # --- changes of it ----------------------------------------------------------------------------------
+
+    def _find_raw(self, item: Secret | Override) -> dict[str, Any]:
+        document = self._document(item.owner.name)
+        secrets = document["Secrets"] = find_secrets(document)
+        raw: dict[str, Any] = secrets.setdefault(item.name, render_entry(item.type, item.scopes, None))
+        return raw
+
+    def _write(self, item: Secret | Override) -> bool:
+        """Write the value into the document; whether it is new there."""
+        assert item.value is not None
+        own, _ = self._chain(item.owner.name)
+        raw = self._find_raw(item)
+        if isinstance(item, Override):
+            values = raw["EnvValues"] = raw.get("EnvValues") or {}
+            is_new = item.environment not in values
+            values[item.environment] = item.value.reveal()
+            return is_new
+        raw["Value"] = item.value.reveal()
+        return all(secret.name != item.name for secret in own.secrets)
+
+    def _remove_override(self, item: Override) -> None:
+        del self._find_raw(item)["EnvValues"][item.environment]
+
+    def _remove_base(self, item: Secret) -> None:
+        raw = self._find_raw(item)
+        if raw.get("OrgValues"):
+            raw["Value"] = None
+        else:
+            del self._document(item.owner.name)["Secrets"][item.name]

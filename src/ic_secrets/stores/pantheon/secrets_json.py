@@ -1,0 +1,290 @@
+"""Pantheon's secrets.json, also what the platform's API answers: its entries, and what a site holds and inherits by it.
+
+    {"SiteID": UUID, "Secrets": {NAME: {"Type", "Value", "Scopes": […], "EnvValues": {ENV: VALUE},
+     "OrgValues": {"default": VALUE, ENV: VALUE}}}, "Count": N, "Version": "", "Scopes": […]}
+
+A `Value` is null where only the organization has one, or where the platform does not give it (a secret without the
+scope `user`). The PHP SDK takes `OrgValues.default` where `Value` is empty. All of it is pure.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ...errors import IcSecretsError, InvalidValueError, StoreFormatError
+from ...model.resolve import Holdings
+from ...model.secret import (
+    Override,
+    Owner,
+    Scope,
+    Scopes,
+    Secret,
+    SecretType,
+    SecretValue,
+    check_environment,
+    format_scopes,
+)
+
+DEFAULT = "default"
+# Site ids are derived in here: the platform's own is not known.
+_SITES = uuid.uuid5(uuid.NAMESPACE_URL, "https://ic-secrets.invalid/sites")
+# Of a word that a file has in the place of one that is known.
+_LONGEST_WORD = 24
+
+
+class Entry(NamedTuple):
+    """One name: type and scopes are the site's and the organization's alike. A value that is not given is None."""
+
+    name: str
+    type: SecretType
+    scopes: Scopes
+    value: str | None
+    env_values: Mapping[str, str | None]
+    org_values: Mapping[str, str | None]
+
+    @property
+    def is_inherited_alone(self) -> bool:
+        """Whether the organization has it and the site has none, as the SDK sees it."""
+        return not self.value and bool(self.org_values)
+
+
+class Omission(NamedTuple):
+    """What is passed over, as the document calls it, and why."""
+
+    what: str
+    reason: str
+
+
+# --- reading --------------------------------------------------------------------------------------------
+
+
+def parse_object(text: str, what: str) -> dict[str, Any]:
+    """The JSON object; StoreFormatError, which says nothing of what the text holds."""
+    try:
+        content = json.loads(
+            text, object_pairs_hook=_refuse_twice, parse_constant=_refuse_number, parse_float=_parse_float
+        )
+    except (ValueError, RecursionError) as error:
+        place = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        reason = "a key stands there twice" if isinstance(error, _TwiceError) else "not valid JSON"
+        raise StoreFormatError(f"{what}{place}: {reason}") from None
+    if not isinstance(content, dict):
+        raise StoreFormatError(f"{what} holds no JSON object")
+    return content
+
+
+def read_entries(document: Mapping[str, Any]) -> tuple[tuple[Entry, ...], tuple[Omission, ...]]:
+    """The entries in the order of names, and what is passed over: types and scopes that are none here.
+
+    StoreFormatError for a document of another shape.
+    """
+    entries: list[Entry] = []
+    omissions: list[Omission] = []
+    for name, raw in sorted(find_secrets(document).items()):
+        if not isinstance(raw, dict):
+            raise StoreFormatError("the file has a secret that is no JSON object")
+        found = _read_type(name, raw, omissions)
+        if found:
+            env_values, org_values = (_read_map(name, raw.get(key)) for key in ("EnvValues", "OrgValues"))
+            entries.append(Entry(name, *found, _read_text(name, raw.get("Value")), env_values, org_values))
+    return tuple(entries), tuple(omissions)
+
+
+def find_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The raw entries by name, the very ones of the document unless there are none; StoreFormatError."""
+    secrets = document.get("Secrets")
+    if secrets == []:  # how PHP writes an empty object
+        secrets = {}
+    if not isinstance(secrets, dict):
+        raise StoreFormatError("the file has no Secrets, as Pantheon's secrets.json has")
+    return secrets
+
+
+def show_word(text: object) -> str:
+    """The word, in quotes, if it can be nothing but one; else only that there is something: it may be a value."""
+    is_plain = (
+        isinstance(text, str) and len(text) <= _LONGEST_WORD and text.replace("-", "").isalpha() and text.islower()
+    )
+    return f"{text!a}" if is_plain else "something else"
+
+
+def _read_type(name: str, entry: Mapping[str, Any], omissions: list[Omission]) -> tuple[SecretType, Scopes] | None:
+    kind, scopes = entry.get("Type"), entry.get("Scopes")
+    kinds = {one.value: one for one in SecretType}
+    known = {one.value: one for one in Scope}
+    if not isinstance(kind, str) or kind not in kinds:
+        omissions.append(Omission(name, f"its type is {show_word(kind)}, which is none of {', '.join(kinds)}"))
+        return None
+    given = scopes if isinstance(scopes, list) else []
+    unknown = [show_word(scope) for scope in given if not (isinstance(scope, str) and scope in known)]
+    kept = frozenset(known[scope] for scope in given if isinstance(scope, str) and scope in known)
+    if not kept:
+        told = ", ".join(unknown) or "none"
+        omissions.append(Omission(name, f"its scopes are {told}, and none of them is {', '.join(known)}"))
+        return None
+    if unknown:
+        omissions.append(Omission(f"the scope {', '.join(unknown)} of {name}", "there is no such scope here"))
+    return kinds[kind], kept
+
+
+def _read_map(name: str, values: object) -> dict[str, str | None]:
+    if values in (None, []):
+        return {}
+    if not isinstance(values, dict):
+        raise StoreFormatError(f"{name}: its values by environment are no JSON object")
+    for environment in values:
+        if environment != DEFAULT:
+            try:
+                check_environment(environment)
+            except IcSecretsError as error:
+                raise StoreFormatError(f"{name}: {error}") from None
+    return {environment: _read_text(name, value) for environment, value in values.items()}
+
+
+def _read_text(name: str, value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise StoreFormatError(f"{name}: a value is no text")
+    return value
+
+
+class _TwiceError(ValueError):
+    """A key stands in an object twice."""
+
+
+def _refuse_twice(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise _TwiceError
+    return content
+
+
+def _refuse_number(text: str) -> Any:
+    raise ValueError(text[:0])
+
+
+def _parse_float(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_number(text)
+
+
+# --- what it says of a site -----------------------------------------------------------------------------
+
+
+def make_holdings(
+    entries: Iterable[Entry], site: Owner, organization: Owner, *, is_withheld: bool
+) -> tuple[Holdings, Holdings]:
+    """What the site holds, and what its organization lends it, with all values that are given.
+
+    `is_withheld` says that whoever wrote the document gives no value without the scope `user`: of such a secret nobody
+    can say whether the site has a value of its own, so it counts as the site's and as not known, and the
+    organization's never stands in for it. InvalidValueError names the secret whose value can be none.
+    """
+    own: list[Secret] = []
+    lent: list[Secret] = []
+    own_overrides: list[Override] = []
+    lent_overrides: list[Override] = []
+    for entry in entries:
+        hides = is_withheld and Scope.USER not in entry.scopes
+        bases = {}
+        if entry.org_values:
+            bases[organization] = _make_base(entry, organization, entry.org_values.get(DEFAULT))
+            lent.append(bases[organization])
+        if not entry.is_inherited_alone or (hides and entry.value is None):
+            bases[site] = _make_base(entry, site, entry.value)
+            own.append(bases[site])
+        base = bases.get(site) or bases[organization]
+        own_overrides += _make_overrides(entry.env_values, base, site)
+        if entry.org_values:
+            values = {name: text for name, text in entry.org_values.items() if name != DEFAULT}
+            lent_overrides += _make_overrides(values, bases[organization], organization)
+    return (
+        Holdings(site, tuple(own), tuple(own_overrides)),
+        Holdings(organization, tuple(lent), tuple(lent_overrides)),
+    )
+
+
+def narrow(held: Holdings, environment: str | None, scope: Scope | None, *, values: bool) -> Holdings:
+    """The same entries, and of the values only those that `Store.read` is to give."""
+
+    def is_asked(item: Secret | Override, where: str | None) -> bool:
+        return values and environment in (None, where or environment) and (scope is None or scope in item.scopes)
+
+    secrets = tuple(one if is_asked(one, None) else one._replace(value=None) for one in held.secrets)
+    overrides = tuple(one if is_asked(one, one.environment) else one._replace(value=None) for one in held.overrides)
+    return Holdings(held.owner, secrets, overrides)
+
+
+def _make_base(entry: Entry, owner: Owner, text: str | None) -> Secret:
+    value = _make_value(entry.name, text)
+    return Secret(f"{owner} {entry.name}", owner, entry.name, entry.type, entry.scopes, value)
+
+
+def _make_overrides(values: Mapping[str, str | None], base: Secret, owner: Owner) -> list[Override]:
+    return [
+        Override(
+            base.id, owner, environment, base.name, base.type, base.scopes, _make_value(base.name, values[environment])
+        )
+        for environment in sorted(values)
+    ]
+
+
+def _make_value(name: str, text: str | None) -> SecretValue | None:
+    try:
+        return None if text is None else SecretValue(text)
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{name}: {error}", hint=error.hint) from None
+
+
+# --- writing --------------------------------------------------------------------------------------------
+
+
+def derive_id(site: str) -> str:
+    """The SiteID that we give a site of that name: always the same, and never one of the platform's."""
+    return str(uuid.uuid5(_SITES, site))
+
+
+def is_derived(site_id: object) -> bool:
+    """Whether a SiteID can be one that `derive_id` gave. The platform's are random."""
+    try:
+        return uuid.UUID(str(site_id)).version == 5
+    except ValueError:
+        return False
+
+
+def render(site: str, entries: Mapping[str, Mapping[str, Any]], scopes: Sequence[str]) -> str:
+    """The document of those raw entries, of these scopes."""
+    return render_document(
+        {
+            "SiteID": derive_id(site),
+            "Secrets": dict(sorted(entries.items())),
+            "Count": len(entries),
+            "Version": "",
+            "Scopes": list(scopes),
+        }
+    )
+
+
+def render_document(document: Mapping[str, Any]) -> str:
+    """The document as text."""
+    return json.dumps(document, indent=4, ensure_ascii=False)
+
+
+def render_entry(
+    kind: SecretType,
+    scopes: Scopes,
+    value: str | None,
+    env_values: Mapping[str, str] | None = None,
+    org_values: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """A raw entry."""
+    return {
+        "Type": kind.value,
+        "Value": value,
+        "Scopes": format_scopes(scopes).split(","),
+        "EnvValues": dict(env_values or {}),
+        "OrgValues": dict(org_values or {}),
+    }

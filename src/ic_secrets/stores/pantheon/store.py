@@ -1,0 +1,156 @@
+"""The platform's own store, Pantheon Secrets, over its API: `pantheon:`, or `pantheon:SITE` for that site alone.
+
+    GET    …/customer-secrets/v1/sites/ID/secrets/showall    what a site holds and inherits, as a `secretsjson` document
+    POST   …/customer-secrets/v1/sites/ID/secrets            {name, value, type, scopes}; 400 naming PATCH: it exists
+    PATCH  …/customer-secrets/v1/sites/ID/secrets/NAME       {value}, or {env, value}: null deletes that override
+    DELETE …/customer-secrets/v1/sites/ID/secrets/NAME
+
+A value without the scope `user` comes back as null, so a build from here names what is missing: only the platform's
+own builds see such values.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from ...errors import IcSecretsError, ImmutableError, StoreFormatError, StoreWriteError, UnknownSiteError
+from ...model.secret import Override, Secret, check_site_name, format_scopes
+from ..openbao.client import parse_deadline
+from .client import HOME, Ask, PantheonClient, Reply, find_token, parse_home
+from .documents import DocumentStore, Step
+from .secrets_json import find_secrets, read_entries
+
+_SECRETS = "/customer-secrets/v1/sites/{}/secrets"
+
+
+def open_store(url: str, ask: Ask, environment: Mapping[str, str]) -> "PantheonStore":
+    """The store that the URL names; ConfigError. Nobody is asked yet.
+
+    `ask` says what the settings are, by their names in the catalogue; `environment` may hold the machine token.
+    """
+    site = url.partition(":")[2]
+    if site:
+        check_site_name(site)
+    home = parse_home(ask("pantheon-url") or HOME)
+    token = find_token(ask, environment)
+    client = PantheonClient(home, token, deadline=parse_deadline("pantheon-timeout", ask("pantheon-timeout")))
+    return PantheonStore(url, client, site or None)
+
+
+class PantheonStore(DocumentStore):
+    """The platform, as whoever made a machine token sees it."""
+
+    _naming_hint = "pantheon:SITE does"
+
+    def __init__(self, url: str, client: PantheonClient, site: str | None) -> None:
+        """`open_store` is the way here."""
+        super().__init__(url, is_withheld=True)
+        self._client = client
+        self._site = site
+        self._ids: dict[str, str] = {}
+
+    def __enter__(self) -> "PantheonStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def only_site(self) -> str | None:
+        """The site that the URL names."""
+        return self._site
+
+    def close(self) -> None:
+        """Let go of the connection and the session."""
+        self._client.close()
+
+    # --- reading ----------------------------------------------------------------------------------------
+
+    def _load(self, site: str) -> dict[str, Any]:
+        if self._site not in {None, site}:
+            raise UnknownSiteError(f"{self.url} is of {self._site}, not of {site}", hint="pantheon: is of all sites")
+        path = _SECRETS.format(self._find_id(site)) + "/showall"
+        reply = self._client.ask("GET", path, f"read the secrets of {site}")
+        if reply.status != 200:
+            raise StoreFormatError(f"{self._client} has no secrets for the site {site}: status {reply.status}")
+        document = dict(reply.body)
+        find_secrets(document)
+        return document
+
+    def _find_id(self, site: str) -> str:
+        found = self._ids.get(site) or self._client.find_site(site)
+        if found is None:
+            raise UnknownSiteError(
+                f"the platform knows no site {site}", hint="`terminus site:list` shows those that it knows"
+            )
+        self._ids[site] = found
+        return found
+
+    # --- writing ----------------------------------------------------------------------------------------
+
+    def _begin(self) -> contextlib.AbstractContextManager[None]:
+        """The platform has no transactions: another may write meanwhile."""
+        return contextlib.nullcontext()
+
+    def _save(self, steps: Sequence[Step]) -> None:
+        """Do one after the other. Where one fails those before it stay done, since old values cannot be read back."""
+        for done, step in enumerate(steps):
+            try:
+                self._do(step)
+            except IcSecretsError as error:
+                if not done:
+                    raise
+                raise StoreWriteError(
+                    f"{error}; {done} of {len(steps)} changes had been made before, and stay",
+                    hint="mend that, and do the same again",
+                ) from None
+
+    def _do(self, step: Step) -> None:
+        secrets = _SECRETS.format(self._find_id(step.site))
+        path = f"{secrets}/{quote(step.secret.name, safe='')}"
+        doing = f"{'write' if step.value else 'delete'} {_label(step)}"
+        if step.environment is not None:
+            value = step.value.reveal() if step.value else None
+            self._need(self._client.ask("PATCH", path, doing, {"env": step.environment, "value": value}), doing)
+        elif step.value is None:
+            reply = self._client.ask("DELETE", path, doing)
+            if reply.status != 404:  # gone already, by another hand or by a try whose answer was lost
+                self._need(reply, doing)
+        else:
+            self._write_base(step, secrets, path, doing)
+
+    def _write_base(self, step: Step, secrets: str, path: str, doing: str) -> None:
+        """Change a base, or make it where there is none, whatever the document let us think."""
+        assert step.value is not None
+        text = step.value.reveal()
+        if not step.is_new:
+            reply = self._client.ask("PATCH", path, doing, {"value": text})
+            if reply.status != 404:
+                self._need(reply, doing)
+                return
+        secret = step.secret
+        body = {"name": secret.name, "value": text, "type": secret.type.value}
+        scopes = format_scopes(secret.scopes).split(",")
+        reply = self._client.ask("POST", secrets, doing, {**body, "scopes": scopes})
+        if reply.status == 400 and reply.names_patch:  # it exists: made meanwhile, or by a try whose answer was lost
+            self._check_same(step.site, secret)
+            reply = self._client.ask("PATCH", path, doing, {"value": text})
+        self._need(reply, doing)
+
+    def _check_same(self, site: str, secret: Secret | Override) -> None:
+        """Rule 3, of what somebody else made since we looked."""
+        entries, _ = read_entries(self._load(site))
+        for entry in entries:
+            if entry.name == secret.name and (entry.type, entry.scopes) == (secret.type, secret.scopes):
+                return
+        raise ImmutableError(f"{site} {secret.name} exists on the platform, with another type or other scopes")
+
+    def _need(self, reply: Reply, doing: str) -> None:
+        if reply.status >= 300:
+            raise StoreWriteError(f"{self._client} refuses to {doing}: status {reply.status}")
+
+
+def _label(step: Step) -> str:
+    where = f"{step.site}.{step.environment}" if step.environment else step.site
+    return f"{where} {step.secret.name}"

@@ -1,0 +1,1 @@
+"""Move definitions of secrets between stores and files."""

@@ -1,0 +1,156 @@
+"""What two stores hold differently, told without values.
+
+`compare` says it of one owner. What it gives holds no value, nor a hash or length of one. Versions, and when something
+was set, make no difference: they are each store's own.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..errors import UnknownSiteError
+from ..model.resolve import Holdings
+from ..model.secret import Override, Owner, Secret, Site, format_scopes
+from ..stores.base import Store
+from .merge import Action, Bundle, add_organizations, count_actions, plan_changes, read_bundle
+
+Key = tuple[str, str | None]
+Fact = str | int | None
+
+
+class Drift(enum.Enum):
+    """How one definition, or a site, is in two stores, A and B."""
+
+    ONLY_IN_A = "only in A"
+    ONLY_IN_B = "only in B"
+    DIFFERING = "differing"
+    UNKNOWN = "unknown"  # a store gives no value back, and nothing else differs
+    SAME = "same"
+
+
+class Aspect(NamedTuple):
+    """One thing in which a definition differs, with what it is in A and in B; never the value itself.
+
+    `is_known` is False for a value that a store does not give back.
+    """
+
+    what: str
+    a: Fact = None
+    b: Fact = None
+    is_known: bool = True
+
+
+class Difference(NamedTuple):
+    """A site (no name), base (no environment) or override, and how it is in both stores.
+
+    `is_inert` says of an override that only one store has that its base is gone there.
+    """
+
+    owner: Owner
+    environment: str | None
+    name: str | None
+    drift: Drift
+    aspects: tuple[Aspect, ...] = ()
+    is_inert: bool = False
+
+
+class Brought(NamedTuple):
+    """How many definitions copying would make, change and refuse."""
+
+    made: int = 0
+    changed: int = 0
+    refused: int = 0
+
+
+def read_owner(store: Store, owner: Owner) -> Bundle:
+    """What the store holds of the owner; nothing where it does not know it."""
+    try:
+        return read_bundle(store, [owner])
+    except UnknownSiteError:
+        return Bundle((), (Holdings(owner),))
+
+
+def compare(owner: Owner, a: Bundle, b: Bundle, *, tells: bool = True) -> tuple[Difference, ...]:
+    """How each thing of the owner is in both: the site first, then by name, the base before its overrides.
+
+    Unless both stores tell the organizations of sites (`tells`), neither those nor the owners of bases are compared.
+    """
+    site = [_compare_sites(owner, a.sites, b.sites)] if tells and owner.is_site and (a.sites or b.sites) else []
+    mine, others = _describe(a), _describe(b)
+    keys = sorted({*mine, *others}, key=lambda key: (key[0], key[1] or ""))
+    return (*site, *(_compare_items(owner, key, mine.get(key), others.get(key), tells) for key in keys))
+
+
+def foresee_copy(a: Store, b: Store, owner: Owner) -> Brought:
+    """What copying the owner from A to B would do, after its organization was copied. Writes nothing."""
+    try:
+        bundle = read_bundle(a, [owner])
+        if bundle.inherited:
+            bundle = read_bundle(a, add_organizations(a, [owner]))
+    except UnknownSiteError:
+        return Brought()
+    counts = count_actions(change for change in plan_changes(b, bundle) if change.owner == owner)
+    return Brought(*(counts[action.value] for action in (Action.MADE, Action.CHANGED, Action.REFUSED)))
+
+
+class _Described(NamedTuple):
+    """A definition, and whose base it is or belongs to: None where that is gone."""
+
+    item: Secret | Override
+    base: str | None
+
+    @property
+    def is_inert(self) -> bool:
+        return self.base is None
+
+
+def _describe(bundle: Bundle) -> dict[Key, _Described]:
+    """The definitions of the one owner that the bundle is of, by name and environment."""
+    (held,) = bundle.holdings
+    linked = next((site.organization for site in bundle.sites), None)
+    lenders = [each for each in bundle.inherited if each.owner.name == linked]
+    bases = {secret.id: str(each.owner) for each in (*lenders, held) for secret in each.secrets}
+    found: dict[Key, _Described] = {(each.name, None): _Described(each, str(held.owner)) for each in held.secrets}
+    for override in held.overrides:
+        found[override.name, override.environment] = _Described(override, bases.get(override.base))
+    return found
+
+
+def _compare_sites(owner: Owner, a: Iterable[Site], b: Iterable[Site]) -> Difference:
+    one, other = next(iter(a), None), next(iter(b), None)
+    if one is None or other is None:
+        return Difference(owner, None, None, Drift.ONLY_IN_B if one is None else Drift.ONLY_IN_A)
+    facts = (
+        ("organization", one.organization, other.organization),
+        ("supporting", ",".join(sorted(one.supporting)) or None, ",".join(sorted(other.supporting)) or None),
+    )
+    aspects = tuple(Aspect(*fact) for fact in facts if fact[1] != fact[2])
+    return Difference(owner, None, None, Drift.DIFFERING if aspects else Drift.SAME, aspects)
+
+
+def _compare_items(owner: Owner, key: Key, a: _Described | None, b: _Described | None, tells: bool) -> Difference:
+    name, environment = key
+    if a is None or b is None:
+        only = a or b
+        drift = Drift.ONLY_IN_B if a is None else Drift.ONLY_IN_A
+        return Difference(owner, environment, name, drift, is_inert=bool(tells and only and only.is_inert))
+    aspects = tuple(each for each in _find_aspects(a, b) if tells or each.what != "base")
+    drift = Drift.DIFFERING if any(each.is_known for each in aspects) else Drift.UNKNOWN if aspects else Drift.SAME
+    return Difference(owner, environment, name, drift, aspects)
+
+
+def _find_aspects(a: _Described, b: _Described) -> Iterable[Aspect]:
+    one, other = a.item, b.item
+    if one.value is None or other.value is None:
+        yield Aspect("value", is_known=False)
+    elif one.value != other.value:
+        yield Aspect("value")
+    facts: tuple[tuple[str, Fact, Fact], ...] = (
+        ("type", one.type.value, other.type.value),
+        ("scopes", format_scopes(one.scopes), format_scopes(other.scopes)),
+        ("expires", one.expires, other.expires),
+        ("base", a.base, b.base),
+    )
+    yield from (Aspect(*fact) for fact in facts if fact[1] != fact[2])

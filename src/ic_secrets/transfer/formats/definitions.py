@@ -1,0 +1,204 @@
+"""Definitions of secrets in YAML or TOML: type, scopes, expiry and overrides, with values or with places to be filled.
+
+    secrets:
+      LICENSE_KEY:
+        type: env
+        scopes: [ic, user]
+        value: "…"              # none: it is asked for when the file is imported
+        expires: 2027-01-31
+        overrides: {pr-17: "…"}
+
+TOML says the same: `[secrets.LICENSE_KEY]`, `type = "env"`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...errors import IcSecretsError, ImportFileError
+from ...model.secret import MAX_TIME, Owner, check_environment, format_scopes, parse_scopes, parse_type
+from ..merge import Bundle
+from .base import Content, Draft, LeftOut, Terms, reveal
+
+_KEYS = frozenset({"type", "scopes", "value", "expires", "overrides"})
+_DEEPEST = 20
+# Of a file whose lines have more dots than that, the parser would make gigabytes of keys.
+_MOST_DOTS = 200
+
+
+def read_yaml(text: str, terms: Terms) -> Content:
+    """The definitions in YAML: no alias, no tag, no key twice; ImportFileError with the line."""
+    from ...core.yaml_graph import HAS_ALIAS, NOT_VALID, YamlGraphError, compose
+
+    try:
+        node = compose(text, deepest=_DEEPEST, aliases=False)
+    except YamlGraphError as error:
+        place = f"line {error.line}" if error.line else "the file"
+        what = {HAS_ALIAS: "an alias", NOT_VALID: ""}.get(error.problem, "something nested too deeply")
+        raise ImportFileError(f"{place}: {f'{what}, which no definition needs' if what else NOT_VALID}") from None
+    return _read(_to_data(node), terms)
+
+
+def read_toml(text: str, terms: Terms) -> Content:
+    """The definitions in TOML; ImportFileError."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    if any(line.partition("=")[0].count(".") > _MOST_DOTS for line in text.split("\n")):
+        raise ImportFileError(f"a key has more than {_MOST_DOTS} parts")
+    try:
+        content = tomllib.loads(text)
+    except (ValueError, RecursionError):  # its message may show the text
+        raise ImportFileError("not valid TOML") from None
+    return _read(content, terms)
+
+
+def write_yaml(bundle: Bundle, owner: Owner, *, values: bool = True) -> tuple[str, tuple[LeftOut, ...]]:
+    """The definitions of the owner; without values, places to be filled."""
+    import yaml
+
+    left_out: list[LeftOut] = []
+    content = {"secrets": _describe(bundle, owner, left_out, values=values)}
+
+    class Dumper(yaml.SafeDumper):
+        """Texts with what a YAML reader takes for the end of a line are escaped."""
+
+    def represent(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+        style = None if text.isprintable() else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Dumper.add_representer(str, represent)
+    dumped: str = yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    return dumped, tuple(left_out)
+
+
+def write_toml(bundle: Bundle, owner: Owner, *, values: bool = True) -> tuple[str, tuple[LeftOut, ...]]:
+    """The same in TOML."""
+    left_out: list[LeftOut] = []
+    lines = []
+    for name, entry in _describe(bundle, owner, left_out, values=values).items():
+        lines.append(f"[secrets.{_to_toml(name)}]")
+        lines += [f"{key} = {_to_toml(value)}" for key, value in entry.items() if key != "overrides"]
+        if "overrides" in entry:
+            lines.append(f"[secrets.{_to_toml(name)}.overrides]")
+            lines += [f"{_to_toml(place)} = {_to_toml(value)}" for place, value in entry["overrides"].items()]
+        lines.append("")
+    return "\n".join(lines), tuple(left_out)
+
+
+def _read(content: object, terms: Terms) -> Content:
+    if content in (None, {}):
+        return Draft(terms).finish()
+    secrets = content.get("secrets") if isinstance(content, dict) and len(content) == 1 else None
+    if not isinstance(secrets, dict):
+        raise ImportFileError(
+            "the file holds `secrets`, and nothing else", hint="secrets: {NAME: {type, scopes, value}}"
+        )
+    draft = Draft(terms)
+    for name, entry in secrets.items():
+        if not isinstance(name, str) or not isinstance(entry, dict) or not {"type", "scopes"} <= set(entry) <= _KEYS:
+            raise ImportFileError(f"{name!a} is no definition", hint=f"it has {', '.join(sorted(_KEYS))}")
+        _read_entry(draft, terms, name, entry)
+    return draft.finish()
+
+
+def _read_entry(draft: Draft, terms: Terms, name: str, entry: Mapping[str, Any]) -> None:
+    scopes = entry["scopes"]
+    try:
+        kind = parse_type(str(entry["type"]))
+        found = parse_scopes(",".join(map(str, scopes)) if isinstance(scopes, list) else str(scopes))
+        expires = _read_date(entry.get("expires"))
+        overrides = entry.get("overrides") or {}
+        if not isinstance(overrides, dict):
+            raise ImportFileError("its overrides are no map of environments to values")
+        text = _read_text(entry.get("value"), allow_empty=terms.allow_empty)
+        draft.add(terms.owner, name, kind, found, text, expires)
+        for environment, value in overrides.items():
+            text = _read_text(value, allow_empty=terms.allow_empty)
+            draft.override(terms.owner, check_environment(str(environment)), name, text)
+    except IcSecretsError as error:
+        raise ImportFileError(f"{name}: {error}", hint=error.hint) from None
+
+
+def _read_text(value: object, *, allow_empty: bool) -> str | None:
+    """A value; an empty one is a place to be filled, unless it may be one. A number would lose how it was written."""
+    if value is None or (value == "" and not allow_empty):
+        return None
+    if not isinstance(value, str):
+        raise ImportFileError("a value is no text", hint="put it between quotes")
+    return value
+
+
+def _read_date(value: object) -> int | None:
+    """The last second of a day, as Unix time, or the moment."""
+    if value is None:
+        return None
+    from datetime import datetime, timezone
+
+    text = str(value)
+    try:
+        moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
+        moment = moment.replace(tzinfo=moment.tzinfo or timezone.utc)
+        seconds = int(moment.timestamp()) + (86_399 if len(text) == len("2027-01-31") else 0)
+    except (ValueError, OverflowError):
+        seconds = -1
+    if not 0 <= seconds < MAX_TIME:
+        raise ImportFileError("its expiry is no date", hint="2027-01-31, or 2027-01-31T18:00:00Z")
+    return seconds
+
+
+def _describe(bundle: Bundle, owner: Owner, left_out: list[LeftOut], *, values: bool) -> dict[str, dict[str, Any]]:
+    from time import gmtime, strftime
+
+    show: Callable[[Any], str] = reveal if values else lambda item: ""
+    described: dict[str, dict[str, Any]] = {}
+    for held in bundle.holdings:
+        if held.owner != owner:
+            left_out += [LeftOut(f"{held.owner} {one.name}", "the file is of one owner") for one in held.secrets]
+            continue
+        for secret in held.secrets:
+            entry: dict[str, Any] = {"type": secret.type.value, "scopes": format_scopes(secret.scopes).split(",")}
+            entry["value"] = show(secret)
+            if secret.expires is not None:
+                entry["expires"] = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(secret.expires))
+            overrides = {one.environment: show(one) for one in held.overrides if one.base == secret.id}
+            described[secret.name] = {**entry, "overrides": overrides} if overrides else entry
+        bases = {secret.id for secret in held.secrets}
+        for one in held.overrides:
+            if one.base not in bases:
+                left_out.append(
+                    LeftOut(f"{owner}.{one.environment} {one.name}", "what it overrides is not the owner's")
+                )
+            elif one.expires is not None:
+                left_out.append(LeftOut(f"the expiry of {owner}.{one.environment} {one.name}", "only a base has one"))
+    return described
+
+
+def _to_toml(value: str | list[str]) -> str:
+    """JSON's texts and lists are TOML's, but for DEL, which TOML wants escaped."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _to_data(node: Any) -> Any:
+    """The node as maps, lists and texts: a scalar that looks like a number stays as it is written."""
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        content: dict[Any, Any] = {}
+        for key, value in node.value:
+            name = _to_data(key)
+            if not isinstance(name, str) or name in content:
+                raise ImportFileError(f"line {key.start_mark.line + 1}: a key that is no text, or stands there twice")
+            content[name] = _to_data(value)
+        return content
+    if isinstance(node, yaml.SequenceNode):
+        return [_to_data(one) for one in node.value]
+    if node is None or node.tag == "tag:yaml.org,2002:null":
+        return None
+    return node.value

@@ -1,0 +1,341 @@
+"""Definitions on their way from one place to another: a bundle of them, and the changes that bring it in.
+
+A format of files gives a `Bundle`, and so does any store; `plan_changes` says what it takes to have it in a
+store, by the rules of the model, and `bring` does it in one transaction.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+from ..composer.auth import parse_credential
+from ..errors import IcSecretsError, UnknownSiteError
+from ..model.resolve import Holdings, check_base, find_base
+from ..model.secret import Override, Owner, Secret, SecretType, SecretValue, Site, check_secret_name, check_site_name
+from ..model.variables import check_variable
+from ..stores.base import Store, check_place, find_only_site, tells_organizations
+
+Item = TypeVar("Item", Secret, Override)
+Check = Callable[[SecretType, str, SecretValue], None]
+
+
+def check_nothing(kind: SecretType, name: str, value: SecretValue) -> None:
+    """Take any value: it was checked when it was set."""
+
+
+class Bundle(NamedTuple):
+    """What is to be brought into a store, or was read from one.
+
+    `sites` are those whose organizations it tells. `holdings` are with their values; the ids in them count
+    within the bundle alone: they say which override belongs to which base. `inherited` are holdings of
+    organizations, without values, that are not brought along but which overrides of the sites belong to.
+    Of a bundle that `is_partial` a value without a date keeps the date of the same value in the store.
+    """
+
+    sites: tuple[Site, ...]
+    holdings: tuple[Holdings, ...]
+    inherited: tuple[Holdings, ...] = ()
+    is_partial: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the secrets that it brings, each once, in order."""
+        names = {secret.name for held in self.holdings for secret in held.secrets}
+        names |= {override.name for held in self.holdings for override in held.overrides}
+        return tuple(sorted(names))
+
+
+class Action(enum.Enum):
+    """What becomes of one definition of a bundle in a store."""
+
+    MADE = "made"
+    CHANGED = "changed"
+    SAME = "same"
+    REFUSED = "refused"
+
+
+class Change(NamedTuple):
+    """A site, base or override of a bundle, and what becomes of it; the reason where it is refused.
+
+    The `note` says what people must know of a change: a site's old and new primary organization. It `is_blind` where
+    the store does not tell the value that it has, so that nobody can say whether it is another.
+    """
+
+    action: Action
+    item: Site | Secret | Override
+    reason: str = ""
+    note: str = ""
+    is_blind: bool = False
+
+    @property
+    def owner(self) -> Owner:
+        """The site itself, or whose secret it is."""
+        return Owner("site", self.item.name) if isinstance(self.item, Site) else self.item.owner
+
+    @property
+    def environment(self) -> str | None:
+        """That of an override."""
+        return self.item.environment if isinstance(self.item, Override) else None
+
+    @property
+    def name(self) -> str | None:
+        """That of a secret."""
+        return None if isinstance(self.item, Site) else self.item.name
+
+    def __str__(self) -> str:
+        if self.name is None:
+            return f"the site {self.owner}"
+        where = f"{self.owner}.{self.environment}" if self.environment else self.owner
+        return f"{where} {self.name}"
+
+
+def read_bundle(store: Store, owners: Iterable[Owner]) -> Bundle:
+    """What these owners hold, all of one moment; a site that the store does not know is an UnknownSiteError."""
+    with store.snapshot():
+        owners = tuple(owners)
+        sites = tuple(store.site(owner.name) for owner in owners if owner.is_site)
+        holdings = tuple(store.read(owner) for owner in owners)
+        borrowers = {held.owner.name for held in holdings if not _own_all(held)}
+        wanted = [Owner("organization", s.organization) for s in sites if s.organization and s.name in borrowers]
+        inherited = [store.read(owner, values=False) for owner in dict.fromkeys(wanted) if owner not in owners]
+    return Bundle(sites if tells_organizations(store) else (), holdings, tuple(inherited))
+
+
+def add_organizations(store: Store, owners: Sequence[Owner]) -> tuple[Owner, ...]:
+    """The owners, and behind them the primary organizations of the sites among them; UnknownSiteError."""
+    primaries = [store.site(owner.name).organization for owner in owners if owner.is_site]
+    return tuple(dict.fromkeys([*owners, *(Owner.organization(name) for name in primaries if name)]))
+
+
+def check_value(kind: SecretType, name: str, value: SecretValue) -> None:
+    """Refuse what no build could use: InvalidNameError, InvalidValueError (rules 10 and 11)."""
+    check_secret_name(kind, name)
+    if kind is SecretType.COMPOSER:
+        parse_credential(name, value)
+    elif kind is SecretType.ENV:
+        check_variable(name, value)
+
+
+def plan_changes(
+    store: Store, bundle: Bundle, *, relink: bool = True, check: Check = check_nothing
+) -> tuple[Change, ...]:
+    """What becomes of each definition of the bundle, in the order in which the changes can be made.
+
+    Nothing is written. What the store holds beside the bundle stays, and is not named. Times alone make no
+    difference. Without `relink` a site that is there keeps its primary organization, whose secrets it gets. What
+    `check` raises for a value is why it is refused.
+    """
+    with store.snapshot():
+        return tuple(_Plan(store, bundle, relink=relink, check=check).changes())
+
+
+def bring(
+    store: Store, bundle: Bundle, *, skip_refused: bool = False, relink: bool = True, check: Check = check_nothing
+) -> tuple[Change, ...]:
+    """Bring the bundle in, in one transaction: all of it, or nothing where anything is refused.
+
+    With `skip_refused` what is not refused is brought in. The changes, as `plan_changes` gives them, tell
+    which of the two it was.
+    """
+    with store.transaction():
+        changes = tuple(_Plan(store, bundle, relink=relink, check=check).changes())
+        if skip_refused or not is_refused(changes):
+            for change in changes:
+                if change.action in {Action.MADE, Action.CHANGED}:
+                    _apply(store, change.item)
+    return changes
+
+
+def is_refused(changes: Iterable[Change]) -> bool:
+    """Whether any of the changes cannot be made."""
+    return any(change.action is Action.REFUSED for change in changes)
+
+
+def count_actions(changes: Iterable[Change]) -> dict[str, int]:
+    """How many of them are made, changed, same and refused."""
+    counted = Counter(change.action for change in changes)
+    return {action.value: counted[action] for action in Action}
+
+
+class _Plan:
+    """What the store would hold as the changes are made, one after the other."""
+
+    def __init__(self, store: Store, bundle: Bundle, *, relink: bool, check: Check) -> None:
+        self._store = store
+        self._check = check
+        self._bundle = bundle
+        self._relink = relink
+        self._sites: dict[str, Site] = {}
+        self._held: dict[Owner, _Held] = {}
+        self._lent = {  # the ids of what each organization of the bundle has to be overridden
+            held.owner.name: frozenset(secret.id for secret in held.secrets)
+            for held in (*bundle.inherited, *bundle.holdings)
+            if not held.owner.is_site
+        }
+
+    def changes(self) -> Iterator[Change]:
+        """Organizations, then sites; of those first the overrides of what they inherit: a base would take them over."""
+        told = {site.name: site for site in self._bundle.sites}
+        for held in sorted(self._bundle.holdings, key=lambda held: (held.owner.is_site, held.owner.name)):
+            if held.owner.is_site:
+                yield self._plan_site(told.get(held.owner.name), held.owner.name)
+            own = {secret.id for secret in held.secrets}
+            site = told.get(held.owner.name) if held.owner.is_site else None
+            borrowers = [override for override in held.overrides if override.base not in own]
+            if borrowers:
+                borrowed = self._lent.get(site.organization or "", frozenset()) if site else frozenset()
+                for override in borrowers:
+                    if site is None:
+                        yield Change(Action.REFUSED, override, "what it overrides is the organization's, and not told")
+                    else:
+                        yield self._plan_override(override, own=False, live=override.base in borrowed)
+            for secret in held.secrets:
+                yield self._plan_base(secret)
+            for override in held.overrides:
+                if override.base in own:
+                    yield self._plan_override(override, own=True, live=True)
+
+    def _plan_site(self, told: Site | None, name: str) -> Change:
+        try:
+            before = self._store.site(name)
+        except UnknownSiteError:
+            before = None
+        if find_only_site(self._store) or not tells_organizations(self._store):
+            known = before or Site(name)
+            self._sites[name] = known
+            return Change(Action.SAME, known) if before else Change(Action.REFUSED, known, "there is no such site")
+        self._sites[name] = after = told or before or Site(name)
+        try:
+            for organization in (after.organization, *after.supporting):
+                if organization is not None:
+                    check_site_name(organization, "organization")
+        except IcSecretsError as error:
+            return Change(Action.REFUSED, after, str(error))
+        if before is None:
+            return Change(Action.MADE, after)
+        if before.organization == after.organization:
+            return Change(Action.SAME if before == after else Action.CHANGED, after)
+        old, new = before.organization or "none", after.organization or "none"
+        if not self._relink:
+            self._sites[name] = before
+            reason = f"it would change its primary organization from {old} to {new}"
+            return Change(Action.REFUSED, after, reason)
+        return Change(Action.CHANGED, after, note=f"primary organization: {old} → {new}")
+
+    def _plan_base(self, secret: Secret) -> Change:
+        held = self._holding(secret.owner)
+        own = held.named(secret.name)
+        old = held.secrets.get(secret.name)
+        try:
+            inherited = (
+                self._inherited(secret.owner, secret.name) if own.overrides and not old else Holdings(secret.owner)
+            )
+            check_base(secret.name, (own, inherited), secret.type, secret.scopes)
+            check_secret_name(secret.type, secret.name)
+            check_place(self._store, secret)
+            if secret.value is not None:
+                self._check(secret.type, secret.name, secret.value)
+        except IcSecretsError as error:
+            return Change(Action.REFUSED, secret, str(error))
+        if self._bundle.is_partial:
+            secret = _keep_date(secret, old)
+        change = _judge(secret, old)
+        if change.action is not Action.REFUSED:
+            held.secrets[secret.name] = secret._replace(id=old.id if old else f"new {secret.owner} {secret.name}")
+        return change
+
+    def _plan_override(self, override: Override, *, own: bool, live: bool) -> Change:
+        if not live:
+            return Change(Action.REFUSED, override, "the secret that it was set over is gone")
+        held = self._holding(override.owner)
+        mine = held.named(override.name)
+        chain = (mine,) if own else (mine._replace(secrets=()), self._inherited(override.owner, override.name))
+        try:
+            base = find_base(override.environment, override.name, chain, override.type, override.scopes)
+            check_place(self._store, override)
+            if override.value is not None:
+                self._check(override.type, override.name, override.value)
+        except IcSecretsError as error:
+            return Change(Action.REFUSED, override, str(error))
+        old = held.overrides.get(override.name, {}).get(override.environment)
+        if self._bundle.is_partial:
+            override = _keep_date(override, old)
+        change = _judge(override, old)
+        if old and old.base != base.id and change.action is Action.SAME:
+            change = change._replace(action=Action.CHANGED)
+        if change.action in {Action.MADE, Action.CHANGED}:
+            if mine.secrets and not own:  # a store would take it for an override of that one
+                reason = f"it belongs to the secret of {base.owner}, but {override.owner} has one of that name already"
+                return Change(Action.REFUSED, override, reason)
+            held.overrides.setdefault(override.name, {})[override.environment] = override._replace(base=base.id)
+        return change
+
+    def _holding(self, owner: Owner, *, values: bool = True) -> _Held:
+        if owner not in self._held:
+            self._held[owner] = _Held(self._store.read(owner, values=values))
+        return self._held[owner]
+
+    def _inherited(self, owner: Owner, name: str) -> Holdings:
+        """What the primary organization that the owner has, or will have, holds under the name."""
+        site = self._sites.get(owner.name) if owner.is_site else None
+        if site is None or site.organization is None:
+            return Holdings(owner)
+        return self._holding(Owner("organization", site.organization), values=False).named(name)
+
+
+class _Held:
+    """What one owner holds, by name, and overrides then by environment."""
+
+    def __init__(self, holdings: Holdings) -> None:
+        self.owner = holdings.owner
+        self.secrets = {secret.name: secret for secret in holdings.secrets}
+        self.overrides: dict[str, dict[str, Override]] = {}
+        for override in holdings.overrides:
+            self.overrides.setdefault(override.name, {})[override.environment] = override
+
+    def named(self, name: str) -> Holdings:
+        """That of it which has the name."""
+        secret = self.secrets.get(name)
+        return Holdings(self.owner, (secret,) if secret else (), tuple(self.overrides.get(name, {}).values()))
+
+
+def _own_all(held: Holdings) -> bool:
+    """Whether each override belongs to a base of the same owner."""
+    own = {secret.id for secret in held.secrets}
+    return all(override.base in own for override in held.overrides)
+
+
+def _keep_date(item: Item, old: Secret | Override | None) -> Item:
+    """The item with the date of what is there, where that has the same value and the item has no date."""
+    if old is None or item.expires is not None or item.value is None or item.value != old.value:
+        return item
+    return item._replace(expires=old.expires)
+
+
+def _judge(item: Secret | Override, old: Secret | Override | None) -> Change:
+    if item.value is None:
+        return Change(Action.REFUSED, item, "its value is not given")
+    if old is None:
+        return Change(Action.MADE, item)
+    same = (old.value, old.expires) == (item.value, item.expires)
+    return Change(Action.SAME if same else Action.CHANGED, item, is_blind=old.value is None)
+
+
+def _apply(store: Store, item: Site | Secret | Override) -> None:
+    if isinstance(item, Site):
+        store.set_site(item)
+        return
+    assert item.value is not None
+    store.put(
+        item.owner,
+        item.environment if isinstance(item, Override) else None,
+        item.name,
+        item.value,
+        kind=item.type,
+        scopes=item.scopes,
+        expires=item.expires,
+        times=(item.created, item.changed),
+    )

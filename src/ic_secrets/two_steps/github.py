@@ -1,0 +1,113 @@
+"""A build's environment for the later steps of a job on GitHub Actions: masks on stdout, variables in GITHUB_ENV.
+
+https://docs.github.com/actions/reference/workflow-commands-for-github-actions; how the runner reads the file is in
+actions/runner, FileCommandManager.cs. Nothing is ever written to GITHUB_OUTPUT, which other jobs can read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping
+
+from ..errors import ExposureError, ReservedNameError
+from ..masking.needles import SHORTEST, Exposed, derive_all
+from .shells import Change
+
+# The runner keeps these to itself.
+_IGNORED = frozenset({"NODE_OPTIONS", "CI"})
+_IGNORED_PREFIXES = ("GITHUB_", "RUNNER_", "ACTIONS_", "INPUT_")
+
+
+def find_change(before: Mapping[str, str], after: Mapping[str, str]) -> Change:
+    """What is to be told to later steps: the runner's own variables stay as they are."""
+    change = Change.find(before, after)
+    return Change(
+        {name: value for name, value in change.to_set.items() if not _is_ignored(name)},
+        tuple(name for name in change.to_unset if not _is_ignored(name)),
+    )
+
+
+def check_names(names: Iterable[str]) -> None:
+    """ReservedNameError for a secret that the runner would not pass on, or that steers the runner."""
+    for name in names:
+        if _is_ignored(name):
+            raise ReservedNameError(
+                f"{name} is a variable of GitHub's runner, which takes none of that name",
+                hint="`ic-secrets run` gives it to the build alone; or leave it out with --except",
+            )
+
+
+def render_masks(exposed: Iterable[Exposed]) -> str:
+    """A workflow command for every line of every value, and for what encoders make of it.
+
+    GitHub would hide each line of a value that is given as a whole, down to a brace; so a line that is shorter than
+    four bytes, or has neither letter nor digit and is not the whole value, is left out.
+    """
+    exposed = tuple(exposed)
+    whole = {one.value.reveal().strip() for one in exposed}
+    texts = [line.strip() for one in exposed for line in re.split(r"[\r\n]+", one.value.reveal())]
+    texts += [needle.data.decode(errors="replace") for needle in derive_all(exposed)]
+    chosen = dict.fromkeys(text for text in texts if _is_telling(text, is_whole=text in whole))
+    return "".join(f"::add-mask::{_escape(text)}\n" for text in sorted(chosen, key=len, reverse=True))
+
+
+def render_variables(variables: Mapping[str, str]) -> str:
+    """Lines for GITHUB_ENV, after which each variable has exactly that value."""
+    everything = "\n".join([*variables, *variables.values()])
+    delimiter = _choose_delimiter(everything)
+    return "".join(f"{name}<<{delimiter}\n{value}\n{delimiter}\n" for name, value in variables.items())
+
+
+def find_file(environment: Mapping[str, str]) -> str:
+    """The file that GITHUB_ENV names; ExposureError where there is none to write to."""
+    path = environment.get("GITHUB_ENV")
+    if not path:
+        raise ExposureError("GITHUB_ENV is not set", hint="--format github works in a step of GitHub Actions")
+    try:
+        is_fit = stat.S_ISREG(os.stat(path).st_mode) and os.access(path, os.W_OK)
+    except OSError:
+        is_fit = False
+    if not is_fit:
+        raise ExposureError("GITHUB_ENV names no file that can be written to")
+    return path
+
+
+def append(path: str, text: str) -> None:
+    """Add whole lines to the file; ExposureError, and then it is as it was."""
+    try:
+        with open(path, "r+b", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size:
+                file.seek(size - 1)
+                text = text if file.read(1) == b"\n" else "\n" + text
+            data = os.fsencode(text)
+            try:
+                if file.write(data) != len(data):
+                    raise OSError(0, "it was not written whole")
+            except OSError:
+                file.truncate(size)
+                raise
+    except OSError as error:
+        raise ExposureError(f"GITHUB_ENV cannot be written: {error.strerror}") from None
+
+
+def _choose_delimiter(text: str) -> str:
+    while True:
+        delimiter = f"ic_secrets_{os.urandom(16).hex()}"
+        if delimiter not in text:
+            return delimiter
+
+
+def _is_ignored(name: str) -> bool:
+    return name.upper() in _IGNORED or name.upper().startswith(_IGNORED_PREFIXES)
+
+
+def _is_telling(text: str, *, is_whole: bool) -> bool:
+    is_line = len(text.encode(errors="replace")) >= SHORTEST and not {"\r", "\n"} & set(text)
+    return is_line and (is_whole or any(c.isalnum() for c in text))
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
