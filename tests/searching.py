@@ -17,7 +17,7 @@ _SHORTEST_CORE = 6
 
 
 class Found(NamedTuple):
-    """A value that lies where none may: in which file, in its name or its content, and in what clothes."""
+    """A value that lies where none may: in which file, in its name or its content, and in what encoding."""
 
     path: Path
     where: str

@@ -1,4 +1,4 @@
-"""How fast output is masked: 50 secrets in all their clothes, a build log of 32 MB, one core.
+"""How fast output is masked: 50 secrets in all their encodings, a build log of 32 MB, one core.
 
 Run it as a script; it prints a table. Every figure is the median of several runs, and what it is
 compared with is measured in the same run, since machines differ and only ratios travel.
@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ic_secrets.masking.masker import Masker, Patterns
+from ic_secrets.masking.masker import Masker, Matcher
 from ic_secrets.masking.needles import Exposed, Needle, derive_all
 from ic_secrets.model.secret import SecretType, SecretValue
 
@@ -72,8 +72,8 @@ def measure(work: Callable[[], object], runs: int) -> float:
     return statistics.median(taken)
 
 
-def mask(chunks: Iterable[bytes], patterns: Patterns) -> None:
-    masker = Masker(patterns)
+def mask(chunks: Iterable[bytes], matcher: Matcher) -> None:
+    masker = Masker(matcher)
     for chunk in chunks:
         masker.feed(chunk)
     masker.close()
@@ -85,9 +85,9 @@ def cut(log: bytes, size: int) -> list[bytes]:
 
 def filter_stdin(count: int) -> None:
     """Mask stdin, as the wrapper of a build does its child's output; the seconds from first byte to last on stderr."""
-    patterns = Patterns(derive_all(make_exposed(count)))
-    patterns.compile()
-    masker = Masker(patterns)
+    matcher = Matcher(derive_all(make_exposed(count)))
+    matcher.compile()
+    masker = Masker(matcher)
     for stream in (0, 1):
         with contextlib.suppress(OSError, AttributeError):
             fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, 1 << 20)
@@ -137,11 +137,11 @@ def main() -> None:
 
     exposed = make_exposed(options.secrets)
     needles = derive_all(exposed)
-    patterns = Patterns(needles)
+    matcher = Matcher(needles)
     print(f"{len(exposed)} secrets, {len(needles)} needles, {options.size} MB of log, median of {options.runs} runs")
     print(f"derive {1000 * measure(lambda: derive_all(exposed), options.runs):.0f} ms", end=", ")
-    print(f"load and compile {1000 * measure(patterns.compile, 1):.0f} ms", end=", ")
-    print(f"compile {1000 * measure(lambda: Patterns(needles).compile(), options.runs):.0f} ms\n")
+    print(f"load and compile {1000 * measure(matcher.compile, 1):.0f} ms", end=", ")
+    print(f"compile {1000 * measure(lambda: Matcher(needles).compile(), options.runs):.0f} ms\n")
 
     lines = make_lines(options.size * MEGABYTE, needles)
     log = b"".join(lines)
@@ -167,14 +167,14 @@ def main() -> None:
         add(
             f"masker, chunks of {size // 1024} KiB",
             len(log),
-            measure(lambda chunks=chunks: mask(chunks, patterns), options.runs),
+            measure(lambda chunks=chunks: mask(chunks, matcher), options.runs),
         )
-    add("masker, one chunk", len(log), measure(lambda: mask([log], patterns), options.runs))
+    add("masker, one chunk", len(log), measure(lambda: mask([log], matcher), options.runs))
     coloured = b"".join(make_lines(options.size * MEGABYTE // 4, needles, colour=True))
     chunks = cut(coloured, 65_536)
-    add("masker, every line in colour", len(coloured), measure(lambda: mask(chunks, patterns), options.runs))
+    add("masker, every line in colour", len(coloured), measure(lambda: mask(chunks, matcher), options.runs))
     short = [line[:60] for line in lines[:200_000]]
-    by_line = measure(lambda: mask(short, patterns), options.runs)
+    by_line = measure(lambda: mask(short, matcher), options.runs)
     add(f"masker, line by line ({by_line / len(short) * 1e6:.1f} µs a line)", sum(map(len, short)), by_line)
     alternation = re.compile(
         b"|".join(re.escape(data) for data in sorted({needle.data for needle in needles}, key=len, reverse=True))

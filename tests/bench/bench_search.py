@@ -1,4 +1,4 @@
-"""How fast a tree is searched: 50 secrets in all their clothes, 65 MB in 3,228 files, whole processes.
+"""How fast a tree is searched: 50 secrets in all their encodings, 65 MB in 3,228 files, whole processes.
 
 Run it as a script; it prints a table. Each figure is the median of several runs, and the programs take
 turns, so that what else the machine does hits them alike. A peer that is not there is left out.
@@ -21,7 +21,7 @@ from programs import list_programs, measure_in_turns, print_ratios
 
 from ic_secrets.core.shares import count_shares
 from ic_secrets.leaks.search import Place, search
-from ic_secrets.masking.matcher import Patterns
+from ic_secrets.masking.matcher import Matcher
 from ic_secrets.masking.needles import Exposed, Needle, derive_all, for_search
 
 MEGABYTE = 1_000_000
@@ -103,7 +103,7 @@ def list_scanners(tree: Path) -> dict[str, list[str]]:
 
 def search_as_run_does(needles: Sequence[Needle], tree: Path) -> None:
     """The step of `run` after a build that has written the whole tree, in the process that is there already."""
-    search([Place(str(tree))], Patterns(needles), since=0, processes=count_shares())
+    search([Place(str(tree))], Matcher(needles), since=0, processes=count_shares())
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import sys
 
 from ic_secrets.core.shares import count_shares
 from ic_secrets.leaks.search import Place, search
-from ic_secrets.masking.matcher import Patterns
+from ic_secrets.masking.matcher import Matcher
 from ic_secrets.masking.needles import Needle
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     gc.set_threshold(20_000)  # this, and the end without tidying up, as `ic-secrets` does it
     with open(sys.argv[1], "rb") as file:
         needles = [Needle(str(number), "given", line) for number, line in enumerate(file.read().splitlines())]
-    result = search([Place(path) for path in sys.argv[2:]], Patterns(needles), processes=count_shares())
+    result = search([Place(path) for path in sys.argv[2:]], Matcher(needles), processes=count_shares())
     sys.stdout.writelines(f"{finding.place}\n" for finding in result.findings)
     sys.stdout.flush()
     os._exit(0)

@@ -10,15 +10,15 @@ import pytest
 
 from ic_secrets.leaks import batch
 from ic_secrets.leaks.search import Finding, Place, search
-from ic_secrets.masking.matcher import Patterns
+from ic_secrets.masking.matcher import Matcher
 from ic_secrets.masking.needles import Needle
 
 VALUE = b"canary-of-a-batch-value"
-PATTERNS = Patterns([Needle("TOKEN", "raw", VALUE), Needle("OTHER", "raw", b"another-value")])
+MATCHER = Matcher([Needle("TOKEN", "raw", VALUE), Needle("OTHER", "raw", b"another-value")])
 
 
 def look(path: Path) -> list[Finding]:
-    return search([Place(str(path))], PATTERNS).findings
+    return search([Place(str(path))], MATCHER).findings
 
 
 def test_halves_in_two_files_are_no_value(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_name_is_found_among_many(tmp_path: Path) -> None:
 def test_a_batch_may_end_with_any_piece() -> None:
     """Pieces of every length up to the longest, of which each holds a value."""
     found: list[tuple[str, bytes]] = []
-    pieces = batch.Batch(PATTERNS, lambda source, data: found.append((source[0], data)))
+    pieces = batch.Batch(MATCHER, lambda source, data: found.append((source[0], data)))
     sizes = [len(VALUE) + step for step in (0, 1, 2, 1000, batch.LONG - len(VALUE), 0, batch.LONG - len(VALUE), 5)]
     for number, size in enumerate(sizes):
         pieces.make_room(size)[:] = VALUE.rjust(size)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ic_secrets.leaks.search import Finding, Place, SearchResult, search
-from ic_secrets.masking.matcher import Patterns
+from ic_secrets.masking.matcher import Matcher
 from ic_secrets.masking.needles import derive, for_search
 from ic_secrets.model.secret import SecretType, SecretValue
 
@@ -25,18 +25,18 @@ OTHER = "another#canary#value"
 BLOCK = "first line of a block\nsecond line of a block\nthird line of a block"
 
 
-def make_patterns(**values: str) -> Patterns:
+def make_matcher(**values: str) -> Matcher:
     """What is searched for: the values by their names, TOKEN where none is given."""
     secrets = values or {"TOKEN": VALUE}
-    return Patterns(
+    return Matcher(
         needle
         for name, value in secrets.items()
         for needle in for_search(derive(name, SecretType.ENV, SecretValue(value)))
     )
 
 
-def look(path: Path, patterns: Patterns | None = None, **options: bool) -> SearchResult:
-    return search([Place(str(path))], patterns or make_patterns(), **options)
+def look(path: Path, matcher: Matcher | None = None, **options: bool) -> SearchResult:
+    return search([Place(str(path))], matcher or make_matcher(), **options)
 
 
 def tell(result: SearchResult, root: Path) -> list[str]:
@@ -73,13 +73,13 @@ def test_a_binary_file_has_offsets(tmp_path: Path) -> None:
 )
 def test_one_place_is_one_finding_with_the_plainest_encoding(tmp_path: Path, text: str, expected: list[str]) -> None:
     (tmp_path / "f").write_text(text)
-    assert tell(look(tmp_path, make_patterns(BLOCK=BLOCK)), tmp_path) == expected
+    assert tell(look(tmp_path, make_matcher(BLOCK=BLOCK)), tmp_path) == expected
 
 
 def test_two_secrets_in_one_place_are_both_named(tmp_path: Path) -> None:
     (tmp_path / "f").write_text(f"{VALUE} {OTHER}")
-    patterns = make_patterns(ONE=VALUE, SAME=VALUE, OTHER=OTHER)
-    assert tell(look(tmp_path, patterns), tmp_path) == ["f:1 ONE raw", "f:1 SAME raw", "f:1 OTHER raw"]
+    matcher = make_matcher(ONE=VALUE, SAME=VALUE, OTHER=OTHER)
+    assert tell(look(tmp_path, matcher), tmp_path) == ["f:1 ONE raw", "f:1 SAME raw", "f:1 OTHER raw"]
 
 
 def test_a_value_broken_over_lines_or_by_colour_is_found(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_values_at_the_borders_of_windows_are_found_once_with_their_lines(tmp_pa
         lines.append(f"key: {VALUE if number % 2 else OTHER}")
         expected.append((2 * number, "TOKEN" if number % 2 else "OTHER"))
     (tmp_path / "long").write_text("\n".join(lines))
-    result = look(tmp_path, make_patterns(TOKEN=VALUE, OTHER=OTHER))
+    result = look(tmp_path, make_matcher(TOKEN=VALUE, OTHER=OTHER))
     assert [(one.line, one.name) for one in result.findings] == expected
     assert result.size == (tmp_path / "long").stat().st_size
 
@@ -128,7 +128,7 @@ def test_a_value_across_any_border_is_found(tmp_path: Path, shift: int) -> None:
 def test_names_and_links_are_searched_and_not_shown(tmp_path: Path) -> None:
     """A path that holds a value ends at its directory, whoever names it: a finding, a link, or what went unsearched."""
     plain = "plain-canary-value"
-    patterns = make_patterns(TOKEN=plain)
+    matcher = make_matcher(TOKEN=plain)
     (tmp_path / plain).mkdir()
     (tmp_path / plain / f"x{plain}y.txt").write_text("nothing")
     (tmp_path / plain / "inner.txt").write_text(plain)
@@ -136,7 +136,7 @@ def test_names_and_links_are_searched_and_not_shown(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(f"/nowhere/{plain}")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / f"{plain[:9]}\n{plain[9:]}").write_text("a name that a line break cuts")
-    result = look(tmp_path, patterns)
+    result = look(tmp_path, matcher)
     assert tell(result, tmp_path) == [
         "*** (name) TOKEN raw",
         "***/*** (name) TOKEN raw",
@@ -145,7 +145,7 @@ def test_names_and_links_are_searched_and_not_shown(tmp_path: Path) -> None:
         "link (link) TOKEN raw",
     ]
     assert result.unsearched == [(f"{tmp_path}/***/inner.zip", "an archive, not searched inside")]
-    inside = search([Place(str(tmp_path / plain))], patterns)
+    inside = search([Place(str(tmp_path / plain))], matcher)
     assert plain not in repr(inside.findings) + repr(inside.unsearched)
 
 
@@ -153,7 +153,7 @@ def test_a_path_hides_values_too_short_to_be_searched_for(tmp_path: Path) -> Non
     (tmp_path / "kurz!").mkdir()
     (tmp_path / "kurz!" / "f").write_text(VALUE)
     hidden = derive("SHORT", SecretType.ENV, SecretValue("kurz!"))
-    (found,) = search([Place(str(tmp_path))], make_patterns(), hidden=hidden).findings
+    (found,) = search([Place(str(tmp_path))], make_matcher(), hidden=hidden).findings
     assert found.path == f"{tmp_path}/***/f"
 
 
@@ -230,7 +230,7 @@ def test_each_directory_is_walked_once(tmp_path: Path) -> None:
         tmp_path / "alias",
         tmp_path / "no",
     ]
-    result = search([Place(str(root)) for root in roots], make_patterns())
+    result = search([Place(str(root)) for root in roots], make_matcher())
     assert (len(result.findings), result.files) == (1, 1)
 
 
@@ -273,7 +273,7 @@ def test_a_phar_is_known_by_what_stands_far_behind_its_first_line(tmp_path: Path
 
 def test_a_file_that_only_the_kernel_knows_the_size_of_is_read(tmp_path: Path) -> None:
     """A file of size 0 with content: it is read to its end."""
-    result = search([Place("/proc/self/status")], make_patterns(NAME="VmPeak:\t voluntary_ctxt"))
+    result = search([Place("/proc/self/status")], make_matcher(NAME="VmPeak:\t voluntary_ctxt"))
     assert (result.files, result.failures) == (1, 0)
     assert result.size > 500
 
@@ -298,10 +298,10 @@ def test_only_what_changed_is_searched(tmp_path: Path) -> None:
     since = time.time_ns()
     time.sleep(0.02)
     (tmp_path / "after").write_text(VALUE)
-    result = search([Place(str(tmp_path))], make_patterns(), since=since)
+    result = search([Place(str(tmp_path))], make_matcher(), since=since)
     assert tell(result, tmp_path) == ["after:1 TOKEN raw"]
     assert result.files == 1
-    old = search([Place(str(tmp_path / "before"))], make_patterns(), since=since)
+    old = search([Place(str(tmp_path / "before"))], make_matcher(), since=since)
     assert old.findings == []
 
 
@@ -310,10 +310,10 @@ def test_limits_of_a_place(tmp_path: Path) -> None:
         folder = tmp_path / f"d{number}"
         folder.mkdir()
         (folder / "f").write_text(VALUE)
-    result = search([Place(str(tmp_path), most=10)], make_patterns())
+    result = search([Place(str(tmp_path), most=10)], make_matcher())
     assert result.unsearched == [(str(tmp_path), "more than 10 entries")]
     assert result.failures == 0
-    skipped = search([Place(str(tmp_path))], make_patterns(), skip=[str(tmp_path / "d1"), str(tmp_path / "none")])
+    skipped = search([Place(str(tmp_path))], make_matcher(), skip=[str(tmp_path / "d1"), str(tmp_path / "none")])
     assert len(skipped.findings) == 29
 
 
@@ -321,7 +321,7 @@ def test_known_leaks_are_left_out_by_name_or_path(tmp_path: Path) -> None:
     (tmp_path / "vendor").mkdir()
     (tmp_path / "vendor" / "known.php").write_text(f"{VALUE} {OTHER}")
     (tmp_path / "other.php").write_text(VALUE)
-    result = look(tmp_path, make_patterns(TOKEN=VALUE, OTHER=OTHER))
+    result = look(tmp_path, make_matcher(TOKEN=VALUE, OTHER=OTHER))
     for allowed, left in (
         (["TOKEN"], ["vendor/known.php:1 OTHER raw"]),
         (["vendor/*"], ["other.php:1 TOKEN raw"]),
@@ -336,18 +336,18 @@ def test_archives_are_named_or_with_deep_searched(tmp_path: Path) -> None:
         archive.writestr("src/a.php", f"<?php\n{VALUE}\n" + "x" * 1000)
         archive.writestr("b/canary#name#of/other", "nothing")
         archive.writestr("nested.tar.gz", b"\x1f\x8b\x08")
-    patterns = make_patterns(TOKEN=VALUE, NAME="canary#name#of")
-    shallow = look(tmp_path, patterns)
+    matcher = make_matcher(TOKEN=VALUE, NAME="canary#name#of")
+    shallow = look(tmp_path, matcher)
     assert [one.name for one in shallow.findings] == ["NAME", "NAME"]  # in front of the member, and in the directory
     assert shallow.unsearched == [(f"{tmp_path}/a.zip", "an archive, not searched inside")]
-    deep = look(tmp_path, patterns, deep=True)
+    deep = look(tmp_path, matcher, deep=True)
     assert tell(deep, tmp_path) == ["a.zip!b/***/other (name) NAME raw", "a.zip!src/a.php:2 TOKEN raw"]
     assert deep.unsearched == [(f"{tmp_path}/a.zip!nested.tar.gz", "an archive inside of an archive")]
 
 
 def test_a_finding_shows_no_value(tmp_path: Path) -> None:
     (tmp_path / "f").write_text(f"{VALUE} {json.dumps(OTHER)}")
-    result = look(tmp_path, make_patterns(TOKEN=VALUE, OTHER=OTHER))
+    result = look(tmp_path, make_matcher(TOKEN=VALUE, OTHER=OTHER))
     shown = repr(result.findings) + "".join(one.place for one in result.findings)
     assert VALUE not in shown
     assert OTHER not in shown

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ic_secrets.masking.masker import Masker, Patterns, mask_bytes, mask_text
+from ic_secrets.masking.masker import Masker, Matcher, mask_bytes, mask_text
 from ic_secrets.masking.needles import Needle, derive
 from ic_secrets.model.secret import SecretType, SecretValue
 
@@ -35,7 +35,7 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
-def mask_chunks(chunks: Sequence[bytes], needles: Patterns | Iterable[Needle]) -> bytes:
+def mask_chunks(chunks: Sequence[bytes], needles: Matcher | Iterable[Needle]) -> bytes:
     masker = Masker(needles)
     return b"".join(masker.feed(chunk) for chunk in chunks) + masker.close()
 
@@ -213,9 +213,9 @@ def test_values_with_stars_are_not_made_by_masks(hidden: list[bytes], data: st.D
     """`a***a` is a value like any other: a mask beside an `a` must not print it."""
     pieces = st.sampled_from([*hidden, b"*", b"a", b"#", b"**a"])
     text = b"".join(data.draw(st.lists(pieces, max_size=8))) if data else b"abbbba and *bbbb*"
-    patterns = Patterns(needles_of(*hidden))
-    shown = mask_bytes(text, patterns)
-    assert shown == reference(text, hidden, patterns.mark)
+    matcher = Matcher(needles_of(*hidden))
+    shown = mask_bytes(text, matcher)
+    assert shown == reference(text, hidden, matcher.mark)
     assert not [value for value in hidden if value in shown]
 
 
@@ -266,7 +266,7 @@ def test_any_split_with_another_needle_joining_equals_the_rest_masked(
 )
 def test_examples(hidden: list[bytes], text: bytes, shown: bytes) -> None:
     """One line each; every split in two gives the same."""
-    needles = Patterns(needles_of(*hidden))
+    needles = Matcher(needles_of(*hidden))
     assert mask_bytes(text, needles) == shown
     for at in range(len(text) + 1):
         assert mask_chunks([text[:at], text[at:]], needles) == shown
@@ -291,7 +291,7 @@ def test_examples(hidden: list[bytes], text: bytes, shown: bytes) -> None:
 )
 def test_escape_sequences_inside_a_value_hide_nothing(text: bytes, shown: bytes | None) -> None:
     """The value is masked, the sequences stay, so that colours end where they did; for every split in two."""
-    needles = Patterns(needles_of(TOKEN))
+    needles = Matcher(needles_of(TOKEN))
     expected = reference(text, [TOKEN]) if shown is None else shown
     for at in range(len(text) + 1):
         assert mask_chunks([text[:at], text[at:]], needles) == expected
@@ -310,12 +310,12 @@ def error_box(message: bytes, width: int, *, colour: bool = False) -> bytes:
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_the_error_box_hides_no_token_wherever_it_wraps(width: int, colour: bool) -> None:
     """At every column, every piece of more than three characters is masked, and the box keeps its lines."""
-    patterns = Patterns(needles_of(TOKEN))
+    matcher = Matcher(needles_of(TOKEN))
     for column in range(width):
         box = error_box(
             b"x" * column + b" https://user:" + TOKEN + b"@repo.example.org/p.json refused", width, colour=colour
         )
-        shown = mask_bytes(box, patterns)
+        shown = mask_bytes(box, matcher)
         visible = bytes(shown[offset] for offset in visible_offsets(shown))
         assert shown.count(b"\n") == box.count(b"\n")
         assert b"***" in visible
@@ -331,9 +331,9 @@ def test_a_wrap_in_a_space_of_the_value_hides_nothing() -> None:
 def test_base64_in_lines_is_masked() -> None:
     """MIME's 76 columns, and what the command line's base64 writes."""
     value = bytes(range(33, 127)) * 3
-    patterns = Patterns(derive("KEY", SecretType.ENV, SecretValue(value.decode())))
+    matcher = Matcher(derive("KEY", SecretType.ENV, SecretValue(value.decode())))
     for lead in range(3):
-        shown = mask_bytes(base64.encodebytes(b"x" * lead + value), patterns)
+        shown = mask_bytes(base64.encodebytes(b"x" * lead + value), matcher)
         assert set(shown.split(b"\n")[1:-2]) == {b"***"}
 
 
@@ -347,10 +347,10 @@ def test_short_values_are_not_pieced_together() -> None:
 def test_a_value_of_several_lines_is_one_mask_and_each_line_another() -> None:
     """As it was, with a terminal's line ends, and line by line; its border lines stay."""
     value = "-----BEGIN EXAMPLE-----\nQUJDREVGR0hJSktM\nTU5P\n-----END EXAMPLE-----\n"
-    patterns = Patterns(derive("PEM", SecretType.ENV, SecretValue(value)))
-    assert mask_bytes(b"[" + value.encode() + b"]", patterns) == b"[***\n]"
-    assert mask_bytes(b"[" + value.replace("\n", "\r\n").encode() + b"]", patterns) == b"[***\r\n]"
-    assert mask_bytes(b"  QUJDREVGR0hJSktM\n-----BEGIN EXAMPLE-----", patterns) == b"  ***\n-----BEGIN EXAMPLE-----"
+    matcher = Matcher(derive("PEM", SecretType.ENV, SecretValue(value)))
+    assert mask_bytes(b"[" + value.encode() + b"]", matcher) == b"[***\n]"
+    assert mask_bytes(b"[" + value.replace("\n", "\r\n").encode() + b"]", matcher) == b"[***\r\n]"
+    assert mask_bytes(b"  QUJDREVGR0hJSktM\n-----BEGIN EXAMPLE-----", matcher) == b"  ***\n-----BEGIN EXAMPLE-----"
 
 
 # --- what is held back, and for how long ----------------------------------------------------------
@@ -465,14 +465,14 @@ def test_a_huge_chunk_equals_its_pieces() -> None:
     assert mask_bytes(bytes(text), needles_of(TOKEN)) == bytes(text).replace(TOKEN, b"***")
 
 
-def test_streams_share_patterns_across_threads() -> None:
+def test_streams_share_a_matcher_across_threads() -> None:
     """Two streams stay two, and are masked at the same time."""
-    patterns = Patterns(needles_of(TOKEN))
+    matcher = Matcher(needles_of(TOKEN))
     lines = [b"%d " % number + TOKEN + b"\n" for number in range(2000)]
     results: dict[int, bytes] = {}
 
     def work(which: int) -> None:
-        results[which] = mask_chunks(cut(b"".join(lines), range(0, 90_000, 997 + which)), patterns)
+        results[which] = mask_chunks(cut(b"".join(lines), range(0, 90_000, 997 + which)), matcher)
 
     threads = [threading.Thread(target=work, args=(which,)) for which in range(4)]
     for thread in threads:
@@ -484,9 +484,9 @@ def test_streams_share_patterns_across_threads() -> None:
 
 def test_find_names_places_and_needles() -> None:
     """For the search of files: every occurrence, broken ones with a span for each piece."""
-    patterns = Patterns(derive("TOKEN", SecretType.ENV, SecretValue(TOKEN.decode())))
+    matcher = Matcher(derive("TOKEN", SecretType.ENV, SecretValue(TOKEN.decode())))
     data = b"one " + TOKEN + b"\n" + base64.b64encode(TOKEN) + b"\n" + TOKEN[:20] + b"\n" + TOKEN[20:]
-    found = patterns.find(data)
+    found = matcher.find(data)
     assert [(match.needle.encoding, len(match.spans)) for match in found if match.needle.encoding == "raw"] == [
         ("raw", 1),
         ("raw", 2),
@@ -501,15 +501,15 @@ def test_text_that_we_quote_is_masked_too() -> None:
 
 
 def test_the_module_is_cheap_to_import() -> None:
-    """The matcher is loaded by the first search."""
+    """Hyperscan is loaded by the first search."""
     code = "import sys, ic_secrets.masking.masker; print('hyperscan' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 def test_no_needle_shows_itself() -> None:
     """Neither a needle nor a match prints its data."""
-    patterns = Patterns(needles_of(TOKEN))
-    assert TOKEN.decode() not in repr(patterns.needles) + repr(patterns.find(TOKEN)) + repr(patterns)
+    matcher = Matcher(needles_of(TOKEN))
+    assert TOKEN.decode() not in repr(matcher.needles) + repr(matcher.find(TOKEN)) + repr(matcher)
 
 
 # --- a long build, at random ----------------------------------------------------------------------
@@ -517,13 +517,13 @@ def test_no_needle_shows_itself() -> None:
 
 @pytest.mark.slow
 def test_a_long_log_cut_at_random_is_what_the_whole_is(rounds: Callable[[int, int], int]) -> None:
-    """Many secrets in all clothes, whole and wrapped, in colour and not, in chunks of any size."""
+    """Many secrets in all encodings, whole and wrapped, in colour and not, in chunks of any size."""
     chance = random.Random(7)
     secrets = [f"value-{number}-{chance.randrange(10**20)}" for number in range(40)]
     needles = [
         one for number, value in enumerate(secrets) for one in derive(f"S{number}", SecretType.ENV, SecretValue(value))
     ]
-    patterns = Patterns(needles)
+    matcher = Matcher(needles)
     for _ in range(rounds(10, 300)):
         lines = []
         for _ in range(400):
@@ -535,6 +535,6 @@ def test_a_long_log_cut_at_random_is_what_the_whole_is(rounds: Callable[[int, in
             )
         log = b"\n".join(lines)
         chunks = cut(log, [chance.randrange(len(log)) for _ in range(chance.randrange(1, 400))])
-        shown = mask_chunks(chunks, patterns)
-        assert shown == mask_bytes(log, patterns)
+        shown = mask_chunks(chunks, matcher)
+        assert shown == mask_bytes(log, matcher)
         assert not [needle for needle in needles if needle.data in shown]

@@ -1,6 +1,6 @@
 """Which forms of a value are needles, and which parts of a value are none.
 
-The table of clothes is checked against what PHP, Composer's language, and bash themselves write.
+The table of encodings is checked against what PHP, Composer's language, and bash themselves write.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ic_secrets.masking.masker import Patterns, mask_bytes
+from ic_secrets.masking.masker import Matcher, mask_bytes
 from ic_secrets.masking.needles import (
     Exposed,
     Needle,
@@ -46,7 +46,7 @@ def raw(name: str, value: str | list[object] | dict[str, object]) -> set[bytes]:
     return forms(name, COMPOSER, value if isinstance(value, str) else json.dumps(value), "raw")
 
 
-# --- clothes --------------------------------------------------------------------------------------
+# --- encodings ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -142,16 +142,16 @@ def test_base64_amid_anything_is_masked(before: bytes, value: str) -> None:
     value = value.strip()
     if len(value) < 8:
         return
-    patterns = Patterns(derive("N", ENV, SecretValue(value)))
+    matcher = Matcher(derive("N", ENV, SecretValue(value)))
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         for after in (b"", b"x", b"yz"):
             text = encode(before + value.encode() + after)
-            shown = mask_bytes(text, patterns)
-            assert patterns.mark in shown
-            assert len(shown) - len(patterns.mark) <= len(encode(before)) + len(encode(after)) + 4
+            shown = mask_bytes(text, matcher)
+            assert matcher.mark in shown
+            assert len(shown) - len(matcher.mark) <= len(encode(before)) + len(encode(after)) + 4
 
 
-def test_a_pair_is_a_needle_in_its_clothes() -> None:
+def test_a_pair_is_a_needle_in_every_encoding() -> None:
     """`user:password`, percent-encoded, in base64, and as Composer abridges it; the user alone is none."""
     found = forms("http-basic.repo.example.org", COMPOSER, "gituser g1t-p4ss/w5rd")
     assert found >= {

@@ -14,7 +14,7 @@ import pytest
 from ic_secrets.core.linux import list_descendants
 from ic_secrets.core.shares import count_shares, do_shares
 from ic_secrets.leaks.search import Place, search
-from ic_secrets.masking.matcher import Patterns
+from ic_secrets.masking.matcher import Matcher
 from ic_secrets.masking.needles import Needle
 
 
@@ -90,10 +90,10 @@ def test_a_shared_search_finds_what_one_process_finds(tmp_path: Path) -> None:
         (folder / f"l{number}").symlink_to("canary-value")
     (tmp_path / "a.zip").write_bytes(b"PK\x03\x04")
     places = [Place(str(tmp_path)), Place(str(tmp_path / "d1" / "f1")), Place("/proc"), Place("/no", required=True)]
-    patterns = Patterns([Needle("TOKEN", "raw", b"canary-value")])
-    alone = search(places, patterns)
+    matcher = Matcher([Needle("TOKEN", "raw", b"canary-value")])
+    alone = search(places, matcher)
     for processes in (2, 3):
-        shared = search(places, patterns, processes=processes)
+        shared = search(places, matcher, processes=processes)
         assert vars(shared) == vars(alone)
     assert (len(alone.findings), alone.files, alone.failures, len(alone.unsearched)) == (371, 201, 1, 3)
 

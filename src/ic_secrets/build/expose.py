@@ -22,7 +22,7 @@ from .render import COMPOSER
 
 if TYPE_CHECKING:  # what masks is loaded while the build runs, not before
     from ..git.clones import Residue
-    from ..masking.matcher import Patterns
+    from ..masking.matcher import Matcher
 
 # File systems stamp changes with a clock that lags behind ours by a tick of the kernel's, in ns.
 _CLOCK_LAG = 50_000_000
@@ -49,7 +49,7 @@ class Exposure:
         self.hosts_seen: tuple[str, ...] = ()
         self.mended: tuple[Residue, ...] = ()
         self._notify = notify
-        self._patterns: Patterns | None = None
+        self._matcher: Matcher | None = None
         self._lock = threading.Lock()  # both streams may ask at once
         self._maskers: list[LiveMasker] = []
 
@@ -95,25 +95,25 @@ class Exposure:
         assert self._overlay
         return self._overlay.trace
 
-    def find_patterns(self) -> Patterns:
+    def get_matcher(self) -> Matcher:
         """The needles of every value that the build could see, derived once."""
-        from ..masking.matcher import Patterns
+        from ..masking.matcher import Matcher
         from ..masking.needles import derive_all
 
         with self._lock:
-            if self._patterns is None:
-                self._patterns = Patterns(derive_all(list_exposed(self.preparation.secrets)))
-            return self._patterns
+            if self._matcher is None:
+                self._matcher = Matcher(derive_all(list_exposed(self.preparation.secrets)))
+            return self._matcher
 
     def hide_values(self, name: str) -> str:
         """A name that the build chose, with the values in it masked."""
         from ..masking.masker import mask_text
 
-        return mask_text(name, self.find_patterns())
+        return mask_text(name, self.get_matcher())
 
     def make_masker(self) -> LiveMasker:
         """A masker for one stream of the build."""
-        masker = LiveMasker(self.find_patterns, self.minted)
+        masker = LiveMasker(self.get_matcher, self.minted)
         self._maskers.append(masker)
         return masker
 
@@ -199,11 +199,11 @@ class Exposure:
         """Whether no value lies in what the build made, so that it may leave the private directory."""
         from ..leaks.search import search
         from ..leaks.walk import Place
-        from ..masking.matcher import Patterns
+        from ..masking.matcher import Matcher
         from ..masking.needles import for_search
 
-        needles = for_search((*self.find_patterns().needles, *self.minted.needles))
-        result = search([Place(path)], Patterns(needles))
+        needles = for_search((*self.get_matcher().needles, *self.minted.needles))
+        result = search([Place(path)], Matcher(needles))
         return not result.findings
 
     def _expose_git(self) -> dict[str, str]:

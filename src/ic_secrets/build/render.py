@@ -124,7 +124,7 @@ def _is_text(text: str) -> bool:
 def _hide_values(text: str, context: RenderContext) -> str:
     """What a renderer named, with the values masked: it has seen them."""
     from ..masking.masker import mask_text
-    from ..masking.matcher import Patterns
+    from ..masking.matcher import Matcher
 
     exposed = [Exposed(secret.name, secret.type, given_value(secret)) for secret in context.secrets]
-    return mask_text(text, Patterns(derive_all(exposed)))
+    return mask_text(text, Matcher(derive_all(exposed)))

@@ -84,13 +84,13 @@ def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
         return SearchResult()  # nothing changed: then nothing is loaded to look into it
     from ..core.shares import count_shares
     from ..leaks.search import search
-    from ..masking.matcher import Patterns
+    from ..masking.matcher import Matcher
     from ..masking.needles import for_search
 
-    needles = (*exposure.find_patterns().needles, *exposure.minted.needles)
+    needles = (*exposure.get_matcher().needles, *exposure.minted.needles)
     result = search(
         places,
-        Patterns(for_search(needles)),
+        Matcher(for_search(needles)),
         since=exposure.since,
         skip=skip,
         hidden=needles,

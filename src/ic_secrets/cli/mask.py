@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..core.linux import harden
 from ..errors import IcSecretsError
-from ..masking.masker import Masker, Patterns
+from ..masking.masker import Masker, Matcher
 from ..masking.needles import SHORTEST, derive_all, too_short
 from ..process.streams import read_with_silences, write_whole
 from .exposing import find_exposed
@@ -22,7 +22,7 @@ def run_mask(words: Sequence[str]) -> int:
     exposed = find_exposed(arguments, read_settings(arguments, dict(os.environ)).target(arguments.target), "mask")
     for name in too_short(exposed):
         print_message("warning", f"{name} has a value, or a part, of less than {SHORTEST} bytes, which is not masked")
-    _pass_on(Masker(Patterns(derive_all(exposed))))
+    _pass_on(Masker(Matcher(derive_all(exposed))))
     return 0
 
 

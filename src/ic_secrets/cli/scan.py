@@ -13,7 +13,7 @@ from ..core.linux import harden
 from ..core.shares import count_shares
 from ..errors import IcSecretsError, UsageError
 from ..leaks.search import Place, SearchResult, search
-from ..masking.matcher import Patterns
+from ..masking.matcher import Matcher
 from ..masking.needles import Exposed, derive_all, for_search, is_common
 from ..model.secret import Target
 from .exposing import find_exposed
@@ -109,7 +109,7 @@ def _search(exposed: Sequence[Exposed], paths: Sequence[str], *, deep: bool) -> 
     telling = [needle for needle in needles if not is_common(needle.data.decode(errors="replace"))]
     return search(
         [Place(path, required=True) for path in paths],
-        Patterns(searched),
+        Matcher(searched),
         deep=deep,
         hidden=telling,
         processes=count_shares(),

@@ -17,7 +17,7 @@ from ..masking.needles import Needle, derive_token
 
 if TYPE_CHECKING:  # a build that prints nothing loads no matcher
     from ..masking.masker import Masker
-    from ..masking.matcher import Patterns
+    from ..masking.matcher import Matcher
 
 # Shorter texts that Composer adds (a type, a number) are no tokens.
 _SHORTEST = 8
@@ -58,11 +58,11 @@ class MintedTokens:
 class LiveMasker:
     """A masker that learns what is minted before it shows anything that came afterwards.
 
-    The patterns are asked for when there is something to mask: a build that prints nothing loads no matcher.
+    The matcher is asked for when there is something to mask: a build that prints nothing loads none.
     """
 
-    def __init__(self, find_patterns: Callable[[], Patterns], minted: MintedTokens) -> None:
-        self._find_patterns = find_patterns
+    def __init__(self, get_matcher: Callable[[], Matcher], minted: MintedTokens) -> None:
+        self._get_matcher = get_matcher
         self._minted = minted
         self._masker: Masker | None = None
         self._known = 0
@@ -89,7 +89,7 @@ class LiveMasker:
         if masker is None:
             from ..masking.masker import Masker
 
-            masker = self._masker = Masker(self._find_patterns())
+            masker = self._masker = Masker(self._get_matcher())
         self._minted.refresh()
         needles = self._minted.needles
         if len(needles) > self._known:

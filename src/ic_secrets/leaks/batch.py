@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 
-from ..masking.matcher import Patterns
+from ..masking.matcher import Matcher
 from .findings import PROLOGUE
 
 # Path, `where` and member of a `Finding`.
@@ -23,8 +23,8 @@ class Batch:
     `search` is called for each piece that may hold a needle, at once or when the batch is flushed.
     """
 
-    def __init__(self, patterns: Patterns, search: Callable[[Source, bytes], None]) -> None:
-        self._patterns = patterns
+    def __init__(self, matcher: Matcher, search: Callable[[Source, bytes], None]) -> None:
+        self._matcher = matcher
         self._search = search
         self._buffer = bytearray(_SIZE)
         self._view = memoryview(self._buffer)
@@ -52,7 +52,7 @@ class Batch:
         """Search what has been taken."""
         if not self._sources:
             return  # where nothing has changed, nothing has to be compiled
-        hits = self._patterns.spot(self._view[: self._end])
+        hits = self._matcher.spot(self._view[: self._end])
         for number in sorted({bisect_left(self._ends, hit) for hit in hits}):
             start = self._ends[number - 1] if number else 0
             self._search(self._sources[number], bytes(self._view[start : self._ends[number]]))
@@ -61,4 +61,4 @@ class Batch:
     def _ignores_colour(self, start: int, end: int) -> bool:
         """Whether the piece is binary, and so no colour stands inside of a value there."""
         is_binary = self._buffer.find(b"\0", start, min(end, start + PROLOGUE)) >= 0
-        return is_binary and self._patterns.are_plain
+        return is_binary and self._matcher.is_plain

@@ -1,4 +1,4 @@
-"""What a build left behind: the search of files for every value in all its clothes.
+"""What a build left behind: the search of files for every value in all its encodings.
 
 By default only what changed since the build began is read, so that a build that changed nothing costs
 a walk and no reading. Nothing is followed through links, and nothing but regular files is opened. A
@@ -17,7 +17,7 @@ from functools import partial
 from itertools import islice
 
 from ..core.shares import do_shares
-from ..masking.matcher import Patterns
+from ..masking.matcher import Matcher
 from ..masking.needles import Needle
 from .archives import ArchiveError, Member, MemberError, is_archive, open_members
 from .batch import LONG, Batch, Source
@@ -48,7 +48,7 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTT
 
 def search(
     places: Iterable[Place],
-    patterns: Patterns,
+    matcher: Matcher,
     *,
     since: int | None = None,
     deep: bool = False,
@@ -67,14 +67,14 @@ def search(
     entries = walk.list_due(places)
     failed: list[tuple[str, str]] = []
     result = SearchResult()
-    compiling = threading.Thread(target=patterns.compile)
+    compiling = threading.Thread(target=matcher.compile)
     if processes > 1:
         compiling.start()  # the walk need not wait for it
     while part := list(islice(entries, _PART)):
         if compiling.is_alive():
             compiling.join()
         count = processes if len(part) >= _WORTH_SHARING else 1
-        for share in do_shares(partial(_search_share, part, patterns, deep, count), count):
+        for share in do_shares(partial(_search_share, part, matcher, deep, count), count):
             findings, left_out, unreadable, files, size = marshal.loads(share)  # noqa: S302 (what our child wrote)
             result.findings += (Finding(*finding) for finding in findings)
             result.unsearched += left_out
@@ -84,13 +84,13 @@ def search(
     failed += ((path, _explain(error)) for path, error in walk.failed)
     result.unsearched += walk.left_out + failed
     result.failures = len(failed)
-    _put_in_order(result, patterns, {needle.data for needle in (*patterns.needles, *hidden)})
+    _put_in_order(result, matcher, {needle.data for needle in (*matcher.needles, *hidden)})
     return result
 
 
-def _search_share(part: Sequence[Entry], patterns: Patterns, deep: bool, count: int, number: int) -> bytes:
+def _search_share(part: Sequence[Entry], matcher: Matcher, deep: bool, count: int, number: int) -> bytes:
     """Search every so many-th entry, and tell so that it can pass through a pipe."""
-    reader = _Reader(patterns, deep=deep)
+    reader = _Reader(matcher, deep=deep)
     share = part[number::count]
     reader.take_names(share)
     for entry in share:
@@ -105,7 +105,7 @@ def _explain(error: OSError) -> str:
     return error.strerror or "unreadable"
 
 
-def _put_in_order(result: SearchResult, patterns: Patterns, telling: Collection[bytes]) -> None:
+def _put_in_order(result: SearchResult, matcher: Matcher, telling: Collection[bytes]) -> None:
     """Sort; hide values in paths; leave out what an archive shows from outside and from inside."""
     paths = [path for path, _ in result.unsearched]
     paths += (part for finding in result.findings for part in (finding.path, finding.member or ""))
@@ -114,8 +114,8 @@ def _put_in_order(result: SearchResult, patterns: Patterns, telling: Collection[
     inside = {(finding.path, finding.name) for finding in result.findings if finding.member}
     findings = [
         finding._replace(
-            path=_hide_values(finding.path, patterns, telling),
-            member=finding.member and _hide_values(finding.member, patterns, telling),
+            path=_hide_values(finding.path, matcher, telling),
+            member=finding.member and _hide_values(finding.member, matcher, telling),
         )
         for finding in result.findings
         if finding.member or finding.where != "content" or (finding.path, finding.name) not in inside
@@ -123,13 +123,13 @@ def _put_in_order(result: SearchResult, patterns: Patterns, telling: Collection[
     result.findings = sorted(
         dict.fromkeys(findings), key=lambda one: (one.path, one.member or "", one.offset, one.name)
     )
-    result.unsearched = sorted((_hide_values(path, patterns, telling), reason) for path, reason in result.unsearched)
+    result.unsearched = sorted((_hide_values(path, matcher, telling), reason) for path, reason in result.unsearched)
 
 
-def _hide_values(path: str, patterns: Patterns, telling: Collection[bytes]) -> str:
+def _hide_values(path: str, matcher: Matcher, telling: Collection[bytes]) -> str:
     """The path, with `***` for each of its parts that a value lies in, or a piece of one."""
     data = path.encode(errors="surrogateescape")
-    spans = [(match.start, match.end) for match in patterns.find(data)]
+    spans = [(match.start, match.end) for match in matcher.find(data)]
     for needle in telling:
         start = data.find(needle)
         while start >= 0:
@@ -149,24 +149,24 @@ def _hide_values(path: str, patterns: Patterns, telling: Collection[bytes]) -> s
 class _Reader:
     """Reads what the walk lists, and searches it batch by batch."""
 
-    def __init__(self, patterns: Patterns, *, deep: bool) -> None:
+    def __init__(self, matcher: Matcher, *, deep: bool) -> None:
         self.findings: list[Finding] = []
         self.left_out: list[tuple[str, str]] = []
         self.failed: list[tuple[str, OSError]] = []
         self.files = 0
         self.size = 0
-        self._patterns = patterns
+        self._matcher = matcher
         self._deep = deep
-        self._overlap = max([_LEAST_OVERLAP, *(4 * len(needle.data) for needle in patterns.needles)])
-        self._names = Names(patterns.needles)
-        self._batch = Batch(patterns, self._search_piece)
+        self._overlap = max([_LEAST_OVERLAP, *(4 * len(needle.data) for needle in matcher.needles)])
+        self._names = Names(matcher.needles)
+        self._batch = Batch(matcher, self._search_piece)
 
     def take_names(self, entries: Sequence[Entry]) -> None:
         """Search the entries' names, one by one only where there is something among them."""
         for first in range(0, len(entries), _NAMES):
             some = entries[first : first + _NAMES]
             names = os.fsencode("/".join([entry.name for entry in some]))
-            if b"\x1b" in names or self._patterns.spot(names):
+            if b"\x1b" in names or self._matcher.spot(names):
                 for entry in some:
                     self._search_piece((entry.path, "name", None), os.fsencode(entry.name))
 
@@ -277,14 +277,14 @@ class _Reader:
             self.left_out.append((f"{path}!{member.name}", str(error)))
 
     def _search_piece(self, source: Source, data: bytes) -> None:
-        matches = self._patterns.find(self._without_colour(data))
+        matches = self._matcher.find(self._without_colour(data))
         if matches:
             places = Places(self._names, *source)
             places.take(data, matches)
             self.findings += places.findings
 
     def _search_window(self, places: Places, data: bytes, owned: int) -> None:
-        places.take(data, self._patterns.find(self._without_colour(data)), 0, owned)
+        places.take(data, self._matcher.find(self._without_colour(data)), 0, owned)
         if owned == len(data):
             self.findings += places.findings
 
@@ -293,7 +293,7 @@ class _Reader:
 
         No colour stands inside of a value there: looking for that would double the work.
         """
-        is_binary = self._patterns.are_plain and b"\0" in data[:PROLOGUE]
+        is_binary = self._matcher.is_plain and b"\0" in data[:PROLOGUE]
         return data.replace(b"\x1b", b"\0") if is_binary else data
 
 

@@ -1,4 +1,4 @@
-"""What encoders make of a text: the clothes in which a value can walk out.
+"""What encoders make of a text: the forms in which a value can leave.
 
 Each form is given as it stands inside whatever the encoder writes, without the quotes around it.
 Where a form equals the text or another form, it is given all the same.
@@ -37,7 +37,7 @@ _ANYWHERE: _Offsets = ((0, 0), (1, 2), (2, 3))
 _ALONE: _Offsets = ((0, 0),)
 
 
-def clothe(text: str) -> Iterator[tuple[str, bytes]]:
+def encode_text(text: str) -> Iterator[tuple[str, bytes]]:
     """What encoders make of the text, each with the short stable word for the encoding."""
     data = encode(text)
     if not re.fullmatch(_PLAIN, text):
@@ -57,7 +57,7 @@ def clothe(text: str) -> Iterator[tuple[str, bytes]]:
     yield "hex", data.hex().upper().encode()
 
 
-def clothe_pair(user: str, password: str) -> Iterator[tuple[str, bytes]]:
+def encode_pair(user: str, password: str) -> Iterator[tuple[str, bytes]]:
     """`user:password` as it stands in URLs and in the header of HTTP's basic authentication (RFC 7617)."""
     pair = f"{user}:{password}"
     yield "pair", encode(pair)

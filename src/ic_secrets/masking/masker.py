@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Mapping
 
-from .matcher import Match, Patterns, Span
+from .matcher import Match, Matcher, Span
 from .needles import Needle
 
-__all__ = ["Masker", "Match", "Patterns", "mask_bytes", "mask_text"]
+__all__ = ["Masker", "Match", "Matcher", "mask_bytes", "mask_text"]
 
 # Longer chunks are taken piece by piece, so that memory stays flat.
 _BLOCK = 1 << 20
@@ -22,8 +22,8 @@ class Masker:
     should the rest follow after all, only that is masked (`abc***`).
     """
 
-    def __init__(self, needles: Patterns | Iterable[Needle]) -> None:
-        self._patterns = needles if isinstance(needles, Patterns) else Patterns(needles)
+    def __init__(self, needles: Matcher | Iterable[Needle]) -> None:
+        self._matcher = needles if isinstance(needles, Matcher) else Matcher(needles)
         self._lock = threading.Lock()
         # The end of the stream, as far back as something may have begun; its first `_shown` bytes are out already.
         self._tail = b""
@@ -42,7 +42,7 @@ class Masker:
     def add(self, needles: Iterable[Needle]) -> None:
         """Mask these too from now on, in what is held back as well."""
         with self._lock:
-            self._patterns = self._patterns.extended(needles)
+            self._matcher = self._matcher.extended(needles)
 
     def feed(self, data: bytes) -> bytes:
         """Take a chunk; what can be shown now."""
@@ -55,14 +55,14 @@ class Masker:
         with self._lock:
             if self._shown == len(self._tail):
                 return b""
-            matches, begun = self._patterns.survey(self._tail, final=False, every=True)
+            matches, begun = self._matcher.survey(self._tail, final=False, every=True)
             halves = [one.hold for one in begun if one.is_half]
             return self._show(self._tail, matches, min(halves, default=len(self._tail)))
 
     def close(self) -> bytes:
         """The rest, now that the stream has ended."""
         with self._lock:
-            matches, _ = self._patterns.survey(self._tail, final=True)
+            matches, _ = self._matcher.survey(self._tail, final=True)
             shown = self._show(self._tail, matches, len(self._tail))
             self._tail, self._shown = b"", 0
             return shown
@@ -70,7 +70,7 @@ class Masker:
     def _advance(self, data: bytes) -> bytes:
         with self._lock:
             whole = self._tail + data if self._tail else data
-            matches, begun = self._patterns.survey(whole, final=False)
+            matches, begun = self._matcher.survey(whole, final=False)
             start = hold = len(whole)
             for one in begun:
                 start, hold = min(start, one.start), min(hold, one.hold)
@@ -97,7 +97,7 @@ class Masker:
                     shown.append(data[position:start])
                     self._is_masking = False
                 if not self._is_masking:
-                    shown.append(self._patterns.mark)
+                    shown.append(self._matcher.mark)
                     self._is_masking = True
                 position = end
         if position < limit:
@@ -126,13 +126,13 @@ def _merge(spans: Iterable[Span]) -> list[Span]:
     return merged
 
 
-def mask_bytes(data: bytes, needles: Patterns | Iterable[Needle]) -> bytes:
+def mask_bytes(data: bytes, needles: Matcher | Iterable[Needle]) -> bytes:
     """The data with every needle masked."""
     masker = Masker(needles)
     return masker.feed(data) + masker.close()
 
 
-def mask_text(text: str, needles: Patterns | Iterable[Needle]) -> str:
+def mask_text(text: str, needles: Matcher | Iterable[Needle]) -> str:
     """The text with every needle masked.
 
     For what we quote: an error's message, a path, a line of the build's. Our own words are not to go

@@ -329,11 +329,11 @@ class _Projection:
         return min(offset, self.end)
 
 
-class Patterns:
+class Matcher:
     """Needles compiled for the search, once for any number of maskers, streams and threads.
 
     Needles are compared without the blanks at their ends; those of less than four bytes are left out.
-    Loading the matcher and compiling wait for the first search.
+    Hyperscan is loaded, and the needles are compiled, at the first search.
     """
 
     def __init__(self, needles: Iterable[Needle] = ()) -> None:
@@ -352,19 +352,19 @@ class Patterns:
         """What stands for a value that was masked."""
         return next((mark for mark in _MARKS if not any(_joins(mark, data) for data in self._texts)), _MARKS[0])
 
-    def extended(self, needles: Iterable[Needle]) -> Patterns:
-        """These needles and more; the very same patterns where none of them is new."""
-        wider = Patterns((*self.needles, *needles))
+    def extended(self, needles: Iterable[Needle]) -> Matcher:
+        """These needles and more; the very same matcher where none of them is new."""
+        wider = Matcher((*self.needles, *needles))
         return wider if len(wider.needles) > len(self.needles) else self
 
     def compile(self) -> None:
-        """Load the matcher and compile, unless that has been done; whoever has time to spare calls this first."""
+        """Load Hyperscan and compile, unless that has been done; whoever has time to spare calls this first."""
         with self._lock:
             if self._index is None and self._texts:
                 self._index = _Index(self._texts.values())
 
     @functools.cached_property
-    def are_plain(self) -> bool:
+    def is_plain(self) -> bool:
         """Whether no needle holds an escape sequence."""
         return not any(b"\x1b" in needle.data for needle in self.needles)
 

@@ -1,4 +1,4 @@
-"""What a value looks like in other clothes: every form of a secret that must not be seen.
+"""Every form of a secret that must not be seen.
 
 A **needle** is one run of bytes that gives a secret away: the value, a line or a leaf of it, and what
 encoders make of those. `derive` lists them for one secret; `mask` hides them in output, and the search
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ..model.secret import SecretType, SecretValue
-from .encodings import clothe, clothe_pair, elide, encode
+from .encodings import encode_text, encode_pair, elide, encode
 
 # In bytes. Below SHORTEST a value is all over any output; a form of one needs a little more to mean anything.
 SHORTEST = 4
@@ -86,7 +86,7 @@ class Needle(NamedTuple):
 
 
 class _Parts:
-    """What of a value is secret: texts, in all clothes; lines and public leaves, as they are; pairs of two texts."""
+    """What of a value is secret: texts, in every encoding; lines and public leaves, as they are; pairs of two texts."""
 
     def __init__(self, texts: Iterable[str] = (), pairs: Iterable[tuple[str, str]] = ()) -> None:
         self.texts = list(texts)
@@ -287,11 +287,11 @@ def _needles(name: str, parts: _Parts, *, is_credential: bool) -> tuple[Needle, 
         for piece in pieces:
             add(encoding, encode(piece))
     for text in texts:
-        for encoding, data in clothe(text):
+        for encoding, data in encode_text(text):
             add(encoding, data)
         if is_credential:
             add("git", elide(text))
     for user, password in parts.pairs:
-        for encoding, data in clothe_pair(user, password):
+        for encoding, data in encode_pair(user, password):
             add(encoding, data)
     return tuple(found.values())

@@ -221,12 +221,12 @@ def _make_hider(preparation: Preparation) -> Callable[[str], str]:
     Those of all that was read, for whoever asks what a run would do has not asked to see what it would be denied.
     """
     from ..masking.masker import mask_text
-    from ..masking.matcher import Patterns
+    from ..masking.matcher import Matcher
     from ..masking.needles import derive_all
 
     known = [definition for definition in preparation.loaded if definition.value is not None]
-    patterns = Patterns(derive_all(list_exposed(known)))
-    return lambda text: mask_text(text, patterns)
+    matcher = Matcher(derive_all(list_exposed(known)))
+    return lambda text: mask_text(text, matcher)
 
 
 # --- the secrets ------------------------------------------------------------------------------------

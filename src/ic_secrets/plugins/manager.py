@@ -257,10 +257,10 @@ def _hide_values(preparation: Preparation, text: str) -> str:
     """The text with the build's values masked: a plugin that renders has seen them."""
     from ..build.prepare import list_exposed
     from ..masking.masker import mask_text
-    from ..masking.matcher import Patterns
+    from ..masking.matcher import Matcher
     from ..masking.needles import derive_all
 
-    return mask_text(text, Patterns(derive_all(list_exposed(preparation.secrets))))
+    return mask_text(text, Matcher(derive_all(list_exposed(preparation.secrets))))
 
 
 def _make_renderer(name: str, call: Callable[..., Any]) -> Renderer:
