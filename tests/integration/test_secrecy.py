@@ -156,7 +156,7 @@ def test_a_receipt_that_cannot_be_written_is_said_before_the_build(cli: Any, sit
     assert not (site / "built").exists()
 
 
-CLOTHES = {
+ENCODERS = {
     "raw": 'printf %s "$TOKEN"',
     "base64": 'printf %s "$TOKEN" | base64',
     "base64 with a suffix": 'printf "%s:x" "$TOKEN" | base64',
@@ -168,7 +168,7 @@ CLOTHES = {
 }
 
 
-@pytest.mark.parametrize("script", CLOTHES.values(), ids=CLOTHES.keys())
+@pytest.mark.parametrize("script", ENCODERS.values(), ids=ENCODERS.keys())
 def test_what_a_build_prints_is_masked(cli: Any, site: Path, script: str) -> None:
     done = cli("run", "my-site", "--", "sh", "-c", script, cwd=site, check=0)
     shown = done.stdout + done.stderr

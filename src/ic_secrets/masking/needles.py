@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ..model.secret import SecretType, SecretValue
-from .encodings import encode_text, encode_pair, elide, encode
+from .encodings import elide, encode, encode_pair, encode_text
 
 # In bytes. Below SHORTEST a value is all over any output; a form of one needs a little more to mean anything.
 SHORTEST = 4
