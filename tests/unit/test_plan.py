@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -163,3 +165,29 @@ def test_a_repository_with_a_login_of_its_own_is_not_asked(cli: Cli) -> None:
         done = cli("plan", "--online", "my-site", check=0)
         assert b"canary" not in done.stdout + done.stderr
     assert server.seen == []
+
+
+def test_a_check_is_added_in_one_place(cli: Cli) -> None:
+    """A made-up one, put into the registry: the table, the document and the exit status know it."""
+    cli("init", check=0)
+    cli("set", "my-site", "TOKEN", "--type", "env", "--scope", "ic", stdin=b"any-value", check=0)
+    program = (
+        "from ic_secrets import cli\n"
+        "from ic_secrets.plan.checks import CHECKS\n"
+        "from ic_secrets.plan.problem import Problem\n"
+        "CHECKS.append(lambda facts: [Problem('error', f'{facts.target} is made up', 'make it real')])\n"
+        "cli.start()\n"
+    )
+    shown, described = (
+        subprocess.run(
+            [sys.executable, "-c", program, "plan", *more, "my-site", "--", "true"],
+            env=cli.home,
+            cwd=cli.cwd,
+            capture_output=True,
+        )
+        for more in ((), ("--json",))
+    )
+    assert (shown.returncode, described.returncode) == (1, 1)
+    assert b"error: my-site.dev is made up\nhint: make it real\n" in shown.stderr
+    expected = {"level": "error", "text": "my-site.dev is made up", "remedy": "make it real"}
+    assert expected in json.loads(described.stdout)["problems"]

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from ..composer import auth as composer
 from ..composer.home import AUTH_FILE, CONFIG_FILE, ComposerHome
-from ..composer.needs import read_needs
 from ..composer.precedence import replaces_headers
+from ..composer.repositories import PackageSources, read_sources
 from ..composer.version import ask_composer_version
 from ..core.files import read_regular
 from ..core.notices import Notice, Notify
@@ -133,14 +133,16 @@ def render_home(
 class Project(NamedTuple):
     """The project that is built: its files, as far as they are there and can be read.
 
-    `auth_file` and `manifest_file` are the paths of its auth.json and composer.json; `config` is the latter's section.
+    `auth_file` and `manifest_file` are the paths of its auth.json and composer.json; `config` is the latter's section,
+    `sources` what it and the lock file say of packages.
     """
 
     directory: str
     auth_file: str
     manifest_file: str
-    manifest: composer.Document
-    lock: composer.Document | None
+    has_manifest: bool
+    is_manifest_valid: bool
+    sources: PackageSources
     config: composer.Document
     git_alone: frozenset[str]
     caches: tuple[str, ...]
@@ -154,21 +156,24 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
     directory = composer.find_project(command, directory, os.path.join)
     manifest_file = os.path.join(directory, environment.get("COMPOSER") or "composer.json")
     auth_file = os.path.join(os.path.dirname(os.path.realpath(manifest_file)), AUTH_FILE)
+    has_manifest = os.path.exists(manifest_file)
     manifest = _read_leniently(manifest_file)
-    config = manifest.get("config")
+    config = (manifest or {}).get("config")
     config = config if isinstance(config, dict) else {}
     lock_file = f"{manifest_file.removesuffix('.json')}.lock"
-    lock = _read_leniently(lock_file) if os.path.exists(lock_file) else None
+    lock = _read_leniently(lock_file) or {} if os.path.exists(lock_file) else None
+    sources = read_sources(manifest or {}, lock)
     caches = [config[name] for name in ("cache-dir", "cache-vcs-dir") if isinstance(config.get(name), str)]
     return Project(
         directory=directory,
         auth_file=auth_file,
         manifest_file=manifest_file,
-        manifest=manifest,
-        lock=lock,
+        has_manifest=has_manifest,
+        is_manifest_valid=has_manifest and manifest is not None,
+        sources=sources,
         config=config,
         # Another program may start Composer elsewhere, for another project: then nothing is known.
-        git_alone=read_needs(manifest, lock).git_alone if composer.is_composer(command) else frozenset(),
+        git_alone=sources.git_alone if composer.is_composer(command) else frozenset(),
         caches=tuple(os.path.join(directory, os.path.expanduser(path)) for path in caches),
     )
 
@@ -202,10 +207,10 @@ def warn_of_collisions(
             )
 
 
-def _read_leniently(path: str) -> composer.Document:
+def _read_leniently(path: str) -> composer.Document | None:
     with contextlib.suppress(BuildError):
         return composer.parse_document(_read_text(path) or "{}", path)
-    return {}
+    return None
 
 
 def read_auth(path: str) -> composer.Document:

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..build.receipt import describe_cached
-from ..composer.repositories import Answer, Need, Repository
+from ..composer.repositories import Repository
 from ..core.linux import harden
 from ..errors import AuditError
-from ..plan.checks import Draft, Plan, Problem, Row, list_questions, make_draft, make_plan
+from ..plan.dry_run import DryRun, list_questions, try_run
+from ..plan.facts import Access, Answer
+from ..plan.plan import Plan, Row, make_plan
+from ..plan.problem import LEVELS, Problem
 from .opening import load_plugins, opened_store
 from .output import format_time, print_json, print_message, print_table, printable
 from .parsing import Parser, add_json, add_store_options, read_settings
@@ -45,14 +48,14 @@ def show_plan(arguments: argparse.Namespace, command: Sequence[str]) -> int:
     plugins = load_plugins(read_settings(arguments, dict(os.environ)))
     is_online = getattr(arguments, "online", False)
     with opened_store(arguments, read_only=True, build=find_built(request)) as store:
-        draft = make_draft(store, request, plugins)
+        dry_run = try_run(store, request, plugins)
         if is_online:
             from .recording import observed
 
-            names = [secret.name for secret in draft.preparation.secrets]
+            names = [secret.name for secret in dry_run.preparation.secrets]
             with observed(store, arguments, command="plan", owner=str(request.target), names=names):
-                pass  # what others are shown of the secrets follows
-    plan = make_plan(_check_log(draft, arguments), _ask(draft) if is_online else None)
+                pass  # the repositories are shown credentials next
+    plan = make_plan(_check_log(dry_run, arguments), _ask(dry_run) if is_online else None)
     if getattr(arguments, "json", False):
         print_json("plan", _describe(plan))
     else:
@@ -60,43 +63,42 @@ def show_plan(arguments: argparse.Namespace, command: Sequence[str]) -> int:
     return 1 if plan.would_fail else 0
 
 
-def _check_log(draft: Draft, arguments: argparse.Namespace) -> Draft:
-    """The draft, with the problem that a run would have with its entry in the audit log."""
+def _check_log(dry_run: DryRun, arguments: argparse.Namespace) -> DryRun:
+    """Add the problem that a run would have with its entry in the audit log."""
     from .recording import check_log
 
     try:
         check_log(arguments)
     except AuditError as error:
-        return draft._replace(problems=(*draft.problems, Problem("error", str(error), error.hint)))
-    return draft
+        return dry_run._replace(problems=(*dry_run.problems, Problem.from_error(error)))
+    return dry_run
 
 
-def _ask(draft: Draft) -> dict[Repository, Answer]:
-    """What the repositories say, with a line on the terminal while they are asked."""
-    from ..composer.needs import list_strings
+def _ask(dry_run: DryRun) -> dict[Repository, Answer]:
+    """Ask the repositories, with a line on the terminal meanwhile."""
     from ..plan.online import ask_all
 
-    questions = list_questions(draft)
+    questions = list_questions(dry_run)
     is_shown = sys.stderr.isatty() and bool(questions)
 
-    def tell(done: int) -> None:
+    def show(done: int) -> None:
         if is_shown:
             print(f"\r\x1b[Kasked {done} of {len(questions)} repositories", end="", file=sys.stderr, flush=True)
 
-    tell(0)
+    show(0)
     try:
-        return ask_all(questions, os.environ, list_strings(draft.project.config, "gitlab-domains"), tell)
+        return ask_all(questions, os.environ, dry_run.facts.project.sources.gitlab_domains, show)
     finally:
         if is_shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "plan",
-        "What `run` would do: which secrets the build would get and where, which credential each repository of the\n"
-        "project would get, and everything that would fail. Nothing is exposed, run or written, and no value shown.\n"
+        "Show what `run` would do: which secrets the build would get and where, which credential each repository\n"
+        "would get, and everything that would fail. Nothing is exposed, run or written, and no value is shown.\n"
         "The exit status is 1 where the run would fail.",
         "ic-secrets plan my-site.dev -- composer install",
     )
@@ -104,7 +106,9 @@ def make_parser() -> Parser:
     parser.add_argument("target", metavar="SITE[.ENV]", nargs="?", help="the target (else that of `ic-secrets config`)")
     parser.add_argument("--scope", choices=["ic", "web"], default="ic", help="a build's secrets, or an application's")
     parser.add_argument(
-        "--online", action="store_true", help="ask each repository whether it takes its credential, 10 seconds at most"
+        "--online",
+        action="store_true",
+        help="ask each repository if it accepts its credential, 10 seconds at most",
     )
     add_exposure_options(parser)
     add_store_options(parser)
@@ -121,34 +125,34 @@ def _print_plan(plan: Plan) -> None:
     print(printable(f"{plan.target} would run `{shlex.join(plan.command)}`{assumed} in {plan.project}{version}"))
     if plan.rows:
         print()
-        rows = [[row.name, row.source, row.state, _tell_row(row)] for row in plan.rows]
+        rows = [[row.name, row.source, row.state, _format_row(row)] for row in plan.rows]
         print_table(["SECRET", "FROM", "STATE", "WHERE, OR WHY NOT"], rows, _STATES)
-    if plan.needs:
+    if plan.accesses:
         print()
         columns = ["REPOSITORY", "STATUS", "CREDENTIAL"]
-        rows = [[need.repository.url, _name_status(need), need.by or "-"] for need in plan.needs]
-        if any(need.answer for need in plan.needs):
+        rows = [[access.repository.url, _name_status(access), access.by or "-"] for access in plan.accesses]
+        if any(access.answer for access in plan.accesses):
             columns.append("ANSWER")
-            for row, need in zip(rows, plan.needs, strict=True):
-                row.append(need.answer.outcome if need.answer else "-")
+            for row, access in zip(rows, plan.accesses, strict=True):
+                row.append(access.answer.outcome if access.answer else "-")
         print_table(columns, rows, {**_STATUSES, **_ANSWERS})
     print()
     sys.stdout.flush()
     for problem in plan.problems:
         print_message(problem.level, problem.text, problem.remedy)
-    counts = {level: sum(problem.level == level for problem in plan.problems) for level in ("error", "warning", "note")}
-    told = ", ".join(f"{n} {level}{'' if n == 1 else 's'}" for level, n in counts.items() if n)
+    counts = {level: sum(problem.level == level for problem in plan.problems) for level in LEVELS}
+    found = ", ".join(f"{n} {level}{'' if n == 1 else 's'}" for level, n in counts.items() if n)
     used = sum(row.state == "used" for row in plan.rows)
     secrets = f"{used} secret{'' if used == 1 else 's'}"
-    print(f"the run would {'fail' if plan.would_fail else f'start, with {secrets}'}{f': {told}' if told else ''}")
+    print(f"the run would {'fail' if plan.would_fail else f'start, with {secrets}'}{f': {found}' if found else ''}")
 
 
-def _tell_row(row: Row) -> str:
-    where = _tell_destination(row)
+def _format_row(row: Row) -> str:
+    where = _format_destination(row)
     return f"{where}; {row.reason}" if where and row.reason else where or row.reason
 
 
-def _tell_destination(row: Row) -> str:
+def _format_destination(row: Row) -> str:
     destination = row.destination
     if destination is None:
         return ""
@@ -160,15 +164,15 @@ def _tell_destination(row: Row) -> str:
     return " and ".join(places)
 
 
-def _name_status(need: Need) -> str:
-    return {"unknown": "not known"}.get(need.status, need.status)
+def _name_status(access: Access) -> str:
+    return {"unknown": "not known"}.get(access.status, access.status)
 
 
 # --- for programs -----------------------------------------------------------------------------------
 
 
 def _describe(plan: Plan) -> dict[str, Any]:
-    """The document, as docs/plan.schema.json describes it."""
+    """Return the document that docs/plan.schema.json describes."""
     return {
         "target": {"site": plan.target.site, "environment": plan.target.environment},
         "scope": plan.scope.value,
@@ -181,7 +185,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "cached": describe_cached(plan.cached),
         "secrets": [_describe_row(row) for row in plan.rows],
         "hosts": [winner._asdict() for winner in plan.winners],
-        "repositories": [_describe_need(need) for need in plan.needs],
+        "repositories": [_describe_access(access) for access in plan.accesses],
         "files": list(plan.files),
         "variables": list(plan.variables),
         "problems": [problem._asdict() for problem in plan.problems],
@@ -193,15 +197,15 @@ def _describe_row(row: Row) -> dict[str, Any]:
     return {**row._asdict(), "scopes": list(row.scopes), "expires": expires, "reason": row.reason or None}
 
 
-def _describe_need(need: Need) -> dict[str, Any]:
-    repository = need.repository
+def _describe_access(access: Access) -> dict[str, Any]:
+    repository = access.repository
     return {
         "type": repository.kind,
         "url": repository.url,
         "host": repository.host or None,
         "transport": repository.transport,
-        "status": need.status,
-        "by": need.by or None,
-        "remedy": need.remedy or None,
-        "answer": need.answer._asdict() if need.answer else None,
+        "status": access.status,
+        "by": access.by or None,
+        "remedy": access.remedy or None,
+        "answer": access.answer._asdict() if access.answer else None,
     }

@@ -1,39 +1,25 @@
-"""What a project needs credentials for, and whether it has them. Pure.
+"""Where a project takes its packages from: the one reader of composer.json and composer.lock. Pure.
 
-The repositories of composer.json, and the hosts that composer.lock downloads from besides, each matched with what
-Composer and git would send there.
+Whatever another program wrote into these files can be read: what has not the expected shape counts as absent.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from ..model.resolve import Definition, Verdict
-from ..model.secret import SecretType, Target, format_scopes
-from .auth import METHODS, Document
-from .needs import API_HOSTS, iterate_repositories, list_strings
-from .precedence import Winner
+from .auth import Document
 
-# Hosts that give everything to everybody.
-PUBLIC = frozenset(
-    """
-    packagist.org repo.packagist.org packages.drupal.org git.drupalcode.org ftp.drupal.org wpackagist.org
-    asset-packagist.org downloads.wordpress.org downloads.w.org
-    """.split()
-)
-# Hosts that give nothing without a credential.
-PRIVATE = frozenset(
-    """
-    repo.packagist.com repo.magento.com connect.advancedcustomfields.com nova.laravel.com composer.deliciousbrains.com
-    composer.fluxui.dev satis.spatie.be
-    """.split()
-)
+# What Composer asks by an API rather than by git, whatever a project configures.
+API_HOSTS = frozenset({"github.com", "gitlab.com", "bitbucket.org", "codeberg.org"})
+_PACKAGIST = frozenset({"repo.packagist.org", "packagist.org"})
+# Whose credential Composer sends to these (`Url::getOrigin`).
 _ALIASES = {"api.github.com": "github.com", "codeload.github.com": "github.com", "api.bitbucket.org": "bitbucket.org"}
 _URL = r"(?i)([a-z][a-z0-9+.-]*)://([^/?#]+)([^?#]*)"
 _SSH = r"(?i)(?:ssh://)?(?:git@)?([\w.-]+)[:/].*"
-_FORGEJO = (2, 9)
+# `{%VARIABLE}` in a URL, as ffraenz/private-composer-installer replaces it; VERSION is the package's own.
+_PLACEHOLDER = r"\{%(?!VERSION\})([A-Za-z_][A-Za-z0-9_]*)\}"
 
 
 class Repository(NamedTuple):
@@ -49,222 +35,111 @@ class Repository(NamedTuple):
     has_login: bool = False
 
 
-class Answer(NamedTuple):
-    """What a repository said; `detail` says more, in words.
+class Package(NamedTuple):
+    """A package, and where its archive (with the hosts of its mirrors) and its sources are.
 
-    The `outcome` is ok, expired, refused, not found, unreachable, redirected, failed or not asked.
+    `placeholders` are the variables that an installer puts into the archive's URL. It `is_public` on Packagist.
     """
 
-    outcome: str
-    detail: str = ""
+    name: str
+    archive: Repository | None
+    mirrors: frozenset[str]
+    source: Repository | None
+    is_source_git: bool
+    placeholders: tuple[str, ...]
+    is_public: bool
+
+    @property
+    def origin(self) -> Repository | None:
+        """Where Composer takes it from: its archive, or its source where it has none."""
+        place = self.archive or self.source
+        return place if place and place.host else None
 
 
-class Need(NamedTuple):
-    """A repository, and what it gets: `status` is covered, own, public, local, ssh, missing or unknown.
+class PackageSources(NamedTuple):
+    """All places that a project's packages come from.
 
-    `by` is the secret's name, or the source of the user's or project's own credential. `remedy` says what to type
-    where there is none. `answer` is what it said, where it was asked.
+    `repositories` are those of composer.json in its order, and Packagist unless it is turned off. `inline` are the
+    packages that composer.json describes itself; `locked` those of composer.lock, None where there is no such file.
     """
 
-    repository: Repository
-    status: str
-    by: str = ""
-    remedy: str = ""
-    answer: Answer | None = None
+    repositories: tuple[Repository, ...]
+    inline: tuple[Package, ...]
+    locked: tuple[Package, ...] | None
+    required: frozenset[str]
+    github_domains: frozenset[str]
+    gitlab_domains: frozenset[str]
+
+    def list_all(self) -> tuple[Repository, ...]:
+        """Return the repositories, then a `download` for each further host of packages that are not on Packagist."""
+        found = dict.fromkeys(self.repositories)
+        known = {repository.host for repository in found}
+        for package in self.locked or ():
+            if package.origin and not package.is_public and package.origin.host not in known:
+                found[package.origin] = None
+                known.add(package.origin.host)
+        return tuple(found)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Every host that may be asked, those of public packages included: GitHub counts even those requests."""
+        hosts = {repository.host for repository in self.list_all()}
+        hosts |= {package.origin.host for package in self.locked or () if package.origin}
+        return frozenset(hosts | {"github.com"} if self.locked is None and "repo.packagist.org" in hosts else hosts)
+
+    @property
+    def git_alone(self) -> frozenset[str]:
+        """The hosts that git alone asks, as far as that can be known.
+
+        Without a lock file a private repository may name downloads on any host: then none.
+        """
+        git: set[str] = set()
+        http: set[str] = set()
+        for repository in self.repositories:
+            if repository.kind != "package":
+                (git if self._is_for_git(repository) else http).add(repository.host)
+        for package in (*self.inline, *(self.locked or ())):
+            if package.source and package.is_source_git:
+                git.add(package.source.host)
+            http |= package.mirrors | ({package.archive.host} if package.archive else set())
+        is_complete = self.locked is not None or not http - _PACKAGIST - {""}
+        return frozenset(git - http - {""}) if is_complete else frozenset()
+
+    def _is_for_git(self, repository: Repository) -> bool:
+        has_api = repository.host in API_HOSTS | self.github_domains | self.gitlab_domains
+        return repository.kind == "git" or (repository.kind == "vcs" and not has_api)
 
 
-class Found(NamedTuple):
-    """A problem, as `plan.Problem`."""
-
-    level: str
-    text: str
-    remedy: str = ""
-
-
-class Circumstances(NamedTuple):
-    """What needs are matched with: who wins for each host, the secrets that git gets, and all definitions."""
-
-    target: Target
-    winners: Mapping[str, Winner]
-    git_logins: Mapping[str, str]
-    used: Collection[str]
-    definitions: Sequence[Definition]
-    config: Document
-    version: tuple[int, ...]
-    is_composer: bool
-
-
-def list_repositories(manifest: Document, lock: Document | None) -> tuple[Repository, ...]:
-    """Those of composer.json in its order, Packagist unless it is turned off, and what the lock file adds."""
-    apis = API_HOSTS | list_strings(manifest.get("config"), "github-domains", "gitlab-domains")
-    found = []
-    for entry in iterate_repositories(manifest):
-        kind = str(entry.get("type"))
-        if kind == "package":
-            packages = entry.get("package")
-            for package in packages if isinstance(packages, list) else [packages]:
-                found += _list_downloads(package, "package", apis)
+def read_sources(manifest: Document, lock: Document | None) -> PackageSources:
+    """Read a composer.json, and its composer.lock where there is one."""
+    github = _list_strings(manifest.get("config"), "github-domains")
+    gitlab = _list_strings(manifest.get("config"), "gitlab-domains")
+    apis = API_HOSTS | github | gitlab
+    repositories: list[Repository] = []
+    inline: list[Package] = []
+    entries = list(_iterate_entries(manifest))
+    for entry in entries:
+        if str(entry.get("type")) == "package":
+            described = entry.get("package")
+            found = list(_read_packages(described if isinstance(described, list) else [described], "package", apis))
+            repositories += [package.origin for package in found if package.origin]
+            inline += found
         elif isinstance(entry.get("url"), str):
-            found.append(_make_repository(kind, entry["url"], apis))
-    if not _is_packagist_off(manifest):
-        found.append(Repository("composer", "https://repo.packagist.org", "repo.packagist.org", "http"))
-    known = {repository.host for repository in found}
-    for package in list_packages(lock):
-        if "packagist.org" not in str(package.get("notification-url")):
-            further = [each for each in _list_downloads(package, "download", apis) if each.host not in known]
-            found += further
-            known |= {each.host for each in further}
-    return tuple(dict.fromkeys(found))
+            repositories.append(make_repository(str(entry.get("type")), entry["url"], apis))
+    if not any(_turns_packagist_off(each) for each in (*entries, manifest.get("repositories"))):
+        repositories.append(Repository("composer", "https://repo.packagist.org", "repo.packagist.org", "http"))
+    locked = None
+    if lock is not None:
+        sections = [lock.get("packages"), lock.get("packages-dev")]
+        packages = [package for section in sections if isinstance(section, list) for package in section]
+        locked = tuple(_read_packages(packages, "download", apis))
+    required = [manifest.get("require"), manifest.get("require-dev")]
+    names = frozenset(name for section in required if isinstance(section, dict) for name in section)
+    return PackageSources(tuple(dict.fromkeys(repositories)), tuple(inline), locked, names, github, gitlab)
 
 
-def list_hosts(repositories: Iterable[Repository], lock: Document | None) -> frozenset[str]:
-    """Every host that may be asked, those of public packages included: GitHub counts even those requests."""
-    hosts = {repository.host for repository in repositories}
-    for package in list_packages(lock):
-        hosts |= {each.host for each in _list_downloads(package, "download", API_HOSTS)}
-    return frozenset(hosts | {"github.com"} if "repo.packagist.org" in hosts and lock is None else hosts)
-
-
-def cover(repository: Repository, at: Circumstances) -> Need:
-    """What the repository would get."""
-    winner, login = at.winners.get(repository.host), at.git_logins.get(repository.host)
-    if repository.transport == "local":
-        return Need(repository, "local")
-    if repository.transport == "ssh":
-        return Need(repository, "ssh", remedy="use its https:// URL: an ssh one never gets a credential of Composer's")
-    if repository.has_login:
-        return Need(repository, "own", "its URL")
-    if repository.transport == "git" and login:
-        return Need(repository, "covered", login)
-    if winner:
-        return Need(repository, "covered" if winner.source in at.used else "own", winner.source)
-    if repository.host in PUBLIC:
-        return Need(repository, "public")
-    remedy = suggest(repository.host, at)
-    is_open = repository.host in API_HOSTS or repository.kind == "download"
-    return Need(repository, "unknown" if is_open else "missing", remedy=remedy)
-
-
-def learn(need: Need, answer: Answer) -> Need:
-    """The need after the repository was asked: what answers without a credential is public, what wants one is not."""
-    need = need._replace(answer=answer)
-    if need.status in {"missing", "unknown"}:
-        if answer.outcome == "ok":
-            return need._replace(status="public", remedy="")
-        if answer.outcome in {"expired", "refused"}:
-            return need._replace(status="missing")
-    return need
-
-
-def suggest(host: str, at: Circumstances) -> str:
-    """The command that would set the credential; first the one that removes what is in its way."""
-    method = _choose_method(host, at)
-    wrong = next((d for d in at.definitions if _is_for(d, host) and d.name not in at.used), None)
-    if (wrong and wrong.verdict is Verdict.OUT_OF_SCOPE) or (wrong and wrong.type is not SecretType.COMPOSER):
-        return (
-            f"`ic-secrets delete {wrong.owner} {wrong.name}`, since type and scopes never change, then "
-            f"`ic-secrets set {wrong.owner} {wrong.name} --type composer --scope ic`"
-        )
-    return f"`ic-secrets set {at.target.site} {method}.{host} --type composer --scope ic`"
-
-
-def find_faults(needs: Iterable[Need], at: Circumstances) -> Iterator[Found]:
-    """What of the needs goes wrong, or may."""
-    told = set()
-    for need in needs:
-        host = need.repository.host
-        if need.repository.has_login:
-            yield Found("warning", f"composer.json has a login in the URL of {host}", "keep it as a secret instead")
-        if need.status == "ssh":
-            yield Found("warning", f"{need.repository.url} is asked by SSH, which no secret is for", need.remedy)
-        if need.answer and need.status not in {"missing", "unknown"}:
-            yield from _judge_answer(need, need.answer, at)
-        elif need.status in {"missing", "unknown"} and (host, need.status) not in told:
-            told.add((host, need.status))
-            yield _judge(need, at)
-
-
-def find_unneeded(hosts: Collection[str], at: Circumstances, *, has_lock: bool) -> Iterator[Found]:
-    """The credentials that nothing needs, as far as composer.json and composer.lock tell."""
-    for definition in at.definitions:
-        if definition.verdict is not Verdict.WON or definition.name not in at.used:
-            continue
-        if definition.type is SecretType.COMPOSER and definition.name.partition(".")[2] not in hosts:
-            where = "composer.json and composer.lock" if has_lock else "composer.json (there is no composer.lock)"
-            yield Found("note", f"nothing in {where} needs {definition.name} ({definition.source})")
-
-
-def _judge(need: Need, at: Circumstances) -> Found:
-    host = need.repository.host
-    wrong = [d for d in at.definitions if _is_for(d, host) and d.name not in at.used]
-    text = f"{need.repository.url} has no credential"
-    for definition in wrong[:1]:
-        if definition.type is not SecretType.COMPOSER:
-            what = f"has the type {definition.type.value}, not composer"
-        elif definition.verdict is Verdict.OUT_OF_SCOPE:
-            what = f"has the scope {format_scopes(definition.scopes)}, without ic"
-        else:
-            what = "is not used"
-        text += f": {definition.name} of {definition.source} {what}"
-    if need.status == "unknown":
-        return Found("note", f"{text}; that is right only if it is public", need.remedy)
-    has_asked = need.answer is not None and need.answer.outcome in {"expired", "refused"}
-    if need.answer and not has_asked:
-        text += f", and {_tell(need.answer)}"
-    elif has_asked:
-        text += ", and it asks for one"
-    is_certain = (host in PRIVATE or bool(wrong) or has_asked) and at.is_composer
-    return Found("error" if is_certain else "warning", text, need.remedy)
-
-
-def _judge_answer(need: Need, answer: Answer, at: Circumstances) -> Iterator[Found]:
-    """What it means that the repository said so to the credential that it would get."""
-    url, by = need.repository.url, need.by or "what it needs not"
-    secret = next((d for d in at.definitions if d.name == by and d.verdict is Verdict.WON), None)
-    renew = f"`ic-secrets set {secret.source} {by}` sets a new value" if secret else f"renew it in {by}"
-    if answer.outcome == "expired":
-        yield Found("error", f"{url} does not take {by} (401): it has expired, or is wrong", renew)
-    elif answer.outcome == "refused":
-        remedy = "ask its owner for the right to read it, or take another credential"
-        yield Found("error", f"{url} refuses {by} (403): it may not read this", remedy)
-    elif answer.outcome == "not found":
-        remedy = "look at its URL; some hosts say so too where a credential may not read"
-        yield Found("error", f"{url} is not there for {by} (404)", remedy)
-    elif answer.outcome == "unreachable":
-        yield Found("error", f"{url} cannot be reached: {answer.detail}")
-    elif answer.outcome == "redirected":
-        text = f"{url} leads on to {answer.detail}, where its credential is not sent"
-        yield Found("warning", text, "name the place that it leads to in composer.json")
-    elif answer.outcome in {"failed", "not asked"}:
-        yield Found("note", f"{url} could not be asked: {answer.detail}")
-
-
-def _tell(answer: Answer) -> str:
-    if answer.outcome == "unreachable":
-        return f"it cannot be reached: {answer.detail}"
-    return {"not found": "there is nothing (404)", "redirected": f"it leads on to {answer.detail}"}.get(
-        answer.outcome, f"it could not be asked: {answer.detail}"
-    )
-
-
-def _is_for(definition: Definition, host: str) -> bool:
-    method, _, rest = definition.name.partition(".")
-    return rest == host and method in METHODS
-
-
-def _choose_method(host: str, at: Circumstances) -> str:
-    if host == "github.com" or host in list_strings(at.config, "github-domains"):
-        return "github-oauth"
-    if host == "gitlab.com" or host in list_strings(at.config, "gitlab-domains"):
-        return "gitlab-token"
-    if host == "bitbucket.org":
-        return "bitbucket-oauth"
-    if host == "codeberg.org" and not (at.version and at.version[:2] < _FORGEJO):
-        return "forgejo-token"
-    return "http-basic"
-
-
-def _make_repository(kind: str, url: str, apis: Collection[str]) -> Repository:
+def make_repository(kind: str, url: str, apis: Collection[str] = API_HOSTS) -> Repository:
+    """Make the repository of that Composer type and URL; `apis` are the hosts that Composer asks by an API."""
     shown, has_login = _drop_login(url)
     is_ssh = url.lower().startswith("ssh:") or ("://" not in url and "@" in url.partition("/")[0])
     ssh = re.fullmatch(_SSH, shown) if is_ssh and kind not in {"path", "artifact"} else None
@@ -282,9 +157,9 @@ def _make_repository(kind: str, url: str, apis: Collection[str]) -> Repository:
 
 
 def _drop_login(url: str) -> tuple[str, bool]:
-    """The URL without the login before its host, and whether it had one. The user `git` alone says nothing.
+    """Return the URL without the login before its host, and whether it had one. The user `git` alone is not one.
 
-    A password may hold what would end it, so one that goes on after a slash is no part of the path.
+    A password may hold what would end it, so one that goes on after a slash does not belong to the path.
     """
     scheme, mark, rest = url.rpartition("://") if "://" in url.partition("@")[0] else ("", "", url)
     authority, path = re.match(r"([^/?#]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
@@ -298,30 +173,41 @@ def _drop_login(url: str) -> tuple[str, bool]:
     return f"{scheme}{mark}{host}{path}", True
 
 
-def _list_downloads(package: Any, kind: str, apis: Collection[str]) -> list[Repository]:
-    """Where the package comes from: its archive, or its source where it has none."""
-    if not isinstance(package, dict):
-        return []
-    for part, transport in (("dist", kind), ("source", "git")):
-        place = package.get(part)
-        if isinstance(place, dict) and isinstance(place.get("url"), str) and place.get("type") != "path":
-            repository = _make_repository(transport, place["url"], apis)
-            return [repository._replace(kind=kind)] if repository.host else []
-    return []
+def _read_packages(entries: Iterable[Any], kind: str, apis: Collection[str]) -> Iterator[Package]:
+    for entry in entries:
+        if isinstance(entry, dict):
+            dist, source = _read_place(entry.get("dist")), _read_place(entry.get("source"))
+            mirrors = dist.get("mirrors")
+            urls = [each.get("url") for each in mirrors if isinstance(each, dict)] if isinstance(mirrors, list) else []
+            yield Package(
+                name=str(entry.get("name")),
+                archive=make_repository(kind, dist["url"], apis) if dist else None,
+                mirrors=frozenset(make_repository(kind, url, apis).host for url in urls if isinstance(url, str)),
+                source=make_repository("git", source["url"], apis)._replace(kind=kind) if source else None,
+                is_source_git=source.get("type") == "git",
+                placeholders=tuple(re.findall(_PLACEHOLDER, dist["url"])) if dist else (),
+                is_public="packagist.org" in str(entry.get("notification-url")),
+            )
 
 
-def list_packages(lock: Document | None) -> Iterator[Document]:
-    """What the lock file installs, for development too."""
-    for section in ("packages", "packages-dev"):
-        packages = (lock or {}).get(section)
-        yield from (one for one in (packages if isinstance(packages, list) else []) if isinstance(one, dict))
+def _read_place(place: Any) -> Document:
+    """Return a `dist` or `source`; an empty one where it is not somewhere that Composer would ask."""
+    is_place = isinstance(place, dict) and isinstance(place.get("url"), str) and place.get("type") != "path"
+    return place if is_place else {}
 
 
-def _is_packagist_off(manifest: Document) -> bool:
+def _iterate_entries(manifest: Document) -> Iterator[Document]:
+    """Yield the entries of `repositories`, which is a list or a map."""
     repositories = manifest.get("repositories")
-    entries = [repositories] if isinstance(repositories, dict) else repositories
-    return any(
-        isinstance(entry, dict) and entry.get(name) is False
-        for entry in (entries if isinstance(entries, list) else [])
-        for name in ("packagist.org", "packagist")
-    )
+    if isinstance(repositories, dict):
+        repositories = list(repositories.values())
+    yield from (entry for entry in (repositories if isinstance(repositories, list) else []) if isinstance(entry, dict))
+
+
+def _turns_packagist_off(entry: Any) -> bool:
+    return isinstance(entry, dict) and (entry.get("packagist.org") is False or entry.get("packagist") is False)
+
+
+def _list_strings(section: Any, name: str) -> frozenset[str]:
+    values = section.get(name) if isinstance(section, dict) else None
+    return frozenset(one for one in values if isinstance(one, str)) if isinstance(values, list) else frozenset()

@@ -19,12 +19,13 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from .. import __version__
 from ..composer.auth import Credential
-from ..composer.repositories import Answer, Repository
+from ..composer.repositories import Repository
 from ..core.linux import end_by_term
 from ..errors import BuildError
 from ..git.helper import Login
 from ..model.variables import inherit
 from ..process.child import find_program
+from .facts import Answer
 
 if TYPE_CHECKING:
     import ssl
@@ -45,14 +46,14 @@ _SAYINGS = (
     ("returned error: 401", "expired", ""),
     ("returned error: 403", "refused", ""),
     ("not found", "not found", ""),
-    ("could not resolve host", "unreachable", "its name is not known"),
-    ("connection refused", "unreachable", "it takes no connection"),
-    ("failed to connect", "unreachable", "it takes no connection"),
-    ("couldn't connect", "unreachable", "it takes no connection"),
+    ("could not resolve host", "unreachable", "its name cannot be resolved"),
+    ("connection refused", "unreachable", "it refuses connections"),
+    ("failed to connect", "unreachable", "it refuses connections"),
+    ("couldn't connect", "unreachable", "it refuses connections"),
     ("timed out", "unreachable", "it does not answer"),
     ("certificate", "unreachable", "its certificate is not trusted"),
-    ("ssl", "unreachable", "it speaks no TLS that is understood"),
-    ("tls", "unreachable", "it speaks no TLS that is understood"),
+    ("ssl", "unreachable", "the TLS handshake failed"),
+    ("tls", "unreachable", "the TLS handshake failed"),
 )
 _HELPER = '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$ASKED_USER" "$ASKED_PASSWORD"; }; f'
 
@@ -230,14 +231,14 @@ def _explain(reason: object, timeout: float) -> str:
     import ssl
 
     kinds: list[tuple[type, str]] = [
-        (socket.gaierror, "its name is not known"),
+        (socket.gaierror, "its name cannot be resolved"),
         (TimeoutError, f"no answer within {timeout:g} seconds"),
         (ssl.SSLCertVerificationError, "its certificate is not trusted"),
-        (ssl.SSLError, "it speaks no TLS that is understood"),
-        (ConnectionRefusedError, "it takes no connection"),
-        (ConnectionError, "the connection broke"),
+        (ssl.SSLError, "the TLS handshake failed"),
+        (ConnectionRefusedError, "it refuses connections"),
+        (ConnectionError, "the connection broke off"),
     ]
-    return next((text for kind, text in kinds if isinstance(reason, kind)), "there is no way to it")
+    return next((text for kind, text in kinds if isinstance(reason, kind)), "there is no route to it")
 
 
 # --- git --------------------------------------------------------------------------------------------
@@ -247,7 +248,7 @@ def _ask_git(url: str, login: Login | None, environment: Mapping[str, str], time
     try:
         program = find_program("git", environment)
     except BuildError:
-        return Answer("not asked", "there is no git")
+        return Answer("not asked", "git is not installed")
     command = [program, "-c", "core.askPass=", "ls-remote", "--quiet", url, "HEAD"]
     with contextlib.suppress(BuildError):  # where we are killed, it ends git with all that git has started
         command = [find_program("timeout", environment), "--kill-after=1", f"{timeout + 1:g}", *command]
@@ -273,7 +274,7 @@ def _ask_git(url: str, login: Login | None, environment: Mapping[str, str], time
     for saying, outcome, detail in _SAYINGS:
         if saying in text.replace(url.lower(), ""):
             return Answer(outcome, detail)
-    return Answer("failed", "git cannot ask it")
+    return Answer("failed", "git failed")
 
 
 def _make_environment(url: str, login: Login | None, environment: Mapping[str, str]) -> dict[str, str]:

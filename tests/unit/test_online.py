@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from ic_secrets.composer.auth import Credential
-from ic_secrets.composer.repositories import Answer, Repository
+from ic_secrets.composer.repositories import Repository
 from ic_secrets.core.linux import list_processes_with
 from ic_secrets.git.helper import Login
+from ic_secrets.plan.facts import Answer
 from ic_secrets.plan.online import Question, ask, ask_all, make_headers
 from servers.answers import AnswerServer, start_answers
 
@@ -66,7 +67,7 @@ def test_what_cannot_be_reached_is_unreachable(kind: str) -> None:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/x"
         answer = ask(question(url, kind), os.environ)
-    assert answer == Answer("unreachable", "it takes no connection")
+    assert answer == Answer("unreachable", "it refuses connections")
     assert ask(question("http://no-such-host.invalid/x", kind), os.environ).outcome == "unreachable"
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from ic_secrets.build.credentials import read_project
-from ic_secrets.composer.repositories import Found
 from ic_secrets.model.resolve import Definition, Verdict
 from ic_secrets.model.secret import Owner, Scope, SecretType, Target
-from ic_secrets.plan.pitfalls import find_pitfalls
+from ic_secrets.plan.checks import CHECKS
+from ic_secrets.plan.facts import Facts
+from ic_secrets.plan.problem import Problem
+from ic_secrets.plan.project import check_manifest
 
 BUILD = frozenset({Scope.IC})
 WEB = frozenset({Scope.WEB})
@@ -25,19 +27,20 @@ def define(name: str, kind: SecretType, scopes: frozenset[Scope] = BUILD, enviro
     return Definition(Owner.site("my-site"), environment, name, kind, scopes, None, 1, 0, 0, None, verdict)
 
 
-def find(directory: Path, *definitions: Definition, environment: dict[str, str] | None = None) -> list[Found]:
+def find(directory: Path, *definitions: Definition, environment: dict[str, str] | None = None) -> list[Problem]:
+    """What every check but that of a missing composer.json finds."""
     project = read_project(COMMAND, str(directory), {})
-    target = Target.parse("my-site.dev")
-    return list(find_pitfalls(target, definitions, project, environment or {}, is_composer=True))
+    facts = Facts(Target.parse("my-site.dev"), project, definitions, variables={*(environment or {})})
+    return [problem for check in CHECKS if check is not check_manifest for problem in check(facts)]
 
 
 DEFINITIONS = {
     "env without ic": (define("KEY", SecretType.ENV, WEB), "warning", "its scope is web, not ic"),
     "composer without ic": (define("bearer.a.org", SecretType.COMPOSER, WEB), "warning", "its scope is web, not ic"),
-    "runtime with ic": (define("KEY", SecretType.RUNTIME), "note", "it has the type runtime"),
-    "a name that is none": (define("MY-KEY", SecretType.ENV), "error", "can be no variable"),
-    "an override on live": (define("KEY", SecretType.ENV, BUILD, "live"), "note", "is seen by no build"),
-    "an override on test": (define("KEY", SecretType.ENV, BUILD, "test"), "note", "is seen by no build"),
+    "runtime with ic": (define("KEY", SecretType.RUNTIME), "note", "no build gets the type runtime"),
+    "a name that is none": (define("MY-KEY", SecretType.ENV), "error", "cannot be the name of a variable"),
+    "an override on live": (define("KEY", SecretType.ENV, BUILD, "live"), "note", "no build sees the override"),
+    "an override on test": (define("KEY", SecretType.ENV, BUILD, "test"), "note", "no build sees the override"),
 }
 
 

@@ -1,0 +1,173 @@
+"""A run that is prepared by the steps of a real one, up to its exposure: nothing is exposed or written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..build.credentials import Project, read_auth, read_project
+from ..build.prepare import BuildRequest, Extensions, NoExtensions, Preparation, prepare
+from ..build.receipt import check_writable
+from ..build.render import COMPOSER
+from ..composer.auth import Credential, Document, is_composer, parse_document, parse_version
+from ..composer.home import AUTH_FILE, CONFIG_FILE
+from ..composer.precedence import Source, Winner, find_winners, order_sources
+from ..composer.version import ask_composer_version
+from ..core.notices import Notice
+from ..core.refusals import attempt, passes
+from ..errors import IcSecretsError
+from ..git.helper import find_logins
+from ..model.resolve import Definition, trace
+from ..model.secret import Owner, Scope, SecretType
+from ..process.directory import choose_parent
+from ..stores.base import Store, read_visible_chain
+from .facts import Facts, find_access
+from .online import Question
+from .problem import Problem
+
+# What is planned where no command is named.
+_USUAL_COMMAND = ("composer", "install")
+
+
+class DryRun(NamedTuple):
+    """What a plan is made of, and what the steps of the run said. It holds values; the facts do not."""
+
+    request: BuildRequest
+    preparation: Preparation
+    version: str | None
+    sources: tuple[Source, ...]
+    facts: Facts
+    problems: tuple[Problem, ...]
+
+    def __repr__(self) -> str:
+        return f"DryRun({self.request.target})"
+
+
+def try_run(store: Store, request: BuildRequest, extensions: Extensions | None = None) -> DryRun:
+    """Prepare the run without an end at its first error. StoreErrors and UnknownSiteError are raised."""
+    extensions = extensions or NoExtensions()
+    problems: list[Problem] = []
+
+    def refuse(error: IcSecretsError) -> None:
+        problems.append(Problem.from_error(error))
+
+    def notify(notice: Notice) -> None:
+        problems.append(Problem.from_notice(notice))
+
+    is_assumed = not request.command
+    request = request._replace(command=request.command or _USUAL_COMMAND)
+    preparation = prepare(store, request, notify, extensions, refuse)
+    target = request.target
+    chain, _ = read_visible_chain(store, Owner.site(target.site), target.environment, request.scope)
+    if all(problem.level != "error" for problem in problems):
+        passes(refuse, extensions.check_build, preparation)
+    if request.receipt:
+        passes(refuse, check_writable, request.receipt)
+    passes(refuse, choose_parent, request.environment, [request.directory, preparation.project], request.run_dir)
+    project = read_project(request.command, request.directory, request.environment)
+    traced = trace(target.environment, request.scope, chain)
+    definitions = tuple(d for name in traced.values() for d in reversed(name))
+    facts = Facts(target, project, definitions, is_composer=is_composer(request.command), is_assumed=is_assumed)
+    if request.scope is not Scope.IC:
+        return DryRun(request, preparation, None, (), facts, tuple(problems))
+    version = ask_composer_version(request.environment, request.directory)
+    sources = _list_sources(preparation, project, version)
+    facts = _add_credentials(facts, preparation, sources, version)
+    return DryRun(request, preparation, version, sources, facts, tuple(problems))
+
+
+def list_questions(dry_run: DryRun) -> tuple[Question, ...]:
+    """Return what can be asked of the repositories: each with the credential that it would get."""
+    facts, logins = dry_run.facts, {login.host: login for login in dry_run.preparation.logins}
+    questions = []
+    for repository, status, *_ in facts.accesses:
+        is_asked = repository.kind in {"composer", "vcs", "git"} and repository.transport in {"http", "git", "api"}
+        is_plain = repository.url.startswith("http://") and facts.project.config.get("secure-http") is not False
+        # Composer would not send it in the clear either; a login in the URL is not known here.
+        if not is_asked or is_plain or status == "public" or repository.has_login:
+            continue
+        credential = _find_credential(facts.winners.get(repository.host), dry_run.sources)
+        login = logins.get(repository.host)
+        if login is None and credential:
+            with contextlib.suppress(KeyError, TypeError):  # one of the user's own may have any shape
+                login = next(iter(find_logins([credential])), None)
+        questions.append(Question(repository, credential, login))
+    return tuple(questions)
+
+
+def _add_credentials(facts: Facts, preparation: Preparation, sources: Sequence[Source], version: str | None) -> Facts:
+    """Return the facts with what Composer and git would send, and so with what each repository would get."""
+    path = os.path.join(preparation.home.path, AUTH_FILE)
+    facts = facts._replace(
+        used={secret.name for secret in preparation.secrets},
+        variables=preparation.environment.keys(),
+        winners=_find_winners(preparation, sources, parse_version(version)),
+        git_logins={login.host: login.name for login in preparation.logins},
+        version=parse_version(version),
+        user_auth=Source(path, _read_auth(path)),
+    )
+    repositories = facts.project.sources.list_all() if facts.project.has_manifest else ()
+    return facts._replace(accesses=tuple(find_access(each, facts) for each in repositories))
+
+
+def _list_sources(preparation: Preparation, project: Project, version: str | None) -> tuple[Source, ...]:
+    """Return what the build's Composer would read credentials from; the auth.json of its home has the secrets'."""
+    home = preparation.home.path
+    auth = parse_document(preparation.files[f"{COMPOSER}/{AUTH_FILE}"].decode(), AUTH_FILE)
+    name = os.path.join(home, CONFIG_FILE)
+    copied = preparation.files.get(f"{COMPOSER}/{CONFIG_FILE}")
+    section = (parse_document(copied.decode(), name) if copied else _read_auth(name)).get("config")
+    variable = preparation.environment.get("COMPOSER_AUTH")
+    nothing: Document = {}
+    sections = attempt(_ignore, lambda: parse_document(variable or "{}", "COMPOSER_AUTH"), nothing)
+    return order_sources(
+        (
+            Source(name, section if isinstance(section, dict) else {}),
+            Source(os.path.join(home, AUTH_FILE), auth),
+        ),
+        Source("COMPOSER_AUTH", sections) if variable else None,
+        (
+            Source(project.manifest_file, project.config),
+            Source(project.auth_file, _read_auth(project.auth_file)),
+        ),
+        parse_version(version),
+    )
+
+
+def _find_winners(preparation: Preparation, sources: Sequence[Source], version: tuple[int, ...]) -> dict[str, Winner]:
+    """Return the credential of each host; that of a secret has the secret's name as its source."""
+    names = {secret.name for secret in _list_credentials(preparation)}
+    auth = os.path.join(preparation.home.path, AUTH_FILE)
+    winners = {}
+    for host, winner in sorted(find_winners(sources, version).items()):
+        name = f"{winner.method}.{host}"
+        is_ours = winner.source == auth and name in names
+        winners[host] = winner._replace(source=name) if is_ours else winner
+    return winners
+
+
+def _find_credential(winner: Winner | None, sources: Sequence[Source]) -> Credential | None:
+    """Return what Composer would send, from whichever source it takes it."""
+    if winner is None:
+        return None
+    method, host = winner.method, winner.host
+    for source in reversed(sources):
+        section = source.sections.get(method)
+        if isinstance(section, dict) and host in section:
+            return Credential(f"{method}.{host}", method, host, section[host])
+    return None
+
+
+def _list_credentials(preparation: Preparation) -> list[Definition]:
+    return [secret for secret in preparation.secrets if secret.type is SecretType.COMPOSER]
+
+
+def _read_auth(path: str) -> Document:
+    nothing: Document = {}
+    return attempt(_ignore, lambda: read_auth(path), nothing)
+
+
+def _ignore(error: IcSecretsError) -> None:
+    """Whatever cannot be read has been refused already."""

@@ -1,0 +1,28 @@
+"""What is wrong with a run that is planned."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..core.notices import Notice
+from ..errors import IcSecretsError
+
+LEVELS = ("error", "warning", "note")
+
+
+class Problem(NamedTuple):
+    """Something that a person should know. With an `error` the run would fail; else it is a `warning` or a `note`."""
+
+    level: str
+    text: str
+    remedy: str = ""
+
+    @classmethod
+    def from_error(cls, error: IcSecretsError) -> Problem:
+        """What would keep the run from starting."""
+        return cls("error", str(error), error.hint)
+
+    @classmethod
+    def from_notice(cls, notice: Notice) -> Problem:
+        """What the run would say."""
+        return cls(notice.level, notice.text, notice.hint)

@@ -1,0 +1,135 @@
+"""What composer.json and composer.lock say of where packages come from, whatever shape they have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ic_secrets.composer.repositories import read_sources
+
+REPOSITORIES: dict[str, tuple[dict[str, Any], tuple[str, str, bool]]] = {
+    "of Composer": ({"type": "composer", "url": "https://A.Example.org/x"}, ("a.example.org", "http", False)),
+    "one with a port": ({"type": "composer", "url": "https://a.org:8443"}, ("a.org:8443", "http", False)),
+    "a public one": ({"type": "composer", "url": "https://wpackagist.org"}, ("wpackagist.org", "http", False)),
+    "one with a login": ({"type": "composer", "url": "https://u:canary@a.org"}, ("a.org", "http", True)),
+    "GitHub": ({"type": "vcs", "url": "https://github.com/a/b"}, ("github.com", "api", False)),
+    "git": ({"type": "git", "url": "https://git.example.org/a.git"}, ("git.example.org", "git", False)),
+    "git by SSH": ({"type": "vcs", "url": "git@github.com:a/b.git"}, ("github.com", "ssh", False)),
+    "an ssh: URL": ({"type": "git", "url": "ssh://git@a.org/b"}, ("a.org", "ssh", False)),
+    "one with a password": ({"type": "git", "url": "ssh://git:canary@a.org/b"}, ("a.org", "ssh", False)),
+    "another protocol": ({"type": "vcs", "url": "svn://u:canary@a.org/b"}, ("", "local", False)),
+    "a path": ({"type": "path", "url": "../module"}, ("", "local", False)),
+    "an archive": (
+        {"type": "package", "package": {"dist": {"url": "https://dl.example.org/x.zip?k=canary"}}},
+        ("dl.example.org", "http", False),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REPOSITORIES)
+def test_a_repository_is_known_by_host_and_transport(case: str) -> None:
+    entry, expected = REPOSITORIES[case]
+    manifest = {"repositories": [entry, {"packagist.org": False}]}
+    (repository,) = read_sources(manifest, None).repositories
+    assert (repository.host, repository.transport, repository.has_login) == expected
+    assert "canary" not in repr(repository)
+
+
+LOGINS = {
+    "https://user:pass@a.example.org/x": "https://a.example.org/x",
+    "https://canary@a.example.org/x?y": "https://a.example.org/x",
+    "https://u:pa@ss@a.example.org/x": "https://a.example.org/x",
+    "https://u:pa/ss@a.example.org/x": "https://a.example.org/x",
+    "https://u:pa?s#s@a.example.org": "https://a.example.org",
+    "https://a.example.org:8443/@scope/x": "https://a.example.org:8443/@scope/x",
+    "ssh://deploy:pass@a.example.org/x": "ssh://a.example.org/x",
+    "ssh://git@a.example.org/x": "ssh://git@a.example.org/x",
+    "deploy:pass@a.example.org:x.git": "a.example.org:x.git",
+    "git@a.example.org:x.git": "git@a.example.org:x.git",
+    "svn+ssh://u:pa/ss@a.example.org/x": "svn+ssh://a.example.org/x",
+    "svn://user@a.example.org/x": "svn://a.example.org/x",
+}
+
+
+@pytest.mark.parametrize("url", LOGINS)
+def test_no_login_of_a_url_is_shown(url: str) -> None:
+    """However odd the password is; only the user `git` says nothing to anybody."""
+    found = read_sources({"repositories": [{"type": "vcs", "url": url}]}, None).repositories
+    assert found[0].url == LOGINS[url]
+
+
+@pytest.mark.parametrize("repositories", [{"packagist.org": False}, [{"packagist.org": False}], [{"packagist": False}]])
+def test_packagist_is_there_until_it_is_turned_off(repositories: Any) -> None:
+    assert [each.host for each in read_sources({}, None).repositories] == ["repo.packagist.org"]
+    assert read_sources({"repositories": repositories}, None).repositories == ()
+
+
+def test_the_lock_file_names_further_hosts_but_those_of_packagists_packages() -> None:
+    dist = {"type": "zip", "url": "https://api.github.com/repos/a/b/zipball/1"}
+    public = {"name": "a/b", "dist": dist, "notification-url": "https://packagist.org/downloads/"}
+    private = {"name": "c/d", "dist": {"type": "zip", "url": "https://cdn.example.org/d.zip"}}
+    lock = {"packages": [public], "packages-dev": [private]}
+    sources = read_sources({}, lock)
+    assert [(each.kind, each.host) for each in sources.list_all()[1:]] == [("download", "cdn.example.org")]
+    assert "github.com" in sources.hosts
+
+
+GIT = {"type": "git", "url": "https://git.example.org/a.git"}
+HTTP = {"type": "composer", "url": "https://repo.example.org"}
+FORGE = {"type": "vcs", "url": "https://github.com/a/b"}
+SOURCE = {"type": "git", "url": "https://git.example.org/b.git"}
+ALONE: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]] | None, set[str]]] = {
+    "a repository of git": ([GIT], [], {"git.example.org"}),
+    "with no lock file": ([GIT], None, {"git.example.org"}),
+    "with no lock file, beside one that may name any host": ([GIT, HTTP], None, set()),
+    "beside another": ([GIT, HTTP], [], {"git.example.org"}),
+    "a forge, which Composer asks itself": ([FORGE], [], set()),
+    "sources of a package": ([HTTP], [{"source": SOURCE}], {"git.example.org"}),
+    "archives of the same host": ([GIT], [{"dist": {"url": "https://git.example.org/a.zip"}}], set()),
+    "a mirror on the same host": (
+        [GIT],
+        [{"dist": {"url": "https://a.org/x", "mirrors": [{"url": "https://git.example.org/%package%.zip"}]}}],
+        set(),
+    ),
+    "an archive that a forge's API gives": (
+        [],
+        [
+            {
+                "source": {"type": "git", "url": "https://github.com/a/b.git"},
+                "dist": {"url": "https://api.github.com/repos/a/b/zipball/1"},
+            }
+        ],
+        set(),
+    ),
+    "a package that composer.json describes": (
+        [{"type": "package", "package": {"name": "a/b", "source": SOURCE}}],
+        [],
+        {"git.example.org"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ALONE)
+def test_a_host_that_git_alone_asks_is_known(case: str) -> None:
+    repositories, packages, expected = ALONE[case]
+    lock = None if packages is None else {"packages": packages}
+    assert read_sources({"repositories": repositories}, lock).git_alone == expected
+
+
+KEYS = ["repositories", "type", "url", "package", "packages", "packages-dev", "dist", "source", "name", "config", "x"]
+TEXTS = ["composer", "vcs", "package", "https://a.org/x", "git@a.org:b", "https://u:p@a.org", "packagist.org", ""]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(TEXTS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS + TEXTS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), JSON), st.none() | st.dictionaries(st.sampled_from(KEYS), JSON))
+def test_any_composer_json_and_lock_can_be_read(manifest: dict[str, Any], lock: dict[str, Any] | None) -> None:
+    sources = read_sources(manifest, lock)
+    assert sources.hosts >= {repository.host for repository in sources.list_all()}
+    assert "" not in sources.git_alone
