@@ -30,6 +30,7 @@ LAYERS = [
     ["audit"],
     ["transfer"],
     ["report"],
+    ["assembly"],
     ["cli"],
     ["api"],
     ["plugin"],

@@ -8,18 +8,16 @@ with open_build("my-site.dev") as build:
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .assembly.context import Context
+from .assembly.request import find_built, make_request
 from .build import run as _build
 from .build.prepare import BuildRequest
-from .cli.opening import load_plugins, opened_store
-from .cli.parsing import BARE, read_settings
-from .cli.recording import BuildRecord
-from .cli.requesting import find_built, make_request
+from .config.settings import Settings
 from .core.notices import Notice, Notify
 from .errors import (
     LEAK_FOUND,
@@ -30,7 +28,6 @@ from .errors import (
     ProgramNotFoundError,
     ScrubIncompleteError,
 )
-from .plugins import isolation as containment
 from .process.child import Outcome, find_program
 
 
@@ -110,35 +107,39 @@ def open_build(
     directory = os.path.abspath(project)
     if not os.path.isdir(directory):
         raise BuildError(f"there is no directory {directory} to build in")
-    arguments = argparse.Namespace(
-        target=target,
+    flags = {
+        "store": store,
+        "key-file": None if key_file is None else os.fspath(key_file),
+        "only": None if only is None else ",".join(_checked("only", only)),
+        "except": ",".join(_checked("excluded", excluded)) if excluded else None,
+        "preserve-env": "*" if preserve is True else ",".join(_checked("preserve", preserve)) if preserve else None,
+        "pristine": "true" if pristine else None,
+        "leaks": _check_leaks(leaks),
+        "receipt": None if receipt is None else os.path.abspath(receipt),
+        "run-dir": None if run_dir is None else os.fspath(run_dir),
+    }
+    own = dict(os.environ)
+    inherited = own if environment is None else dict(environment)
+    context = Context(Settings(own, flags, directory), notify or _log, owns_stdout=False)
+    request = make_request(
+        context,
+        target,
+        tuple(command or _guess_command(inherited)),
         directory=directory,
-        store=store,
-        key_file=None if key_file is None else os.fspath(key_file),
-        only=None if only is None else ",".join(_checked("only", only)),
-        excluded=",".join(_checked("excluded", excluded)) if excluded else None,
-        preserve_env=BARE if preserve is True else ",".join(_checked("preserve", preserve)) if preserve else None,
-        pristine=pristine,
-        leaks=_check_leaks(leaks),
-        leaks_allow=list(_checked("leaks_allowed", leaks_allowed)) if leaks_allowed else [],
-        receipt=None if receipt is None else os.path.abspath(receipt),
-        run_dir=None if run_dir is None else os.fspath(run_dir),
+        environment=inherited,
+        leaks_allowed=_checked("leaks_allowed", leaks_allowed) if leaks_allowed else (),
     )
-    inherited = dict(os.environ if environment is None else environment)
-    words = tuple(command or _guess_command(inherited))
-    request = make_request(arguments, words, environment=inherited, notify=notify or _log)
-    with _open(arguments, request, notify or _log) as build:
+    with _open(context, request) as build:
         yield build
 
 
 @contextlib.contextmanager
-def _open(arguments: argparse.Namespace, request: BuildRequest, notify: Notify) -> Iterator[OpenBuild]:
+def _open(context: Context, request: BuildRequest) -> Iterator[OpenBuild]:
     failure: BaseException | None = None
-    containment.owns_stdout = False  # other threads of this program may be writing to it
-    plugins = load_plugins(read_settings(arguments, dict(os.environ)))
-    with opened_store(arguments, read_only=True, build=find_built(request)) as opened:
-        record = BuildRecord(opened, arguments, str(request.target))
-        with _build.open_build(opened, request, notify, record, plugins) as inner:
+    plugins = context.load_plugins()
+    with context.open_store(read_only=True, build=find_built(request)) as opened:
+        record = context.make_build_record(opened, request.target)
+        with _build.open_build(opened, request, context.notify, record, plugins) as inner:
             build = OpenBuild(inner)
             try:
                 yield build

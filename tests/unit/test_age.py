@@ -170,7 +170,7 @@ def test_the_time_ahead_is_a_setting(cli: Cli, aged: int, setting: str, warned: 
 
 def test_a_setting_that_is_no_duration_is_named(cli: Cli, aged: int) -> None:
     done = cli("run", "my-site.dev", "--", "true", env={"IC_SECRETS_EXPIRY_WARNING": "soon"}, check=125)
-    assert b"error: IC_SECRETS_EXPIRY_WARNING: 'soon' is no duration" in done.stderr
+    assert b"error: IC_SECRETS_EXPIRY_WARNING: 'soon' is not a duration" in done.stderr
 
 
 # --- what lists say ---------------------------------------------------------------------------------

@@ -284,12 +284,11 @@ def test_a_file_is_taken_where_its_schema_takes_it(name: str) -> None:
 
 def test_the_defaults_of_the_command_line_are_those_of_a_request(cli: Cli, work: Path) -> None:
     from ic_secrets.build.prepare import EXPIRY_WARNING, BuildRequest
-    from ic_secrets.cli.parsing import read_duration
 
     usual = BuildRequest._field_defaults
     found = settings(work)
-    assert read_duration(found, "expiry-warning") == EXPIRY_WARNING == usual["expiry_warning"]
-    assert read_duration(found, "grace") == usual["grace"]
+    assert found.get_duration("expiry-warning") == EXPIRY_WARNING == usual["expiry_warning"]
+    assert found.get_duration("grace") == usual["grace"]
     assert found.get("leaks").value == usual["leaks"]
 
 

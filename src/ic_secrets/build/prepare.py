@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, Protocol
 
 from ..composer.auth import Credential
 from ..composer.home import ComposerHome
+from ..core.durations import format_duration
 from ..core.notices import Notice, Notify
 from ..core.refusals import Refuse, attempt, passes, stop
 from ..errors import BuildError, UnknownSecretError
 from ..git.helper import Login, find_logins, find_minting_hosts
 from ..masking.needles import SHORTEST, Exposed, too_common, too_short
 from ..model.resolve import Definition, inert_overrides, resolve
-from ..model.secret import Owner, Scope, SecretType, Target, count_time
+from ..model.secret import Owner, Scope, SecretType, Target
 from ..model.variables import Preserve, check_size, check_variable, choose_variables, inherit
 from ..process.child import find_program
 from ..stores.base import Cached, Identity, Store, find_cached, identify, read_chain, take_notices
@@ -276,9 +277,9 @@ def warn_of_expiry(secrets: Sequence[Definition], ahead: float, now: float, noti
         left = secret.expires - now
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(secret.expires))
         if left < 0:
-            text = f"expired {count_time(-left)} ago, at {moment}"
+            text = f"expired {format_duration(-left)} ago, at {moment}"
         else:
-            text = f"expires in {count_time(left)}, at {moment}"
+            text = f"expires in {format_duration(left)}, at {moment}"
         notify(
             Notice(
                 f"{secret.name} of {secret.source} {text}",
@@ -294,7 +295,7 @@ def warn_of_cache(cached: Cached | None, now: float, notify: Notify) -> None:
     if cached.moment is None:
         notify(Notice(f"the secrets are not kept for when the server cannot be reached: {cached.reason}"))
         return
-    age = count_time(max(now - cached.moment, 0))
+    age = format_duration(max(now - cached.moment, 0))
     notify(
         Notice(
             f"{cached.reason}; the secrets are those of {age} ago, from the cache",

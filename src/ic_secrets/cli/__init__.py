@@ -4,12 +4,15 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from .. import __version__
 from ..errors import NOT_STARTED, IcSecretsError, UsageError
+
+if TYPE_CHECKING:
+    from ..hookspecs import Command
 
 
 class Entry(NamedTuple):
@@ -24,6 +27,14 @@ class Entry(NamedTuple):
     summary: str
     parser: str = "make_parser"
     has_actions: bool = False
+
+
+class Call(NamedTuple):
+    """A call of a command: the words that follow its name, and the environment, which is read nowhere else."""
+
+    words: Sequence[str]
+    environment: Mapping[str, str]
+    has_plugins: bool = True
 
 
 COMMANDS = {
@@ -117,45 +128,49 @@ def _find_trouble(words: Sequence[str]) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    words = _take_no_plugins(words)
+    call = _make_call(words)
+    words = list(call.words)
     if not words or words[0] in {"-h", "--help", "help"}:
-        print(_usage(_find_more()), end="")
+        print(_usage(_find_more(call)), end="")
         return 0
     if words[0] in {"-V", "--version"}:
         print(f"ic-secrets {__version__}")
         return 0
     entry = COMMANDS.get(words[0])
     if entry is None:
-        return _run_more(words)
+        return _run_more(call)
     function = getattr(import_module(f".{entry.module}", __name__), entry.function)
     try:
-        status: int = function(words[1:])
+        status: int = function(call._replace(words=words[1:]))
     except SystemExit as ended:  # so argparse ends after --help
         return int(ended.code or 0)
     return status
 
 
-def _take_no_plugins(words: list[str]) -> list[str]:
-    """The words without `--no-plugins`, which every command takes, before `--`: it empties the setting."""
+def _make_call(words: list[str]) -> Call:
+    """Return the call, without the `--no-plugins` that every command takes before `--`."""
     end = words.index("--") if "--" in words else len(words)
-    if "--no-plugins" not in words[:end]:
-        return words
-    os.environ["IC_SECRETS_PLUGINS"] = ""
-    return [word for word in words[:end] if word != "--no-plugins"] + words[end:]
+    own = [word for word in words[:end] if word != "--no-plugins"]
+    return Call(own + words[end:], dict(os.environ), has_plugins=len(own) == end)
 
 
-def _find_more() -> dict[str, str]:
-    """What the commands of active plugins do in a line each. A broken plugin is told, and hinders no help."""
+def _load_commands(call: Call) -> "dict[str, Command]":
+    """Return the commands of active plugins, by name."""
     from ..config.settings import Settings
 
-    settings = Settings(dict(os.environ))
-    try:
-        if settings.plugins is None:
-            return {}
-        from .opening import load_plugins
+    settings = Settings(call.environment, {"no-plugins": None if call.has_plugins else "true"})
+    if settings.plugins is None:
+        return {}
+    from .calls import make_context
 
-        plugins = load_plugins(settings)
-        return {name: command.summary for name, command in plugins.commands.items()} if plugins else {}
+    plugins = make_context(call, settings).load_plugins()
+    return plugins.commands if plugins else {}
+
+
+def _find_more(call: Call) -> dict[str, str]:
+    """Return what the commands of active plugins do. A broken plugin is reported, and hinders no help."""
+    try:
+        return {name: command.summary for name, command in _load_commands(call).items()}
     except IcSecretsError as error:
         from .output import print_error
 
@@ -163,19 +178,13 @@ def _find_more() -> dict[str, str]:
         return {}
 
 
-def _run_more(words: list[str]) -> int:
-    """Run a command that is none of ours; UsageError where it is no plugin's either."""
-    from ..config.settings import Settings
-
-    settings = Settings(dict(os.environ))
-    if settings.plugins is not None:
-        from .opening import load_plugins
-
-        plugins = load_plugins(settings)
-        command = plugins.commands.get(words[0]) if plugins else None
-        if command:
-            return command.run(words[1:])
-    raise UsageError(f"there is no command {words[0]!r}", hint=_suggest(words[0]))
+def _run_more(call: Call) -> int:
+    """Run a command of a plugin; UsageError where no plugin has it."""
+    name, *words = call.words
+    command = _load_commands(call).get(name)
+    if command is None:
+        raise UsageError(f"there is no command {name!r}", hint=_suggest(name))
+    return command.run(words)
 
 
 def _usage(more: dict[str, str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 import time
@@ -13,9 +12,12 @@ from typing import Any, NamedTuple
 
 from ..audit.log import START, Line, read_log
 from ..config.settings import Settings
+from ..core.durations import parse_duration
 from ..errors import AuditError, UsageError
+from . import Call
+from .calls import read_call
 from .output import print_json, print_message, print_table
-from .parsing import Parser, add_json, parse_duration
+from .parsing import Parser, add_json
 
 # Names are shown up to so many characters in the table; --json has all.
 _WIDTH = 16
@@ -29,12 +31,12 @@ is broken. The last line's hash, which --verify prints, is worth keeping elsewhe
 still goes on from there, which a log rewritten or cut short does not. No key is needed."""
 
 
-def run_audit(words: Sequence[str]) -> int:
+def run_audit(call: Call) -> int:
     """Print the entries, or what is to be said of the whole; 1 where the chain is broken or a hash is missing."""
-    arguments = make_parser().read(words)
+    arguments, context = read_call(call, make_parser())
     if arguments.expect and not re.fullmatch("[0-9a-f]{64}", arguments.expect):
         raise UsageError("--expect takes a hash as --verify prints it: 64 digits, 0-9 and a-f")
-    path = _find_log(arguments)
+    path = _find_log(context.settings)
     wanted = _Filter.make(arguments)
     survey = _Survey(arguments.expect)
     chosen: deque[Line] = deque(maxlen=arguments.last)
@@ -69,8 +71,7 @@ def make_parser() -> Parser:
     return parser
 
 
-def _find_log(arguments: argparse.Namespace) -> str:
-    settings = Settings(dict(os.environ), {"store": arguments.store, "audit-file": arguments.audit_file})
+def _find_log(settings: Settings) -> str:
     path = settings.audit_file
     if path is None:
         raise AuditError("the store has no audit log", hint="IC_SECRETS_AUDIT_FILE names one")

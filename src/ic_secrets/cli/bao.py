@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-
 from ..errors import ConfigError, UsageError
 from ..model.secret import parse_owner
 from ..stores.base import SERVERS, split_url
 from ..stores.openbao.policy import PURPOSES, render_policy
-from .opening import opened_store
-from .parsing import Parser, add_store_options, read_settings
+from . import Call
+from .calls import choose_action, read_call
+from .parsing import Parser, add_store_options
 
 ACTIONS = {"policy": "print the policy of a site's build, of who manages the site, or of who reads it"}
 
 
-def run_bao(words: Sequence[str]) -> int:
+def run_bao(call: Call) -> int:
     """Do the action that the first word names."""
-    action = words[0] if words else ""
-    if action in {"-h", "--help"}:
-        print("usage: ic-secrets bao ACTION ...\n")
-        print("\n".join(f"  {name:<7} {summary}" for name, summary in ACTIONS.items()))
-        print("\nexample:\n  ic-secrets bao policy my-site | bao policy write my-site-build -")
-        return 0
-    if action not in ACTIONS:
-        raise UsageError(
-            f"there is no action {action!r}" if action else "no action is named", hint="ic-secrets bao policy SITE"
-        )
-    return _print_policy(words[1:])
+    chosen = choose_action(call, "bao", ACTIONS, "ic-secrets bao policy my-site | bao policy write my-site-build -")
+    return _print_policy(chosen[1]) if chosen else 0
 
 
 def make_parser(action: str) -> Parser:
@@ -44,20 +33,20 @@ def make_parser(action: str) -> Parser:
     return parser
 
 
-def _print_policy(words: Sequence[str]) -> int:
-    arguments = make_parser("policy").read(words)
+def _print_policy(call: Call) -> int:
+    arguments, context = read_call(call, make_parser("policy"))
     owner, environment = parse_owner(arguments.target)
     if not owner.is_site:
         raise UsageError(f"{owner} is an organization", hint="a policy is that of a site: SITE[.ENV]")
     if environment and arguments.purpose != "build":
         raise UsageError("only the policy of a build is for one environment", hint=f"leave .{environment} out")
-    url = read_settings(arguments, dict(os.environ)).store.value
+    url = context.settings.store.value
     scheme, path = split_url(url)
     if scheme not in SERVERS:
         raise ConfigError(
             f"a store of the kind {scheme}: has no policies", hint="IC_SECRETS_STORE=bao+https://HOST:8200/MOUNT"
         )
-    with opened_store(arguments, read_only=True) as store:
+    with context.open_store(read_only=True) as store:
         site = store.site(owner.name)
     mount = path.removeprefix("//").partition("/")[2].strip("/")
     print(render_policy(mount, site, arguments.purpose, environment or "dev"), end="")

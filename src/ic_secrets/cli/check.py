@@ -9,15 +9,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ..assembly.context import Context
+from ..assembly.stores import make_age_check
 from ..config.settings import Settings
 from ..errors import ConfigError, StoreExistsError, StoreMissingError, StoreRolledBackError, UsageError
 from ..keys.sealing import MasterKey
 from ..stores.base import Identity, split_url
 from ..stores.embedded.repair import Report, Salvage, check, repair
-from .opening import make_age_check, opened_store
+from . import Call
+from .calls import read_call
 from .output import print_json, print_message, printable
-from .parsing import BARE, Parser, add_json, add_store_options, read_settings
-from .recording import observed
+from .parsing import BARE, Parser, add_json, add_store_options
 
 # Names of each kind that people are shown; `--json` has them all.
 _MOST_NAMES = 50
@@ -25,12 +27,12 @@ _MOST_NAMES = 50
 _BESIDE = ("", "-journal", "-wal", "-shm", ".audit")
 
 
-def run_check_store(words: Sequence[str]) -> int:
+def run_check_store(call: Call) -> int:
     """Check all of the store; 0 where it is whole, 1 where it is not, also if it could be repaired."""
-    arguments = make_parser().read(words)
+    arguments, context = read_call(call, make_parser())
     if arguments.unverified and not arguments.repair:
         raise UsageError("--unverified goes with --repair", hint="without it nothing is salvaged at all")
-    settings = read_settings(arguments, dict(os.environ))
+    settings = context.settings
     scheme, path = split_url(settings.store.value)
     if scheme != "sqlite":
         raise ConfigError(f"only an embedded store can be checked, not {scheme}:", hint="name its path with --store")
@@ -40,12 +42,12 @@ def run_check_store(words: Sequence[str]) -> int:
     age = _AgeCheck(settings)
     salvage = None
     if arguments.repair:
-        report, salvage = _repair(path, keys, arguments, age)
+        report, salvage = _repair(path, keys, arguments, context, age)
     else:
         with _progress(arguments) as progress:
             report = check(path, keys, progress, backup=arguments.backup)
     if not report.fault:
-        with opened_store(arguments, read_only=True):  # is it also no older copy of itself?
+        with context.open_store(read_only=True):  # is it also no older copy of itself?
             pass
     elif not salvage:
         age.warn(report)
@@ -79,12 +81,12 @@ class _AgeCheck:
 
 
 def _repair(
-    path: str, keys: Sequence[MasterKey], arguments: argparse.Namespace, age: _AgeCheck
+    path: str, keys: Sequence[MasterKey], arguments: argparse.Namespace, context: Context, age: _AgeCheck
 ) -> tuple[Report, Salvage | None]:
     target = f"{path}.repaired" if arguments.repair == BARE else arguments.repair
     if any(os.path.realpath(target) == os.path.realpath(path + end) for end in _BESIDE):
         raise UsageError(f"{target} is a name that belongs to the damaged store", hint="--repair=PATH names another")
-    with observed(None, arguments, command="check-store") as record, _progress(arguments) as progress:
+    with context.observed(None, command="check-store") as record, _progress(arguments) as progress:
         record.write("ok")
         vet = age.warn if arguments.unverified else age.refuse
         try:

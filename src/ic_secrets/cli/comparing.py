@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..config.settings import Settings
+from ..assembly.context import Context
 from ..errors import IcSecretsError, UnknownSecretError, UsageError
 from ..model.secret import Owner, parse_owner
-from ..stores.base import SERVERS, Store, find_only_site, open_store, split_url, tells_organizations
+from ..stores.base import SERVERS, Store, find_only_site, split_url, tells_organizations
+from . import Call
+from .calls import read_call
 from .copying import progress
-from .opening import checked, make_ask, make_finder
 from .output import format_date, format_time, print_json, print_message, print_table
 from .parsing import Parser, add_json
 from .transfer import key_loader
@@ -38,12 +38,12 @@ class Result(NamedTuple):
     copied: tuple[int, int, int] | None
 
 
-def run_diff(words: Sequence[str]) -> int:
+def run_diff(call: Call) -> int:
     """Compare owner by owner; 0 the same, 1 they differ, 2 where that cannot be said."""
     try:
-        arguments = make_parser().read(words)
+        arguments, context = read_call(call, make_parser())
         chosen = [_parse_owner(text) for text in arguments.owners]
-        with _opened(arguments) as (a, b):
+        with _opened(arguments, context) as (a, b):
             owners = _choose_owners(a, b, chosen)
             result = _compare(a, b, owners, foresees=split_url(arguments.b)[0] in _DESTINATIONS)
             urls = (a.url, b.url)
@@ -88,26 +88,17 @@ def _parse_owner(text: str) -> Owner:
 
 
 @contextlib.contextmanager
-def _opened(arguments: argparse.Namespace) -> Iterator[tuple[Store, Store]]:
+def _opened(arguments: argparse.Namespace, context: Context) -> Iterator[tuple[Store, Store]]:
     """Both stores, only to be read, with the keys that `copy` would find. The least generation is that of A."""
-    settings = Settings(dict(os.environ))
-    others = Settings({name: value for name, value in os.environ.items() if name != "IC_SECRETS_MIN_GENERATION"})
-    finder, ask = make_finder(settings), make_ask(settings)
-    places = (
-        (arguments.a, key_loader(settings, "from-key-file", arguments.from_key_file), settings),
-        (arguments.b, key_loader(settings, "to-key-file", arguments.to_key_file), others),
-    )
-    with contextlib.ExitStack() as stack:
-        a, b = (
-            stack.enter_context(
-                checked(
-                    lambda url=url, keys=keys: open_store(url, keys, read_only=True, find_opener=finder, ask=ask),  # type: ignore[misc]
-                    each,
-                    read_only=True,
-                )
-            )
-            for url, keys, each in places
-        )
+    settings = context.settings
+    from_keys = key_loader(settings, "from-key-file", arguments.from_key_file)
+    to_keys = key_loader(settings, "to-key-file", arguments.to_key_file)
+    with (
+        context.guard(lambda: context.open_url(arguments.a, from_keys, read_only=True), read_only=True) as a,
+        context.guard(
+            lambda: context.open_url(arguments.b, to_keys, read_only=True), read_only=True, is_configured=False
+        ) as b,
+    ):
         yield a, b
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 
+from . import Call
 from .parsing import Parser
 
 # What the shell is to complete by itself: files, or the names of programs.
@@ -72,9 +72,9 @@ complete -c ic-secrets -f -a '(__ic_secrets_complete)'
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
-def run_completion(words: Sequence[str]) -> int:
+def run_completion(call: Call) -> int:
     """Print the script."""
-    arguments = make_parser().read(words)
+    arguments = make_parser().read(call.words)
     print(_SCRIPTS[arguments.shell], end="")
     return 0
 
@@ -93,7 +93,7 @@ def make_parser() -> Parser:
     return parser
 
 
-def run_complete(words: Sequence[str]) -> int:
+def run_complete(call: Call) -> int:
     """Print what could be the last of the words behind `--`, each with its meaning behind a tab.
 
     A status of 3 or 4 leaves it to the shell. Whatever goes wrong is nothing to tell somebody who is typing.
@@ -101,6 +101,7 @@ def run_complete(words: Sequence[str]) -> int:
     with contextlib.suppress(Exception):
         from .candidates import find_candidates
 
+        words = call.words
         answer = find_candidates(words[1:] if words[:1] == ["--"] else words)
         for word, meaning in answer.words:
             print(f"{word}\t{meaning}" if meaning else word)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from ..config.catalogue import SETTINGS, make_schema
 from ..config.settings import Setting, Settings
 from ..errors import IcSecretsError, UsageError
+from . import Call
+from .calls import read_call
 from .output import print_json, print_table, printable
-from .parsing import Parser, add_json, add_store_options, read_settings
+from .parsing import Parser, add_json, add_store_options
 
 # Of these it is told only that they are set: they are secrets, or, as a command's words, may hold one.
 _SECRET = ("key", "passphrase")
@@ -34,15 +34,15 @@ env = "auto" is the environment of the git branch: dev for master and main, else
 that the command line names has none of this: SITE without ENV is dev."""
 
 
-def run_config(words: Sequence[str]) -> int:
+def run_config(call: Call) -> int:
     """Show the settings, or the schema of a file that holds them; a target that is not to be found is told."""
-    arguments = make_parser().read(words)
+    arguments, context = read_call(call, make_parser())
     if arguments.schema:
         if arguments.json:
             raise UsageError("a schema is JSON already", hint="leave --json out")
         print(json.dumps(make_schema(checkout=arguments.schema == "project"), indent=2))
         return 0
-    settings = read_settings(arguments, dict(os.environ))
+    settings = context.settings
     found = _collect(settings)
     target, problem = _find_target(settings)
     person, is_there = settings.person_file
@@ -86,7 +86,7 @@ def _collect(settings: Settings) -> dict[str, Setting]:
         given = settings.find_variable(name)
         if given:
             found[name] = given._replace(value=_SET) if name in _SECRET else given
-    found |= {name: Setting(_SET, name) for name in _TOKENS if os.environ.get(name)}
+    found |= {name: Setting(_SET, name) for name in _TOKENS if settings.environment.get(name)}
     return found
 
 

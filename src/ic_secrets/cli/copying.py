@@ -8,44 +8,40 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from ..assembly.context import Context
 from ..config.settings import Settings
 from ..errors import ConfigError, StoreExistsError, StoreWriteError, UnknownSiteError, UsageError
 from ..keys.sealing import MasterKey
 from ..model.secret import Owner
-from ..stores.base import SERVERS, Store, find_only_site, open_store, split_url
+from ..stores.base import SERVERS, Store, find_only_site, split_url
 from ..transfer.merge import Action, Change, bring, count_actions, plan_changes, read_bundle
-from .opening import checked, make_ask, make_finder
+from . import Call
+from .calls import read_call
 from .output import print_json, print_message
 from .parsing import Parser, add_json
-from .recording import Record, observed
 from .transfer import describe_change, key_loader, name_written
 
+if TYPE_CHECKING:
+    from ..audit.recording import Record
 
-def run_copy(words: Sequence[str]) -> int:
+
+def run_copy(call: Call) -> int:
     """Copy each owner in a transaction of its own, and read it back; 1 when something could not be carried over."""
-    arguments = make_parser().read(words)
-    settings = Settings(dict(os.environ))
+    arguments, context = read_call(call, make_parser())
+    settings = context.settings
     _choose_stores(arguments, settings)
     from_keys = key_loader(settings, "from-key-file", arguments.from_key_file)
     to_keys = key_loader(settings, "to-key-file", arguments.to_key_file)
-    environment = {name: value for name, value in os.environ.items() if name != "IC_SECRETS_MIN_GENERATION"}
-    with contextlib.ExitStack() as stack:
-        finder, ask = make_finder(settings), make_ask(settings)
-        source = stack.enter_context(
-            checked(
-                lambda: open_store(arguments.source, from_keys, read_only=True, find_opener=finder, ask=ask),
-                settings,
-                read_only=True,
-            )
-        )
-        destination = stack.enter_context(
-            checked(
-                lambda: _open_destination(arguments.destination, to_keys, ask), Settings(environment), read_only=False
-            )
-        )
-        stack.enter_context(observed(source, _named(arguments.source), command="copy"))
-        record = stack.enter_context(observed(destination, _named(arguments.destination), command="copy"))
+    with (
+        context.guard(lambda: context.open_url(arguments.source, from_keys, read_only=True), read_only=True) as source,
+        context.guard(
+            lambda: _open_destination(context, arguments.destination, to_keys), read_only=False, is_configured=False
+        ) as destination,
+        context.observed(source, command="copy", url=arguments.source),
+        context.observed(destination, command="copy", url=arguments.destination) as record,
+    ):
         owners = _choose_owners(source, destination)
         refused, counts = _copy_owners(source, destination, owners, record)
     if arguments.json:
@@ -99,24 +95,22 @@ def _choose_owners(source: Store, destination: Store) -> list[Owner]:
     return sorted(source.owners(), key=lambda owner: owner.is_site)  # a site's overrides need its organization
 
 
-def _open_destination(
-    url: str, load_keys: Callable[[], Sequence[MasterKey]], ask: Callable[[str], str | None]
-) -> Store:
+def _open_destination(context: Context, url: str, load_keys: Callable[[], Sequence[MasterKey]]) -> Store:
     """The store of that URL; an embedded one is made where there is none."""
     scheme, path = split_url(url)
     if scheme in SERVERS:
-        return open_store(url, load_keys, ask=ask)
+        return context.open_url(url, load_keys)
     if scheme == "pantheon":
         if not path:
             raise ConfigError("`copy` writes to one site of the platform", hint="name it: pantheon:SITE")
-        return open_store(url, load_keys, ask=ask)
+        return context.open_url(url, load_keys)
     if scheme == "pantheon-file":
         from ..stores.pantheon import file as pantheon_file
 
         file, site, _ = pantheon_file.split_file_url(url)
         if site is None:
             raise ConfigError("`copy` has to know which site the file is of", hint="pantheon-file:PATH?site=NAME")
-        return open_store(url, load_keys) if os.path.lexists(file) else pantheon_file.create(url)
+        return context.open_url(url, load_keys) if os.path.lexists(file) else pantheon_file.create(url)
     if scheme != "sqlite":
         raise ConfigError(
             f"`copy` does not write to {scheme}:",
@@ -127,12 +121,7 @@ def _open_destination(
 
         with contextlib.suppress(StoreExistsError):  # made by another process meanwhile
             return local.create(path, load_keys()[0])
-    return open_store(url, load_keys)
-
-
-def _named(url: str) -> argparse.Namespace:
-    """What tells the audit log whose it is."""
-    return argparse.Namespace(store=url, key_file=None)
+    return context.open_url(url, load_keys)
 
 
 def _copy_owners(

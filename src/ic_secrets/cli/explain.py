@@ -13,7 +13,8 @@ from ..model.environments import NEVER_BUILT, Cell, Matrix, Source, make_matrix
 from ..model.resolve import Definition, Holdings, Verdict, trace
 from ..model.secret import Owner, Scope, SecretType, Target, format_scopes, split_composer_name
 from ..stores.base import Store, read_visible_chain
-from .opening import opened_store
+from . import Call
+from .calls import read_call
 from .output import find_width, format_date, format_time, print_json, print_message, print_table, printable
 from .parsing import Parser, add_json, add_store_options
 
@@ -28,11 +29,11 @@ _FAULTS = {Verdict.INERT, Verdict.OUT_OF_SCOPE}
 _READERS = {Scope.IC: "a build", Scope.WEB: "the application", Scope.USER: "people"}
 
 
-def run_explain(words: Sequence[str]) -> int:
+def run_explain(call: Call) -> int:
     """Print the chain of one name, or where each environment's value of every name comes from."""
-    arguments = make_parser().read(words)
+    arguments, context = read_call(call, make_parser())
     target, scope = Target.parse(arguments.target), Scope(arguments.scope)
-    with opened_store(arguments, read_only=True) as store:
+    with context.open_store(read_only=True) as store:
         chain, is_whole = read_visible_chain(store, Owner.site(target.site), target.environment, scope)
         traced = trace(target.environment, scope, chain)
         if arguments.name is not None and arguments.name not in traced:

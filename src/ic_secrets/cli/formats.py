@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import NamedTuple
 
+from ..assembly.context import Context
 from ..core.files import read_regular
 from ..errors import ImportFileError, InvalidValueError, UnknownSiteError, UsageError
 from ..model.resolve import Holdings
@@ -68,7 +69,9 @@ def add_reading_options(parser: Parser) -> None:
     parser.add_argument("--allow-empty", action="store_true", help="accept empty values")
 
 
-def read_content(arguments: argparse.Namespace, form: str, owner: Owner | None, store: Store) -> Bundle:
+def read_content(
+    arguments: argparse.Namespace, context: Context, form: str, owner: Owner | None, store: Store
+) -> Bundle:
     """What the file, stdin or the variable says, its empty places filled; what is left out is told."""
     if owner is None:
         raise UsageError(f"a file of the format {form} is of one owner", hint="name it: SITE or org:ORG")
@@ -85,7 +88,7 @@ def read_content(arguments: argparse.Namespace, form: str, owner: Owner | None, 
     read: Callable[[str, Terms], Content] = getattr(
         import_module(f"ic_secrets.transfer.formats.{known.module}"), known.read
     )
-    content = read(_read_text(arguments), terms)
+    content = read(_read_text(arguments, context.settings.environment), terms)
     tell_left_out(content.left_out)
     return _fill(_take_known(content, store))
 
@@ -136,23 +139,25 @@ def _find_organization(store: Store, owner: Owner) -> str | None:
         return None
 
 
-def _read_text(arguments: argparse.Namespace) -> str:
+def _read_text(arguments: argparse.Namespace, environment: Mapping[str, str]) -> str:
     if (arguments.file is None) == (arguments.from_env is None):
         raise UsageError("name one FILE, - for stdin, or --from-env VAR")
     if arguments.from_env is not None:
-        data = os.environb.get(os.fsencode(arguments.from_env))
-        if data is None:
+        value = environment.get(arguments.from_env)
+        if value is None:
             raise UsageError("the variable that --from-env names is not set", hint="it takes a variable's name")
+        data = os.fsencode(value)
     elif arguments.file == "-":
         data = sys.stdin.buffer.read(_LARGEST)
     else:
         try:
-            data = read_regular(arguments.file, _LARGEST)
+            found = read_regular(arguments.file, _LARGEST)
         except OSError as error:
             raise ImportFileError(f"{arguments.file} cannot be read: {error.strerror}") from None
-        if data is None:
+        if found is None:
             shown = arguments.file if arguments.file[:1] not in {"{", "["} else "of that name; is it what one holds?"
             raise ImportFileError(f"there is no file {shown}")
+        data = found
     try:
         return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError:

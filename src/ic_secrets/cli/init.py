@@ -7,20 +7,22 @@ import contextlib
 import os
 from collections.abc import Sequence
 
+from ..assembly.context import Context
 from ..config.settings import Settings
 from ..errors import ConfigError, StoreExistsError, StoreWriteError, UsageError
 from ..model.secret import Site, check_site_name
 from ..stores.base import split_url
+from . import Call
+from .calls import read_call
 from .formats import add_reading_options, list_formats
 from .output import print_json, print_message
-from .parsing import Parser, add_json, add_store_options, read_settings
-from .recording import observed
+from .parsing import Parser, add_json, add_store_options
 
 
-def run_init(words: Sequence[str]) -> int:
+def run_init(call: Call) -> int:
     """Make the store, and its key unless there is one; refuses to touch a store that exists."""
-    arguments = make_parser().read(words)
-    settings = read_settings(arguments, dict(os.environ))
+    arguments, context = read_call(call, make_parser())
+    settings = context.settings
     scheme, path = split_url(settings.store.value)
     if scheme != "sqlite":
         raise ConfigError(f"`init` makes embedded stores only, not {scheme}:", hint="name a path with --store")
@@ -32,7 +34,7 @@ def run_init(words: Sequence[str]) -> int:
 
     key_file, made = _provide_key(settings)
     keys = settings.load_keys()
-    with observed(None, arguments, command="init") as record:
+    with context.observed(None, command="init") as record:
         _make_directory(path)
         record.write("ok", must=True)
         with local.create(path, keys[0]) as store:
@@ -40,7 +42,7 @@ def run_init(words: Sequence[str]) -> int:
             if arguments.org and arguments.owner:
                 store.set_site(Site(check_site_name(arguments.owner), check_site_name(arguments.org, "organization")))
     if arguments.file is not None:
-        status = _fill(arguments, [path, *([key_file] if made and key_file else [])])
+        status = _fill(arguments, context, [path, *([key_file] if made and key_file else [])])
         if status:
             return status
     if arguments.json:
@@ -72,7 +74,7 @@ def make_parser() -> Parser:
     return parser
 
 
-def _fill(arguments: argparse.Namespace, made: Sequence[str]) -> int:
+def _fill(arguments: argparse.Namespace, context: Context, made: Sequence[str]) -> int:
     """Bring the file in; where that fails, what was made is removed."""
     from .transfer import import_file, parse_owner_or_all
 
@@ -82,7 +84,7 @@ def _fill(arguments: argparse.Namespace, made: Sequence[str]) -> int:
     arguments.with_org = arguments.with_org or arguments.org is not None
     status = 1
     try:
-        status = import_file(arguments, parse_owner_or_all(arguments))
+        status = import_file(arguments, context, parse_owner_or_all(arguments))
     finally:
         for path in made if status else ():
             with contextlib.suppress(FileNotFoundError):

@@ -8,13 +8,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..assembly.context import Context
 from ..config.settings import Settings
 from ..errors import ConfigError, MasterKeyError, StoreError, UsageError
 from ..stores.base import split_url
-from .opening import opened_store
+from . import Call
+from .calls import choose_action, read_call
 from .output import print_json, print_message, print_table
-from .parsing import BARE, Parser, add_json, add_store_options, read_settings
-from .recording import recorded
+from .parsing import BARE, Parser, add_json, add_store_options
 
 if TYPE_CHECKING:
     from ..keys.sealing import MasterKey
@@ -28,21 +29,13 @@ ACTIONS = {
 }
 
 
-def run_key(words: Sequence[str]) -> int:
+def run_key(call: Call) -> int:
     """Do the action that the first word names."""
-    action = words[0] if words else ""
-    if action in {"-h", "--help"}:
-        print("usage: ic-secrets key ACTION ...\n")
-        print("\n".join(f"  {name:<7} {summary}" for name, summary in ACTIONS.items()))
-        print("\nexample:\n  ic-secrets key rotate")
+    chosen = choose_action(call, "key", ACTIONS, "ic-secrets key rotate")
+    if chosen is None:
         return 0
-    actions: dict[str, Callable[[Sequence[str]], int]] = {"new": _new, "show": _show, "rotate": _rotate}
-    if action not in actions:
-        raise UsageError(
-            f"there is no action {action!r}" if action else "no action is named",
-            hint=f"ic-secrets key {'|'.join(ACTIONS)}",
-        )
-    return actions[action](words[1:])
+    action, call = chosen
+    return {"new": _new, "show": _show, "rotate": _rotate}[action](call)
 
 
 def make_parser(action: str) -> Parser:
@@ -53,16 +46,16 @@ def make_parser(action: str) -> Parser:
 # --- new --------------------------------------------------------------------------------------------
 
 
-def _new(words: Sequence[str]) -> int:
+def _new(call: Call) -> int:
     """Make a random key where none is; nothing is ever overwritten."""
     from ..keys.master import create_key_file
     from ..keys.passphrase import lock
     from ..keys.sealing import MasterKey
 
-    arguments = _make_new_parser().read(words)
+    arguments, context = read_call(call, _make_new_parser())
     if arguments.keyring and arguments.key_file:
         raise UsageError("a key is made in a file or in the keyring, not in both")
-    settings = Settings(dict(os.environ), {"key-file": arguments.key_file})
+    settings = context.settings
     key = MasterKey.generate()
     text = lock(key, _choose_passphrase(settings.keyholder, key.id)) if arguments.passphrase else key.format()
     if arguments.keyring:
@@ -125,10 +118,10 @@ def _create_entry(place: str, text: str) -> None:
 # --- show -------------------------------------------------------------------------------------------
 
 
-def _show(words: Sequence[str]) -> int:
+def _show(call: Call) -> int:
     """Print ids: of the keys that each source gives, and of the key that the store is sealed with."""
-    arguments = _make_show_parser().read(words)
-    settings = read_settings(arguments, dict(os.environ))
+    arguments, context = read_call(call, _make_show_parser())
+    settings = context.settings
     holder = settings.keyholder
     found = [_describe_source(holder, source) for source in settings.key_sources]
     store = _describe_store(settings, holder, found)
@@ -249,10 +242,10 @@ class _Outcome(NamedTuple):
     kept: list[dict[str, str]]
 
 
-def _rotate(words: Sequence[str]) -> int:
+def _rotate(call: Call) -> int:
     """Put the store under a new key, which is safe where the old one was before anything depends on it."""
-    arguments = _make_rotate_parser().read(words)
-    settings = read_settings(arguments, dict(os.environ))
+    arguments, context = read_call(call, _make_rotate_parser())
+    settings = context.settings
     sources = settings.key_sources
     rigid = [source for source in sources if not source.is_writable]
     if rigid and not arguments.to_file:
@@ -261,7 +254,7 @@ def _rotate(words: Sequence[str]) -> int:
             hint="--to-file FILE makes it there; then change where the old one is set",
         )
     rotate = _rotate_to_file if arguments.to_file else _rotate_in_place
-    outcome = rotate(arguments, settings.keyholder, sources)
+    outcome = rotate(arguments, context, sources)
     if arguments.json:
         print_json("key-rotate", outcome._asdict())
         return 0
@@ -290,7 +283,7 @@ def _make_rotate_parser() -> Parser:
     return parser
 
 
-def _rotate_in_place(arguments: argparse.Namespace, holder: Keyholder, sources: Sequence[KeySource]) -> _Outcome:
+def _rotate_in_place(arguments: argparse.Namespace, context: Context, sources: Sequence[KeySource]) -> _Outcome:
     """The new key is where the old one was when this returns.
 
     What is read and written of the sources is so within a transaction of the store, whose one write lock
@@ -298,8 +291,9 @@ def _rotate_in_place(arguments: argparse.Namespace, holder: Keyholder, sources: 
     """
     from ..keys.sealing import MasterKey
 
-    with _opened(arguments, lambda: holder.load(sources)) as store:
-        with recorded(store, arguments, command="key rotate"):
+    holder = context.settings.keyholder
+    with _opened(context, lambda: holder.load(sources)) as store:
+        with context.recorded(store, command="key rotate"):
             keys = holder.load(sources)
             # Two keys tell of a rotation that was cut off: before its commit, or after it.
             new = keys[0] if len(keys) > 1 else MasterKey.generate()
@@ -320,16 +314,18 @@ def _rotate_in_place(arguments: argparse.Namespace, holder: Keyholder, sources: 
     return _Outcome(olds[0].id, new.id, kept)
 
 
-def _rotate_to_file(arguments: argparse.Namespace, holder: Keyholder, sources: Sequence[KeySource]) -> _Outcome:
+def _rotate_to_file(arguments: argparse.Namespace, context: Context, sources: Sequence[KeySource]) -> _Outcome:
     """The new key is in a file of its own before the store depends on it, and the sources stay as they are."""
     from ..keys.master import create_key_file, load_key_file
     from ..keys.sealing import MasterKey
+
+    holder = context.settings.keyholder
 
     def load_all() -> Sequence[MasterKey]:
         is_made = os.path.lexists(arguments.to_file)
         return (*holder.load(sources), *(load_key_file(arguments.to_file, holder.unlock) if is_made else ()))
 
-    with _opened(arguments, load_all) as store:
+    with _opened(context, load_all) as store:
         olds = holder.load(sources)
         if not os.path.lexists(arguments.to_file):
             text = holder.format([MasterKey.generate()], like=sources[0])
@@ -337,16 +333,16 @@ def _rotate_to_file(arguments: argparse.Namespace, holder: Keyholder, sources: S
         new = load_key_file(arguments.to_file, holder.unlock)[0]
         if new in olds:
             raise MasterKeyError(f"{arguments.to_file} holds the old key", hint="name a file that is not there yet")
-        with recorded(store, arguments, command="key rotate"):
+        with context.recorded(store, command="key rotate"):
             store.rotate(new)
     return _Outcome(olds[0].id, new.id, [])
 
 
 @contextlib.contextmanager
-def _opened(arguments: argparse.Namespace, load_keys: Callable[[], Sequence[MasterKey]]) -> Iterator[LocalStore]:
+def _opened(context: Context, load_keys: Callable[[], Sequence[MasterKey]]) -> Iterator[LocalStore]:
     from ..stores.embedded.store import LocalStore
 
-    with opened_store(arguments, load_keys=load_keys) as store:
+    with context.open_store(load_keys=load_keys) as store:
         if not isinstance(store, LocalStore):
             raise ConfigError("only an embedded store has a key that could be rotated")
         yield store

@@ -9,31 +9,34 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ..assembly.context import Context
+from ..core.durations import parse_duration
 from ..errors import UsageError
 from ..model.resolve import Definition, Verdict, trace
 from ..model.secret import Override, Owner, Scope, Secret, format_scopes, parse_owner
 from ..stores.base import Store, read_chain
-from .opening import opened_store
+from . import Call
+from .calls import read_call
 from .output import REDACTED_VALUE, format_date, format_time, print_json, print_message, print_table
-from .parsing import Parser, add_json, add_store_options, parse_duration
+from .parsing import Parser, add_json, add_store_options
 
 # So many owners are read at one moment: a writer waits no longer than that takes.
 _BATCH = 100
 
 if TYPE_CHECKING:
-    from .recording import Record
+    from ..audit.recording import Record
 
 
-def run_list(words: Sequence[str]) -> int:
+def run_list(call: Call) -> int:
     """Print a row for each base and override; values only with scope `user` and --show-values."""
-    arguments = make_parser().read(words)
+    arguments, context = read_call(call, make_parser())
     now = time.time()
     if arguments.stale:
-        return _list_stale(arguments, now, max(0.0, now - parse_duration(arguments.stale)))
+        return _list_stale(arguments, context, now, max(0.0, now - parse_duration(arguments.stale)))
     if arguments.owner is None:
         raise UsageError("no owner is named", hint="ic-secrets list OWNER[.ENV]; only --stale looks at all owners")
     owner, environment = parse_owner(arguments.owner)
-    with opened_store(arguments, read_only=True) as store, _observed(store, arguments) as record:
+    with context.open_store(read_only=True) as store, _observed(store, arguments, context) as record:
         definitions = _find(store, owner, environment, values=arguments.show_values)
         if record:
             record.names = tuple(dict.fromkeys(each.name for each in definitions if _is_shown(each)))
@@ -63,13 +66,11 @@ def make_parser() -> Parser:
     return parser
 
 
-def _observed(store: Store, arguments: argparse.Namespace) -> AbstractContextManager[Record | None]:
+def _observed(store: Store, arguments: argparse.Namespace, context: Context) -> AbstractContextManager[Record | None]:
     """A list of names reveals nothing, and is not logged."""
     if not arguments.show_values:
         return nullcontext()
-    from .recording import observed
-
-    return observed(store, arguments, command="list", owner=arguments.owner)
+    return context.observed(store, command="list", owner=arguments.owner)
 
 
 def _find(store: Store, owner: Owner, environment: str | None, *, values: bool = False) -> list[Definition]:
@@ -143,12 +144,12 @@ def _row(definition: Definition) -> list[str]:
 # --- what nobody changed for long -------------------------------------------------------------------
 
 
-def _list_stale(arguments: argparse.Namespace, now: float, before: float) -> int:
+def _list_stale(arguments: argparse.Namespace, context: Context, now: float, before: float) -> int:
     """Print what was last changed before that time, oldest first. No value is opened."""
     if arguments.show_values:
         raise UsageError("--stale looks at no value", hint="leave --show-values out")
     owner, environment = parse_owner(arguments.owner) if arguments.owner else (None, None)
-    with opened_store(arguments, read_only=True) as store:
+    with context.open_store(read_only=True) as store:
         found = _find(store, owner, environment) if owner else _find_everywhere(store, before)
         stale = sorted((d for d in found if d.changed < before), key=lambda d: (d.changed, d.owner, d.name, d.source))
     if arguments.json:

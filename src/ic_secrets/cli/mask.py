@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-
+from ..assembly.exposed import read_exposed
 from ..core.linux import harden
 from ..errors import IcSecretsError
 from ..masking.masker import Masker, Matcher
 from ..masking.needles import SHORTEST, derive_all, too_short
 from ..process.streams import read_with_silences, write_whole
-from .exposing import find_exposed
+from . import Call
+from .calls import read_call
 from .output import print_message
-from .parsing import Parser, add_store_options, read_settings
+from .parsing import Parser, add_store_options
 
 
-def run_mask(words: Sequence[str]) -> int:
+def run_mask(call: Call) -> int:
     """Copy stdin to stdout with the values masked. Nothing of it is read before they are known."""
-    arguments = make_parser().read(words)
+    arguments, context = read_call(call, make_parser())
     harden()
-    exposed = find_exposed(arguments, read_settings(arguments, dict(os.environ)).target(arguments.target), "mask")
+    exposed = read_exposed(context, context.settings.target(arguments.target), "mask")
     for name in too_short(exposed):
         print_message("warning", f"{name} has a value, or a part, of less than {SHORTEST} bytes, which is not masked")
     _pass_on(Masker(Matcher(derive_all(exposed))))

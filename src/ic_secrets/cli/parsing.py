@@ -1,4 +1,4 @@
-"""Words of the command line made into settings; a mistake is a UsageError."""
+"""The parser that every command has, options that several share, and moments; a mistake is a UsageError."""
 
 from __future__ import annotations
 
@@ -10,31 +10,13 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ..config.settings import Settings
-from ..errors import ConfigError, UsageError
-from ..model.secret import DURATION
+from ..core.durations import parse_duration
+from ..errors import UsageError
 
 # What stands for the value of an option that was given without one.
 BARE = "\0"
 # The end of the year 9999, in Unix time.
 _LAST_MOMENT = 253_402_300_799
-# Flags of settings, and where argparse puts them. A list of --leaks-allow is taken as it is: a path may hold a comma.
-_FLAGS = {
-    "store": "store",
-    "key-file": "key_file",
-    "min-generation": "min_generation",
-    "run-dir": "run_dir",
-    "only": "only",
-    "except": "excluded",
-    "preserve-env": "preserve_env",
-    "pristine": "pristine",
-    "no-mask": "no_mask",
-    "grace": "grace",
-    "allow-background": "allow_background",
-    "leaks": "leaks",
-    "receipt": "receipt",
-}
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -106,51 +88,22 @@ def add_store_options(parser: Parser) -> None:
     parser.add_argument("--key-file", metavar="FILE", help="the file that holds its key (IC_SECRETS_KEY_FILE)")
 
 
+def add_exposure_options(parser: Parser) -> None:
+    """Add the options of every command that exposes secrets to a build."""
+    parser.add_argument("--only", metavar="N,..", help="expose these secrets alone")
+    parser.add_argument("--except", metavar="N,..", dest="excluded", help="expose all but these")
+    parser.add_optional("preserve-env", metavar="A,B", help="variables already set win (all of them, or =A,B)")
+    parser.add_argument("--pristine", action="store_true", help="pass on only PATH, HOME, TERM and their like")
+    parser.add_argument("--run-dir", metavar="DIR", help="make the private directory there")
+    parser.add_argument("--leaks", choices=["fail", "warn", "off"], help="what a leak does (fail)")
+    parser.add_argument("--leaks-allow", metavar="NAME|GLOB", action="append", default=[], help="a leak that is known")
+    parser.add_argument("--min-generation", metavar="N", help="refuse an older copy of the store than its generation N")
+    parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and the proof that it is gone")
+
+
 def add_json(parser: Parser) -> None:
     """The option of every command that reports."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-
-
-def read_settings(arguments: argparse.Namespace, environment: dict[str, str]) -> Settings:
-    """The settings with those flags on top that the command has, as a file or a variable would say them."""
-    flags = {}
-    for name, destination in _FLAGS.items():
-        value = getattr(arguments, destination, None)
-        flags[name] = "*" if value == BARE else "true" if value is True else value or None
-    return Settings(environment, flags, getattr(arguments, "directory", None))
-
-
-def split_names(text: str) -> frozenset[str]:
-    """`A,B` as a set; UsageError for none at all, which would otherwise mean all."""
-    names = frozenset(word.strip() for word in text.split(",") if word.strip())
-    if not names:
-        raise UsageError("a list of names is empty", hint="leave the option out, or name one secret or more: A,B")
-    return names
-
-
-def choose_leaks(arguments: argparse.Namespace, settings: Settings) -> tuple[str, ...]:
-    """The leaks that are known: those of the flags, else those of the setting."""
-    given: list[str] = arguments.leaks_allow
-    return tuple(given or filter(None, settings.get("leaks-allow").value.split(",")))
-
-
-def parse_duration(text: str) -> float:
-    """Seconds: a number of them, or `30s`, `10m`, `1h`, `7d`; UsageError."""
-    match = re.fullmatch(DURATION, text)
-    if not match:
-        raise UsageError(f"{text!r} is no duration", hint="seconds, or a number with s, m, h or d: 30s, 10m, 1h, 7d")
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def read_duration(settings: Settings, name: str) -> float:
-    """The setting as `parse_duration` takes it, in seconds; UsageError for a flag, else ConfigError."""
-    found = settings.get(name)
-    try:
-        return parse_duration(found.value)
-    except UsageError as error:
-        if found.layer == "flag":
-            raise
-        raise ConfigError(f"{found.source}: {error}", hint=error.hint) from None
 
 
 def parse_expiry(text: str, now: float) -> int:

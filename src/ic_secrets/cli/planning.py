@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ..assembly.context import Context
+from ..assembly.request import find_built, make_request
 from ..build.receipt import describe_cached
 from ..composer.repositories import Repository
 from ..core.linux import harden
 from ..errors import AuditError
+from ..model.secret import Scope
 from ..plan.dry_run import DryRun, list_questions, try_run
 from ..plan.facts import Access, Answer
 from ..plan.plan import Plan, Row, make_plan
 from ..plan.problem import LEVELS, Problem
-from .opening import load_plugins, opened_store
+from . import Call
+from .calls import read_call, split_command
 from .output import format_time, print_json, print_message, print_table, printable
-from .parsing import Parser, add_json, add_store_options, read_settings
-from .requesting import add_exposure_options, find_built, make_request, split_words
+from .parsing import Parser, add_exposure_options, add_json, add_store_options
 
 _STATES = {"used": "green", "unused": "yellow", "dropped": "dim", "refused": "red"}
 _STATUSES = {
@@ -35,27 +37,28 @@ _STATUSES = {
 _ANSWERS = {"ok": "green", "expired": "red", "refused": "red", "not found": "red", "unreachable": "red"}
 
 
-def run_plan(words: Sequence[str]) -> int:
+def run_plan(call: Call) -> int:
     """Print the plan; 1 where the run would fail."""
-    own, command = split_words(list(words))
-    return show_plan(make_parser().read(own), command)
+    own, command = split_command(call.words)
+    arguments, context = read_call(call._replace(words=own), make_parser())
+    return show_plan(arguments, context, command)
 
 
-def show_plan(arguments: argparse.Namespace, command: Sequence[str]) -> int:
+def show_plan(arguments: argparse.Namespace, context: Context, command: Sequence[str]) -> int:
     """Print what a run with those arguments and that command would do; 1 where it would fail, else 0."""
     harden()
-    request = make_request(arguments, command)
-    plugins = load_plugins(read_settings(arguments, dict(os.environ)))
+    request = make_request(
+        context, arguments.target, command, scope=Scope(arguments.scope), leaks_allowed=arguments.leaks_allow
+    )
+    plugins = context.load_plugins()
     is_online = getattr(arguments, "online", False)
-    with opened_store(arguments, read_only=True, build=find_built(request)) as store:
+    with context.open_store(read_only=True, build=find_built(request)) as store:
         dry_run = try_run(store, request, plugins)
         if is_online:
-            from .recording import observed
-
             names = [secret.name for secret in dry_run.preparation.secrets]
-            with observed(store, arguments, command="plan", owner=str(request.target), names=names):
+            with context.observed(store, command="plan", owner=str(request.target), names=names):
                 pass  # the repositories are shown credentials next
-    plan = make_plan(_check_log(dry_run, arguments), _ask(dry_run) if is_online else None)
+    plan = make_plan(_check_log(dry_run, context), _ask(dry_run, context) if is_online else None)
     if getattr(arguments, "json", False):
         print_json("plan", _describe(plan))
     else:
@@ -63,18 +66,18 @@ def show_plan(arguments: argparse.Namespace, command: Sequence[str]) -> int:
     return 1 if plan.would_fail else 0
 
 
-def _check_log(dry_run: DryRun, arguments: argparse.Namespace) -> DryRun:
+def _check_log(dry_run: DryRun, context: Context) -> DryRun:
     """Add the problem that a run would have with its entry in the audit log."""
-    from .recording import check_log
+    from ..audit.recording import check_log
 
     try:
-        check_log(arguments)
+        check_log(context.settings)
     except AuditError as error:
         return dry_run._replace(problems=(*dry_run.problems, Problem.from_error(error)))
     return dry_run
 
 
-def _ask(dry_run: DryRun) -> dict[Repository, Answer]:
+def _ask(dry_run: DryRun, context: Context) -> dict[Repository, Answer]:
     """Ask the repositories, with a line on the terminal meanwhile."""
     from ..plan.online import ask_all
 
@@ -87,7 +90,7 @@ def _ask(dry_run: DryRun) -> dict[Repository, Answer]:
 
     show(0)
     try:
-        return ask_all(questions, os.environ, dry_run.facts.project.sources.gitlab_domains, show)
+        return ask_all(questions, context.settings.environment, dry_run.facts.project.sources.gitlab_domains, show)
     finally:
         if is_shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from typing import Any
 
-from ..config.settings import Setting, Settings
+from ..config.settings import Setting
 from ..errors import PluginError
 from ..plugins.discovery import Origin, find_named, list_installed
 from ..plugins.manager import Plugin, Plugins
-from . import COMMANDS
+from . import COMMANDS, Call
+from .calls import read_call
 from .output import print_error, print_json, print_message, print_table
 from .parsing import Parser, add_json
 
 
-def run_plugins(words: Sequence[str]) -> int:
+def run_plugins(call: Call) -> int:
     """List them; 1 when one that is named cannot be used."""
-    arguments = make_parser().read(words)
-    active, errors = _load_named(Settings(dict(os.environ)).plugins)
+    arguments, context = read_call(call, make_parser())
+    active, errors = _load_named(context.settings.plugins)
     taken = {(plugin.origin.distribution, plugin.origin.name) for plugin in active}
     inactive = [origin for origin in list_installed() if (origin.distribution, origin.name) not in taken]
     if arguments.json:

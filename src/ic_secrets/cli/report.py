@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..core.durations import parse_duration
 from ..core.files import read_regular, replacing
 from ..errors import IcSecretsError, UnknownSecretError, UsageError
 from ..model.resolve import Holdings
@@ -17,9 +18,10 @@ from ..model.secret import Owner, Site, format_scopes, parse_owner
 from ..report.page import START, Totals, render_end, render_heading, render_owner, render_start
 from ..report.survey import Line, Survey, Terms, Usage, survey_organization, survey_site
 from ..stores.base import Store, identify
-from .opening import opened_store
+from . import Call
+from .calls import read_call
 from .output import format_time, print_json, print_message
-from .parsing import Parser, add_json, add_store_options, parse_duration, read_duration, read_settings
+from .parsing import Parser, add_json, add_store_options
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -45,18 +47,17 @@ class _Selection(NamedTuple):
         return self.is_everything or site.name in self.sites or site.organization in self.organizations
 
 
-def run_report(words: Sequence[str]) -> int:
+def run_report(call: Call) -> int:
     """Write the page, print the same as JSON, or both."""
-    arguments = make_parser().read(words)
+    arguments, context = read_call(call, make_parser())
     if not arguments.html and not arguments.json:
         raise UsageError("there is nothing to write", hint="--html FILE writes a page, --json prints the same as data")
-    settings = read_settings(arguments, dict(os.environ))
-    terms = Terms(time.time(), parse_duration(arguments.stale), read_duration(settings, "expiry-warning"))
+    terms = Terms(time.time(), parse_duration(arguments.stale), context.settings.get_duration("expiry-warning"))
     selection = _select(arguments.owners)
     path = os.path.realpath(arguments.html) if arguments.html else None
     if path:
         _check_replaceable(path)
-    with opened_store(arguments, read_only=True) as store:
+    with context.open_store(read_only=True) as store:
         content = _write(store, selection, terms, path, arguments)
     if arguments.json:
         print_json("report", content)

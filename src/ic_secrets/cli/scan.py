@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ..assembly.exposed import read_exposed
 from ..config.settings import Settings
 from ..core.files import replace_file
 from ..core.linux import harden
@@ -16,9 +17,10 @@ from ..leaks.search import Place, SearchResult, search
 from ..masking.matcher import Matcher
 from ..masking.needles import Exposed, derive_all, for_search, is_common
 from ..model.secret import Target
-from .exposing import find_exposed
+from . import Call
+from .calls import read_call
 from .output import print_json, print_message, printable
-from .parsing import Parser, add_json, add_store_options, choose_leaks, read_settings
+from .parsing import Parser, add_json, add_store_options
 
 # So many paths are named for each reason why they were not searched; --json names all.
 _MOST_NAMED = 20
@@ -34,16 +36,17 @@ there is one, the name of something that exists is a path too. A path that looks
 or stands behind --, which has the target before it and paths alone behind it."""
 
 
-def run_scan(words: Sequence[str]) -> int:
+def run_scan(call: Call) -> int:
     """Search and report; 1 when something was found or could not be read."""
-    before, paths = _split(list(words))
-    arguments = make_parser().read(before)
+    before, paths = _split(list(call.words))
+    arguments, context = read_call(call._replace(words=before), make_parser())
     harden()
-    settings = read_settings(arguments, dict(os.environ))
+    settings = context.settings
     name, paths = _choose_target(arguments.words, paths, settings)
     target = settings.target(name)
-    exposed = find_exposed(arguments, target, "scan")
-    result = _search(exposed, paths, deep=arguments.deep).without(choose_leaks(arguments, settings), os.getcwd())
+    exposed = read_exposed(context, target, "scan")
+    known = tuple(arguments.leaks_allow) or settings.leaks_allowed
+    result = _search(exposed, paths, deep=arguments.deep).without(known, os.getcwd())
     if arguments.json:
         print_json("scan", {"target": {"site": target.site, "environment": target.environment}, **_describe(result)})
     else:

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
-from collections.abc import Sequence
 
+from ..assembly.context import Context
 from ..composer.home import ComposerHome
 from ..errors import IcSecretsError
 from ..git.clones import find_residue, mend
 from ..process.directory import sweep
+from . import Call
+from .calls import read_call
 from .output import print_json, print_message
-from .parsing import Parser, add_json, read_duration, read_settings
+from .parsing import Parser, add_json
 
 
-def run_scrub(words: Sequence[str]) -> int:
+def run_scrub(call: Call) -> int:
     """Remove the private directories that no living run owns, and credentials from the configuration of clones.
 
     Looks at Composer's cache and the project in the working directory; safe at any time, any number of
     times. Secrets of a server are kept for as long as the setting `cache` says, where it is not set no longer.
     """
-    arguments = make_parser().read(words)
-    environment = dict(os.environ)
-    swept = sweep(environment, arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR"))
-    removed, failed = _sweep_caches(arguments)
+    arguments, context = read_call(call, make_parser())
+    swept = sweep(call.environment, arguments.run_dir or call.environment.get("IC_SECRETS_RUN_DIR"))
+    removed, failed = _sweep_caches(context, is_all=arguments.cache)
     removed += swept.removed
     failed += [f"{path} cannot be removed: {reason}" for path, reason in swept.failed]
     mended = []
-    for residue in find_residue(ComposerHome.find(environment).cache, [os.getcwd()]):
+    for residue in find_residue(ComposerHome.find(call.environment).cache, [os.getcwd()]):
         try:
             mend(residue)
             mended.append(residue)
@@ -47,14 +47,14 @@ def run_scrub(words: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def _sweep_caches(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
+def _sweep_caches(context: Context, *, is_all: bool) -> tuple[list[str], list[str]]:
     """The caches that were removed, and what went wrong with others."""
     from ..stores.cache_files import CacheDirectory
 
-    settings, now, duration = read_settings(arguments, dict(os.environ)), time.time(), 0.0
-    if not arguments.cache:
+    settings, now, duration = context.settings, time.time(), 0.0
+    if not is_all:
         try:
-            duration = read_duration(settings, "cache") if settings.find("cache") else 0.0
+            duration = settings.get_duration("cache") if settings.find("cache") else 0.0
         except IcSecretsError as error:
             print_message("warning", f"{error}: no cache was looked at", error.hint)
             return [], []

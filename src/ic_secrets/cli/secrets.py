@@ -6,9 +6,11 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
+from ..assembly.context import Context
 from ..errors import (
     IcSecretsError,
     InvalidNameError,
@@ -35,24 +37,27 @@ from ..model.secret import (
 )
 from ..stores.base import Store, read_chain
 from ..transfer.merge import check_value
-from .opening import opened_store
+from . import Call
+from .calls import read_call
 from .output import format_time, print_json, print_message
 from .parsing import Parser, add_json, add_store_options, parse_expiry
-from .recording import Record, observed, recorded
+
+if TYPE_CHECKING:
+    from ..audit.recording import Record
 
 
-def run_set(words: Sequence[str]) -> int:
+def run_set(call: Call) -> int:
     """Set a base or an override, from a prompt, stdin, a file or a variable; never from an argument."""
-    arguments = make_set_parser().read(words)
+    arguments, context = read_call(call, make_set_parser())
     owner, environment = parse_owner(arguments.owner)
     kind = parse_type(arguments.type) if arguments.type else None
     scopes = parse_scopes(",".join(arguments.scope)) if arguments.scope else None
     _check_name(arguments.name, kind)
     expires = parse_expiry(arguments.expires, time.time()) if arguments.expires else None
-    with opened_store(arguments) as store, _observed(store, arguments, "set") as record:
+    with context.open_store() as store, _observed(store, arguments, context, "set") as record:
         chain, site_made = _read_chain_to_set(store, owner, environment)
         kind, scopes = _find_definition(chain, environment, arguments.name, kind, scopes)
-        value = _read_value(arguments)
+        value = _read_value(arguments, call.environment)
         check_value(kind, arguments.name, value)
         with record.transaction():
             created = store.put(owner, environment, arguments.name, value, kind=kind, scopes=scopes, expires=expires)
@@ -61,12 +66,12 @@ def run_set(words: Sequence[str]) -> int:
     return 0
 
 
-def run_get(words: Sequence[str]) -> int:
+def run_get(call: Call) -> int:
     """Print the value that the owner, or the target, has under the name, if people may read it."""
-    arguments = make_get_parser().read(words)
+    arguments, context = read_call(call, make_get_parser())
     owner, environment = parse_owner(arguments.owner)
     _check_name(arguments.name, None)
-    with opened_store(arguments, read_only=True) as store, _observed(store, arguments, "get"):
+    with context.open_store(read_only=True) as store, _observed(store, arguments, context, "get"):
         chain = read_chain(store, owner, environment=environment, scope=Scope.USER, values=True)
         found, value = _find_readable(chain, environment, arguments)
     if arguments.json:
@@ -92,15 +97,15 @@ def make_get_parser() -> Parser:
     return parser
 
 
-def run_delete(words: Sequence[str]) -> int:
+def run_delete(call: Call) -> int:
     """Delete all that the owner holds under the name, or one override."""
-    arguments = make_delete_parser().read(words)
+    arguments, context = read_call(call, make_delete_parser())
     owner, environment = parse_owner(arguments.owner)
     _check_name(arguments.name, None)
     names = [arguments.name]
     with (
-        opened_store(arguments) as store,
-        recorded(store, arguments, command="delete", owner=arguments.owner, names=names),
+        context.open_store() as store,
+        context.recorded(store, command="delete", owner=arguments.owner, names=names),
     ):
         if owner.is_site:
             store.site(owner.name)
@@ -139,8 +144,10 @@ def _find_readable(
     return found, found.value
 
 
-def _observed(store: Store, arguments: argparse.Namespace, command: str) -> AbstractContextManager[Record]:
-    return observed(store, arguments, command=command, owner=arguments.owner, names=[arguments.name])
+def _observed(
+    store: Store, arguments: argparse.Namespace, context: Context, command: str
+) -> AbstractContextManager[Record]:
+    return context.observed(store, command=command, owner=arguments.owner, names=[arguments.name])
 
 
 def make_set_parser() -> Parser:
@@ -213,9 +220,9 @@ def _find_expiry(holdings: Holdings, environment: str | None, name: str) -> int 
     return found[0].expires if found else None
 
 
-def _read_value(arguments: argparse.Namespace) -> SecretValue:
+def _read_value(arguments: argparse.Namespace, environment: Mapping[str, str]) -> SecretValue:
     try:
-        value = SecretValue.from_bytes(_read_bytes(arguments))
+        value = SecretValue.from_bytes(_read_bytes(arguments, environment))
     except InvalidValueError as error:
         raise InvalidValueError(f"{arguments.name}: {error}", hint=error.hint) from None
     if not value.reveal() and not arguments.allow_empty:
@@ -223,13 +230,13 @@ def _read_value(arguments: argparse.Namespace) -> SecretValue:
     return value
 
 
-def _read_bytes(arguments: argparse.Namespace) -> bytes:
+def _read_bytes(arguments: argparse.Namespace, environment: Mapping[str, str]) -> bytes:
     """The value's bytes, a little more than the limit at most."""
     if arguments.from_env is not None:
-        value = os.environb.get(arguments.from_env.encode(errors="surrogateescape"))
+        value = environment.get(arguments.from_env)
         if value is None:
             raise UsageError("the variable that --from-env names is not set", hint="it takes a variable's name")
-        return value
+        return os.fsencode(value)
     if arguments.from_file is not None:
         try:
             with open(arguments.from_file, "rb") as file:

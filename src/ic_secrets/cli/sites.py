@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
-from ..errors import InvalidNameError, UnknownSiteError, UsageError
+from ..assembly.context import Context
+from ..errors import InvalidNameError, UnknownSiteError
 from ..model.secret import Owner, Site, check_site_name
 from ..stores.base import Store
-from .opening import opened_store
+from . import Call
+from .calls import choose_action, read_call
 from .output import print_json, print_message, print_table
 from .parsing import Parser, add_json, add_store_options
-from .recording import recorded
 
 ACTIONS = {
     "set": "make a site, or change its organizations",
@@ -21,22 +21,15 @@ ACTIONS = {
 }
 
 
-def run_site(words: Sequence[str]) -> int:
+def run_site(call: Call) -> int:
     """Do the action that the first word names."""
-    action = words[0] if words else ""
-    if action in {"-h", "--help"}:
-        print("usage: ic-secrets site ACTION ...\n")
-        print("\n".join(f"  {name:<7} {summary}" for name, summary in ACTIONS.items()))
-        print("\nexample:\n  ic-secrets site set my-site --org agency")
+    chosen = choose_action(call, "site", ACTIONS, "ic-secrets site set my-site --org agency")
+    if chosen is None:
         return 0
-    if action not in ACTIONS:
-        raise UsageError(
-            f"there is no action {action!r}" if action else "no action is named",
-            hint=f"ic-secrets site {'|'.join(ACTIONS)}",
-        )
-    arguments = make_parser(action).read(words[1:])
-    with opened_store(arguments, read_only=action in {"list", "show"}) as store:
-        {"set": _set, "list": _list, "show": _show, "delete": _delete}[action](store, arguments)
+    action, call = chosen
+    arguments, context = read_call(call, make_parser(action))
+    with context.open_store(read_only=action in {"list", "show"}) as store:
+        {"set": _set, "list": _list, "show": _show, "delete": _delete}[action](store, arguments, context)
     return 0
 
 
@@ -58,10 +51,10 @@ def make_parser(action: str) -> Parser:
     return parser
 
 
-def _set(store: Store, arguments: argparse.Namespace) -> None:
+def _set(store: Store, arguments: argparse.Namespace, context: Context) -> None:
     """What is not named stays as it is."""
     check_site_name(arguments.site)
-    with recorded(store, arguments, command="site set", owner=arguments.site):
+    with context.recorded(store, command="site set", owner=arguments.site):
         try:
             before = store.site(arguments.site)
         except UnknownSiteError:
@@ -85,7 +78,7 @@ def _change(site: Site, arguments: argparse.Namespace) -> Site:
     return Site(site.name, organization, supporting)
 
 
-def _list(store: Store, arguments: argparse.Namespace) -> None:
+def _list(store: Store, arguments: argparse.Namespace, _context: Context) -> None:
     sites = list(store.sites())
     if arguments.json:
         print_json("site-list", {"sites": [_describe(site) for site in sites]})
@@ -95,7 +88,7 @@ def _list(store: Store, arguments: argparse.Namespace) -> None:
         print_message("", "there are no sites yet: `ic-secrets site set SITE` makes one")
 
 
-def _show(store: Store, arguments: argparse.Namespace) -> None:
+def _show(store: Store, arguments: argparse.Namespace, _context: Context) -> None:
     site = store.site(check_site_name(arguments.site))
     if arguments.json:
         print_json("site", _describe(site))
@@ -103,9 +96,9 @@ def _show(store: Store, arguments: argparse.Namespace) -> None:
         print_table(["SITE", "ORGANIZATION", "SUPPORTING"], [_row(site)])
 
 
-def _delete(store: Store, arguments: argparse.Namespace) -> None:
+def _delete(store: Store, arguments: argparse.Namespace, context: Context) -> None:
     check_site_name(arguments.site)
-    with recorded(store, arguments, command="site delete", owner=arguments.site) as record:
+    with context.recorded(store, command="site delete", owner=arguments.site) as record:
         held = store.read(Owner.site(arguments.site), values=False)
         record.names = tuple(sorted({s.name for s in held.secrets} | {o.name for o in held.overrides}))
         count = store.delete_site(arguments.site)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from ..assembly.context import Context
 from ..config.settings import Settings
 from ..core.files import read_regular, replace_file
 from ..core.new_files import replace_private
@@ -35,6 +36,8 @@ from ..transfer.merge import (
     plan_changes,
     read_bundle,
 )
+from . import Call
+from .calls import read_call
 from .formats import (
     add_reading_options,
     guess_format,
@@ -44,10 +47,8 @@ from .formats import (
     read_content,
     write_content,
 )
-from .opening import checked, opened_store
 from .output import print_error, print_json, print_message, print_table
-from .parsing import Parser, add_json, add_store_options, read_settings
-from .recording import observed, recorded
+from .parsing import Parser, add_json, add_store_options
 
 _MANY = "every owner: each site, and each organization that holds something"
 # A file that is there already is read up to this, to see whether it would change.
@@ -63,18 +64,18 @@ class Request(NamedTuple):
     load_keys: Callable[[], Sequence[MasterKey]]
 
 
-def run_export(words: Sequence[str]) -> int:
+def run_export(call: Call) -> int:
     """Write what an owner holds to stdout or a file, which is replaced at once or left as it is."""
-    arguments = make_export_parser().read(words)
+    arguments, context = read_call(call, make_export_parser())
     owner = parse_owner_or_all(arguments)
-    load_keys = key_loader(read_settings(arguments, dict(os.environ)), "seal-key-file", arguments.seal_key_file)
+    load_keys = key_loader(context.settings, "seal-key-file", arguments.seal_key_file)
     keys = load_keys()  # now: nobody is asked for a passphrase while the store is held
     request = Request(owner, not arguments.without_org, lambda: keys)
     form = arguments.format or guess_format(arguments.output or "")
     _check_plaintext(arguments, form)
     with (
-        opened_store(arguments, read_only=True) as store,
-        observed(store, arguments, command="export", owner=str(owner or "--all")) as record,
+        context.open_store(read_only=True) as store,
+        context.observed(store, command="export", owner=str(owner or "--all")) as record,
         store.snapshot(),
     ):
         bundle = read_bundle(store, _choose_owners(store, request))
@@ -108,32 +109,32 @@ def make_export_parser() -> Parser:
     return parser
 
 
-def run_import(words: Sequence[str]) -> int:
+def run_import(call: Call) -> int:
     """Bring what a file holds of an owner into the store, in one transaction: all of it or nothing."""
-    arguments = make_import_parser().read(words)
+    arguments, context = read_call(call, make_import_parser())
     if arguments.all and arguments.file is None:  # then the one word there is is the file
         arguments.owner, arguments.file = None, arguments.owner
     owner = parse_owner_or_all(arguments)
-    return import_file(arguments, owner)
+    return import_file(arguments, context, owner)
 
 
-def import_file(arguments: argparse.Namespace, owner: Owner | None) -> int:
+def import_file(arguments: argparse.Namespace, context: Context, owner: Owner | None) -> int:
     """What `import` does, whatever its words were."""
     form = arguments.format or guess_format(arguments.file or "")
     if form == "sealed":
         if arguments.file in {None, "-"}:
             raise UsageError("a sealed file is read by its name")
-        load_keys = key_loader(read_settings(arguments, dict(os.environ)), "open-key-file", arguments.open_key_file)
-        bundle = _read_sealed(arguments.file, Request(owner, arguments.with_org, load_keys))
+        load_keys = key_loader(context.settings, "open-key-file", arguments.open_key_file)
+        bundle = _read_sealed(context, arguments.file, Request(owner, arguments.with_org, load_keys))
     else:
-        with opened_store(arguments, read_only=True) as store:
-            bundle = read_content(arguments, form, owner, store)
+        with context.open_store(read_only=True) as store:
+            bundle = read_content(arguments, context, form, owner, store)
     relink = arguments.all or arguments.with_org
     check = check_nothing if form == "sealed" else make_check(allow_empty=arguments.allow_empty)
     if arguments.dry_run:
-        with opened_store(arguments, read_only=True) as store:
+        with context.open_store(read_only=True) as store:
             return _report(arguments, plan_changes(store, bundle, relink=relink, check=check))
-    return _import(arguments, owner, bundle, relink=relink, check=check)
+    return _import(arguments, context, owner, bundle, relink=relink, check=check)
 
 
 def make_import_parser() -> Parser:
@@ -153,12 +154,20 @@ def make_import_parser() -> Parser:
     return parser
 
 
-def _import(arguments: argparse.Namespace, owner: Owner | None, bundle: Bundle, *, relink: bool, check: Check) -> int:
+def _import(
+    arguments: argparse.Namespace,
+    context: Context,
+    owner: Owner | None,
+    bundle: Bundle,
+    *,
+    relink: bool,
+    check: Check,
+) -> int:
     changes: Sequence[Change] = ()
     try:
         with (
-            opened_store(arguments) as store,
-            recorded(store, arguments, command="import", owner=str(owner or "--all")) as record,
+            context.open_store() as store,
+            context.recorded(store, command="import", owner=str(owner or "--all")) as record,
         ):
             changes = bring(store, bundle, skip_refused=arguments.skip_refused, relink=relink, check=check)
             record.names = name_written(changes)
@@ -295,13 +304,12 @@ def _report(arguments: argparse.Namespace, changes: Sequence[Change]) -> int:
 # --- the formats ----------------------------------------------------------------------------------------
 
 
-def _read_sealed(path: str, request: Request) -> Bundle:
+def _read_sealed(context: Context, path: str, request: Request) -> Bundle:
     from ..stores import sealed_file as sealed
 
-    environment = {name: value for name, value in os.environ.items() if name != "IC_SECRETS_MIN_GENERATION"}
     try:
-        with checked(
-            lambda: sealed.open_store(path, request.load_keys), Settings(environment), read_only=True
+        with context.guard(
+            lambda: sealed.open_store(path, request.load_keys), read_only=True, is_configured=False
         ) as store:
             return read_bundle(store, _choose_owners(store, request))
     except StoreLockedError as error:

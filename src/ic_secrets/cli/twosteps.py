@@ -10,7 +10,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..build.prepare import NoExtensions
+from ..assembly.context import Context
+from ..assembly.request import find_built, make_request
+from ..audit.recording import ResumedRecord
+from ..build.prepare import BuildRequest, NoExtensions
+from ..core.durations import parse_duration
 from ..core.linux import harden
 from ..core.notices import Notice
 from ..errors import (
@@ -29,12 +33,11 @@ from ..two_steps import shells
 from ..two_steps.handover import Handover, Note, find_handover, find_inside, find_note, list_handovers
 from ..two_steps.locks import find_holder
 from ..two_steps.steps import Term, abandon_build, begin_build, end_build
+from . import Call
+from .calls import print_notice, read_call
 from .faces import GitHub, Json, Shell, put_back
-from .opening import load_plugins, opened_store
 from .output import print_bytes, print_error, print_message
-from .parsing import Parser, add_store_options, parse_duration, read_settings
-from .recording import BuildRecord, ResumedRecord
-from .requesting import add_exposure_options, find_built, make_request, print_notice
+from .parsing import Parser, add_exposure_options, add_store_options
 from .signals import raising_signals
 
 _FORMATS = ("sh", "fish", "github", "json")
@@ -48,27 +51,28 @@ _UNMASKED = Notice(
 )
 
 
-def run_pre_build(words: Sequence[str]) -> int:
+def run_pre_build(call: Call) -> int:
     """Expose a site's secrets, tell the pipeline, leave a guard; 0, or 125 and nothing is exposed.
 
     However it fails, what it prints makes the shell that evaluates it fail.
     """
     is_done = False
-    arguments = None
+    request = None
     try:
         with raising_signals():
-            arguments = make_pre_parser().read(words)
+            arguments, context = read_call(call, make_pre_parser())
             harden()
-            text = _expose(arguments)
+            request = make_request(context, arguments.target, (), leaks_allowed=arguments.leaks_allow)
+            text = _expose(arguments, context, request)
             is_done = True
-            _print_or_abandon(text, arguments)
+            _print_or_abandon(text, request)
         return 0
     except SystemExit:  # --help
         is_done = True
         raise
     except EndedError:
-        if arguments:
-            abandon_build(make_request(arguments, ()), print_notice)
+        if request:
+            abandon_build(request, print_notice)
         print_error(ExposureError("a signal ended it; nothing is exposed"))
         return NOT_STARTED
     except IcSecretsError as error:
@@ -76,24 +80,24 @@ def run_pre_build(words: Sequence[str]) -> int:
         return NOT_STARTED
     finally:
         if not is_done:
-            print_bytes(_fail(_guess_format(words, "sh"), NOT_STARTED))
+            print_bytes(_fail(_guess_format(call.words, "sh"), NOT_STARTED))
 
 
-def run_post_build(words: Sequence[str]) -> int:
+def run_post_build(call: Call) -> int:
     """Scrub what pre-build exposed, and look for what is left; the status that `run` would give.
 
     Without a pre-build, or called once more, it gives 0 and says so. However it fails, what it prints makes the
     shell that evaluates it fail.
     """
-    form = _guess_format(words, "")
+    form = _guess_format(call.words, "")
     ending = _Ending(1)
     own: int | None = None
     try:
         with raising_signals():
-            arguments = make_post_parser().read(words)
+            arguments, context = read_call(call, make_post_parser())
             own = _parse_status(arguments.status)
             harden()
-            ending = _end(arguments, own)
+            ending = _end(arguments, context, own)
     except SystemExit:  # --help
         form = ""
         raise
@@ -133,18 +137,17 @@ def _render_end(form: str, ending: _Ending) -> str:
     return render(ending.status) if render else ""
 
 
-def _expose(arguments: argparse.Namespace) -> str:
+def _expose(arguments: argparse.Namespace, context: Context, request: BuildRequest) -> str:
     """What is to be printed."""
-    environment = dict(os.environ)
-    request = make_request(arguments, ())
+    environment = context.settings.environment
     face = GitHub(environment) if arguments.format == "github" else Json() if arguments.format == "json" else Shell()
     term = Term(parse_duration(arguments.ttl), _parse_pid(arguments.until_pid))
     if term.ttl <= 0:
         raise UsageError("--ttl has no time", hint="a duration such as 30m or 2h")
-    plugins = load_plugins(read_settings(arguments, dict(os.environ)))
-    with opened_store(arguments, read_only=True, build=find_built(request)) as store:
-        record = BuildRecord(store, arguments, str(request.target), "pre-build")
-        after = begin_build(store, request, term, face, print_notice, record, plugins)
+    plugins = context.load_plugins()
+    with context.open_store(read_only=True, build=find_built(request)) as store:
+        record = context.make_build_record(store, request.target, "pre-build")
+        after = begin_build(store, request, term, face, context.notify, record, plugins)
     if arguments.format != "github":
         print_notice(_UNMASKED)
     change = shells.Change.find(environment, after)
@@ -157,29 +160,29 @@ def _expose(arguments: argparse.Namespace) -> str:
     return render(change, environment)
 
 
-def _print_or_abandon(text: str, arguments: argparse.Namespace) -> None:
+def _print_or_abandon(text: str, request: BuildRequest) -> None:
     """Whoever was to be told and is gone has no use for it: then nothing stays exposed."""
     try:
         print_bytes(text)
     except OSError as error:
-        abandon_build(make_request(arguments, ()), print_notice)
+        abandon_build(request, print_notice)
         raise ExposureError(f"the result cannot be printed: {error.strerror}") from None
 
 
-def _end(arguments: argparse.Namespace, own: int) -> _Ending:
-    environment = dict(os.environ)
+def _end(arguments: argparse.Namespace, context: Context, own: int) -> _Ending:
+    environment = context.settings.environment
     run_dir = arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR")
     directory = _find_directory()
     note = find_note(None, environment, run_dir)
     handover = None if note else find_handover(directory, environment, run_dir)
     if handover:
         try:
-            return _finish(handover, arguments, own, environment)
+            return _finish(handover, arguments, context, own)
         except ScrubbedMeanwhileError:
             handover.guard.dismiss()
     note = note or find_note(directory, environment, run_dir)
     if note:
-        return _finish_late(note, arguments, own, environment)
+        return _finish_late(note, arguments, context, own)
     _check_others(directory, environment)
     inside = find_inside(environment)
     if inside:  # Composer makes its home anew where it is gone
@@ -191,12 +194,13 @@ def _end(arguments: argparse.Namespace, own: int) -> _Ending:
     return _Ending(own)
 
 
-def _finish(handover: Handover, arguments: argparse.Namespace, own: int, environment: Mapping[str, str]) -> _Ending:
-    record = ResumedRecord(handover.record)
+def _finish(handover: Handover, arguments: argparse.Namespace, context: Context, own: int) -> _Ending:
+    environment = context.settings.environment
+    record = ResumedRecord(handover.record, environment, context.notify)
     place = _find_directory() or handover.state["directory"]
     receipt = arguments.receipt and os.path.abspath(os.path.join(place, arguments.receipt))
     try:
-        listeners = _Listeners(arguments)
+        listeners = _Listeners(context)
         status = end_build(handover, print_notice, record, status=own, receipt=receipt, extensions=listeners)
     finally:
         put_back(handover.notes.get("github"), arguments.format, environment, print_notice)
@@ -205,7 +209,7 @@ def _finish(handover: Handover, arguments: argparse.Namespace, own: int, environ
     return _Ending(status, handover.state["target"], handover.checkout, receipt)
 
 
-def _finish_late(note: Note, arguments: argparse.Namespace, own: int, environment: Mapping[str, str]) -> _Ending:
+def _finish_late(note: Note, arguments: argparse.Namespace, context: Context, own: int) -> _Ending:
     """The guard was first: nothing is left to scrub, and what the build left behind is not known."""
     status = own or SCRUB_INCOMPLETE
     receipt = arguments.receipt or note.receipt
@@ -217,8 +221,9 @@ def _finish_late(note: Note, arguments: argparse.Namespace, own: int, environmen
         f"pre-build takes a longer --ttl; `ic-secrets scan {note.target} {shlex.quote(note.checkout)}` searches now",
     )
     note.remove()
+    environment = context.settings.environment
     try:
-        ResumedRecord(note.record).end(status, None)
+        ResumedRecord(note.record, environment, context.notify).end(status, None)
     finally:
         put_back(note.notes.get("github"), arguments.format, environment, print_notice)
     return _Ending(status, note.target, note.checkout)
@@ -251,12 +256,12 @@ def _check_others(directory: str | None, environment: Mapping[str, str]) -> None
 class _Listeners(NoExtensions):
     """The plugins that the person names now. They are loaded when the scrub is over, so that none can keep it back."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self._arguments = arguments
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def tell_receipt(self, receipt: Mapping[str, Any]) -> None:
         """Load them, and let them see it; ConfigError, PluginError."""
-        plugins = load_plugins(read_settings(self._arguments, dict(os.environ)))
+        plugins = self._context.load_plugins()
         if plugins:
             plugins.tell_receipt(receipt)
 

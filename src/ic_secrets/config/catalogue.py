@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from ..model.secret import DURATION, ENVIRONMENT, SITE
+from ..core.durations import PATTERN, is_duration
+from ..model.secret import ENVIRONMENT, SITE
 
 # What joins the elements of a list in a variable, so no element can hold it.
 SEPARATOR = ","
@@ -116,7 +117,7 @@ def _is_text(known: Known, value: str) -> bool:
     if known.kind == "choice":
         return value in known.choices
     if known.kind == "duration":
-        return re.fullmatch(DURATION, value, re.ASCII) is not None
+        return is_duration(value)
     return known.kind in {"text", "path", "store"} and re.fullmatch(known.pattern or r"(?s:.*)", value) is not None
 
 
@@ -153,7 +154,7 @@ def _describe(known: Known) -> dict[str, Any]:
         return {"type": "integer", "minimum": 0, "maximum": _LARGEST}
     if known.kind == "duration":
         number = {"type": "number", "minimum": 0, "maximum": _LARGEST}
-        return {"anyOf": [number, {"type": "string", "pattern": f"^{DURATION}$".replace(r"\d", "[0-9]")}]}
+        return {"anyOf": [number, {"type": "string", "pattern": f"^{PATTERN}$".replace(r"\d", "[0-9]")}]}
     if known.kind == "preserve":
         return {"anyOf": [{"type": "boolean"}, text_list]}
     if known.kind in _LISTS:

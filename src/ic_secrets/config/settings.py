@@ -4,13 +4,15 @@ Flags, then `IC_SECRETS_*` variables, the project's ic-secrets.toml, the person'
 say of the project, and defaults. A checkout's files come with every pull request, so they decide about its build alone.
 """
 
+import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..core.durations import parse_duration
 from ..core.files import find_upward
-from ..errors import ConfigError, MasterKeyError
+from ..errors import ConfigError, MasterKeyError, UsageError
 from ..model.secret import Target
 
 if TYPE_CHECKING:
@@ -53,15 +55,15 @@ class Settings:
         flags: Mapping[str, str | None] | None = None,
         directory: str | None = None,
     ) -> None:
-        """`flags` are values by name (`store`, `key-file`), None where a flag was not given.
+        """`flags` are values by name (`store`, `key-file`, `no-plugins`), None where a flag was not given.
 
         The project is looked for from `directory` on, by default the working directory.
         """
-        self._environment = environment
+        self.environment = environment
         self._flags = flags or {}
         self._keyholder: Keyholder | None = None
         self._directory = directory
-        self._filed: dict[str, Setting] | None = None
+        self._filed: Mapping[str, Setting] | None = None
 
     def find(self, name: str) -> Setting | None:
         """The setting as somebody gave it, None where only a default is left; ConfigError for a bad file."""
@@ -73,7 +75,7 @@ class Settings:
     def find_variable(self, name: str) -> Setting | None:
         """What the setting's variable says, None where it is not set or empty."""
         variable = f"IC_SECRETS_{name.replace('-', '_').upper()}"
-        value = self._environment.get(variable)
+        value = self.environment.get(variable)
         return Setting(value, variable, "variable") if value else None
 
     def get(self, name: str) -> Setting:
@@ -95,6 +97,34 @@ class Settings:
         """A flag's state; ConfigError."""
         return self.get(name).value == "true"
 
+    def find_value(self, name: str) -> str | None:
+        """Return the value of a setting that somebody gave, None where nobody did; ConfigError."""
+        found = self.find(name)
+        return found.value if found else None
+
+    def get_duration(self, name: str) -> float:
+        """Return the setting in seconds; UsageError for a flag that is not a duration, else ConfigError."""
+        found = self.get(name)
+        with _blaming(found):
+            return parse_duration(found.value)
+
+    def find_names(self, name: str) -> frozenset[str] | None:
+        """Return a list of names as a set, None where nobody gave one.
+
+        An empty list, which would otherwise mean all, is a UsageError for a flag, else a ConfigError.
+        """
+        found = self.find(name)
+        if found is None:
+            return None
+        with _blaming(found):
+            return split_names(found.value)
+
+    def replace_flags(self, **flags: str) -> "Settings":
+        """Return the same settings with other flags; what was read of files is not read again."""
+        other = Settings(self.environment, {**self._flags, **flags}, self._directory)
+        other._filed, other._keyholder = self._read_files(), self.keyholder
+        return other
+
     # --- files --------------------------------------------------------------------------------------
 
     @property
@@ -110,8 +140,8 @@ class Settings:
 
         /dev/null is none.
         """
-        named = self._environment.get("IC_SECRETS_CONFIG")
-        path = os.path.abspath(named) if named else _default_path("config", "config.toml")
+        named = self.environment.get("IC_SECRETS_CONFIG")
+        path = os.path.abspath(named) if named else _default_path(self.environment, "config", "config.toml")
         is_there = os.path.lexists(path)
         if named and not is_there:
             raise ConfigError(f"IC_SECRETS_CONFIG names {path}, which does not exist")
@@ -141,7 +171,7 @@ class Settings:
     @property
     def store(self) -> Setting:
         """The store's URL or path."""
-        return self.find("store") or Setting(f"sqlite:{_default_path('data', 'store.db')}", "default")
+        return self.find("store") or Setting(f"sqlite:{_default_path(self.environment, 'data', 'store.db')}", "default")
 
     @property
     def key_file(self) -> Setting:
@@ -153,7 +183,7 @@ class Settings:
             raise MasterKeyError(
                 f"{found.source} holds a key, not the path of its file", hint="IC_SECRETS_KEY takes the key itself"
             )
-        return found or Setting(_default_path("config", "key"), "default")
+        return found or Setting(_default_path(self.environment, "config", "key"), "default")
 
     @property
     def audit(self) -> str:
@@ -172,9 +202,14 @@ class Settings:
         return f"{os.path.realpath(path)}.audit" if scheme == "sqlite" else None
 
     @property
+    def leaks_allowed(self) -> tuple[str, ...]:
+        """The leaks that are known: names of secrets, or globs of paths."""
+        return tuple(filter(None, self.get("leaks-allow").value.split(",")))
+
+    @property
     def cache_directory(self) -> str:
         """Where secrets of servers are kept, sealed, for as long as the setting `cache` says."""
-        return _default_path("cache", "secrets")
+        return _default_path(self.environment, "cache", "secrets")
 
     @property
     def site(self) -> Setting | None:
@@ -193,9 +228,10 @@ class Settings:
     def plugins(self) -> Setting | None:
         """The plugins that the person names, separated by commas; None where there is none of them.
 
-        An IC_SECRETS_PLUGINS that is set and empty means none, whatever a file says: so `--no-plugins` is said.
+        None too with `--no-plugins`, or an IC_SECRETS_PLUGINS that is set and empty, whatever a file says.
         """
-        return None if self._environment.get("IC_SECRETS_PLUGINS") == "" else self.find("plugins")
+        is_off = self._flags.get("no-plugins") or self.environment.get("IC_SECRETS_PLUGINS") == ""
+        return None if is_off else self.find("plugins")
 
     def target(self, text: str | None) -> Target:
         """The target that the command line names, else the site and the environment of the settings; ConfigError.
@@ -221,12 +257,12 @@ class Settings:
         if name == "auto":
             from .branches import find_environment
 
-            name = find_environment(self._find_directory() or os.sep, self._environment, is_ci=self._is_ci)
+            name = find_environment(self._find_directory() or os.sep, self.environment, is_ci=self._is_ci)
         return Target.parse(f"{site.value}.{name}")
 
     @property
     def _is_ci(self) -> bool:
-        return self._environment.get("CI", "").lower() not in {"", "0", "false"}
+        return self.environment.get("CI", "").lower() not in {"", "0", "false"}
 
     @property
     def key_sources(self) -> "list[KeySource]":
@@ -259,12 +295,31 @@ class Settings:
         if self._keyholder is None:
             from ..keys.sources import Keyholder
 
-            self._keyholder = Keyholder(self._environment, _ask_passphrase)
+            self._keyholder = Keyholder(self.environment, _ask_passphrase)
         return self._keyholder
 
     def load_keys(self) -> "Sequence[MasterKey]":
         """The master keys, the current one first; MasterKeyError when a source gives none, or two disagree."""
         return self.keyholder.load(self.key_sources)
+
+
+def split_names(text: str) -> frozenset[str]:
+    """Return `A,B` as a set; UsageError for an empty list, which would otherwise mean all."""
+    names = frozenset(word.strip() for word in text.split(",") if word.strip())
+    if not names:
+        raise UsageError("a list of names is empty", hint="leave the option out, or name one secret or more: A,B")
+    return names
+
+
+@contextlib.contextmanager
+def _blaming(setting: Setting) -> Iterator[None]:
+    """Say of a UsageError in the block where the setting is, unless it is a flag: then a ConfigError."""
+    try:
+        yield
+    except UsageError as error:
+        if setting.layer == "flag":
+            raise
+        raise ConfigError(f"{setting.source}: {error}", hint=error.hint) from None
 
 
 def _ask_passphrase(prompt: str) -> str:
@@ -284,9 +339,9 @@ def _ask_passphrase(prompt: str) -> str:
         raise MasterKeyError("no passphrase was typed") from None
 
 
-def _default_path(kind: str, name: str) -> str:
+def _default_path(environment: Mapping[str, str], kind: str, name: str) -> str:
     variable, usual = _LINUX_DIRECTORIES[kind]
-    named = os.environ.get(variable, "")
+    named = environment.get(variable, "")
     if sys.platform == "linux" and (not named or os.path.isabs(named)):  # platformdirs says the same, and takes long
         return os.path.join(named or os.path.join(os.path.expanduser("~"), usual), _APP, name)
     import platformdirs

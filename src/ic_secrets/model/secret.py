@@ -35,8 +35,6 @@ _HOST = r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0
 _COMPOSER_NAME = rf"({'|'.join(COMPOSER_METHODS)})\.({_HOST}(?::[0-9]{{1,5}})?)"
 SITE = r"[a-z0-9][a-z0-9-]{0,62}"
 ENVIRONMENT = r"[a-z0-9-]{1,11}"
-# Seconds, or a number and its unit.
-DURATION = r"(\d+(?:\.\d+)?)([smhd]?)"
 # The longest env or composer name that a store takes; the grammar of both is otherwise unbounded.
 _MAX_NAME = 300
 
@@ -290,11 +288,3 @@ def split_composer_name(name: str) -> tuple[str, str]:
     """Method and host of a Composer auth key: `http-basic.a.org:8443` is (`http-basic`, `a.org:8443`)."""
     method, _, host = check_secret_name(SecretType.COMPOSER, name).partition(".")
     return method, host
-
-
-def count_time(seconds: float) -> str:
-    """The time in the largest unit of which it has two or more, rounded down: `36 hours`, `2 days`."""
-    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{int(seconds // size):,} {unit}"
-    return f"{int(seconds)} {'second' if int(seconds) == 1 else 'seconds'}"

@@ -19,16 +19,15 @@ from ..stores.base import Store
 
 # The streams are the whole process's: two builds in two threads must not put each other's back.
 _lock = threading.RLock()
-# Whether this process is a command of ours, whose stdout nobody else writes to.
-owns_stdout = True
 
 
 @contextlib.contextmanager
-def contained(plugin: str, doing: str, *allowed: type[BaseException]) -> Iterator[None]:
+def contained(plugin: str, doing: str, *allowed: type[BaseException], owns_stdout: bool = True) -> Iterator[None]:
     """Whatever the block raises, but for what is `allowed`, is a PluginError: `the plugin PLUGIN failed DOING: …`.
 
     The error's message may hold anything, so only its class and place are told. Stdout belongs to the command; within
-    the block it is stderr, for child processes too. In another's program (`owns_stdout` is off) it stays what it is.
+    the block it is stderr, for child processes too. In another's program (not `owns_stdout`) it stays what it is, since
+    other threads may be writing to it.
 
     A signal that was to end us ends the block, even while signals are caught: PluginInterruptedError. What would
     end the process without a word (`os._exit`, `os.execv`) is a fault, and a process that the plugin forked
@@ -36,9 +35,10 @@ def contained(plugin: str, doing: str, *allowed: type[BaseException]) -> Iterato
     """
     owner = os.getpid()
     stop = _Stop()
+    redirect = _stdout_as_stderr if owns_stdout else contextlib.nullcontext
     try:
         try:
-            with _lock, _stdout_as_stderr(), _no_exits(stop), _interruptible(stop):
+            with _lock, redirect(), _no_exits(stop), _interruptible(stop):
                 yield
         finally:
             if os.getpid() != owner:
@@ -168,9 +168,6 @@ def _interruptible(stop: _Stop) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stdout_as_stderr() -> Iterator[None]:
-    if not owns_stdout:
-        yield
-        return
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     saved = os.dup(1)
@@ -188,12 +185,15 @@ def _stdout_as_stderr() -> Iterator[None]:
 class ContainedStore:
     """A plugin's store: its own errors are ours, every other fault is charged to the plugin."""
 
-    def __init__(self, store: Store, plugin: str) -> None:
+    def __init__(
+        self, store: Store, plugin: str, contain: Callable[..., contextlib.AbstractContextManager[None]] = contained
+    ) -> None:
         self._store = store
         self._plugin = plugin
+        self._contain = contain
 
     def _contained(self, doing: str) -> contextlib.AbstractContextManager[None]:
-        return contained(self._plugin, f"as a store, in {doing}", IcSecretsError)
+        return self._contain(self._plugin, f"as a store, in {doing}", IcSecretsError)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

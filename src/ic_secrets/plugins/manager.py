@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..build.prepare import Preparation
 
 _COMMAND = r"[a-z][a-z0-9-]*"
+Contain = Callable[..., AbstractContextManager[None]]
 _SCHEME = r"[a-z][a-z0-9]*([+-][a-z0-9]+)*"
 
 
@@ -42,8 +44,9 @@ class Plugin(NamedTuple):
 class Plugins:
     """The active plugins of one process: the `Extensions` of its builds, its further stores and commands."""
 
-    def __init__(self, reserved: Sequence[str] = ()) -> None:
-        """None yet; `reserved` are the names of our own commands."""
+    def __init__(self, reserved: Sequence[str] = (), *, owns_stdout: bool = True) -> None:
+        """None yet; `reserved` are the names of our own commands; for `owns_stdout` see `isolation.contained`."""
+        self._contained = functools.partial(contained, owns_stdout=owns_stdout)
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._reserved = frozenset({*reserved, "help"})
@@ -57,7 +60,7 @@ class Plugins:
             raise PluginError(
                 f"two plugins are called {origin.name}", hint="name each once, and give files names of their own"
             )
-        with contained(str(origin), "to load", PluginError):
+        with self._contained(str(origin), "to load", PluginError):
             plugin = load_origin(origin)
         self._register(origin, plugin)
         try:
@@ -67,7 +70,7 @@ class Plugins:
             self._manager.unregister(plugin)
             raise
         for name, opener in openers.items():
-            self._openers[name] = _contain_opener(str(origin), opener)
+            self._openers[name] = _contain_opener(str(origin), opener, self._contained)
         self.commands |= {name: _contain_command(str(origin), command) for name, command in commands.items()}
         hooks = sorted(caller.name for caller in self._manager.get_hookcallers(plugin) or ())
         loaded = Plugin(origin, tuple(hooks), tuple(sorted(openers)), tuple(sorted(commands)))
@@ -83,7 +86,7 @@ class Plugins:
     def list_renderers(self) -> Sequence[tuple[str, Renderer]]:
         """The plugins that render, each with its name."""
         return [
-            (f"the plugin {name}", _make_renderer(name, call))
+            (f"the plugin {name}", _make_renderer(name, call, self._contained))
             for name, call in self._list_calls("ic_secrets_render_secrets")
         ]
 
@@ -92,7 +95,7 @@ class Plugins:
         calls = self._list_calls("ic_secrets_before_expose")
         for name, call in calls:
             try:
-                with contained(name, "in ic_secrets_before_expose", VetoError):
+                with self._contained(name, "in ic_secrets_before_expose", VetoError):
                     answer = call(plan=make_plan(preparation))
             except VetoError as veto:
                 text, hint = (_hide_values(preparation, each) for each in (str(veto), veto.hint))
@@ -105,7 +108,7 @@ class Plugins:
         failures: list[PluginError] = []
         for name, call in self._list_calls("ic_secrets_after_scrub"):
             try:
-                with contained(name, "in ic_secrets_after_scrub"):
+                with self._contained(name, "in ic_secrets_after_scrub"):
                     call(receipt=json.loads(json.dumps(receipt)))
             except PluginError as error:
                 failures.append(error)
@@ -115,7 +118,7 @@ class Plugins:
     # --- registration ---
 
     def _register(self, origin: Origin, plugin: object) -> None:
-        with contained(str(origin), "to load", PluginError):
+        with self._contained(str(origin), "to load", PluginError):
             _check_marks(origin, plugin)
             try:
                 self._manager.register(plugin, origin.name)
@@ -190,7 +193,7 @@ class Plugins:
         calls = [call for name, call in self._list_calls(hook) if name == origin.name]
         if not calls:
             return {} if kind is Mapping else []
-        with contained(str(origin), f"in {hook}"):
+        with self._contained(str(origin), f"in {hook}"):
             answer = calls[0]()
         if not isinstance(answer, kind) or isinstance(answer, str):
             raise PluginError(f"the plugin {origin} gives no {kind.__name__.lower()} from {hook}")
@@ -263,7 +266,7 @@ def _hide_values(preparation: Preparation, text: str) -> str:
     return mask_text(text, Matcher(derive_all(list_exposed(preparation.secrets))))
 
 
-def _make_renderer(name: str, call: Callable[..., Any]) -> Renderer:
+def _make_renderer(name: str, call: Callable[..., Any], contained: Contain) -> Renderer:
     def render(context: RenderContext) -> Rendering:
         from types import MappingProxyType
 
@@ -286,11 +289,11 @@ def _is_sound(rendering: Rendering) -> bool:
     )
 
 
-def _contain_opener(name: str, opener: StoreOpener) -> StoreOpener:
+def _contain_opener(name: str, opener: StoreOpener, contained: Contain) -> StoreOpener:
     def open_contained(request: StoreRequest) -> Store:
         with contained(name, "to open its store", IcSecretsError):
             store = opener(request)
-        return ContainedStore(store, name)
+        return ContainedStore(store, name, contained)
 
     return open_contained
 
@@ -321,12 +324,12 @@ def _contain_command(name: str, command: Command) -> Command:
 
 
 @functools.cache
-def load(value: str, source: str, reserved: tuple[str, ...] = ()) -> Plugins:
+def load(value: str, source: str, reserved: tuple[str, ...] = (), *, owns_stdout: bool = True) -> Plugins:
     """The plugins that the setting names, loaded once; the first PluginError.
 
     `source` is where the setting comes from: a variable's name, or `FILE:LINE`. `reserved` are our own commands.
     """
-    plugins = Plugins(reserved)
+    plugins = Plugins(reserved, owns_stdout=owns_stdout)
     for origin in find_named(value, source):
         plugins.add(origin)
     return plugins

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 
+from ..core.durations import format_duration
 from ..errors import IcSecretsError, StoreError, StoreUnreachableError, StoreUntrustedError, UnknownSiteError
 from ..keys.sealing import MasterKey, encode
 from ..model.resolve import Holdings
-from ..model.secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site, Target, count_time
+from ..model.secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site, Target
 from . import sealed_file as sealed
 from .base import Cached, Store, read_chain
 from .cache_files import CacheDirectory
@@ -84,8 +85,10 @@ class TargetCache:
             raise _explain(error, f"the cache of {self.target} is of a time to come: was the clock put back?")
         if age > self.duration:
             self.forget()
-            allowed = count_time(self.duration)
-            raise _explain(error, f"the cache of {self.target} was {count_time(age)} old; `cache` allows {allowed}")
+            allowed = format_duration(self.duration)
+            raise _explain(
+                error, f"the cache of {self.target} was {format_duration(age)} old; `cache` allows {allowed}"
+            )
         return store, store.generation
 
     def forget(self) -> str:

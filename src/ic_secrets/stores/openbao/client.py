@@ -5,13 +5,13 @@ on a standby we go to the node that it calls the leader, and what is absent is s
 """
 
 import os
-import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...client.messages import StrangeAnswerError, TransientError
+from ...core.durations import is_duration, parse_duration
 from ...errors import (
     ConfigError,
     StoreDeniedError,
@@ -20,7 +20,6 @@ from ...errors import (
     StoreUnreachableError,
     StoreUntrustedError,
 )
-from ...model.secret import DURATION
 from .lines import LOOPBACK, Address, Answer, Line, Request, connect, parse_address, parse_addresses
 
 if TYPE_CHECKING:
@@ -54,10 +53,9 @@ def parse_deadline(setting: str, text: str | None) -> float:
     """What that setting says, in seconds; ConfigError."""
     if not text:
         return DEADLINE
-    found = re.fullmatch(DURATION, text, re.ASCII)
-    if not found:
-        raise ConfigError(f"{setting} is {text!r}, which is no duration", hint="seconds, or 30s, 10m")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+    if not is_duration(text):
+        raise ConfigError(f"{setting} is {text!r}, which is not a duration", hint="seconds, or 30s, 10m")
+    return parse_duration(text)
 
 
 class Patience:

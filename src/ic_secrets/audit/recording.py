@@ -1,6 +1,6 @@
 """What a command leaves in the audit log.
 
-    with opened_store(arguments) as store, recorded(store, arguments, command="set", owner="my-site", names=["A"]):
+    with recorded(store, settings, notify, command="set", owner="my-site", names=["A"]):
         store.put(…)
 
 `recorded` is for what writes, `observed` for what reveals values, `BuildRecord` for `run`.
@@ -8,12 +8,13 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..config.settings import Settings
+from ..core.notices import Notice, Notify
 from ..errors import (
     AuditError,
     IcSecretsError,
@@ -24,11 +25,9 @@ from ..errors import (
 )
 from ..model.secret import parse_owner
 from ..stores.base import Identity, Store, identify, read_chain
-from .output import print_message
-from .parsing import read_settings
 
 if TYPE_CHECKING:  # loaded where there is something to write
-    from ..audit.log import Log
+    from .log import Log
 
 # What stands for an owner where a command is about all of them.
 _EVERYBODY = "--all"
@@ -45,18 +44,20 @@ class Record:
     def __init__(
         self,
         store: Store | None,
-        arguments: argparse.Namespace,
+        settings: Settings,
+        notify: Notify,
         command: str,
         owner: str | None = None,
         names: Iterable[str] = (),
         *,
         place: str | None = None,
     ) -> None:
-        """`place` is the directory whose git revision is told, the working directory where it is not named."""
-        settings = read_settings(arguments, dict(os.environ))
+        """`place` is the directory whose git revision is logged, the working directory where it is not named."""
         self.names = tuple(names)
         self.is_written = False
         self.place = place
+        self._environment = settings.environment
+        self._notify = notify
         self._mode = settings.audit
         self.path = settings.audit_file if self._mode != "off" else None
         if self._mode == "required" and self.path is None:
@@ -79,7 +80,7 @@ class Record:
         }
 
     @classmethod
-    def resume(cls, memento: Mapping[str, Any], command: str) -> Record:
+    def resume(cls, memento: Mapping[str, Any], command: str, environment: Mapping[str, str], notify: Notify) -> Record:
         """The record that another process began; the entries that follow are of `command`."""
         record = cls.__new__(cls)
         record.path, record._mode, record.place = memento["path"], memento["mode"], memento["place"]
@@ -87,6 +88,7 @@ class Record:
         record.names = tuple(memento["names"])
         record.identity = memento["store"] and Identity(*memento["store"])
         record.is_written = False
+        record._environment, record._notify = environment, notify
         record._store = record._circumstances = record._log = None
         return record
 
@@ -96,7 +98,7 @@ class Record:
             return
         try:
             if self._log is None:
-                from ..audit.log import Log
+                from .log import Log
 
                 self._log = Log(self.path)
             self._log.append(self._describe(result, details))
@@ -105,7 +107,7 @@ class Record:
             if must or self._mode == "required":
                 raise
             self.path = None
-            print_message("warning", f"{error}: this is not logged", error.hint)
+            self._notify(Notice(f"{error}: this is not logged", error.hint))
 
     def fail(self, error: BaseException) -> None:
         """Add an entry for what the error ended: its class, since its message may hold anything. Raises nothing."""
@@ -119,7 +121,7 @@ class Record:
         try:
             self.write("refused" if refused else "failed", error=type(error).__name__)
         except AuditError as unwritten:
-            print_message("warning", str(unwritten), unwritten.hint)
+            self._notify(Notice(str(unwritten), unwritten.hint))
 
     def close(self) -> None:
         """Let go of the log."""
@@ -146,7 +148,7 @@ class Record:
         if self._circumstances is None:
             from ..git.checkout import describe_origin
 
-            origin = describe_origin(os.environ, self.place or _find_directory())
+            origin = describe_origin(self._environment, self.place or _find_directory())
             identity = self.identity or _identify(self._store)
             self._circumstances = {
                 **origin,
@@ -159,12 +161,13 @@ class Record:
         ]
 
 
-def check_log(arguments: argparse.Namespace) -> None:
+def check_log(settings: Settings) -> None:
     """AuditError where a log is required of this command, and there is none or it cannot be written. Writes nothing."""
-    settings = read_settings(arguments, dict(os.environ))
     if settings.audit != "required":
         return
-    path = Record(None, arguments, "").path or ""
+    path = settings.audit_file
+    if path is None:
+        raise AuditError("the store has no audit log", hint="IC_SECRETS_AUDIT_FILE names one")
     is_fit = os.access(path if os.path.lexists(path) else os.path.dirname(os.path.abspath(path)), os.W_OK)
     if not is_fit:
         raise AuditError(f"the audit log {path} cannot be written")
@@ -173,7 +176,8 @@ def check_log(arguments: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def observed(
     store: Store | None,
-    arguments: argparse.Namespace,
+    settings: Settings,
+    notify: Notify,
     *,
     command: str,
     owner: str | None = None,
@@ -184,7 +188,7 @@ def observed(
     For commands that read. One that asks for something before it writes does the latter within
     `record.transaction()`. A log that cannot be written is warned of, unless the person requires it.
     """
-    record = Record(store, arguments, command, owner, names)
+    record = Record(store, settings, notify, command, owner, names)
     try:
         yield record
         if not record.is_written:
@@ -198,21 +202,27 @@ def observed(
 
 @contextlib.contextmanager
 def recorded(
-    store: Store, arguments: argparse.Namespace, *, command: str, owner: str | None = None, names: Iterable[str] = ()
+    store: Store,
+    settings: Settings,
+    notify: Notify,
+    *,
+    command: str,
+    owner: str | None = None,
+    names: Iterable[str] = (),
 ) -> Iterator[Record]:
     """The block is one transaction, logged before it is committed; AuditError, and nothing is changed.
 
     An error within, or in the commit, is logged too: as a second entry where the first was written.
     """
-    with observed(store, arguments, command=command, owner=owner, names=names) as record, record.transaction():
+    with observed(store, settings, notify, command=command, owner=owner, names=names) as record, record.transaction():
         yield record
 
 
 class BuildRecord:
     """The entries of a build: `started` before anything is exposed, `ended` when all is over (`build.Record`)."""
 
-    def __init__(self, store: Store, arguments: argparse.Namespace, target: str, command: str = "run") -> None:
-        self._record = Record(store, arguments, command, target)
+    def __init__(self, store: Store, settings: Settings, notify: Notify, target: str, command: str = "run") -> None:
+        self._record = Record(store, settings, notify, command, target)
 
     @property
     def path(self) -> str | None:
@@ -247,8 +257,8 @@ class BuildRecord:
 class ResumedRecord(BuildRecord):
     """The record of a build that `pre-build` began and `post-build` ends."""
 
-    def __init__(self, memento: Mapping[str, Any]) -> None:
-        self._record = Record.resume(memento, "post-build")
+    def __init__(self, memento: Mapping[str, Any], environment: Mapping[str, str], notify: Notify) -> None:
+        self._record = Record.resume(memento, "post-build", environment, notify)
 
 
 def _recall(store: Store | None, owner: str) -> frozenset[str] | None:

@@ -1,27 +1,24 @@
-"""What a build of a target would see, for commands that look for it but build nothing."""
+"""The values that a build of a target would see, for commands that look for them but build nothing."""
 
 from __future__ import annotations
 
-import argparse
-
+from ..core.notices import Notice
 from ..errors import StoreReadError
 from ..masking.needles import Exposed
 from ..model.resolve import resolve
 from ..model.secret import Owner, Scope, SecretType, Target
 from ..stores.base import read_chain
-from .opening import opened_store
-from .output import print_message
-from .recording import observed
+from .context import Context
 
 
-def find_exposed(arguments: argparse.Namespace, target: Target, command: str) -> tuple[Exposed, ...]:
-    """The values that `run` would expose: those of the types `env` and `composer` with the scope `ic` (rule 8).
+def read_exposed(context: Context, target: Target, command: str) -> tuple[Exposed, ...]:
+    """Return the values that `run` would expose: of the types `env` and `composer`, with the scope `ic` (rule 8).
 
     `command` is what wants them, for the audit log.
     """
     with (
-        opened_store(arguments, read_only=True) as store,
-        observed(store, arguments, command=command, owner=str(target)) as record,
+        context.open_store(read_only=True) as store,
+        context.observed(store, command=command, owner=str(target)) as record,
     ):
         chain = read_chain(store, Owner.site(target.site), environment=target.environment, scope=Scope.IC, values=True)
         exposed = []
@@ -33,5 +30,5 @@ def find_exposed(arguments: argparse.Namespace, target: Target, command: str) ->
             exposed.append(Exposed(secret.name, secret.type, secret.value))
         record.names = tuple(one.name for one in exposed)
     if not exposed:
-        print_message("warning", f"{target} has no secret that a build gets")
+        context.notify(Notice(f"{target} has no secret that a build gets"))
     return tuple(exposed)

@@ -1,0 +1,78 @@
+"""What a build is to be, made from the settings: the same for every way to build."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from ..build.prepare import BuildRequest
+from ..config.settings import Settings
+from ..core.notices import Notice
+from ..model.secret import Scope, Target
+from ..model.variables import Preserve
+from .context import Context
+
+# Protections that a checkout may lower, which a person should know: the setting, its value, and the effect.
+_LOWERED = (("no-mask", "true", "turns masking off"), ("leaks", "off", "turns the search for leaks off"))
+
+
+def make_request(
+    context: Context,
+    target: str | None,
+    command: Sequence[str],
+    *,
+    directory: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    scope: Scope = Scope.IC,
+    leaks_allowed: Sequence[str] = (),
+) -> BuildRequest:
+    """Return the build that the settings and the arguments describe; UsageError and ConfigError.
+
+    The `directory` is the working directory unless it is named. `environment` is what the build inherits, by default
+    the one in which the settings were looked for. `leaks_allowed` replaces the setting, since a path may hold a comma.
+    """
+    settings = context.settings
+    receipt, run_dir = settings.get("receipt").value, settings.get("run-dir").value
+    request = BuildRequest(
+        target=settings.target(target),
+        command=tuple(command),
+        directory=directory or os.getcwd(),
+        environment=dict(settings.environment if environment is None else environment),
+        only=settings.find_names("only"),
+        excluded=settings.find_names("except") or frozenset(),
+        preserve=_read_preserve(settings),
+        pristine=settings.is_on("pristine"),
+        mask=not settings.is_on("no-mask"),
+        run_dir=run_dir or None,
+        grace=settings.get_duration("grace"),
+        allow_background=settings.is_on("allow-background"),
+        leaks=settings.get("leaks").value,
+        leaks_allowed=tuple(leaks_allowed) or settings.leaks_allowed,
+        receipt=os.path.abspath(receipt) if receipt else None,
+        expiry_warning=settings.get_duration("expiry-warning"),
+        scope=scope,
+    )
+    _report_lowered(context, request)
+    return request
+
+
+def find_built(request: BuildRequest) -> Target | None:
+    """Return the target, where it is to be built rather than run."""
+    return request.target if request.scope is Scope.IC else None
+
+
+def _report_lowered(context: Context, request: BuildRequest) -> None:
+    for name, value, effect in _LOWERED:
+        found = context.settings.get(name)
+        if found.is_of_checkout and found.value == value:
+            context.notify(Notice(f"{found.source} {effect}"))
+    allowed = context.settings.get("leaks-allow")
+    if allowed.is_of_checkout and allowed.value and request.leaks_allowed == context.settings.leaks_allowed:
+        context.notify(Notice(f"{allowed.source} lets leaks pass: {', '.join(request.leaks_allowed)}"))
+
+
+def _read_preserve(settings: Settings) -> Preserve:
+    value = settings.get("preserve-env").value
+    if value in {"", "*"}:
+        return Preserve(everything=value == "*")
+    return Preserve(names=settings.find_names("preserve-env") or frozenset())

@@ -1,0 +1,80 @@
+"""How a command begins: its words become arguments, and with the environment they become its one context."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+
+from ..assembly.context import Context
+from ..config.settings import Settings
+from ..core.notices import Notice
+from ..errors import UsageError
+from . import COMMANDS, Call
+from .output import print_message
+from .parsing import BARE, Parser
+
+# Flags of settings, and where argparse puts them. A list of --leaks-allow is taken as it is: a path may hold a comma.
+_FLAGS = {
+    "store": "store",
+    "key-file": "key_file",
+    "min-generation": "min_generation",
+    "run-dir": "run_dir",
+    "only": "only",
+    "except": "excluded",
+    "preserve-env": "preserve_env",
+    "pristine": "pristine",
+    "no-mask": "no_mask",
+    "grace": "grace",
+    "allow-background": "allow_background",
+    "leaks": "leaks",
+    "receipt": "receipt",
+    "audit-file": "audit_file",
+}
+
+
+def read_call(call: Call, parser: Parser) -> tuple[argparse.Namespace, Context]:
+    """Return the arguments of the call, and what the command works with; UsageError."""
+    arguments = parser.read(call.words)
+    return arguments, make_context(call, read_settings(call, arguments))
+
+
+def read_settings(call: Call, arguments: argparse.Namespace) -> Settings:
+    """Return the settings, with those flags on top that the command has, as a file or a variable would say them."""
+    flags: dict[str, str | None] = {"no-plugins": None if call.has_plugins else "true"}
+    for name, destination in _FLAGS.items():
+        value = getattr(arguments, destination, None)
+        flags[name] = "*" if value == BARE else "true" if value is True else value or None
+    return Settings(call.environment, flags)
+
+
+def make_context(call: Call, settings: Settings) -> Context:
+    """Return what a command with these settings works with."""
+    return Context(settings, print_notice, reserved=tuple(COMMANDS))
+
+
+def print_notice(notice: Notice) -> None:
+    """Print it on stderr."""
+    print_message(notice.level, notice.text, notice.hint)
+
+
+def split_command(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words that are ours, and the command behind the first `--`."""
+    own = list(words)
+    if "--" not in own:
+        return own, []
+    at = own.index("--")
+    return own[:at], own[at + 1 :]
+
+
+def choose_action(call: Call, command: str, actions: Mapping[str, str], example: str) -> tuple[str, Call] | None:
+    """Return the action that the first word names, and the call without it; None after its help. UsageError."""
+    action = call.words[0] if call.words else ""
+    if action in {"-h", "--help"}:
+        print(f"usage: ic-secrets {command} ACTION ...\n")
+        print("\n".join(f"  {name:<7} {summary}" for name, summary in actions.items()))
+        print(f"\nexample:\n  {example}")
+        return None
+    if action not in actions:
+        problem = f"there is no action {action!r}" if action else "no action is named"
+        raise UsageError(problem, hint=f"ic-secrets {command} {'|'.join(actions)}")
+    return action, call._replace(words=call.words[1:])
