@@ -15,8 +15,8 @@ from commandline import Cli
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.resolve import Holdings
 from ic_secrets.model.secret import Owner, Scope, Secret, SecretType, SecretValue, Site
-from ic_secrets.report.page import Totals, render_end, render_owner, render_start
-from ic_secrets.report.survey import Terms, survey_site
+from ic_secrets.report.owners import Limits, Totals, report_site
+from ic_secrets.report.page import render_owner, render_page
 from ic_secrets.stores.embedded import store as local
 
 pytestmark = pytest.mark.integration
@@ -254,17 +254,17 @@ def test_what_a_screen_reader_goes_by_is_there(browser: Browser, page: Path) -> 
 
 def test_a_page_of_a_thousand_sites_is_closed_and_answers_at_once(browser: Browser, tmp_path: Path) -> None:
     owners = [Owner("site", f"site-{number}") for number in range(1000)]
-    terms, totals, sections = Terms(100 * DAY, 90 * DAY, 14 * DAY), Totals.none(), []
+    limits, totals, sections = Limits(100 * DAY, 90 * DAY, 14 * DAY), Totals(), []
     for number, owner in enumerate(owners):
         changed = number % 50 * DAY
         secrets = tuple(
             Secret(f"{name}", owner, f"NAME_{name}", SecretType.ENV, BUILD, None, changed=changed) for name in range(12)
         )
-        survey = survey_site(Site(owner.name), [Holdings(owner, secrets)], terms)
-        totals = totals.plus(survey)
-        sections.append(render_owner(survey, number, terms, is_open=False))
+        report = report_site(Site(owner.name), [Holdings(owner, secrets)], limits)
+        totals = totals.add(report)
+        sections.append(render_owner(report, number, limits, is_open=False))
     page = tmp_path / "many.html"
-    page.write_text(render_start(totals, terms, "") + "".join(sections) + render_end())
+    page.write_text("".join(render_page(totals, limits, "", [], sections)))
     browser.open(page)
     started = time.monotonic()
     browser.evaluate("document.getElementById('f-stale').click()")

@@ -1,4 +1,4 @@
-"""`ic-secrets report`: a page of all sites, where each environment's values come from, and what asks for a look."""
+"""`ic-secrets report`: a page of all sites, where each environment's values come from, and what needs attention."""
 
 from __future__ import annotations
 
@@ -6,35 +6,31 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..core.durations import parse_duration
 from ..core.files import read_regular, replacing
 from ..errors import IcSecretsError, UnknownSecretError, UsageError
 from ..model.resolve import Holdings
 from ..model.secret import Owner, Site, format_scopes, parse_owner
-from ..report.page import START, Totals, render_end, render_heading, render_owner, render_start
-from ..report.survey import Line, Survey, Terms, Usage, survey_organization, survey_site
+from ..report.owners import Entry, Limits, OwnerReport, Totals, Usage, report_organization, report_site
+from ..report.page import START, render_owner, render_page
 from ..stores.base import Store, identify
 from . import Call
 from .calls import read_call
 from .output import format_time, print_json, print_message
 from .parsing import Parser, add_json, add_store_options
 
-if TYPE_CHECKING:
-    from typing import BinaryIO
-
 # So many sites are read at one moment: a writer waits no longer than that takes.
 _BATCH = 100
 # A page of so many sites shows them open.
 _FEW = 8
-_COPY_BYTES = 1 << 20
 
 
 class _Selection(NamedTuple):
-    """What is reported: sites by name, organizations with all their sites; everything where neither is named."""
+    """The sites by name, and the organizations with all their sites, to report; everything where neither is named."""
 
     sites: frozenset[str]
     organizations: frozenset[str]
@@ -52,13 +48,13 @@ def run_report(call: Call) -> int:
     arguments, context = read_call(call, make_parser())
     if not arguments.html and not arguments.json:
         raise UsageError("there is nothing to write", hint="--html FILE writes a page, --json prints the same as data")
-    terms = Terms(time.time(), parse_duration(arguments.stale), context.settings.get_duration("expiry-warning"))
+    limits = Limits(time.time(), parse_duration(arguments.stale), context.settings.get_duration("expiry-warning"))
     selection = _select(arguments.owners)
     path = os.path.realpath(arguments.html) if arguments.html else None
     if path:
         _check_replaceable(path)
     with context.open_store(read_only=True) as store:
-        content = _write(store, selection, terms, path, arguments)
+        content = _write(store, selection, limits, path, arguments)
     if arguments.json:
         print_json("report", content)
     if path:
@@ -67,17 +63,20 @@ def run_report(call: Call) -> int:
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "report",
-        "One page that needs no network: each site's names and environments, where every value comes from, and what\n"
-        "is expired, stale, shadowed, inert or of no use to a build. No value is opened. Without an owner, all of it.",
+        "Write one page that needs no network: each site's names and environments, where every value comes from, and\n"
+        "what is expired, stale, shadowed, inert or useless to builds. No value is opened. Without OWNER: everything.",
         "ic-secrets report --html secrets.html\n  ic-secrets report --html agency.html org:agency --stale 180d",
     )
     parser.add_argument("owners", metavar="OWNER", nargs="*", help="SITE, or org:ORG with all its sites")
     parser.add_argument("--html", metavar="FILE", help="the page; an older one that is there is replaced")
     parser.add_argument(
-        "--stale", metavar="DURATION", default="90d", help="for how long unchanged is stale (90d by default)"
+        "--stale",
+        metavar="DURATION",
+        default="90d",
+        help="unchanged for how long is stale (90d by default)",
     )
     add_store_options(parser)
     add_json(parser)
@@ -94,7 +93,7 @@ def _select(owners: Sequence[str]) -> _Selection:
 
 
 def _check_replaceable(path: str) -> None:
-    """IcSecretsError where something is there that is no page of ours: a store, a key or a site would be gone."""
+    """Raise IcSecretsError where something else than a report would be replaced: a store, a key, a site."""
     try:
         if not os.path.lexists(path):
             return
@@ -102,57 +101,52 @@ def _check_replaceable(path: str) -> None:
     except OSError as error:
         raise IcSecretsError(f"{path} cannot be written: {error.strerror}") from None
     if before is None:
-        raise IcSecretsError(f"{path} is no regular file", hint="name another file")
+        raise IcSecretsError(f"{path} is not a regular file", hint="name another file")
     if before and before != START.encode():
-        raise IcSecretsError(f"{path} is there, and is no report", hint="remove it first, or name another file")
+        raise IcSecretsError(f"{path} exists and is not a report", hint="remove it first, or name another file")
 
 
 def _write(
-    store: Store, selection: _Selection, terms: Terms, path: str | None, arguments: argparse.Namespace
+    store: Store, selection: _Selection, limits: Limits, path: str | None, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """Survey the store owner by owner, and write the page at the end; what --json prints, if it is to."""
+    """Report owner by owner, write the page at the end, and return what --json prints."""
     identity = identify(store)
-    totals, owners = Totals.none(), []
+    totals, owners = Totals(), []
     sites = _list_sites(store, selection)
     is_open = sum(map(selection.has, sites)) <= _FEW
     organizations: list[str] = []
     with tempfile.TemporaryFile() as spool:  # of names alone: what stands above the sites is known after them
-        for number, survey in enumerate(_survey(store, selection, sites, terms), 1):
-            totals = totals.plus(survey)
+        for number, report in enumerate(_report_owners(store, selection, sites, limits), 1):
+            totals = totals.add(report)
             if arguments.json:
-                owners.append(_describe(survey))
+                owners.append(_describe(report))
             if path is None:
                 continue
-            section = render_owner(survey, number, terms, is_open=is_open)
-            if survey.site:
+            section = render_owner(report, number, limits, is_open=is_open)
+            if report.site:
                 spool.write(section.encode())
             else:
                 organizations.append(section)
         if path:
             about = f"store {identity.id[:8]}, generation {identity.generation}" if identity else ""
-            top = [render_start(totals, terms, about)]
-            top += [render_heading("Organizations"), *organizations] if organizations else []
-            top += [render_heading("Sites")] if totals.sites else []
-            _write_page(path, "".join(top), spool)
+            spool.seek(0)
+            _write_page(path, render_page(totals, limits, about, organizations, (line.decode() for line in spool)))
     return {
-        "made": format_time(int(terms.now)),
-        "unchanged_since": format_time(int(terms.now - terms.stale)),
-        "expires_until": format_time(int(terms.now + terms.soon)),
+        "made": format_time(int(limits.now)),
+        "unchanged_since": format_time(int(limits.now - limits.stale)),
+        "expires_until": format_time(int(limits.now + limits.soon)),
         "store": identity._asdict() if identity else None,
         "counts": _describe_totals(totals),
         "owners": owners,
     }
 
 
-def _write_page(path: str, start: str, body: BinaryIO) -> None:
-    """The page at once, for its owner alone unless the file that it replaces was for others too."""
+def _write_page(path: str, parts: Iterable[str]) -> None:
+    """Write the page at once, for its owner alone unless the file that it replaces was for others too."""
     try:
         with replacing(path, 0o600) as file:
-            file.write(start.encode())
-            body.seek(0)
-            while piece := body.read(_COPY_BYTES):
-                file.write(piece)
-            file.write(render_end().encode())
+            for part in parts:
+                file.write(part.encode())
     except OSError as error:
         raise IcSecretsError(f"{path} cannot be written: {error.strerror}") from None
 
@@ -161,9 +155,9 @@ def _write_page(path: str, start: str, body: BinaryIO) -> None:
 
 
 def _list_sites(store: Store, selection: _Selection) -> list[Site]:
-    """The sites that are reported, and those that tell whether their organizations' secrets are used at all.
+    """List the sites to report, and those that show whether their organizations' secrets are used at all.
 
-    UnknownSiteError, UnknownSecretError for an owner that there is nothing of.
+    UnknownSiteError, UnknownSecretError for an owner of whom the store holds nothing.
     """
     chosen = [store.site(name) for name in sorted(selection.sites)]
     organizations = {site.organization for site in chosen if site.organization} | selection.organizations
@@ -177,27 +171,27 @@ def _list_sites(store: Store, selection: _Selection) -> list[Site]:
     return [site for site in sites if selection.has(site) or site.organization in organizations]
 
 
-def _survey(store: Store, selection: _Selection, sites: Sequence[Site], terms: Terms) -> Iterator[Survey]:
-    """The sites, then the organizations that they belong to; of everything, also those that hold something."""
+def _report_owners(store: Store, selection: _Selection, sites: Sequence[Site], limits: Limits) -> Iterator[OwnerReport]:
+    """Report the sites, then their organizations; with everything, also all other organizations that hold something."""
     usage = Usage()
     rest = iter(sites)
     while batch := list(islice(rest, _BATCH)):
         with store.snapshot():
             chains = _read_chains(store, batch)
         for site, chain in zip(batch, chains, strict=True):
-            survey = survey_site(site, chain, terms)
-            usage.add(site, survey.matrix)
+            report = report_site(site, chain, limits)
+            usage.add(report)
             if selection.has(site):
-                yield survey
+                yield report
     names = {site.organization for site in sites if site.organization} | selection.organizations
     if selection.is_everything:
         names |= {owner.name for owner in store.owners() if not owner.is_site}
     for name in sorted(names):
-        yield survey_organization(store.read(Owner.organization(name), values=False), usage, terms)
+        yield report_organization(store.read(Owner.organization(name), values=False), usage, limits)
 
 
 def _read_chains(store: Store, sites: Sequence[Site]) -> list[tuple[Holdings, ...]]:
-    """As `read_chain` does, each organization once."""
+    """Read the chains as `read_chain` does, but each organization once."""
     organizations: dict[str, Holdings] = {}
     chains: list[tuple[Holdings, ...]] = []
     for site in sites:
@@ -215,20 +209,20 @@ def _read_chains(store: Store, sites: Sequence[Site]) -> list[tuple[Holdings, ..
 # --- as data ----------------------------------------------------------------------------------------
 
 
-def _describe(survey: Survey) -> dict[str, Any]:
-    site = survey.site
+def _describe(report: OwnerReport) -> dict[str, Any]:
+    site = report.site
     return {
-        "owner": str(survey.owner),
+        "owner": str(report.owner),
         "organization": site.organization if site else None,
         "supporting": list(site.supporting) if site else [],
-        "sites": survey.sites,
-        "environments": list(survey.matrix.environments),
-        "names": [_describe_line(line) for line in survey.lines],
+        "sites": report.sites,
+        "environments": list(report.environments),
+        "names": [_describe_entry(entry) for entry in report.entries],
     }
 
 
-def _describe_line(line: Line) -> dict[str, Any]:
-    row, shown = line.row, line.row.shown
+def _describe_entry(entry: Entry) -> dict[str, Any]:
+    row, shown = entry.row, entry.row.shown
     cells = {}
     for cell in row.cells:
         winner, source, reason = cell.winner, cell.source, cell.reason
@@ -243,9 +237,9 @@ def _describe_line(line: Line) -> dict[str, Any]:
         "scopes": format_scopes(row.scopes).split(","),
         "changed": format_time(shown.changed),
         "expires": None if shown.expires is None else format_time(shown.expires),
-        "used_by_sites": line.sites,
+        "used_by_sites": entry.sites,
         "cells": cells,
-        "findings": [{"flag": each.flag.value, "source": each.source, "text": each.text} for each in line.findings],
+        "findings": [{"flag": each.flag.value, "source": each.source, "text": each.text} for each in entry.findings],
     }
 
 

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from ic_secrets.model.resolve import Holdings
 from ic_secrets.model.secret import Override, Owner, Scope, Secret, SecretType, SecretValue, Site
-from ic_secrets.report.page import START, Totals, render_end, render_heading, render_owner, render_start
-from ic_secrets.report.survey import Survey, Terms, survey_site
+from ic_secrets.report.owners import Limits, OwnerReport, Totals, report_site
+from ic_secrets.report.page import START, render_owner, render_page
 
 CANARY = "hunter2-canary"
-TERMS = Terms(1_800_000_000, 90 * 86_400, 14 * 86_400)
+LIMITS = Limits(1_800_000_000, 90 * 86_400, 14 * 86_400)
 HOSTILE = "<script>alert(1)</script>\"'>&amp;\x1b[31m\u202e\n\udc80"
 
 
-def survey(site: str, organization: str, name: str, environment: str) -> Survey:
+def report(site: str, organization: str, name: str, environment: str) -> OwnerReport:
     """A site of such names, as a store of somebody else's might give them."""
     owner = Owner("site", site)
     scopes, value = frozenset({Scope.IC}), SecretValue(CANARY)
@@ -26,12 +26,12 @@ def survey(site: str, organization: str, name: str, environment: str) -> Survey:
     override = Override("0", owner, environment, f"{name}0", kinds[0], scopes, value, expires=1)
     inert = Override("9", owner, environment, f"{name}9", kinds[0], scopes, value)
     chain = (Holdings(owner, secrets, (override, inert)), Holdings(Owner("organization", organization)))
-    return survey_site(Site(site, organization, (organization,)), chain, TERMS)
+    return report_site(Site(site, organization, (organization,)), chain, LIMITS)
 
 
-def render(found: Survey) -> str:
-    start = render_start(Totals.none().plus(found), TERMS, found.owner.name)
-    return start + render_heading("Sites") + render_owner(found, 1, TERMS, is_open=True) + render_end()
+def render(found: OwnerReport) -> str:
+    section = render_owner(found, 1, LIMITS, is_open=True)
+    return "".join(render_page(Totals().add(found), LIMITS, found.owner.name, [], [section]))
 
 
 class _Reader(HTMLParser):
@@ -62,9 +62,9 @@ def read(page: str) -> _Reader:
 def test_no_name_becomes_a_tag_an_attribute_or_a_control_character(
     site: str, organization: str, name: str, environment: str
 ) -> None:
-    plain = read(render(survey("site", "org", "name.", "env")))
+    plain = read(render(report("site", "org", "name.", "env")))
     environment = f"x{environment}"  # none that is there anyway
-    page = render(survey(site, organization, name, environment))
+    page = render(report(site, organization, name, environment))
     found = read(page)
     assert found.tags | {"wbr": 0, "span": 0} == plain.tags | {"wbr": 0, "span": 0}
     assert found.attributes == plain.attributes
@@ -73,7 +73,7 @@ def test_no_name_becomes_a_tag_an_attribute_or_a_control_character(
 
 
 def test_a_page_says_what_is_in_it_and_no_value() -> None:
-    page = render(survey("my-site", "agency", "http-basic.repo.example.org", "pr-1"))
+    page = render(report("my-site", "agency", "http-basic.repo.example.org", "pr-1"))
     assert page.startswith(START)
     for word in ("my-site", "agency", "repo.example.org0", "pr-1", "site override", "expired 1970-01-01"):
         assert word in page
@@ -81,7 +81,7 @@ def test_a_page_says_what_is_in_it_and_no_value() -> None:
 
 
 def test_a_page_names_nothing_that_would_be_fetched() -> None:
-    page = render(survey("my-site", "agency", "NAME", "pr-1"))
+    page = render(report("my-site", "agency", "NAME", "pr-1"))
     assert "://" not in page
     assert "url(" not in page
     assert "@import" not in page

@@ -1,4 +1,4 @@
-"""The survey: what asks for a look, said once, where it is to be mended."""
+"""What needs attention is reported once, where it can be mended."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from ic_secrets.model.environments import make_matrix
 from ic_secrets.model.resolve import Holdings
 from ic_secrets.model.secret import Override, Owner, Scope, Scopes, Secret, SecretType, Site
-from ic_secrets.report.survey import Flag, Survey, Terms, Usage, survey_organization, survey_site
+from ic_secrets.report.owners import Flag, Limits, OwnerReport, Usage, report_organization, report_site
 
 DAY = 86_400
 NOW = 1_800_000_000
-TERMS = Terms(NOW, 90 * DAY, 14 * DAY)
+LIMITS = Limits(NOW, 90 * DAY, 14 * DAY)
 OWN = Owner("site", "my-site")
 ORG = Owner("organization", "agency")
 SITE = Site("my-site", "agency")
@@ -38,8 +37,8 @@ def hold(owner: Owner, *items: Secret | Override) -> Holdings:
     return Holdings(owner, secrets, tuple(item for item in items if isinstance(item, Override)))
 
 
-def found(survey: Survey) -> list[tuple[Flag, str]]:
-    return [(finding.flag, finding.source) for line in survey.lines for finding in line.findings]
+def found(report: OwnerReport) -> list[tuple[Flag, str]]:
+    return [(finding.flag, finding.source) for entry in report.entries for finding in entry.findings]
 
 
 OLD = NOW - 91 * DAY
@@ -69,26 +68,28 @@ OF_A_SITE: dict[str, tuple[tuple[Secret | Override, ...], list[tuple[Flag, str]]
 
 
 @pytest.mark.parametrize(("items", "expected"), OF_A_SITE.values(), ids=OF_A_SITE)
-def test_a_site_is_told_of(items: tuple[Secret | Override, ...], expected: list[tuple[Flag, str]]) -> None:
-    assert found(survey_site(SITE, (hold(OWN, *items), hold(ORG)), TERMS)) == expected
+def test_what_needs_attention_is_reported(
+    items: tuple[Secret | Override, ...], expected: list[tuple[Flag, str]]
+) -> None:
+    assert found(report_site(SITE, (hold(OWN, *items), hold(ORG)), LIMITS)) == expected
 
 
-def test_what_a_site_inherits_is_told_of_with_the_organization_alone() -> None:
+def test_what_a_site_inherits_is_reported_with_the_organization_alone() -> None:
     held = hold(ORG, base(ORG, changed=OLD, expires=NOW - 1))
-    survey = survey_site(SITE, (hold(OWN), held), TERMS)
-    assert [line.row.name for line in survey.lines] == ["KEY"]
-    assert found(survey) == []
+    report = report_site(SITE, (hold(OWN), held), LIMITS)
+    assert [entry.row.name for entry in report.entries] == ["KEY"]
+    assert found(report) == []
     usage = Usage()
-    usage.add(SITE, survey.matrix)
-    assert found(survey_organization(held, usage, TERMS)) == [(Flag.EXPIRED, "org:agency"), (Flag.STALE, "org:agency")]
+    usage.add(report)
+    assert found(report_organization(held, usage, LIMITS)) == [(Flag.EXPIRED, "org:agency"), (Flag.STALE, "org:agency")]
 
 
 def test_a_site_shadows_with_a_value_of_its_own_and_not_with_an_override() -> None:
     org = base(ORG)
-    shadowed = survey_site(SITE, (hold(OWN, base()), hold(ORG, org, override(org, ORG))), TERMS)
+    shadowed = report_site(SITE, (hold(OWN, base()), hold(ORG, org, override(org, ORG))), LIMITS)
     assert found(shadowed) == [(Flag.SHADOWED, "org:agency")]
-    assert found(survey_site(SITE, (hold(OWN, override(org)), hold(ORG, org)), TERMS)) == []
-    assert found(survey_site(SITE, (hold(OWN, base()), hold(ORG, base(ORG, WEB))), TERMS)) == []
+    assert found(report_site(SITE, (hold(OWN, override(org)), hold(ORG, org)), LIMITS)) == []
+    assert found(report_site(SITE, (hold(OWN, base()), hold(ORG, base(ORG, WEB))), LIMITS)) == []
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_an_organizations_secret_is_unused_where_no_site_gets_it(
     held = hold(ORG, org, override(org, ORG))
     usage = Usage()
     for site in sites:
-        usage.add(SITE, make_matrix((site, held), Scope.IC))
-    survey = survey_organization(held, usage, TERMS)
-    assert found(survey) == expected
-    assert (survey.sites, [line.sites for line in survey.lines]) == (len(sites), [used])
+        usage.add(report_site(SITE, (site, held), LIMITS))
+    report = report_organization(held, usage, LIMITS)
+    assert found(report) == expected
+    assert (report.sites, [entry.sites for entry in report.entries]) == (len(sites), [used])
