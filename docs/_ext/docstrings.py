@@ -1,0 +1,42 @@
+"""Make reStructuredText of the docstrings, which are written as plain text with indented examples."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from sphinx.application import Sphinx
+
+from ic_secrets.errors import IcSecretsError
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register what is done to each docstring."""
+    app.connect("autodoc-process-docstring", _process)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _process(app: Sphinx, what: str, name: str, thing: object, options: Any, lines: list[str]) -> None:
+    if lines and lines[0].startswith("Alias for field number"):  # what a NamedTuple says of a field without a docstring
+        lines.clear()
+    lines[:] = _mark_examples(lines)
+    if inspect.isclass(thing) and issubclass(thing, IcSecretsError):
+        lines += ["", f"Exit status {thing.exit_status}."]
+        if thing.hint:
+            lines += ["", f"Hint: *{thing.hint}*"]
+        lines.append("")
+
+
+def _mark_examples(lines: list[str]) -> list[str]:
+    """Turn each indented block that follows an empty line into a block of code."""
+    marked: list[str] = []
+    is_code = False
+    for line in lines:
+        is_indented = line.startswith("    ")
+        if is_indented and not is_code and (not marked or not marked[-1].strip()):
+            marked += [".. code-block:: python", ""]
+            is_code = True
+        elif line.strip() and not is_indented:
+            is_code = False
+        marked.append(line)
+    return marked

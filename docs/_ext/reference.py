@@ -1,0 +1,134 @@
+"""Write the pages that the code itself describes: a page for each command, the settings, the exit statuses of errors.
+
+They are made from the parsers, the catalogue of settings and the classes of errors, into docs/reference/generated/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+from ic_secrets import errors
+from ic_secrets.cli import COMMANDS
+from ic_secrets.config.catalogue import SETTINGS
+
+_WIDTH = "100"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Write the pages before Sphinx looks for its sources."""
+    folder = Path(app.srcdir) / "reference" / "generated"
+    (folder / "commands").mkdir(parents=True, exist_ok=True)
+    pages = {f"commands/{name}.md": _write_command(name) for name in _list_commands()}
+    pages |= {"settings.md": _write_settings(), "errors.md": _write_errors()}
+    for path in folder.rglob("*.md"):
+        if str(path.relative_to(folder)) not in pages:
+            path.unlink()
+    for name, text in pages.items():
+        path = folder / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+def _list_commands() -> Iterator[str]:
+    return (name for name, entry in COMMANDS.items() if entry.summary)
+
+
+def _write_command(name: str) -> str:
+    entry = COMMANDS[name]
+    module = import_module(f"ic_secrets.cli.{entry.module}")
+    make_parser = getattr(module, entry.parser)
+    lines = [f"# ic-secrets {name}", ""]
+    if entry.has_actions:
+        lines += [f"{entry.summary[:1].upper()}{entry.summary[1:]}.", ""]
+        for action in module.ACTIONS:
+            lines += [f"## {name} {action}", "", *_describe(make_parser(action))]
+    else:
+        lines += _describe(make_parser())
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _describe(parser: argparse.ArgumentParser) -> Iterator[str]:
+    os.environ["COLUMNS"] = _WIDTH
+    yield from ("```text", *parser.format_usage().removeprefix("usage: ").rstrip().splitlines(), "```", "")
+    yield from (*map(_escape, (parser.description or "").splitlines()), "")
+    shown = [action for action in parser._actions if action.help and action.dest != "help"]
+    for action in shown:
+        yield from (f"`{_name(parser, action)}`", f": {_escape(_sentence(action.help or ''))}", "")
+    example = (parser.epilog or "").partition("\n")[2]
+    yield from ("```sh", *(row.strip() for row in example.splitlines()), "```", "")
+
+
+def _name(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+    metavar = str(action.metavar or "|".join(map(str, action.choices or ())) or action.dest.upper())
+    if not action.option_strings:
+        return metavar
+    names = ", ".join(action.option_strings)
+    if action.nargs == 0:
+        return names
+    optional = {f"--{name}" for name in getattr(parser, "_optional", ())}
+    return f"{names}[={metavar}]" if optional & set(action.option_strings) else f"{names} {metavar}"
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+def _write_settings() -> str:
+    rows = [
+        "| setting | variable | takes | in the project's file | what it does |",
+        "|---|---|---|---|---|",
+    ]
+    for name, known in SETTINGS.items():
+        variable = f"IC_SECRETS_{name.upper().replace('-', '_')}"
+        takes = " · ".join(known.choices) or _KINDS[known.kind]
+        cells = (f"`{name}`", f"`{variable}`", takes, "yes" if known.checkout else "no", _escape(known.summary))
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+_KINDS = {
+    "text": "text",
+    "path": "a path",
+    "store": "a path or a URL",
+    "flag": "true or false",
+    "duration": "a duration",
+    "number": "a whole number",
+    "names": "a list of names",
+    "globs": "a list of names or patterns",
+    "plugins": "a list of plugins",
+    "preserve": "true, false or a list",
+}
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+def _write_errors() -> str:
+    rows = ["| error | exit status | what it means |", "|---|---|---|"]
+    for name, one in vars(errors).items():
+        if isinstance(one, type) and issubclass(one, errors.IcSecretsError):
+            meaning = (one.__doc__ or "").strip().splitlines()[0]
+            rows.append(f"| `{name}` | {one.exit_status} | {_escape(meaning)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _escape(text: str) -> str:
+    """The text without what Markdown would take for markup, but for code between backticks."""
+    parts = text.split("`")
+    for at in range(0, len(parts), 2):
+        for mark in "\\*_<|[":
+            parts[at] = parts[at].replace(mark, f"\\{mark}")
+    return "`".join(parts)
