@@ -11,7 +11,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --gene
 QUICK := not slow and not integration and not commands
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-composers test-pythons test-lowest check lint lock man wheel clean tools newest
+.PHONY: help demo test test-long test-composers test-pythons test-lowest check lint lock man docs wheel clean tools newest
 
 help:
 	@echo 'make demo       a real build with private repositories, from secrets at rest to nothing left'
@@ -24,6 +24,7 @@ help:
 	@echo 'make lint       style and types'
 	@echo 'make lock       write requirements.lock for pyproject.toml (UPGRADE=1: with the newest of everything)'
 	@echo 'make man        write docs/ic-secrets.1, the manual page, from what --help says'
+	@echo 'make docs       build the site of docs/ into docs/_build/; broken links fail'
 	@echo 'make wheel      build dist/*.whl'
 	@echo 'make clean      remove what was built, but not .venv'
 	@echo
@@ -72,11 +73,14 @@ man: $(READY)
 	$(BIN)/python -m ic_secrets.cli.manual > docs/ic-secrets.1.new
 	mv docs/ic-secrets.1.new docs/ic-secrets.1
 
+docs: $(READY)
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation
 
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist docs/_build docs/reference/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests fixtures hooks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # Debian's packages come first, since one of them may be what makes the environment; where all are there, nothing is asked for.

@@ -9,7 +9,7 @@ from ic_secrets import __version__
 
 project = "ic-secrets"
 author = "the ic-secrets authors"
-copyright = "the ic-secrets authors"
+project_copyright = "the ic-secrets authors"
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings", "reference"]

@@ -88,10 +88,10 @@ class Browser:
                 return dict(answer["result"])
             self.events.append(answer)
 
-    def open(self, page: Path) -> None:
-        """Load the file, and wait until it is there."""
+    def open(self, page: Path | str) -> None:
+        """Load the file or URL, and wait until it is there."""
         self.events.clear()
-        self.ask("Page.navigate", url=page.as_uri())
+        self.ask("Page.navigate", url=page.as_uri() if isinstance(page, Path) else page)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._read())
 
@@ -116,6 +116,10 @@ class Browser:
         """The person's colour scheme, and what the page is shown on."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.ask("Emulation.setEmulatedMedia", media=media, features=features)
+
+    def resize(self, width: int, height: int) -> None:
+        """The window of a phone, or of anything else."""
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=True)
 
     def picture(self) -> bytes:
         """What is in the window, as PNG."""
