@@ -84,13 +84,14 @@ def _name(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 def _write_settings() -> str:
     rows = [
-        "| setting | variable | takes | in the project's file | what it does |",
-        "|---|---|---|---|---|",
+        "| setting and variable | what it does | takes | in the project's file |",
+        "|---|---|---|---|",
     ]
     for name, known in SETTINGS.items():
         variable = f"IC_SECRETS_{name.upper().replace('-', '_')}"
         takes = " · ".join(known.choices) or _KINDS[known.kind]
-        cells = (f"`{name}`", f"`{variable}`", takes, "yes" if known.checkout else "no", _escape(known.summary))
+        what = _sentence(_escape(known.summary))
+        cells = (f"`{name}`<br>`{variable}`", what, takes, "yes" if known.checkout else "no")
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 

@@ -19,13 +19,15 @@ pytestmark = pytest.mark.integration
 DOCS = Path(__file__).parents[2] / "docs"
 # What hangs over the right edge of the window: the page's width beyond it, in pixels.
 OVERHANG = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-FOUND = """new Promise((resolve) => {
-  const wait = () => {
-    const results = document.querySelectorAll("#search-results ul.search > li a");
-    if (results.length) resolve([...results].map((each) => each.getAttribute("href")));
-    else setTimeout(wait, 50);
+# The links of the search's results, once one leads to the security model; the results come one after the other.
+FOUND = """new Promise((resolve, reject) => {
+  const wait = (rounds) => {
+    const links = [...document.querySelectorAll("#search-results li a")].map((each) => each.getAttribute("href"));
+    if (links.some((each) => each.startsWith("security.html"))) resolve(links.length);
+    else if (rounds) setTimeout(wait, 50, rounds - 1);
+    else reject(links);
   };
-  wait();
+  wait(400);
 })"""
 
 
@@ -90,7 +92,7 @@ def test_every_page_loads_by_itself_and_fits_a_phone(site: Path, address: str, b
         browser.resize(1280, 900)
         browser.open(f"{address}/{page}")
         found = list_problems(browser, address)
-        if not browser.evaluate("document.querySelector('h1, h2')?.textContent.length > 1"):
+        if page != "search.html" and not browser.evaluate("document.querySelector('h1').textContent.length > 1"):
             found.append("has no heading")
         browser.resize(390, 844)
         overhang = browser.evaluate(OVERHANG)
@@ -104,8 +106,7 @@ def test_every_page_loads_by_itself_and_fits_a_phone(site: Path, address: str, b
 def test_search_finds_a_page(address: str, browser: Browser) -> None:
     browser.resize(1280, 900)
     browser.open(f"{address}/search.html?q=watchdog")
-    found = browser.evaluate(FOUND)
-    assert any("security" in link for link in found), found
+    assert browser.evaluate(FOUND)
     assert list_problems(browser, address) == []
 
 

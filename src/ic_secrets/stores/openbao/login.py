@@ -62,7 +62,8 @@ def log_in(client: Client, ask: Ask, environment: Mapping[str, str]) -> Session:
         return Session(_read(usual, "the token"), ours=False)
     raise ConfigError(
         "nothing says who we are to the server",
-        hint="set BAO_TOKEN, or IC_SECRETS_BAO_TOKEN_FILE, …_ROLE_ID, …_KUBERNETES_ROLE or …_JWT (docs/openbao.md)",
+        hint="set BAO_TOKEN, or IC_SECRETS_BAO_TOKEN_FILE, …_ROLE_ID, …_KUBERNETES_ROLE or …_JWT "
+        "(docs/stores/openbao.md)",
     )
 
 
