@@ -101,7 +101,7 @@ def ask_broken(cache: TargetCache) -> CachedStore:
 
 def find_hint(cache: TargetCache) -> str:
     """Why the cache is not used."""
-    with ask_broken(cache) as store, pytest.raises(StoreUnreachableError, match="gives no answer") as caught:
+    with ask_broken(cache) as store, pytest.raises(StoreUnreachableError, match="does not answer") as caught:
         read(store)
     return caught.value.hint
 
@@ -115,7 +115,7 @@ def test_what_was_given_is_given_again_and_no_more(filled: Path) -> None:
         assert read(store) == GIVEN
         assert store.cached is not None
         assert store.cached.moment == NOW
-        assert "gives no answer" in store.cached.reason
+        assert "does not answer" in store.cached.reason
         site, agency = store.read_chain(SITE, environment="dev", scope=Scope.IC, values=True)
         assert {one.name for one in site.secrets} == {"KEY", "ONLY_SITE"}
         assert [(one.environment, one.expires) for one in site.overrides] == [("dev", NOW)]

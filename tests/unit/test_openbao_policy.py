@@ -314,6 +314,6 @@ def test_a_refused_site_starts_no_build(fleet: Fleet, cli: Cli) -> None:
     cli.home |= {"IC_SECRETS_STORE": fleet.server.url(fleet.mount), "BAO_TOKEN": fleet.tokens["build"]}
     done = cli("run", "neighbour", "--", "touch", "started")
     assert done.returncode in {1, 125}
-    assert b"does not let us read" in done.stderr
+    assert b"does not allow the token to read" in done.stderr
     assert b"bao policy" in done.stderr
     assert not (cli.cwd / "started").exists()

@@ -106,7 +106,7 @@ def test_no_command_waits_longer_than_was_said(listener: Listener, cli: Cli, wor
     done = cli(*words)
     assert time.monotonic() - started < 10
     assert done.returncode == (125 if words[0] == "run" else 1)
-    assert b"gives no answer" in done.stderr
+    assert b"does not answer" in done.stderr
     assert done.stderr.count(b"error: ") == 1
 
 

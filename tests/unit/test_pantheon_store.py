@@ -48,7 +48,7 @@ def platform() -> Iterator[Platform]:
 
 
 def open_with(platform: Platform, token: str = TOKEN, site: str | None = None, deadline: float = 5.0) -> PantheonStore:
-    client = PantheonClient(parse_home(platform.url), token, deadline=deadline, window=WINDOW)
+    client = PantheonClient(parse_home(platform.url), token, timeout=deadline, window=WINDOW)
     return PantheonStore(f"pantheon:{site or ''}", client, site)
 
 
@@ -298,7 +298,7 @@ def test_a_server_that_takes_its_time_is_given_up() -> None:
 
     thread = threading.Thread(target=drip, daemon=True)
     thread.start()
-    client = PantheonClient(parse_home(f"http://127.0.0.1:{listener.getsockname()[1]}"), TOKEN, deadline=0.1)
+    client = PantheonClient(parse_home(f"http://127.0.0.1:{listener.getsockname()[1]}"), TOKEN, timeout=0.1)
     started = time.monotonic()
     with pytest.raises(StoreUnreachableError):
         client.find_site("my-site")
@@ -349,7 +349,7 @@ def test_only_this_machine_is_asked_without_tls(platform: Platform) -> None:
             parse_home(url)
     assert str(parse_home("https://api.example.org/base/")) == "https://api.example.org:443/base"
     port = platform.url.rpartition(":")[2]
-    client = PantheonClient(parse_home(f"https://127.0.0.1:{port}"), TOKEN, deadline=2)
+    client = PantheonClient(parse_home(f"https://127.0.0.1:{port}"), TOKEN, timeout=2)
     with pytest.raises(StoreUntrustedError, match="TLS") as caught:
         client.find_site("my-site")
     assert "BAO" not in caught.value.hint

@@ -1,327 +1,224 @@
-"""How an OpenBao server is asked: connections that are kept, requests side by side, retries, and what a refusal means.
+"""How an OpenBao server is asked, on the common client: which node may answer, and what a refusal means.
 
 A read is answered by the active node. A standby may give an old answer, or none for what was acknowledged a moment ago:
 on a standby we go to the node that it calls the leader, and what is absent is so only where the active node said it.
 """
 
-import os
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
-from ...client.messages import StrangeAnswerError, TransientError
-from ...core.durations import is_duration, parse_duration
-from ...errors import (
-    ConfigError,
-    StoreDeniedError,
-    StoreFormatError,
-    StoreMissingError,
-    StoreUnreachableError,
-    StoreUntrustedError,
+from ...client import client as http
+from ...client.addresses import Address, parse_address
+from ...client.errors import (
+    HttpError,
+    InvalidReplyError,
+    TransientError,
+    UnavailableError,
+    UntrustedError,
+    to_store_error,
 )
-from .lines import LOOPBACK, Address, Answer, Line, Request, connect, parse_address, parse_addresses
+from ...errors import ConfigError, StoreDeniedError, StoreFormatError, StoreMissingError, StoreUntrustedError
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
+    from ...client.connection import Connection
 
-# One try, and all the time that a command waits for a server that does not answer as it should, in seconds.
-TRY = 2.0
-DEADLINE = 30.0
-_PAUSE = 0.1
-_LONGEST_PAUSE = 2.0
-# Connections side by side. A server on this machine shares its processors with us: more of them only get in its way.
-_CONNECTIONS = 8
-_CONNECTIONS_AT_HOME = 3
+_PORT = 8200
+_URL_HINT = "it is bao+https://HOST:8200/MOUNT"
+_TRUST_HINT = "BAO_CACERT names a file with the certificate of who signed it"
 # No node stops being the active one, and becomes it again, within so many seconds.
 _TERM = 0.5
+# Statuses of a node's health: https://openbao.org/api-docs/system/health/.
+_ACTIVE, _NOT_INITIALIZED, _SEALED = 200, 501, 503
 _STANDBY = frozenset({429, 472, 473})
+# With these the server always sends an object.
+_EXPLAINED = frozenset({200, 403, 404})
+
+
+class Request(NamedTuple):
+    """A method, a path below `/v1/`, unquoted, and a body."""
+
+    method: str
+    path: str
+    body: Mapping[str, Any] | None = None
+
+
+class Answer(NamedTuple):
+    """A status and the JSON object that came with it; `errors` is what the server says of a failure."""
+
+    status: int
+    body: Mapping[str, Any]
+
+    @property
+    def errors(self) -> str:
+        """Its messages as one line."""
+        found = self.body.get("errors") or ()
+        return " ".join(" ".join(str(one).split()) for one in found)[:300]
 
 
 def split_store_url(url: str) -> tuple[str, str]:
-    """The server's URL, and the mount; ConfigError."""
+    """Return the server's URL, and the mount; ConfigError."""
     scheme, _, rest = url.partition("://")
     host, _, mount = rest.partition("/")
     mount = mount.strip("/")
     parts = mount.split("/")
     if not all(part.replace("-", "").replace("_", "").isalnum() and part.isascii() for part in parts):
-        raise ConfigError("the store's URL names no mount", hint="it is bao+https://HOST:8200/MOUNT")
+        raise ConfigError("the store's URL does not name a mount", hint=_URL_HINT)
     return f"{scheme.lower().removeprefix('bao+')}://{host}", mount
 
 
-def parse_deadline(setting: str, text: str | None) -> float:
-    """What that setting says, in seconds; ConfigError."""
-    if not text:
-        return DEADLINE
-    if not is_duration(text):
-        raise ConfigError(f"{setting} is {text!r}, which is not a duration", hint="seconds, or 30s, 10m")
-    return parse_duration(text)
+def parse_nodes(url: str) -> list[Address]:
+    """Return the nodes that `SCHEME://HOST:PORT,HOST:PORT` names; ConfigError."""
+    scheme, _, hosts = url.partition("://")
+    return [_parse_node(f"{scheme}://{host}") for host in hosts.split(",")]
 
 
-class Patience:
-    """How long a command waits, in all, for a server that fails: the time from a try that fails to the next answer."""
-
-    def __init__(self, seconds: float) -> None:
-        self._left = seconds
-        self._since: float | None = None
-        self._lock = threading.Lock()
-
-    def find_rest(self, started: float) -> float:
-        """Seconds that are left, now that a try has failed which began at that time (of the monotonic clock)."""
-        with self._lock:
-            self._since = started if self._since is None else self._since
-            return self._left - (time.monotonic() - self._since)
-
-    def peek(self) -> float:
-        """Seconds that are left."""
-        with self._lock:
-            return self._left if self._since is None else self._left - (time.monotonic() - self._since)
-
-    def renew(self) -> None:
-        """The server has answered."""
-        with self._lock:
-            if self._since is not None:
-                self._left -= time.monotonic() - self._since
-                self._since = None
-
-    def cut(self, most: float) -> None:
-        """Leave no more than so many seconds."""
-        with self._lock:
-            spent = 0.0 if self._since is None else time.monotonic() - self._since
-            self._left = min(self._left, spent + most)
+def _parse_node(url: str, name: str = "the store's URL", hint: str = _URL_HINT) -> Address:
+    return parse_address(url, name=name, hint=hint, port=_PORT)
 
 
-class Client:
+class BaoClient:
     """A server, or several nodes of one, asked with one token. Threads may use it side by side."""
 
-    def __init__(self, url: str, *, deadline: float = DEADLINE, namespace: str = "", ca_file: str = "") -> None:
-        self._homes = parse_addresses(url)
-        self._home = self._address = self._homes[0]
-        self._patience = Patience(deadline)
-        self._ca_file = ca_file
-        self._context: SSLContext | None = None
-        self._free: list[Line] = []
-        self._lock = threading.Lock()
+    def __init__(self, url: str, *, timeout: float = http.BUDGET, namespace: str = "", ca_file: str = "") -> None:
+        self._http = http.Client(parse_nodes(url), http.TimeBudget(timeout), ca_file=ca_file)
         self._headers = {"X-Vault-Request": "true"} | ({"X-Vault-Namespace": namespace} if namespace else {})
         self.token = ""
 
     def __str__(self) -> str:
-        return " or ".join(map(str, self._homes))
+        return str(self._http)
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, token: str | None = None) -> Answer:
-        """The answer to one request: 2xx, 400 or 404. A 404 is the active node's.
+        """Return the answer to one request: 2xx, 400, 404 or 413. A 404 is the active node's.
 
-        StoreDeniedError for 403, StoreUnreachableError where no answer came before the deadline, StoreUntrustedError
-        where another's did. `token` is used in place of our own, and where it is empty none.
+        StoreDeniedError for 403, StoreUnreachableError where no answer came in time, StoreUntrustedError where
+        another's did. `token` is used in place of our own, and where it is empty none.
         """
         request = Request(method, path, body)
         return self._check(request, self._insist(request, self.token if token is None else token), token)
 
     def ask_all(self, requests: Sequence[Request], *, is_lenient: bool = False) -> list[Answer]:
-        """The answers to all of them, asked side by side; with `is_lenient`, refusals (403) among them.
+        """Return the answers to all of them, asked side by side; with `is_lenient`, refusals (403) among them.
 
         The first error is raised when all have ended.
         """
-        answers: dict[int, Answer] = {}
-        failures: list[BaseException] = []
-        numbers = iter(range(len(requests)))
 
-        def work() -> None:
-            while True:
-                with self._lock:
-                    number = next(numbers, None)
-                if number is None or failures:
-                    return
-                try:
-                    answer = self._insist(requests[number], self.token)
-                    is_told = is_lenient and answer.status == 403
-                    answers[number] = answer if is_told else self._check(requests[number], answer, None)
-                except BaseException as error:
-                    failures.append(error)
-                    if not isinstance(error, Exception):  # a signal is to end us: nobody waits for the others
-                        raise
+        def ask(request: Request) -> Answer:
+            answer = self._insist(request, self.token)
+            return answer if is_lenient and answer.status == 403 else self._check(request, answer, None)
 
-        most = _CONNECTIONS_AT_HOME if self._home.host in LOOPBACK else _CONNECTIONS
-        others = [threading.Thread(target=work, daemon=True) for _ in range(min(most, len(requests)) - 1)]
-        for thread in others:
-            thread.start()
-        work()
-        for thread in others:
-            thread.join()
-        if failures:
-            raise failures[0]
-        return [answers[number] for number in range(len(requests))]
+        return self._http.run_all(ask, requests)
 
-    def hurry(self, most: float) -> None:
-        """Wait for no failing server longer than so many seconds from here on."""
-        self._patience.cut(most)
+    def limit(self, most: float) -> None:
+        """Wait for a failing server no longer than so many seconds from here on."""
+        self._http.budget.limit(most)
 
     def close(self) -> None:
-        """Let go of the connections; safe to call twice."""
-        with self._lock:
-            lines, self._free = self._free, []
-        for line in lines:
-            line.close()
+        """Close the connections; safe to call twice."""
+        self._http.close()
 
     # --- one request ------------------------------------------------------------------------------------
 
     def _insist(self, request: Request, token: str) -> Answer:
-        """The answer, after as many tries as our patience allows; StoreUnreachableError."""
-        pause, failed = _PAUSE, 0
-        while True:
-            asked, started = self._address, time.monotonic()
-            try:
-                answer = self._try(request, token)
-            except (TransientError, StoreUnreachableError) as error:
-                is_final = isinstance(error, StoreUnreachableError)
-                if is_final and len(self._homes) == 1:
-                    raise
-                failed += 1
-                self._leave(asked)
-                # Between half of it and the whole: many builds that failed together do not come back together.
-                wait = pause * (0.5 + os.urandom(1)[0] / 512)
-                if self._patience.find_rest(started) <= wait:
-                    if is_final:
-                        raise
-                    kind = StoreUntrustedError if isinstance(error, StrangeAnswerError) else StoreUnreachableError
-                    raise kind(f"{self} gives no answer: {error}") from None
-            else:
-                self._patience.renew()
-                return answer
-            if failed % len(self._homes) == 0:  # the next node may be well: it is asked at once
-                time.sleep(wait)
-                pause = min(pause * 2, _LONGEST_PAUSE)
-
-    def _leave(self, asked: Address) -> None:
-        """Ask another node from now on, unless that is so already."""
-        with self._lock:
-            if self._address == asked:
-                at = self._homes.index(asked) + 1 if asked in self._homes else 0
-                self._address = self._homes[at % len(self._homes)]
+        try:
+            return self._http.insist(lambda: self._try(request, token))
+        except HttpError as error:
+            hints = {UntrustedError: _TRUST_HINT, UnavailableError: "check the store's URL"}
+            raise to_store_error(error, self, hints.get(type(error), "")) from None
 
     def _try(self, request: Request, token: str) -> Answer:
-        line = self._take()
-        healthy = False
-        try:
-            answer = self._exchange(line, request, token)
+        with self._http.connection(self._find_leader) as connection:
+            answer = self._exchange(connection, request, token)
             if answer.status == 404:  # is it the active node's word, given while it was active?
-                since = line.active_at
-                self._require_active(line)
-                if line.active_at - since > _TERM:
-                    answer = self._exchange(line, request, token)
-            if answer.status == 307:
-                raise TransientError("it sends us to another node")
-            if answer.status == 429 or answer.status >= 500:
-                if answer.status == 503:
-                    self._require_active(line)
+                before = connection.checked_at
+                self._require_active(connection)
+                if connection.checked_at - before > _TERM:
+                    answer = self._exchange(connection, request, token)
+            if answer.status == 503:
+                self._require_active(connection)
+            if answer.status in {307, 429} or answer.status >= 500:
                 raise TransientError(f"status {answer.status}")
-            healthy = True
-            return answer
-        finally:
-            if healthy:
-                with self._lock:
-                    self._free.append(line)
-            else:
-                line.close()
+        return answer
 
-    def _take(self) -> Line:
-        """A kept connection to the node that we ask, else a new one to a node that is active."""
-        with self._lock:
-            address = self._address
-            while self._free:
-                line = self._free.pop()
-                if line.address == address and line.is_open:
-                    return line
-                line.close()
-        for _ in range(2):
-            line = connect(address, self._tls, self._find_timeout())
-            try:
-                leader = self._require_active(line, follow=True)
-            except BaseException:
-                line.close()
-                raise
-            if leader is None:
-                return line
-            line.close()
-            self._address = address = leader
-        raise TransientError("no node says that it is the active one")
+    def _exchange(self, connection: "Connection", request: Request, token: str = "") -> Answer:
+        from ...client.connection import Request as HttpRequest
 
-    def _tls(self) -> "SSLContext":
-        import ssl
-
-        if self._context is None:
-            try:
-                self._context = ssl.create_default_context(cafile=self._ca_file or None)
-            except OSError as error:
-                raise ConfigError(f"{self._ca_file} holds no certificates: {error.strerror}") from None
-        return self._context
-
-    def _exchange(self, line: Line, request: Request, token: str) -> Answer:
         headers = self._headers | ({"X-Vault-Token": token} if token else {})
-        return line.exchange(request, headers, self._find_timeout())
+        target = f"/v1/{quote(request.path, safe='/?=')}"
+        reply = connection.exchange(
+            HttpRequest(request.method, target, request.body, headers), self._http.find_timeout()
+        )
+        body = reply.parse_object()
+        if not body and reply.status in _EXPLAINED:  # a machine in between said that
+            raise InvalidReplyError(f"status {reply.status} without what the server sends with it")
+        return Answer(reply.status, body or {})
 
-    def _find_timeout(self) -> float:
-        """Of one try, in seconds: it leaves time for another, perhaps of another node."""
-        return max(0.05, min(TRY, self._patience.peek() / 2))
-
-    def _require_active(self, line: Line, *, follow: bool = False) -> Address | None:
-        """None where the node is active; else where the leader is (with `follow`), or an error."""
-        address = line.address
-        health = self._exchange(line, Request("GET", "sys/health"), "")
-        if health.status == 200:
-            line.active_at = time.monotonic()
+    def _find_leader(self, connection: "Connection") -> Address | None:
+        """Return the node that is to be asked in place of this one; None where it is the active one."""
+        if self._is_active(connection):
             return None
-        if health.status == 501:
-            raise StoreUnreachableError(f"{address} is not initialized", hint="`bao operator init` does that, once")
-        if health.status == 503 and health.body.get("sealed"):
-            raise StoreUnreachableError(f"{address} is sealed", hint="whoever holds its keys has to unseal it")
-        if health.status not in _STANDBY:
-            raise TransientError(f"its health has the status {health.status}")
-        leader = self._exchange(line, Request("GET", "sys/leader"), "").body.get("leader_address") if follow else None
+        leader = self._exchange(connection, Request("GET", "sys/leader")).body.get("leader_address")
         if not leader:
             raise TransientError("it is a standby, and knows no active node")
-        found = parse_address(str(leader))
-        if address.tls and not found.tls:
-            raise StoreUntrustedError(
-                f"{address} sends us to {found}, without TLS", hint="its api_addr is to begin https:"
-            )
+        hint = "its api_addr must begin with https:"
+        found = _parse_node(str(leader), f"the leader's address that {connection.address} gives", hint)
+        if connection.address.tls and not found.tls:
+            raise StoreUntrustedError(f"{connection.address} redirects to {found}, without TLS", hint=hint)
         return found
+
+    def _require_active(self, connection: "Connection") -> None:
+        if not self._is_active(connection):
+            raise TransientError("it is a standby")
+
+    def _is_active(self, connection: "Connection") -> bool:
+        """Whether the node is the active one; HttpError where it is neither that nor a standby."""
+        health = self._exchange(connection, Request("GET", "sys/health"))
+        if health.status == _ACTIVE:
+            connection.checked_at = time.monotonic()
+        elif health.status == _NOT_INITIALIZED:
+            raise UnavailableError(f"{connection.address} is not initialized", "run `bao operator init`, once")
+        elif health.status == _SEALED and health.body.get("sealed"):
+            raise UnavailableError(f"{connection.address} is sealed", "ask whoever holds its keys to unseal it")
+        elif health.status not in _STANDBY:
+            raise TransientError(f"its health has the status {health.status}")
+        return health.status == _ACTIVE
 
     # --- what an answer means ---------------------------------------------------------------------------
 
     def _check(self, request: Request, answer: Answer, token: str | None) -> Answer:
         if answer.status == 403:
-            raise self._explain_refusal(request, own=token is None)
+            raise self._explain_refusal(request, is_ours=token is None)
         if answer.status == 404 and "no handler for route" in answer.errors:
             mount = request.path.partition("/")[0]
             raise StoreMissingError(
-                f"{self._home} has nothing mounted at {mount}/",
-                hint=f"look at the store's URL; `bao secrets enable -path={mount} -version=2 kv` mounts a store",
+                f"{self} has nothing mounted at {mount}/",
+                hint=f"check the store's URL; `bao secrets enable -path={mount} -version=2 kv` mounts a store",
             )
         if answer.status not in {200, 204, 400, 404, 413}:
-            raise StoreUntrustedError(f"{self._home} answers {request.path} with the status {answer.status}")
+            raise StoreUntrustedError(f"{self} answers {request.path} with the status {answer.status}")
         return answer
 
-    def _explain_refusal(self, request: Request, *, own: bool) -> StoreDeniedError:
-        if own and self._insist(Request("GET", "auth/token/lookup-self"), self.token).status == 403:
+    def _explain_refusal(self, request: Request, *, is_ours: bool) -> StoreDeniedError:
+        if is_ours and self._insist(Request("GET", "auth/token/lookup-self"), self.token).status == 403:
             return StoreDeniedError(
-                f"{self._home} does not know our token (any more): it expired, was revoked, or is none of its own",
-                hint="log in again; BAO_TOKEN and ~/.vault-token hold tokens, and so may an agent's file",
+                f"{self} does not accept the token: it expired, was revoked, or belongs to another server",
+                hint="log in again; check BAO_TOKEN, ~/.vault-token, and the file that an agent writes",
             )
         verb = {"LIST": "list", "GET": "read", "DELETE": "delete"}.get(request.method, "write")
-        return StoreDeniedError(f"{self._home} does not let us {verb} {request.path}")
+        return StoreDeniedError(f"{self} does not allow the token to {verb} {request.path}")
 
 
 class Mount:
     """The KV engine below one mount of a server, by the paths of `layout`."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: BaoClient, name: str) -> None:
         self.client = client
         self.name = name
         self.is_checked = False
 
     def check(self) -> None:
-        """StoreFormatError where the engine is none of version 2, in which nothing would be what it seems."""
+        """StoreFormatError where the engine is not of version 2, in which nothing would be what it seems."""
         if self.is_checked:
             return
         answer = self.client.ask("GET", f"sys/internal/ui/mounts/{self.name}")
@@ -335,9 +232,9 @@ class Mount:
         self.is_checked = True
 
     def data(self, path: str) -> str:
-        """Where the server has the data of that path."""
+        """Return where the server has the data of that path."""
         return f"{self.name}/data/{path}"
 
     def metadata(self, path: str) -> str:
-        """Where the server has its metadata, and lists folders."""
+        """Return where the server has its metadata, and lists folders."""
         return f"{self.name}/metadata/{path}"

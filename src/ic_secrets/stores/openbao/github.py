@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlsplit
 
+from ...client.addresses import LOOPBACK
 from ...errors import ConfigError
-from .lines import LOOPBACK
 
 _AUDIENCE = "ic-secrets"
 # In seconds, and bytes.

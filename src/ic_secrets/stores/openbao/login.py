@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ...core.files import read_regular
 from ...errors import ConfigError, IcSecretsError, StoreDeniedError
-from .client import Client
+from .client import BaoClient
 
 # What a setting says, by its name in the catalogue; None where nobody set it.
 Ask = Callable[[str], str | None]
@@ -34,7 +34,7 @@ class Session(NamedTuple):
     ours: bool
 
 
-def log_in(client: Client, ask: Ask, environment: Mapping[str, str]) -> Session:
+def log_in(client: BaoClient, ask: Ask, environment: Mapping[str, str]) -> Session:
     """The token to ask with. ConfigError where nothing is set; StoreDeniedError where the server refuses the login."""
     given = environment.get("BAO_TOKEN") or environment.get("VAULT_TOKEN")
     if given:
@@ -73,10 +73,10 @@ def _ask_github(ask: Ask, environment: Mapping[str, str]) -> str | None:
     return find_github_token(ask, environment)
 
 
-def log_out(client: Client, session: Session) -> None:
+def log_out(client: BaoClient, session: Session) -> None:
     """Revoke a token that was made for us. Where that fails it ends with its time to live."""
     if session.ours and client.token:
-        client.hurry(_FAREWELL)
+        client.limit(_FAREWELL)
         try:
             client.ask("POST", "auth/token/revoke-self")
         except IcSecretsError:
@@ -86,7 +86,7 @@ def log_out(client: Client, session: Session) -> None:
 
 
 def _find_secret_id(
-    client: Client, ask: Ask, environment: Mapping[str, str], mount: str, role_id: str
+    client: BaoClient, ask: Ask, environment: Mapping[str, str], mount: str, role_id: str
 ) -> dict[str, str]:
     """The secret id as the login takes it, unwrapped if it comes wrapped; none for a role that needs none."""
     wrapped = _find("bao-wrapped-secret-id", ask, environment, "the wrapped secret id")
@@ -96,7 +96,7 @@ def _find_secret_id(
     return {"secret_id": plain} if plain else {}
 
 
-def _unwrap(client: Client, wrapped: str, mount: str) -> str:
+def _unwrap(client: BaoClient, wrapped: str, mount: str) -> str:
     """The secret id in the wrapping token. One that was made elsewhere than at the role's path is never unwrapped."""
     seen = client.ask("POST", "sys/wrapping/lookup", {"token": wrapped}, token="")
     made_at = str((seen.body.get("data") or {}).get("creation_path") or "")
@@ -118,7 +118,7 @@ def _unwrap(client: Client, wrapped: str, mount: str) -> str:
     return secret_id
 
 
-def _log_in(client: Client, mount: str, body: Mapping[str, Any], how: str) -> Session:
+def _log_in(client: BaoClient, mount: str, body: Mapping[str, Any], how: str) -> Session:
     try:
         answer = client.ask("POST", f"auth/{mount}/login", body, token="")
     except StoreDeniedError:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
+from ...client.client import parse_timeout
 from ...errors import StoreBusyError, UnknownSecretError, UnknownSiteError
 from ...model.resolve import Holdings, check_base, find_base
 from ...model.secret import (
@@ -28,7 +29,7 @@ from ...model.secret import (
 )
 from ..base import Store
 from . import layout
-from .client import Client, Mount, parse_deadline, split_store_url
+from .client import BaoClient, Mount, split_store_url
 from .login import Ask, Session, log_in, log_out
 from .reading import Asked, find_places, list_paths, read_name, read_owners
 from .transaction import Draft
@@ -44,9 +45,9 @@ def open_store(url: str, ask: Ask, environment: Mapping[str, str]) -> "BaoStore"
     `ask` says what the settings are, by their names in the catalogue; `environment` holds the tokens.
     """
     address, mount = split_store_url(url)
-    client = Client(
+    client = BaoClient(
         address,
-        deadline=parse_deadline("bao-timeout", ask("bao-timeout")),
+        timeout=parse_timeout("bao-timeout", ask("bao-timeout")),
         namespace=environment.get("BAO_NAMESPACE") or environment.get("VAULT_NAMESPACE") or "",
         ca_file=environment.get("BAO_CACERT") or environment.get("VAULT_CACERT") or "",
     )
@@ -67,7 +68,7 @@ def read_variables(environment: Mapping[str, str]) -> Ask:
 class BaoStore(Store):
     """A mount of a server, as one token sees it."""
 
-    def __init__(self, url: str, client: Client, mount: str, session: Session) -> None:
+    def __init__(self, url: str, client: BaoClient, mount: str, session: Session) -> None:
         """`open_store` is the way here."""
         self.url = url
         self._client = client

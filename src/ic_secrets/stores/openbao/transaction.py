@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import IcSecretsError, StoreBusyError, StoreFormatError, StoreWriteError
-from .client import Mount
+from .client import Answer, Mount, Request
 from .layout import Node
-from .lines import Answer, Request
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?Z", re.ASCII)
 

@@ -1,21 +1,19 @@
-"""How Pantheon's API is asked: one request after the other, three a second, tried again, and what a refusal means.
+"""How Pantheon's API is asked, on the common client: three requests a second, and what a refusal means.
 
 A machine token gives a session, `POST v0/authorize/machine-token`, which each request then carries. What the server
 says in words is never shown: it may repeat a value. No redirect is followed: the session would go along.
 """
 
-import email.utils
-import json
-import os
 import re
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from ...client.messages import LARGEST_ANSWER, TransientError
+from ...client import client as http
+from ...client.addresses import Address, parse_address
+from ...client.errors import HttpError, to_store_error
 from ...core.files import read_regular
 from ...errors import (
     ConfigError,
@@ -23,23 +21,24 @@ from ...errors import (
     StoreFormatError,
     StoreReadError,
     StoreUnreachableError,
-    StoreUntrustedError,
     StoreWriteError,
 )
-from ..openbao.client import DEADLINE, TRY, Patience
-from ..openbao.lines import LOOPBACK, Address, Line, connect
 from .secrets_json import parse_object
+
+if TYPE_CHECKING:
+    from ...client.connection import Connection
+    from ...client.connection import Reply as HttpReply
 
 HOME = "https://api.pantheon.io"
 # The platform allows so many requests in so many seconds.
 RATE = 3
 WINDOW = 1.0
-_PAUSE = 0.25
-_LONGEST_PAUSE = 4.0
 _LARGEST_TOKEN = 64 << 10
 _VARIABLES = ("IC_SECRETS_PANTHEON_TOKEN", "TERMINUS_TOKEN", "TERMINUS_MACHINE_TOKEN", "PANTHEON_MACHINE_TOKEN")
 # What a header, and a path, may carry.
 _TOKEN = r"[!-~]{1,4096}"
+_URL_HINT = f"IC_SECRETS_PANTHEON_URL names the API; the default is {HOME}"
+_SERVER_HINT = "IC_SECRETS_PANTHEON_URL names the API, SSL_CERT_FILE the certificates that are trusted"
 _ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 Ask = Callable[[str], str | None]
@@ -64,19 +63,12 @@ class Reply(NamedTuple):
 
 
 def parse_home(url: str) -> Home:
-    """The setting `pantheon-url`; ConfigError for plain HTTP to anything but this machine."""
-    hint = f"it is {HOME} unless IC_SECRETS_PANTHEON_URL says otherwise"
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise ConfigError("pantheon-url names no server", hint=hint) from None
-    if not host or parts.username is not None or parts.query or parts.scheme not in {"http", "https"}:
-        raise ConfigError("pantheon-url names no server", hint=hint)
-    if parts.scheme == "http" and host not in LOOPBACK:
-        raise ConfigError(f"{host} is not this machine, so it is not asked without TLS", hint=hint)
-    tls = parts.scheme == "https"
-    return Home(Address(host, port or (443 if tls else 80), tls), parts.path.rstrip("/"))
+    """Return where the setting `pantheon-url` says that the API is; ConfigError."""
+    address = parse_address(url, name="pantheon-url", hint=_URL_HINT)
+    parts = urlsplit(url)
+    if parts.query:
+        raise ConfigError("pantheon-url has a query", hint=_URL_HINT)
+    return Home(address, parts.path.rstrip("/"))
 
 
 def find_token(ask: Ask, environment: Mapping[str, str]) -> str:
@@ -114,14 +106,13 @@ def _read_token(path: str) -> str:
 class PantheonClient:
     """The API, asked as one machine token. For one thread."""
 
-    def __init__(self, home: Home, token: str, *, deadline: float = DEADLINE, window: float = WINDOW) -> None:
+    def __init__(self, home: Home, token: str, *, timeout: float = http.BUDGET, window: float = WINDOW) -> None:
         self._home = home
         self._token = token
         self._session = ""
-        self._patience = Patience(deadline)
+        self._http = http.Client([home.address], http.TimeBudget(timeout))
         self._window = window
         self._asked: deque[float] = deque(maxlen=RATE)
-        self._line: Line | None = None
 
     def __str__(self) -> str:
         return str(self._home)
@@ -147,7 +138,7 @@ class PantheonClient:
         if not self._session:
             self._session = self._log_in()
         header = f"Bearer {self._session}" if bearer else self._session
-        reply = self._insist(method, path, body, {"Authorization": header}, doing)
+        reply = self._send(method, path, body, {"Authorization": header}, doing)
         if reply.status in {401, 403}:
             why = "does not know our session (any more)" if reply.status == 401 else "does not let us"
             raise StoreDeniedError(
@@ -157,26 +148,24 @@ class PantheonClient:
         return self._check(reply, method, doing)
 
     def close(self) -> None:
-        """Let go of the connection and the session; safe to call twice."""
+        """Close the connection and forget the session; safe to call twice."""
         self._session = ""
-        if self._line:
-            self._line.close()
-            self._line = None
+        self._http.close()
 
     # --- one request ------------------------------------------------------------------------------------
 
     def _log_in(self) -> str:
         body = {"machine_token": self._token, "client": "terminus"}
-        hint = "is the machine token right, and not revoked?"
+        hint = "check that the machine token is right and was not revoked"
         try:
-            reply = self._insist("POST", "/v0/authorize/machine-token", body, {}, "log in")
+            reply = self._send("POST", "/v0/authorize/machine-token", body, {}, "log in")
         except StoreUnreachableError as error:
             raise StoreUnreachableError(str(error), hint=hint) from None
         if reply.status in {400, 401, 403, 404}:
             raise StoreDeniedError(f"{self} refuses the machine token", hint=hint)
         session = self._check(reply, "POST", "log in").body.get("session")
         if not isinstance(session, str) or not re.fullmatch(_TOKEN, session):
-            raise StoreFormatError(f"{self} gives no session for the machine token")
+            raise StoreFormatError(f"{self} does not give a session for the machine token")
         return session
 
     def _check(self, reply: Reply, method: str, doing: str) -> Reply:
@@ -184,65 +173,43 @@ class PantheonClient:
             return reply
         if reply.status < 400:
             raise StoreUnreachableError(
-                f"{self} sends us elsewhere to {doing}, where we do not go",
-                hint="IC_SECRETS_PANTHEON_URL names the API",
+                f"{self} redirects the request to {doing}, and redirects are not followed", hint=_URL_HINT
             )
         error = StoreReadError if method == "GET" else StoreWriteError
         raise error(f"{self} refuses to {doing}: status {reply.status}")
 
-    def _insist(
+    def _send(
         self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str], doing: str
     ) -> Reply:
-        """The reply, after as many tries as our patience allows; StoreUnreachableError."""
-        pause = _PAUSE
-        while True:
-            started = time.monotonic()
-            wait = pause * (0.5 + os.urandom(1)[0] / 512)  # those who failed together do not come back together
-            try:
-                reply, told = self._try(method, path, body, headers)
-                if reply.status != 429 and reply.status < 500:
-                    self._patience.renew()
-                    return reply
-                failure = "too many requests" if reply.status == 429 else f"status {reply.status}"
-                wait = max(wait, told) if reply.status == 429 else wait
-            except TransientError as error:
-                failure = str(error)
-                self._drop()
-            if self._patience.find_rest(started) <= wait:
-                raise StoreUnreachableError(f"{self} gives no answer to {doing}: {failure}")
-            time.sleep(wait)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+        """Return the reply, after as many tries as the budget allows; StoreUnreachableError and its like."""
+        from ...client.connection import Request
 
-    def _try(
-        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
-    ) -> tuple[Reply, float]:
-        """A reply, and how many seconds it asks us to wait."""
-        self._pace()
-        timeout = max(0.05, min(TRY, self._patience.peek()))
+        sent = {"Accept": "application/json", **headers}
+        request = Request(method, self._home.path + path, body, sent)
+
+        def attempt(connection: "Connection") -> "HttpReply":
+            self._pace()
+            try:
+                return connection.exchange(request, self._http.find_timeout())
+            finally:
+                self._asked.append(time.monotonic())  # not before it has arrived
+
         try:
-            line = self._connect(timeout)
-            sent = {"Accept": "application/json", "User-Agent": "ic-secrets", **headers}
-            data = None
-            if body is not None:
-                data, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
-            response = line.send(method, self._home.path + path, data, sent, timeout)
-        finally:
-            self._asked.append(time.monotonic())  # not before it has arrived
-        if response.status >= 300:
-            patch = b"PATCH" in response.content
-            return Reply(response.status, {}, patch), _parse_wait(response.headers.get("retry-after"))
-        if len(response.content) >= LARGEST_ANSWER:
-            raise StoreFormatError(f"{self} answers with more than {LARGEST_ANSWER:,} bytes")
-        return Reply(response.status, self._parse(response.content, method)), 0.0
+            reply = http.fetch(self._http, attempt)
+        except HttpError as error:
+            raise to_store_error(error, self, _SERVER_HINT, doing) from None
+        if reply.status >= 300:
+            return Reply(reply.status, {}, b"PATCH" in reply.content)
+        return Reply(reply.status, self._parse(reply.content, method))
 
     def _parse(self, content: bytes, method: str) -> Mapping[str, Any]:
-        """The JSON object; what a write answers is of no account."""
+        """Return the JSON object; what a write answers does not matter."""
         try:
             return parse_object(content.decode(), str(self))
         except (UnicodeDecodeError, StoreFormatError):
             if method in {"PATCH", "DELETE"} or (method == "POST" and self._session):
                 return {}
-            raise StoreFormatError(f"{self} answers with something that is no JSON object") from None
+            raise StoreFormatError(f"{self} answers with something that is not a JSON object") from None
 
     def _pace(self) -> None:
         """Wait until no more than our share of requests has been made within the window."""
@@ -250,30 +217,3 @@ class PantheonClient:
             wait = self._asked[0] + self._window - time.monotonic()
             if wait > 0:
                 time.sleep(wait)
-
-    def _connect(self, timeout: float) -> Line:
-        if self._line is None or not self._line.is_open:
-            self._drop()
-            try:
-                self._line = connect(self._home.address, ssl.create_default_context, timeout)
-            except (StoreUnreachableError, StoreUntrustedError) as error:
-                hint = "IC_SECRETS_PANTHEON_URL names the API, SSL_CERT_FILE the certificates that are trusted"
-                raise type(error)(str(error), hint=hint) from None
-        return self._line
-
-    def _drop(self) -> None:
-        if self._line:
-            self._line.close()
-            self._line = None
-
-
-def _parse_wait(text: str | None) -> float:
-    """Retry-After in seconds: a number, or a date (RFC 9110, section 10.2.3)."""
-    if not text:
-        return 0.0
-    if re.fullmatch(r"[0-9]{1,9}", text.strip()):
-        return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return 0.0

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from ...client.client import parse_timeout
 from ...errors import IcSecretsError, ImmutableError, StoreFormatError, StoreWriteError, UnknownSiteError
 from ...model.secret import Override, Secret, check_site_name, format_scopes
-from ..openbao.client import parse_deadline
 from .client import HOME, Ask, PantheonClient, Reply, find_token, parse_home
 from .documents import DocumentStore, Step
 from .secrets_json import find_secrets, read_entries
@@ -34,7 +34,7 @@ def open_store(url: str, ask: Ask, environment: Mapping[str, str]) -> "PantheonS
         check_site_name(site)
     home = parse_home(ask("pantheon-url") or HOME)
     token = find_token(ask, environment)
-    client = PantheonClient(home, token, deadline=parse_deadline("pantheon-timeout", ask("pantheon-timeout")))
+    client = PantheonClient(home, token, timeout=parse_timeout("pantheon-timeout", ask("pantheon-timeout")))
     return PantheonStore(url, client, site or None)
 
 
