@@ -8,7 +8,7 @@ LOCK := requirements.lock
 BUILD_LOCK := requirements-build.lock
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
-QUICK := not slow and not integration and not commands
+QUICK := not (slow or commands or integration or composers)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long test-composers test-pythons test-lowest check lint lock man docs wheel clean tools newest

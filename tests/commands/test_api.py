@@ -19,8 +19,6 @@ from commandline import Cli
 from ic_secrets import open_build, plugin
 from ic_secrets.errors import BuildError, ConfigError, IcSecretsError, LeakFoundError, UnknownSiteError, VetoError
 
-pytestmark = pytest.mark.commands
-
 CANARY = "a-canary-of-a-value-in-the-api"
 
 

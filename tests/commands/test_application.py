@@ -101,7 +101,6 @@ def site(cli: Cli, private: Path) -> Cli:
     return cli
 
 
-@pytest.mark.commands
 @pytest.mark.skipif(not shutil.which("php"), reason="needs PHP")
 @pytest.mark.parametrize(
     ("target", "name", "expected"),
@@ -122,7 +121,6 @@ def test_php_reads_what_the_target_resolves_to(
     assert shown == ("NULL" if expected is None else expected.encode().hex())
 
 
-@pytest.mark.commands
 def test_a_receipt_names_the_file_and_the_search_covers_the_values(site: Cli, work: Path) -> None:
     words = ("run", "--scope", "web", "--receipt", "receipt.json", "my-site", "--")
     done = site(*words, "sh", "-c", 'cat "$CUSTOMER_SECRETS_FAKE_FILE"; echo a-canary-of-agency > left', cwd=work)
@@ -140,7 +138,6 @@ def test_a_receipt_names_the_file_and_the_search_covers_the_values(site: Cli, wo
     assert any(path["path"].endswith(SECRETS_FILE) for path in receipt["scrub"]["paths"])
 
 
-@pytest.mark.commands
 def test_the_users_composer_goes_on_as_it_is(site: Cli, work: Path) -> None:
     """Neither a Composer home nor a fault of the project's auth.json is an application's business."""
     (work / "auth.json").write_text("{")
@@ -151,7 +148,6 @@ def test_the_users_composer_goes_on_as_it_is(site: Cli, work: Path) -> None:
     assert done.stdout.decode() == '{"bearer":{}} none none\n'
 
 
-@pytest.mark.commands
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
 def test_nothing_is_left_whatever_ends_the_application(
     site: Cli, work: Path, private: Path, tmp_path: Path, search_tree: Callable[..., list[Found]], number: int

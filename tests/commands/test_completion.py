@@ -15,8 +15,6 @@ import pytest
 from commandline import PROGRAM, Cli
 from screen import Screen
 
-pytestmark = pytest.mark.commands
-
 FILES, PROGRAMS = 3, 4
 TARGETS = ["my-site.dev", "my-site.test", "my-site.live", "my-site.org-env", "my-site.pr-17"]
 

@@ -19,8 +19,6 @@ from ic_secrets.stores.base import Store
 from ic_secrets.stores.embedded import store as local
 from local_stores import CANARY, KEY, make_store
 
-pytestmark = pytest.mark.commands
-
 SITE, AGENCY = Owner("site", "my-site"), Owner("organization", "agency")
 IC, SHOWN = frozenset({Scope.IC}), frozenset({Scope.IC, Scope.USER})
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "diff.schema.json").read_text())
@@ -140,7 +138,6 @@ def server() -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.integration
 def test_stores_of_every_kind_are_the_same_after_a_copy(server: Server, cli: Cli, tmp_path: Path) -> None:
     """On a server and in a sealed file; until one value changes."""
     create_key_file(str(tmp_path / "key"), KEY.format())

@@ -9,7 +9,6 @@ import pytest
 from commandline import PROGRAM, Cli
 from screen import Screen
 
-pytestmark = pytest.mark.commands
 ENVIRONMENTS = ["live", *(f"pr-{number}" for number in range(10, 20))]
 
 

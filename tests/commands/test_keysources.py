@@ -23,8 +23,6 @@ from keyrings import install_keyring
 from local_stores import make_store, raw
 from screen import Screen
 
-pytestmark = pytest.mark.commands
-
 KEY, OTHER = MasterKey(bytes(range(32))), MasterKey(bytes(range(32, 64)))
 PASSPHRASE = "correct horse, canary, staple"
 

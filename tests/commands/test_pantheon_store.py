@@ -388,7 +388,6 @@ def test_a_store_opens_without_a_request(platform: Platform) -> None:
 # --- commands -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.commands
 def test_a_build_runs_from_the_platform_and_knows_nothing_of_the_token(cli: Cli, tmp_path: Path) -> None:
     with running() as platform:
         held = platform.secrets[platform.ids["my-site"]]
@@ -406,7 +405,6 @@ def test_a_build_runs_from_the_platform_and_knows_nothing_of_the_token(cli: Cli,
         assert not (tmp_path / "started").exists()
 
 
-@pytest.mark.commands
 def test_a_signal_ends_a_build_that_waits(cli: Cli, tmp_path: Path) -> None:
     """It is waiting for a platform that has had enough for an hour: nothing was exposed."""
     with running() as platform:
@@ -421,7 +419,6 @@ def test_a_signal_ends_a_build_that_waits(cli: Cli, tmp_path: Path) -> None:
     assert not (tmp_path / "started").exists()
 
 
-@pytest.mark.commands
 def test_a_site_is_pushed_and_what_the_platform_has_no_place_for_is_named(cli: Cli, tmp_path: Path) -> None:
     """Its secrets and overrides, not its organization's; pushed again, what people may read is the same."""
     cli.home |= {"IC_SECRETS_STORE": str(tmp_path / "store.db"), "IC_SECRETS_KEY_FILE": str(tmp_path / "key")}
@@ -451,7 +448,6 @@ def test_a_site_is_pushed_and_what_the_platform_has_no_place_for_is_named(cli: C
         assert b"no site other" in cli("copy", "--to", "pantheon:other", check=1).stderr
 
 
-@pytest.mark.commands
 def test_a_site_is_copied_to_a_file_and_back(cli: Cli, tmp_path: Path) -> None:
     """A copy from a file leaves the organizations of the site as they are."""
     cli.home |= {"IC_SECRETS_STORE": str(tmp_path / "store.db"), "IC_SECRETS_KEY_FILE": str(tmp_path / "key")}

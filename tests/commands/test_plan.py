@@ -13,8 +13,6 @@ import pytest
 from commandline import Cli
 from servers.answers import start_answers
 
-pytestmark = pytest.mark.commands
-
 
 class Case(NamedTuple):
     """A way to run, and the files (below the working directory) and variables that are there."""

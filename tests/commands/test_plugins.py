@@ -18,8 +18,6 @@ from ic_secrets.config.settings import Setting, Settings
 from ic_secrets.errors import PluginError
 from ic_secrets.plugins.discovery import Origin, find_named
 
-pytestmark = pytest.mark.commands
-
 CANARY = "a-canary-of-a-value-in-plugins"
 HEADER = """
 import os, sys

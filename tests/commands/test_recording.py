@@ -21,8 +21,6 @@ from ic_secrets.keys.master import load_key_file
 from ic_secrets.model.secret import Owner
 from ic_secrets.stores.embedded import store as local
 
-pytestmark = pytest.mark.commands
-
 CANARY = b"hunter2-canary-value"
 
 

@@ -25,8 +25,6 @@ from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.rollback import check_minimum, check_state, update_state
 from local_stores import EMPTY, KEY, MY_SITE, make_store, memory_directory, open_for_reading, put, raw
 
-pytestmark = pytest.mark.commands
-
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "receipt.schema.json").read_text())
 
 

@@ -27,8 +27,6 @@ from ic_secrets.stores.embedded import store as local
 from keyrings import install_keyring
 from local_stores import AGENCY, CANARY, KEY, MY_SITE, dump, make_store, memory_directory, put, raw
 
-pytestmark = pytest.mark.commands
-
 NEW = MasterKey(bytes(reversed(range(32))))
 
 

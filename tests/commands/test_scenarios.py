@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCENARIOS = Path(__file__).parent / "scenarios"
+SCENARIOS = Path(__file__).parents[1] / "scenarios"
 
 
 def parse(text: str) -> list[tuple[str, int, list[str]]]:
@@ -38,7 +38,6 @@ def matches(expected: list[str], shown: list[str]) -> bool:
     )
 
 
-@pytest.mark.commands
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.txt")), ids=lambda path: path.stem)
 def test_scenario(path: Path, home: dict[str, str], tmp_path: Path) -> None:
     work = tmp_path / "work"

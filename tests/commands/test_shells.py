@@ -15,8 +15,6 @@ from ic_secrets.model.secret import SecretValue
 from ic_secrets.model.variables import check_variable
 from ic_secrets.two_steps.shells import Change, check_names, render_fish, render_fish_end, render_sh, render_sh_end
 
-pytestmark = pytest.mark.commands
-
 SHELLS = ["bash", "dash", "zsh", "fish"]
 HOSTILE = {
     "A_COMMAND": "$(touch evaluated) `touch evaluated` ${HOME} $HOME ~",

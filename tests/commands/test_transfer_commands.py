@@ -24,8 +24,6 @@ from ic_secrets.stores.embedded import store as local
 from local_stores import AGENCY, BUILD, CANARY, KEY, MY_SITE, OWNERS, dump, make_store, open_for_reading, put
 from screen import Screen
 
-pytestmark = pytest.mark.commands
-
 
 @pytest.fixture
 def path(tmp_path: Path, home: dict[str, str]) -> str:

@@ -34,7 +34,6 @@ exec chroot "$tree" env --chdir="$PWD" /usr/bin/composer "$@"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "composers: needs the trees that `.ci/composers` makes, and root")
     config.stash[VERSIONS] = {}
 
 

@@ -18,8 +18,6 @@ from servers import Server, Servers
 from servers.bitbucket import PACKAGE, URL, Bitbucket, start_bitbucket
 from watching import ArgumentWatch
 
-pytestmark = [pytest.mark.composers, pytest.mark.integration]
-
 Search = Callable[..., list[Found]]
 NoResidue = Callable[[], None]
 OPTIONS = ("--no-interaction", "--no-progress", "--no-ansi")

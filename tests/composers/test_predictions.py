@@ -10,8 +10,6 @@ import pytest
 
 import predictions
 
-pytestmark = [pytest.mark.composers, pytest.mark.integration]
-
 PAIRS = list(itertools.combinations(predictions.SOURCES, 2))
 
 

@@ -20,8 +20,6 @@ from ic_secrets.model.secret import Site
 from ic_secrets.stores.openbao.policy import render_policy
 from searching import search_tree
 
-pytestmark = [pytest.mark.integration, pytest.mark.commands]
-
 DOCS = Path(__file__).parents[2] / "docs"
 CANARY = "a-canary-of-a-cache"
 BUILD = ("run", "my-site", "--", "sh", "-c", 'echo "it is $TOKEN$INHERITED" | tr a-z A-Z')

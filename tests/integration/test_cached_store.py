@@ -35,8 +35,6 @@ from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.testing import StoreContract
 
-pytestmark = pytest.mark.integration
-
 KEY, OTHER_KEY = MasterKey(bytes(range(32))), MasterKey(bytes(32))
 SITE, AGENCY = Owner("site", "my-site"), Owner("organization", "agency")
 DEV = Target("my-site", "dev")

@@ -6,12 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 DEMO = Path(__file__).resolve().parents[2] / "fixtures" / "demo.py"
 
 
-@pytest.mark.integration
 def test_the_demo_ends_well_and_says_what_it_showed(home: dict[str, str]) -> None:
     done = subprocess.run([sys.executable, str(DEMO)], env=home, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr

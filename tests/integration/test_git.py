@@ -18,8 +18,6 @@ from searching import search_tree
 from servers import Server, Servers
 from watching import ArgumentWatch
 
-pytestmark = pytest.mark.integration
-
 INSTALL = ("composer", "install", "--no-interaction", "--no-progress", "--no-ansi")
 UPDATE = ("composer", "update", "--no-interaction", "--no-progress", "--no-ansi")
 

@@ -31,8 +31,6 @@ from places import (
 )
 from servers import Servers
 
-pytestmark = pytest.mark.integration
-
 
 @pytest.fixture(params=PLACES, ids=lambda kind: kind.__name__)
 def place(request: pytest.FixtureRequest, job: Job) -> Place:

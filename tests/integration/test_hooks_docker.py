@@ -22,8 +22,6 @@ from places import (
 from searching import Found
 from servers import Servers
 
-pytestmark = pytest.mark.integration
-
 Search = Callable[..., list[Found]]
 
 

@@ -15,8 +15,6 @@ from places import (
 )
 from servers import Servers
 
-pytestmark = pytest.mark.integration
-
 
 @pytest.fixture
 def repository(job: Job, servers: Servers) -> Path:

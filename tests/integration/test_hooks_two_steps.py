@@ -24,8 +24,6 @@ from places import (
     wait_for,
 )
 
-pytestmark = pytest.mark.integration
-
 
 @pytest.fixture
 def shell(job: Job) -> Command:

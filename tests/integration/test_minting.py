@@ -16,8 +16,6 @@ from searching import Found, encodings
 from servers.bitbucket import PACKAGE, URL, Bitbucket, start_bitbucket
 from watching import ArgumentWatch
 
-pytestmark = pytest.mark.integration
-
 Search = Callable[..., list[Found]]
 INSTALL = ("composer", "install", "--no-interaction", "--no-progress", "--no-ansi")
 

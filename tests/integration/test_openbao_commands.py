@@ -16,8 +16,6 @@ from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.openbao import store as openbao
 from local_stores import CANARY, KEY, OWNERS, dump, make_store, open_for_reading
 
-pytestmark = pytest.mark.integration
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:

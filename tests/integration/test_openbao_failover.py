@@ -20,8 +20,6 @@ from ic_secrets.stores.base import read_chain
 from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.stores.openbao.store import BaoStore
 
-pytestmark = pytest.mark.integration
-
 SITE = Owner("site", "my-site")
 AGENCY = Owner("organization", "agency")
 BUILD = frozenset({Scope.IC})

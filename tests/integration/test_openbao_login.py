@@ -28,8 +28,6 @@ from ic_secrets.stores.base import read_chain
 from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.stores.openbao.policy import render_policy
 
-pytestmark = pytest.mark.integration
-
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 POLICY = "build-of-my-site"
 

@@ -31,8 +31,6 @@ from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.stores.openbao.client import Answer, BaoClient, parse_nodes
 from ic_secrets.stores.openbao.store import BaoStore
 
-pytestmark = pytest.mark.integration
-
 SITE = Owner("site", "my-site")
 AGENCY = Owner("organization", "agency")
 BUILD = frozenset({Scope.IC})

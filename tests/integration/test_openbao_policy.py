@@ -17,8 +17,6 @@ from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.stores.openbao.policy import render_policy
 from ic_secrets.stores.openbao.store import BaoStore
 
-pytestmark = pytest.mark.integration
-
 SITE = Site("my-site", "agency", ("help",))
 BUILD = frozenset({Scope.IC})
 APPLICATION = frozenset({Scope.WEB, Scope.USER})

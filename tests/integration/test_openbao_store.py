@@ -24,7 +24,6 @@ def open_with(url: str, token: str = ROOT) -> BaoStore:
     return openbao.open_store(url, openbao.read_variables(environment), environment)
 
 
-@pytest.mark.integration
 class TestBaoStore(StoreContract):
     """The contract, where `reopen` is another client."""
 

@@ -14,8 +14,6 @@ import pytest
 from bao_servers import ROOT, Way, running
 from commandline import Cli
 
-pytestmark = pytest.mark.integration
-
 Serve = Callable[[socket.socket], None]
 
 

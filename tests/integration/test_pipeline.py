@@ -17,8 +17,6 @@ import pytest
 from searching import Found
 from servers import Server, Servers
 
-pytestmark = pytest.mark.integration
-
 ROOT = Path(__file__).parent.parent.parent
 PIPELINE = ROOT / "hooks/example-pipeline/pipeline.py"
 INSTALL = ("composer", "install", "--no-interaction", "--no-progress", "--no-ansi")

@@ -23,8 +23,6 @@ from servers import Servers
 from servers.answers import AnswerServer, start_answers
 from watching import ArgumentWatch
 
-pytestmark = pytest.mark.integration
-
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "plan.schema.json").read_text())
 COMMAND = ("my-site.dev", "--", "composer", "install")
 

@@ -19,8 +19,6 @@ from ic_secrets.report.owners import Limits, Totals, report_site
 from ic_secrets.report.page import render_owner, render_page
 from ic_secrets.stores.embedded import store as local
 
-pytestmark = pytest.mark.integration
-
 CANARY = "hunter2-canary"
 KEY = MasterKey(bytes(range(32)))
 DAY = 86_400

@@ -17,8 +17,6 @@ import pytest
 from searching import Found
 from servers import Server, Servers
 
-pytestmark = pytest.mark.integration
-
 Search = Callable[..., list[Found]]
 INSTALL = ("composer", "install", "--no-interaction", "--no-progress", "--no-ansi")
 

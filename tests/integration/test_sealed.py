@@ -14,8 +14,6 @@ from homes import make_home
 from searching import Found
 from servers import Server, Servers
 
-pytestmark = pytest.mark.integration
-
 Search = Callable[..., list[Found]]
 INSTALL = ("composer", "install", "--no-interaction", "--no-progress", "--no-ansi")
 

@@ -21,8 +21,6 @@ from screen import Screen
 from searching import search_tree
 from servers import Servers
 
-pytestmark = pytest.mark.integration
-
 PROGRAM = str(Path(sys.executable).parent / "ic-secrets")
 CANARY = "canary-7Tq2xW9-value"
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "receipt.schema.json").read_text())

@@ -22,8 +22,6 @@ from searching import Found, encodings, search_tree
 from servers import AWKWARD_CHARACTERS, Server, Servers, start_servers
 from servers.nginx import MissingToolError, require_tools
 
-pytestmark = pytest.mark.integration
-
 Environment = dict[str, str]
 
 

@@ -20,8 +20,6 @@ from searching import Found
 from servers import Servers
 from watching import ArgumentWatch
 
-pytestmark = pytest.mark.integration
-
 Search = Callable[..., list[Found]]
 INSTALL = "composer install --no-interaction --no-progress --no-ansi"
 PROGRAM = str(Path(sys.executable).parent / "ic-secrets")

@@ -14,8 +14,6 @@ import pytest
 from commandline import Cli
 from searching import Found
 
-pytestmark = pytest.mark.integration
-
 VALUE = "a-canary-of-the-application"
 PAGE = """<?php
 $secrets = json_decode(file_get_contents(getenv('CUSTOMER_SECRETS_FAKE_FILE')), true)['Secrets'];
