@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .api import open_build
     from .hookspecs import hookimpl, hookspec
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "hookimpl", "hookspec", "open_build"]
 
 
