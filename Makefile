@@ -25,7 +25,7 @@ help:
 	@echo 'make lock       write requirements.lock for pyproject.toml (UPGRADE=1: with the newest of everything)'
 	@echo 'make man        write docs/ic-secrets.1, the manual page, from what --help says'
 	@echo 'make docs       build the site of docs/ into docs/_build/; broken links fail'
-	@echo 'make wheel      build dist/*.whl'
+	@echo 'make wheel      build dist/*.whl; `make dist` the source archive as well'
 	@echo 'make clean      remove what was built, but not .venv'
 	@echo
 	@echo 'CI_NEWEST=1 make ...  the same with the newest versions instead of the locked ones, in .venv-newest'
@@ -75,6 +75,9 @@ man: $(READY)
 
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+
+dist: $(READY)
+	$(BIN)/python -m build --no-isolation
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation
