@@ -15,6 +15,7 @@ LAYERS = [
     ["model"],
     ["keys"],
     ["client"],
+    ["ci"],
     ["masking"],
     ["process"],
     ["composer"],

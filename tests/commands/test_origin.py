@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.git.checkout import describe_origin, find_job, find_revision
+from ic_secrets.ci.platforms import find_job_url
+from ic_secrets.git.checkout import describe_origin, find_revision
 
 CANARY = "hunter2-canary"
 GITHUB = {"GITHUB_RUN_ID": "42", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "agency/my-site"}
@@ -35,7 +36,7 @@ GITHUB = {"GITHUB_RUN_ID": "42", "GITHUB_SERVER_URL": "https://github.com", "GIT
     ],
 )
 def test_the_job_is_a_url_without_a_login(environment: dict[str, str], job: str | None) -> None:
-    assert find_job(environment) == job
+    assert find_job_url(environment) == job
 
 
 def git(place: Path, *words: str) -> str:

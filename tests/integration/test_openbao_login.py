@@ -278,7 +278,7 @@ def test_a_job_without_an_identity_token_is_told_what_it_lacks(
     assert "id-token: write" in error.value.hint
     assert len(asked) == 1
     for url in ("http://github.example.org/", "file://localhost/etc/hostname"):
-        with pytest.raises(ConfigError, match="no https URL"):
+        with pytest.raises(ConfigError, match="ACTIONS_ID_TOKEN_REQUEST_URL"):
             open_with(server, {"IC_SECRETS_BAO_ROLE": "build", **job, "ACTIONS_ID_TOKEN_REQUEST_URL": url})
 
 

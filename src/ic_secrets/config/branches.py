@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from ..ci.platforms import find_branch as find_built_branch
 from ..errors import ConfigError
 from ..git.checkout import find_branch
 
@@ -12,27 +13,15 @@ _LONGEST = 11
 _MAIN = frozenset({"master", "main"})
 # https://docs.pantheon.io/guides/multidev/create-multidev, and the environments that every site has.
 _RESERVED = frozenset("master settings team support multidev debug files tags billing dev test live".split())
-# Where CI systems, which check out a commit, name the branch: of a pull request first, then of a push. What they
-# say of a tag is no branch: (variable, what tells a tag).
-_BRANCHES = (
-    ("GITHUB_HEAD_REF", ""),
-    ("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", ""),
-    ("CHANGE_BRANCH", ""),
-    ("GITHUB_REF_NAME", "GITHUB_REF_TYPE=tag"),
-    ("CI_COMMIT_BRANCH", ""),
-    ("BUILDKITE_BRANCH", "BUILDKITE_TAG"),
-    ("CIRCLE_BRANCH", "CIRCLE_TAG"),
-    ("BRANCH_NAME", "TAG_NAME"),
-)
 _HINT = "name the environment: SITE.ENV, or IC_SECRETS_ENV"
 
 
 def find_environment(directory: str, environment: Mapping[str, str], *, is_ci: bool) -> str:
     """The environment of the branch that is checked out there; ConfigError.
 
-    Where a commit is checked out rather than a branch, a CI system's variables tell the branch.
+    Where a commit is checked out rather than a branch, the variables of the CI platform name the branch.
     """
-    branch = find_branch(directory, environment) or (_find_named(environment) if is_ci else None)
+    branch = find_branch(directory, environment) or (find_built_branch(environment) if is_ci else None)
     if branch is None:
         raise ConfigError("env is auto, but no git branch is checked out here", hint=_HINT)
     return name_environment(branch)
@@ -48,12 +37,3 @@ def name_environment(branch: str) -> str:
     if name in _RESERVED:
         raise ConfigError(f"env is auto, but no multidev is called {name}, as the branch {branch!r} is", hint=_HINT)
     return name
-
-
-def _find_named(environment: Mapping[str, str]) -> str | None:
-    for variable, tag in _BRANCHES:
-        name, _, value = tag.partition("=")
-        said = environment.get(name)
-        if environment.get(variable) and not (said == value if value else said):
-            return environment[variable]
-    return None

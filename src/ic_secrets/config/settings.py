@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..ci.platforms import is_pipeline
 from ..core.durations import parse_duration
 from ..core.files import find_upward
 from ..errors import ConfigError, MasterKeyError, UsageError
@@ -262,7 +263,7 @@ class Settings:
 
     @property
     def _is_ci(self) -> bool:
-        return self.environment.get("CI", "").lower() not in {"", "0", "false"}
+        return is_pipeline(self.environment)
 
     @property
     def key_sources(self) -> "list[KeySource]":

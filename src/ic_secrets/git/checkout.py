@@ -9,12 +9,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ..ci.platforms import find_job_url
 from ..core.files import read_regular
 
-# Where CI systems name the running job: GitLab, Buildkite, CircleCI, Jenkins (their documents on variables).
-_JOB_URLS = ("CI_JOB_URL", "BUILDKITE_BUILD_URL", "CIRCLE_BUILD_URL", "BUILD_URL")
-_URL = r"(https?://)(?:[^/?#@\s]*@)?((?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\])(?::\d+)?(?:/[A-Za-z0-9._~%:/+-]*)?)(?:[?#].*)?"
-_LONGEST_URL = 500
 _HEX = frozenset("0123456789abcdef")
 # What git writes as HEAD where references are not kept in files (gitrepository-layout, "reftable").
 _NOT_IN_FILES = "refs/heads/.invalid"
@@ -29,18 +26,9 @@ def describe_origin(environment: Mapping[str, str], directory: str) -> dict[str,
         "user": _find_user(),
         "uid": os.geteuid(),
         "host": os.uname().nodename,
-        "job": find_job(environment),
+        "job": find_job_url(environment),
         "revision": find_revision(directory, environment),
     }
-
-
-def find_job(environment: Mapping[str, str]) -> str | None:
-    """The URL of the CI job, without a login or a query; None outside of those that are known."""
-    run = environment.get("GITHUB_RUN_ID", "")
-    if run:
-        server, repository = environment.get("GITHUB_SERVER_URL", ""), environment.get("GITHUB_REPOSITORY", "")
-        return _clean_url(f"{server}/{repository}/actions/runs/{run}")
-    return next((_clean_url(environment[name]) for name in _JOB_URLS if environment.get(name)), None)
 
 
 def find_revision(directory: str, environment: Mapping[str, str]) -> str | None:
@@ -90,13 +78,6 @@ def _find_user() -> str | None:
         return pwd.getpwuid(os.geteuid()).pw_name
     except (KeyError, OSError):
         return None
-
-
-def _clean_url(text: str) -> str | None:
-    import re
-
-    found = re.fullmatch(_URL, text)
-    return found[1] + found[2] if found and len(text) <= _LONGEST_URL else None
 
 
 def _find_repository(directory: str) -> str | None:

@@ -11,35 +11,32 @@ import re
 import stat
 from collections.abc import Iterable, Mapping
 
+from ..ci.platforms import GITHUB, Platform
 from ..errors import ExposureError, ReservedNameError
 from ..masking.needles import SHORTEST, Exposed, derive_all
 from .shells import Change
 
-# The runner keeps these to itself.
-_IGNORED = frozenset({"NODE_OPTIONS", "CI"})
-_IGNORED_PREFIXES = ("GITHUB_", "RUNNER_", "ACTIONS_", "INPUT_")
 
-
-def find_change(before: Mapping[str, str], after: Mapping[str, str]) -> Change:
+def find_change(before: Mapping[str, str], after: Mapping[str, str], platform: Platform = GITHUB) -> Change:
     """What is to be told to later steps: the runner's own variables stay as they are."""
     change = Change.find(before, after)
     return Change(
-        {name: value for name, value in change.to_set.items() if not _is_ignored(name)},
-        tuple(name for name in change.to_unset if not _is_ignored(name)),
+        {name: value for name, value in change.to_set.items() if not platform.is_own_variable(name)},
+        tuple(name for name in change.to_unset if not platform.is_own_variable(name)),
     )
 
 
-def check_names(names: Iterable[str]) -> None:
+def check_names(names: Iterable[str], platform: Platform = GITHUB) -> None:
     """ReservedNameError for a secret that the runner would not pass on, or that steers the runner."""
     for name in names:
-        if _is_ignored(name):
+        if platform.is_own_variable(name):
             raise ReservedNameError(
-                f"{name} is a variable of GitHub's runner, which takes none of that name",
+                f"{platform.name} keeps the variable {name} to itself, and does not pass it on",
                 hint="`ic-secrets run` gives it to the build alone; or leave it out with --except",
             )
 
 
-def render_masks(exposed: Iterable[Exposed]) -> str:
+def render_masks(exposed: Iterable[Exposed], platform: Platform = GITHUB) -> str:
     """A workflow command for every line of every value, and for what encoders make of it.
 
     GitHub would hide each line of a value that is given as a whole, down to a brace; so a line that is shorter than
@@ -50,7 +47,7 @@ def render_masks(exposed: Iterable[Exposed]) -> str:
     texts = [line.strip() for one in exposed for line in re.split(r"[\r\n]+", one.value.reveal())]
     texts += [needle.data.decode(errors="replace") for needle in derive_all(exposed)]
     chosen = dict.fromkeys(text for text in texts if _is_telling(text, is_whole=text in whole))
-    return "".join(f"::add-mask::{_escape(text)}\n" for text in sorted(chosen, key=len, reverse=True))
+    return "".join(platform.render_mask(text) for text in sorted(chosen, key=len, reverse=True))
 
 
 def render_variables(variables: Mapping[str, str]) -> str:
@@ -62,7 +59,7 @@ def render_variables(variables: Mapping[str, str]) -> str:
 
 def find_file(environment: Mapping[str, str]) -> str:
     """The file that GITHUB_ENV names; ExposureError where there is none to write to."""
-    path = environment.get("GITHUB_ENV")
+    path = environment.get(GITHUB.environment_file)
     if not path:
         raise ExposureError("GITHUB_ENV is not set", hint="--format github works in a step of GitHub Actions")
     try:
@@ -100,14 +97,6 @@ def _choose_delimiter(text: str) -> str:
             return delimiter
 
 
-def _is_ignored(name: str) -> bool:
-    return name.upper() in _IGNORED or name.upper().startswith(_IGNORED_PREFIXES)
-
-
 def _is_telling(text: str, *, is_whole: bool) -> bool:
     is_line = len(text.encode(errors="replace")) >= SHORTEST and not {"\r", "\n"} & set(text)
     return is_line and (is_whole or any(c.isalnum() for c in text))
-
-
-def _escape(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

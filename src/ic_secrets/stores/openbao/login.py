@@ -20,6 +20,7 @@ Ask = Callable[[str], str | None]
 _LARGEST_TOKEN = 64 << 10
 _APPROLE_MOUNT = "approle"
 _JWT_MOUNT = "jwt"
+_AUDIENCE = "ic-secrets"
 _KUBERNETES_MOUNT = "kubernetes"
 # Where a pod finds the token of its account (https://kubernetes.io/docs/concepts/security/service-accounts/).
 _POD_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
@@ -53,7 +54,7 @@ def log_in(client: BaoClient, ask: Ask, environment: Mapping[str, str]) -> Sessi
         body = {"jwt": own, "role": account}
         return _log_in(client, ask("bao-auth-mount") or _KUBERNETES_MOUNT, body, "the account of this pod")
     role = ask("bao-role")
-    jwt = _find("bao-jwt", ask, environment, "the identity token") or (role and _ask_github(ask, environment))
+    jwt = _find("bao-jwt", ask, environment, "the identity token") or (role and _request_jwt(ask, environment))
     if jwt:
         body = {"jwt": jwt} | ({"role": role} if role else {})
         return _log_in(client, ask("bao-auth-mount") or _JWT_MOUNT, body, "the identity token")
@@ -67,10 +68,11 @@ def log_in(client: BaoClient, ask: Ask, environment: Mapping[str, str]) -> Sessi
     )
 
 
-def _ask_github(ask: Ask, environment: Mapping[str, str]) -> str | None:
-    from .github import find_github_token
+def _request_jwt(ask: Ask, environment: Mapping[str, str]) -> str | None:
+    """Return an identity token of the CI job that runs, if its platform gives one."""
+    from ...ci.identity import request_token
 
-    return find_github_token(ask, environment)
+    return request_token(environment, ask("bao-audience") or _AUDIENCE)
 
 
 def log_out(client: BaoClient, session: Session) -> None:
