@@ -31,6 +31,7 @@ default_role = "literal"
 
 html_theme = "furo"
 html_title = f"ic-secrets {__version__}"
+html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
