@@ -1,0 +1,103 @@
+"""What the pages show works: command lines are understood, links lead somewhere, the README's example runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from ic_secrets.cli import COMMANDS
+from ic_secrets.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "hooks").rglob("*.md"),
+        *(path for path in (ROOT / "docs").rglob("*.md") if not {"_build", "generated"} & set(path.parts)),
+    ]
+)
+# What ends a command of a shell, and what a shell does rather than the command.
+ENDS = {"|", "||", "&&", ";", "&", "<", ">", "2>", ")", "source"}
+
+
+def list_commands(text: str) -> Iterator[list[str]]:
+    """The command lines of ic-secrets in the page's blocks for a shell, each as the words after the program's name."""
+    for block in re.findall(r"^```(?:sh|fish)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            for found in re.finditer(r"(\$\()?(?<![\w./-])ic-secrets (.*)", line):
+                command = found[2].partition(")")[0] if found[1] else found[2]
+                lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+                lexer.whitespace_split = True
+                words = []
+                for word in lexer:
+                    if word in ENDS or set(word) <= set("|&;<>()"):
+                        break
+                    words.append(word)
+                yield words
+
+
+def check(words: list[str]) -> None:
+    """Parse the words as the program would; UsageError."""
+    if words in (["--version"], ["--help"]):
+        return
+    entry = COMMANDS[words[0]]
+    module, rest = import_module(f"ic_secrets.cli.{entry.module}"), words[1:]
+    if entry.has_actions:
+        assert rest[0] in module.ACTIONS
+        parser, rest = getattr(module, entry.parser)(rest[0]), rest[1:]
+    else:
+        parser = getattr(module, entry.parser)()
+    rest = [word for word in rest if word != "--no-plugins"]
+    if words[0] in {"run", "plan"} and "--" in rest:
+        rest = rest[: rest.index("--")]
+    parser.read(rest)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_command_lines_are_understood(path: Path) -> None:
+    for words in list_commands(path.read_text()):
+        try:
+            check(words)
+        except (UsageError, KeyError, AssertionError) as error:
+            pytest.fail(f"ic-secrets {shlex.join(words)}: {error!r}")
+
+
+def test_an_example_with_a_mistake_is_found() -> None:
+    page = "```sh\nbegin=$(ic-secrets pre-build my-site.dev --tll 1h) && true\n```\n"
+    (words,) = list_commands(page)
+    assert words == ["pre-build", "my-site.dev", "--tll", "1h"]
+    with pytest.raises(UsageError):
+        check(words)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_files_lead_somewhere(path: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if "://" not in target and "/generated/" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.commands
+def test_the_readmes_example_runs(home: dict[str, str], work: Path) -> None:
+    block = re.search(r"<!-- example -->\n```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert block
+    environment = home | {"PATH": f"{Path(sys.executable).parent}:{home['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-euc", block[1]], cwd=work, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "licence: ***"
+    assert "s3cr3t" not in done.stdout + done.stderr
+    assert "4711" not in done.stdout + done.stderr
