@@ -11,8 +11,6 @@ import pytest
 
 from commandline import Cli
 
-pytestmark = pytest.mark.commands
-
 DOCS = Path(__file__).parents[2] / "docs"
 VALUE = b"hunter2-canary"
 # Owner, name, and what its first `set` says; without that, an override.
