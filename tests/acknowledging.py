@@ -6,6 +6,7 @@ import sys
 
 from ic_secrets.errors import StoreError, StoreUnconfirmedError
 from ic_secrets.model.secret import SecretValue
+from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import store as local
 from local_stores import AGENCY, KEY, MY_SITE
 
@@ -19,7 +20,7 @@ def main(path: str) -> None:
             try:
                 with store.transaction():
                     for owner in (MY_SITE, AGENCY):
-                        store.put(owner, None, "LICENSE_KEY", SecretValue(f"{number} " * 2000))
+                        store.put(Place(owner, None, "LICENSE_KEY"), Write(SecretValue(f"{number} " * 2000)))
             except StoreUnconfirmedError as error:
                 print(f"unconfirmed {number} {error}", flush=True)
             except StoreError as error:

@@ -14,7 +14,7 @@ from children import run_in_child
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.resolve import Holdings
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores.base import Store
+from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.embedded import store as local
 
 KEY = MasterKey(bytes(range(32)))
@@ -64,7 +64,7 @@ def put(
     if kind is not None and scopes is None:
         scopes = BUILD
     value = SecretValue(f"{CANARY} {owner}.{environment} {name}")
-    store.put(owner, environment, name, value, kind=kind, scopes=scopes, expires=1_900_000_000)
+    store.put(Place(owner, environment, name), Write(value, type=kind, scopes=scopes, expires=1_900_000_000))
 
 
 def open_for_reading(path: str) -> local.LocalStore:

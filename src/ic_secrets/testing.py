@@ -45,7 +45,7 @@ from .model.secret import (
     Site,
     Target,
 )
-from .stores.base import Store, read_chain
+from .stores.base import Place, Store, Write
 
 SITE = Owner("site", "my-site")
 ORGANIZATION = Owner("organization", "agency")
@@ -62,7 +62,7 @@ def set_base(
     scopes: Scopes = BUILD,
 ) -> bool:
     """Set a base with that type and those scopes; whether it is new."""
-    return store.put(owner, None, name, SecretValue(text), kind=kind, scopes=scopes)
+    return store.put(Place(owner, None, name), Write(SecretValue(text), type=kind, scopes=scopes))
 
 
 def get_base(store: Store, owner: Owner, name: str) -> Secret:
@@ -159,7 +159,7 @@ class ReadingContract:
         with refused(UnknownSiteError):
             store.delete_site("my-site")
         with refused(UnknownSiteError):
-            read_chain(self.reopen(store), SITE)
+            self.reopen(store).read_chain(SITE)
 
     @needs("owners", "supporting")
     def test_a_site_is_given_back_as_it_was_set(self, store: Store) -> None:
@@ -184,7 +184,7 @@ class ReadingContract:
         store.set_site(Site("alpha", None, ("helper",)))
         for name in ("studio", "agency", "emptied"):
             set_base(store, Owner("organization", name), "KEY", "value")
-        store.delete(Owner("organization", "emptied"), None, "KEY")
+        store.delete(Place(Owner("organization", "emptied"), None, "KEY"))
         organizations = [Owner("organization", name) for name in ("agency", "studio")]
         assert list(self.reopen(store).owners()) == [Owner("site", "alpha"), Owner("site", "beta"), *organizations]
 
@@ -222,14 +222,17 @@ class ReadingContract:
     @needs("expiry")
     def test_a_value_expires_when_it_was_said_to(self, store: Store) -> None:
         """A later value has its own date, or none."""
-        store.put(SITE, None, "KEY", SecretValue("one"), kind=SecretType.ENV, scopes=BUILD, expires=1_900_000_000)
-        store.put(SITE, "dev", "KEY", SecretValue("one"), expires=1_800_000_000)
+        store.put(
+            Place(SITE, None, "KEY"),
+            Write(SecretValue("one"), type=SecretType.ENV, scopes=BUILD, expires=1_900_000_000),
+        )
+        store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("one"), expires=1_800_000_000))
         secret, override = (
             get_base(self.reopen(store), SITE, "KEY"),
             get_override(self.reopen(store), SITE, "dev", "KEY"),
         )
         assert (secret.expires, override.expires) == (1_900_000_000, 1_800_000_000)
-        store.put(SITE, None, "KEY", SecretValue("two"))
+        store.put(Place(SITE, None, "KEY"), Write(SecretValue("two")))
         secret = get_base(self.reopen(store), SITE, "KEY")
         assert secret.expires is None
 
@@ -242,7 +245,7 @@ class ReadingContract:
         for owner in owners:
             secret = get_base(self.reopen(store), owner, "KEY")
             assert secret.value == SecretValue(f"of {owner}")
-        store.delete(owners[0], None, "KEY")
+        store.delete(Place(owners[0], None, "KEY"))
         assert [len(self.reopen(store).read(owner).secrets) for owner in owners] == [0, 1, 1, 1]
 
     @needs("owners", "versions")
@@ -250,9 +253,9 @@ class ReadingContract:
         """Rule 6: type and scopes come from it; the base keeps its value; each environment has its own."""
         for owner in (SITE, ORGANIZATION):
             set_base(store, owner, "KEY", "base", SecretType.ENV, ALL)
-            assert store.put(owner, "dev", "KEY", SecretValue("one"))
-            assert store.put(owner, "live", "KEY", SecretValue("two"), kind=SecretType.ENV, scopes=ALL)
-            assert not store.put(owner, "dev", "KEY", SecretValue("three"))
+            assert store.put(Place(owner, "dev", "KEY"), Write(SecretValue("one")))
+            assert store.put(Place(owner, "live", "KEY"), Write(SecretValue("two"), type=SecretType.ENV, scopes=ALL))
+            assert not store.put(Place(owner, "dev", "KEY"), Write(SecretValue("three")))
             secret = get_base(self.reopen(store), owner, "KEY")
             dev = get_override(self.reopen(store), owner, "dev", "KEY")
             live = get_override(self.reopen(store), owner, "live", "KEY")
@@ -266,7 +269,7 @@ class ReadingContract:
         """Rule 6: the base may be that of the primary organization; the site's own goes first."""
         store.set_site(Site("my-site", "agency"))
         set_base(store, ORGANIZATION, "KEY", "org", SecretType.RUNTIME, ALL)
-        store.put(SITE, "dev", "KEY", SecretValue("v"))
+        store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("v")))
         inherited = get_base(self.reopen(store), ORGANIZATION, "KEY")
         override = get_override(self.reopen(store), SITE, "dev", "KEY")
         assert (override.base, override.type, override.scopes) == (inherited.id, SecretType.RUNTIME, ALL)
@@ -274,7 +277,7 @@ class ReadingContract:
 
         set_base(store, SITE, "OWN", "site", SecretType.ENV, BUILD)
         set_base(store, ORGANIZATION, "OWN", "org", SecretType.RUNTIME, ALL)
-        store.put(SITE, "dev", "OWN", SecretValue("v"))
+        store.put(Place(SITE, "dev", "OWN"), Write(SecretValue("v")))
         own, override = get_base(self.reopen(store), SITE, "OWN"), get_override(self.reopen(store), SITE, "dev", "OWN")
         assert (override.base, override.type) == (own.id, SecretType.ENV)
 
@@ -284,24 +287,24 @@ class ReadingContract:
         store.set_site(Site("my-site", "agency"))
         set_base(store, ORGANIZATION, "KEY", "one", SecretType.ENV, BUILD)
         first = get_base(self.reopen(store), ORGANIZATION, "KEY")
-        store.put(SITE, "dev", "KEY", SecretValue("v"))
-        store.delete(ORGANIZATION, None, "KEY")
-        assert [o.environment for o in inert_overrides(read_chain(self.reopen(store), SITE))] == ["dev"]
+        store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("v")))
+        store.delete(Place(ORGANIZATION, None, "KEY"))
+        assert [o.environment for o in inert_overrides(self.reopen(store).read_chain(SITE))] == ["dev"]
         set_base(store, ORGANIZATION, "KEY", "two", SecretType.RUNTIME, ALL)
         second = get_base(self.reopen(store), ORGANIZATION, "KEY")
         assert second.id != first.id
         assert second.version == 1
-        assert [o.environment for o in inert_overrides(read_chain(self.reopen(store), SITE))] == ["dev"]
-        store.put(SITE, "dev", "KEY", SecretValue("w"))
+        assert [o.environment for o in inert_overrides(self.reopen(store).read_chain(SITE))] == ["dev"]
+        store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("w")))
         override = get_override(self.reopen(store), SITE, "dev", "KEY")
         assert (override.base, override.type, override.scopes) == (second.id, SecretType.RUNTIME, ALL)
-        assert inert_overrides(read_chain(self.reopen(store), SITE)) == ()
+        assert inert_overrides(self.reopen(store).read_chain(SITE)) == ()
 
     def test_entries_come_in_the_order_of_names(self, store: Store) -> None:
         """Whatever the order in which they were set."""
         for name in ("B", "_", "a", "A", "C"):
             set_base(store, SITE, name, "v")
-            store.put(SITE, "dev", name, SecretValue("w"))
+            store.put(Place(SITE, "dev", name), Write(SecretValue("w")))
         holdings = self.reopen(store).read(SITE)
         assert [secret.name for secret in holdings.secrets] == ["A", "B", "C", "_", "a"]
         assert [override.name for override in holdings.overrides] == ["A", "B", "C", "_", "a"]
@@ -313,7 +316,7 @@ class ReadingContract:
         set_base(store, SITE, "USER", "v", SecretType.ENV, frozenset({Scope.USER, Scope.WEB}))
         for name in ("BUILD", "USER"):
             for override in ("dev", "live"):
-                store.put(SITE, override, name, SecretValue("w"))
+                store.put(Place(SITE, override, name), Write(SecretValue("w")))
         everything = {(n, e) for n in ("BUILD", "USER") for e in ("", "dev", "live")}
         cases: list[tuple[str | None, Scope | None, bool, set[tuple[str, str]]]] = [
             (None, None, True, everything),
@@ -337,7 +340,7 @@ class ReadingContract:
         store.set_site(Site("my-site", "agency", ("help",)))
         for name in ("agency", "help", "my-site"):
             set_base(store, Owner("organization", name), "KEY", f"of {name}")
-        site, organization = read_chain(self.reopen(store), SITE, values=True)
+        site, organization = self.reopen(store).read_chain(SITE, values=True)
         assert (site.owner, site.secrets) == (SITE, ())
         assert [secret.value for secret in organization.secrets] == [SecretValue("of agency")]
 
@@ -371,7 +374,7 @@ class StoreContract(ReadingContract):
         set_base(store, SITE, "KEY", "v")
         store.set_site(Site("my-site", "studio"))
         assert store.site("my-site") == Site("my-site", "studio")
-        assert [holdings.owner.name for holdings in read_chain(store, SITE)] == ["my-site", "studio"]
+        assert [holdings.owner.name for holdings in store.read_chain(SITE)] == ["my-site", "studio"]
         assert get_base(store, SITE, "KEY").value == SecretValue("v")
 
     @needs("owners")
@@ -389,7 +392,7 @@ class StoreContract(ReadingContract):
         store.set_site(Site("my-site", "agency"))
         for owner in (SITE, ORGANIZATION, Owner("site", "my-site-2"), Owner("organization", "my-site")):
             set_base(store, owner, "KEY", "v")
-            store.put(owner, "dev", "KEY", SecretValue("w"))
+            store.put(Place(owner, "dev", "KEY"), Write(SecretValue("w")))
         assert store.delete_site("my-site") == 2
         with refused(UnknownSiteError):
             self.reopen(store).site("my-site")
@@ -406,9 +409,9 @@ class StoreContract(ReadingContract):
         store.set_site(Site("my-site", "agency"))
         for owner in (SITE, ORGANIZATION):
             set_base(store, owner, "KEY", "v")
-            store.delete(owner, None, "KEY")
+            store.delete(Place(owner, None, "KEY"))
         assert store.site("my-site") == Site("my-site", "agency")
-        assert [holdings.secrets for holdings in read_chain(store, SITE)] == [(), ()]
+        assert [holdings.secrets for holdings in store.read_chain(SITE)] == [(), ()]
 
     # --- bases ----------------------------------------------------------------------------------
 
@@ -417,7 +420,7 @@ class StoreContract(ReadingContract):
         """Its identity, type, scopes and date of birth stay; the version counts its values."""
         assert set_base(store, SITE, "KEY", "one")
         first = get_base(store, SITE, "KEY")
-        assert not store.put(SITE, None, "KEY", SecretValue("two"))
+        assert not store.put(Place(SITE, None, "KEY"), Write(SecretValue("two")))
         assert not set_base(store, SITE, "KEY", "three")
         third = get_base(self.reopen(store), SITE, "KEY")
         assert (third.version, third.value) == (3, SecretValue("three"))
@@ -434,7 +437,7 @@ class StoreContract(ReadingContract):
         """Without them nothing is written, and no site made."""
         for kind, scopes in ((None, None), (SecretType.ENV, None), (None, BUILD)):
             with refused(UndefinedSecretError):
-                store.put(SITE, None, "KEY", SecretValue("v"), kind=kind, scopes=scopes)
+                store.put(Place(SITE, None, "KEY"), Write(SecretValue("v"), type=kind, scopes=scopes))
         assert list(store.sites()) == []
 
     @needs("organizations")
@@ -444,7 +447,7 @@ class StoreContract(ReadingContract):
             set_base(store, owner, "KEY", "v", SecretType.ENV, frozenset({Scope.IC, Scope.USER}))
             for kind, scopes in ((SecretType.RUNTIME, None), (None, BUILD), (None, ALL)):
                 with refused(ImmutableError):
-                    store.put(owner, None, "KEY", SecretValue("w"), kind=kind, scopes=scopes)
+                    store.put(Place(owner, None, "KEY"), Write(SecretValue("w"), type=kind, scopes=scopes))
             secret = get_base(store, owner, "KEY")
             assert (secret.value, secret.version) == (SecretValue("v"), 1)
 
@@ -475,7 +478,7 @@ class StoreContract(ReadingContract):
             set_base(store, owner, name, "v")
         for owner in (SITE, ORGANIZATION, Owner("site", "unknown")):
             with refused(BaseMissingError):
-                store.put(owner, "dev", "KEY", SecretValue("v"), kind=SecretType.ENV, scopes=BUILD)
+                store.put(Place(owner, "dev", "KEY"), Write(SecretValue("v"), type=SecretType.ENV, scopes=BUILD))
         assert [site.name for site in store.sites()] == ["my-site", "my-site-2"]
 
     def test_an_override_has_no_type_or_scopes_of_its_own(self, store: Store) -> None:
@@ -483,7 +486,7 @@ class StoreContract(ReadingContract):
         set_base(store, SITE, "KEY", "v")
         for kind, scopes in ((SecretType.RUNTIME, None), (None, ALL)):
             with refused(ImmutableError):
-                store.put(SITE, "dev", "KEY", SecretValue("w"), kind=kind, scopes=scopes)
+                store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("w"), type=kind, scopes=scopes))
         assert store.read(SITE).overrides == ()
 
     @needs("organizations")
@@ -491,13 +494,13 @@ class StoreContract(ReadingContract):
         """Rule 6: a site base made later has the type and scopes that a live override already has."""
         store.set_site(Site("my-site", "agency"))
         set_base(store, ORGANIZATION, "KEY", "org", SecretType.RUNTIME, ALL)
-        store.put(SITE, "dev", "KEY", SecretValue("v"))
+        store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("v")))
         for kind, scopes in ((SecretType.ENV, ALL), (SecretType.RUNTIME, BUILD)):
             with refused(ImmutableError):
                 set_base(store, SITE, "KEY", "site", kind, scopes)
         assert set_base(store, SITE, "KEY", "site", SecretType.RUNTIME, ALL)
-        store.delete(ORGANIZATION, None, "KEY")
-        store.delete(SITE, None, "KEY")
+        store.delete(Place(ORGANIZATION, None, "KEY"))
+        store.delete(Place(SITE, None, "KEY"))
         assert set_base(store, SITE, "KEY", "site", SecretType.ENV, BUILD)
 
     # --- delete ---------------------------------------------------------------------------------
@@ -508,9 +511,9 @@ class StoreContract(ReadingContract):
         for owner in (SITE, ORGANIZATION):
             for name in ("KEY", "KEY_2"):
                 set_base(store, owner, name, "v")
-                store.put(owner, "dev", name, SecretValue("w"))
-            store.put(owner, "live", "KEY", SecretValue("w"))
-        assert store.delete(SITE, None, "KEY") == 3
+                store.put(Place(owner, "dev", name), Write(SecretValue("w")))
+            store.put(Place(owner, "live", "KEY"), Write(SecretValue("w")))
+        assert store.delete(Place(SITE, None, "KEY")) == 3
         again = self.reopen(store)
         assert [secret.name for secret in again.read(SITE).secrets] == ["KEY_2"]
         assert [override.name for override in again.read(SITE).overrides] == ["KEY_2"]
@@ -522,16 +525,16 @@ class StoreContract(ReadingContract):
         store.set_site(Site("my-site", "agency"))
         set_base(store, ORGANIZATION, "KEY", "v")
         for environment in ("dev", "live"):
-            store.put(SITE, environment, "KEY", SecretValue("w"))
-        assert store.delete(SITE, None, "KEY") == 2
+            store.put(Place(SITE, environment, "KEY"), Write(SecretValue("w")))
+        assert store.delete(Place(SITE, None, "KEY")) == 2
         assert get_base(store, ORGANIZATION, "KEY").value == SecretValue("v")
 
     def test_one_override_goes_alone(self, store: Store) -> None:
         """The base and the other environments stay."""
         set_base(store, SITE, "KEY", "v")
         for environment in ("dev", "live"):
-            store.put(SITE, environment, "KEY", SecretValue("w"))
-        assert store.delete(SITE, "dev", "KEY") == 1
+            store.put(Place(SITE, environment, "KEY"), Write(SecretValue("w")))
+        assert store.delete(Place(SITE, "dev", "KEY")) == 1
         holdings = self.reopen(store).read(SITE)
         assert [override.environment for override in holdings.overrides] == ["live"]
         assert len(holdings.secrets) == 1
@@ -540,7 +543,7 @@ class StoreContract(ReadingContract):
     def test_what_is_not_there_cannot_be_deleted(self, store: Store) -> None:
         """Another name, another environment, an unknown owner."""
         set_base(store, SITE, "KEY", "v")
-        store.put(SITE, "dev", "KEY", SecretValue("w"))
+        store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("w")))
         for owner, environment, name in (
             (SITE, None, "KEY_2"),
             (SITE, "live", "KEY"),
@@ -548,7 +551,7 @@ class StoreContract(ReadingContract):
             (Owner("site", "unknown"), None, "KEY"),
         ):
             with refused(UnknownSecretError):
-                store.delete(owner, environment, name)
+                store.delete(Place(owner, environment, name))
         assert len(store.read(SITE).secrets) == len(store.read(SITE).overrides) == 1
 
     # --- reading --------------------------------------------------------------------------------
@@ -561,10 +564,10 @@ class StoreContract(ReadingContract):
         with store.transaction():
             store.set_site(Site("my-site", "agency"))
             set_base(store, ORGANIZATION, "KEY", "v")
-            store.put(SITE, "dev", "KEY", SecretValue("one"))
-            store.put(SITE, "dev", "KEY", SecretValue("two"))
+            store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("one")))
+            store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("two")))
             set_base(store, SITE, "GONE", "v")
-            store.delete(SITE, None, "GONE")
+            store.delete(Place(SITE, None, "GONE"))
             inside = get_override(store, SITE, "dev", "KEY")
         outside = get_override(self.reopen(store), SITE, "dev", "KEY")
         assert inside == outside
@@ -577,21 +580,21 @@ class StoreContract(ReadingContract):
         set_base(store, SITE, "KEY", "before")
         for error in (UnknownSecretError("no such secret"), KeyboardInterrupt()):
             with refused(type(error)), store.transaction():
-                store.put(SITE, None, "KEY", SecretValue("after"))
+                store.put(Place(SITE, None, "KEY"), Write(SecretValue("after")))
                 store.delete_site("my-site")
                 store.set_site(Site("other"))
                 raise error
             again = get_base(self.reopen(store), SITE, "KEY")
             assert (again.value, again.version) == (SecretValue("before"), 1)
             assert [site.name for site in store.sites()] == ["my-site"]
-        assert not store.put(SITE, None, "KEY", SecretValue("after"))
+        assert not store.put(Place(SITE, None, "KEY"), Write(SecretValue("after")))
 
     def test_a_refusal_does_not_end_a_transaction(self, store: Store) -> None:
         """A bulk import may skip what the rules refuse."""
         with store.transaction():
             set_base(store, SITE, "A", "v")
             with refused(BaseMissingError):
-                store.put(SITE, "dev", "B", SecretValue("v"))
+                store.put(Place(SITE, "dev", "B"), Write(SecretValue("v")))
             set_base(store, SITE, "C", "v")
         assert [secret.name for secret in self.reopen(store).read(SITE).secrets] == ["A", "C"]
 

@@ -20,6 +20,7 @@ from ic_secrets.keys.master import create_key_file
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores import sealed_file as sealed
+from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.transfer.merge import bring, read_bundle
 
@@ -41,7 +42,9 @@ def fill(path: str, secrets: int) -> None:
                 store.set_site(Site(owner.name, organization))
             for name in range(min(A_SITE, secrets)):
                 value = SecretValue(os.urandom(20).hex())
-                store.put(owner, None, f"KEY_{name}", value, kind=SecretType.ENV, scopes=frozenset({Scope.IC}))
+                store.put(
+                    Place(owner, None, f"KEY_{name}"), Write(value, type=SecretType.ENV, scopes=frozenset({Scope.IC}))
+                )
 
 
 def seconds(action: Callable[[], object], runs: int = 1) -> float:

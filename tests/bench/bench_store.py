@@ -24,7 +24,7 @@ from programs import measure_in_turns
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.resolve import trace
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores.base import Store, read_chain
+from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.embedded import store as local
 
 BASE = 20
@@ -87,7 +87,9 @@ def fill(path: str, key: MasterKey, shape: Shape, for_builds: int) -> None:
 def put(store: Store, owner: Owner, index: int, for_builds: int) -> None:
     value = SecretValue(secrets.token_urlsafe(24))
     kind, scope = (SecretType.ENV, Scope.IC) if index < for_builds else (SecretType.RUNTIME, Scope.WEB)
-    store.put(owner, None, f"{owner.kind.upper()}_KEY_{index}", value, kind=kind, scopes=frozenset({scope}))
+    store.put(
+        Place(owner, None, f"{owner.kind.upper()}_KEY_{index}"), Write(value, type=kind, scopes=frozenset({scope}))
+    )
 
 
 def take_time(operation: Callable[[], object], runs: int) -> float:
@@ -103,7 +105,7 @@ def take_time(operation: Callable[[], object], runs: int) -> float:
 def list_once(path: str, key: MasterKey, site: str) -> None:
     """What `list` does, but for its output."""
     with local.open_store(path, [key], read_only=True) as store:
-        chain = read_chain(store, Owner.site(site), scope=Scope.USER)
+        chain = store.read_chain(Owner.site(site), scope=Scope.USER)
         assert len(trace(None, Scope.USER, chain)) >= BASE
 
 

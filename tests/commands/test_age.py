@@ -17,6 +17,7 @@ from ic_secrets.errors import UsageError
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.resolve import Definition, Verdict
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
+from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import store as local
 
 NOW = 1_800_000_000  # 2027-01-15T08:00:00Z
@@ -144,8 +145,8 @@ def aged(cli: Cli, home: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> int
             scopes = frozenset({Scope.IC, Scope.USER}) if kind else None
             value = SecretValue(f"canary-{name}-{environment}")
             end = None if expires is None else now + expires
-            store.put(owner, environment, name, value, kind=kind, scopes=scopes, expires=end)
-        store.delete(agency, None, "GONE")
+            store.put(Place(owner, environment, name), Write(value, type=kind, scopes=scopes, expires=end))
+        store.delete(Place(agency, None, "GONE"))
     monkeypatch.undo()
     return now
 
@@ -242,7 +243,9 @@ def test_many_owners_are_all_looked_at(cli: Cli, home: dict[str, str], aged: int
     with local.open_store(str(path), [key]) as store, store.transaction():
         for name in sites:
             value = SecretValue("canary-value")
-            store.put(Owner("site", name), None, "KEY", value, kind=SecretType.ENV, scopes=frozenset({Scope.IC}))
+            store.put(
+                Place(Owner("site", name), None, "KEY"), Write(value, type=SecretType.ENV, scopes=frozenset({Scope.IC}))
+            )
     time.sleep(1.1)  # times are in whole seconds
     assert {owner for owner, _, name in names(cli, "--stale", "0") if name == "KEY"} == set(sites)
 

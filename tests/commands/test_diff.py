@@ -15,7 +15,7 @@ from bao_servers import ROOT, Server, running
 from commandline import Cli
 from ic_secrets.keys.master import create_key_file
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores.base import Store
+from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.embedded import store as local
 from local_stores import CANARY, KEY, make_store
 
@@ -38,8 +38,8 @@ def pair(cli: Cli, tmp_path: Path) -> Iterator[tuple[Store, Store]]:
 
 
 def put(store: Store, owner: Owner, name: str, text: str, **more: Any) -> None:
-    given = {"kind": SecretType.ENV, "scopes": IC, **more}
-    store.put(owner, None, name, SecretValue(f"{CANARY}-{text}"), **given)
+    given = {"type": SecretType.ENV, "scopes": IC, **more}
+    store.put(Place(owner, None, name), Write(SecretValue(f"{CANARY}-{text}"), **given))
 
 
 def run_json(cli: Cli, a: str, b: str, *words: str) -> dict[str, Any]:
@@ -68,16 +68,16 @@ def test_each_kind_of_drift_is_named(pair: tuple[Store, Store], cli: Cli) -> Non
     put(a, SITE, "VALUE", "one")
     put(b, SITE, "VALUE", "another")
     put(a, SITE, "TYPE", "same")
-    put(b, SITE, "TYPE", "same", kind=SecretType.RUNTIME)
+    put(b, SITE, "TYPE", "same", type=SecretType.RUNTIME)
     put(a, SITE, "SCOPES", "same")
     put(b, SITE, "SCOPES", "same", scopes=SHOWN)
     put(a, SITE, "EXPIRES", "same", expires=1_900_000_000)
     put(b, SITE, "EXPIRES", "same")
     put(a, SITE, "MINE", "one")
     put(b, AGENCY, "OTHERS", "one")
-    a.put(SITE, "dev", "LENT", SecretValue(f"{CANARY}-dev"))
+    a.put(Place(SITE, "dev", "LENT"), Write(SecretValue(f"{CANARY}-dev")))
     put(b, SITE, "LENT", "own")
-    b.put(SITE, "dev", "LENT", SecretValue(f"{CANARY}-dev"))
+    b.put(Place(SITE, "dev", "LENT"), Write(SecretValue(f"{CANARY}-dev")))
     b.set_site(Site("my-site", "agency", ("help",)))
     found = run_json(cli, "a.db", "b.db")
     assert describe(found) == {

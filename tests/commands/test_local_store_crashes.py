@@ -18,6 +18,7 @@ import pytest
 from children import fork, run_in_child, run_unprivileged, wait
 from ic_secrets.errors import StoreReadError, StoreWriteError
 from ic_secrets.model.secret import Owner, SecretType, SecretValue, Site
+from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.embedded.database import BUSY_TIMEOUT_MS
 from local_stores import (
@@ -40,7 +41,7 @@ def path(tmp_path: Path) -> str:
 
 
 def set_value(store: local.LocalStore, owner: Owner, name: str, text: str) -> None:
-    store.put(owner, None, name, SecretValue(text), kind=SecretType.ENV, scopes=BUILD)
+    store.put(Place(owner, None, name), Write(SecretValue(text), type=SecretType.ENV, scopes=BUILD))
 
 
 # --- many writers -----------------------------------------------------------------------------------
@@ -286,10 +287,10 @@ def test_a_full_disk_refuses_the_write_and_keeps_the_store(small_disk: Path) -> 
     with local.open_store(path, [KEY]) as store:
         before = dump(store)
         with pytest.raises(StoreWriteError):
-            store.delete(MY_SITE, None, "API_KEY")
+            store.delete(Place(MY_SITE, None, "API_KEY"))
         assert dump(store) == before
         (small_disk / "filler").unlink()
-        assert store.delete(MY_SITE, None, "API_KEY") == 3
+        assert store.delete(Place(MY_SITE, None, "API_KEY")) == 3
 
 
 def test_a_full_disk_has_no_room_for_a_new_store(small_disk: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 import acknowledging
 from ic_secrets.model.secret import SecretValue
+from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import store as local
 from local_stores import AGENCY, KEY, MY_SITE, dump, make_store, memory_directory, open_for_reading, put
 
@@ -44,7 +45,7 @@ def template() -> Iterator[Path]:
         path = Path(make_store(directory))
         with local.open_store(str(path), [KEY]) as store:
             for owner in (MY_SITE, AGENCY):
-                store.put(owner, None, "LICENSE_KEY", SecretValue("0 " * 2000))
+                store.put(Place(owner, None, "LICENSE_KEY"), Write(SecretValue("0 " * 2000)))
         yield path
 
 

@@ -30,7 +30,7 @@ from ic_secrets.errors import (
 )
 from ic_secrets.model.resolve import resolve
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores.base import Store, read_chain, take_notices
+from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.pantheon.client import PantheonClient, find_token, parse_home
 from ic_secrets.stores.pantheon.store import PantheonStore, open_store
 from ic_secrets.testing import ALL, BUILD, FEATURES, SITE, StoreContract, set_base
@@ -78,7 +78,7 @@ class TestPantheonStore(StoreContract):
 
 
 def values(store: Store, environment: str = "dev") -> dict[str, str | None]:
-    chain = read_chain(store, SITE, environment=environment, scope=Scope.IC, values=True)
+    chain = store.read_chain(SITE, environment=environment, scope=Scope.IC, values=True)
     return {d.name: d.value.reveal() if d.value else None for d in resolve(environment, Scope.IC, chain)}
 
 
@@ -112,7 +112,7 @@ def test_a_build_takes_three_requests(platform: Platform, store: Store) -> None:
 
 def test_an_unknown_site_is_an_error(platform: Platform, store: Store) -> None:
     with pytest.raises(UnknownSiteError):
-        read_chain(store, Owner("site", "my-siet"))
+        store.read_chain(Owner("site", "my-siet"))
     with pytest.raises(UnknownSiteError):
         list(store.sites())
     with open_with(platform, site="my-site") as only:
@@ -126,7 +126,7 @@ def test_what_is_unknown_here_is_named_and_passed_over(platform: Platform, store
     held["CERT"] = Secret("file", CANARY, READABLE, {})
     held["KEY"] = Secret("env", "v", (*READABLE, "ops"), {})
     assert values(store) == {"KEY": "v"}
-    assert [text.partition(" is")[0] for text in take_notices(store)] == ["CERT", "the scope 'ops' of KEY"]
+    assert [text.partition(" is")[0] for text in store.take_notices()] == ["CERT", "the scope 'ops' of KEY"]
 
 
 # --- writing --------------------------------------------------------------------------------------------
@@ -139,28 +139,28 @@ def test_what_is_written_is_there(platform: Platform, store: Store) -> None:
     name = "http-basic.repo.example.org:8443"
     assert set_base(store, SITE, name, "user word", SecretType.COMPOSER)
     assert held[name] == Secret("composer", "user word", ("ic",), {})
-    assert not store.put(SITE, None, name, SecretValue("user other"))
-    assert store.put(SITE, "dev", name, SecretValue("user third"))
+    assert not store.put(Place(SITE, None, name), Write(SecretValue("user other")))
+    assert store.put(Place(SITE, "dev", name), Write(SecretValue("user third")))
     assert held[name] == Secret("composer", "user other", ("ic",), {"dev": "user third"})
-    assert store.put(SITE, "dev", "LENT", SecretValue("mine"))
+    assert store.put(Place(SITE, "dev", "LENT"), Write(SecretValue("mine")))
     assert values(store)["LENT"] == "mine"
-    assert store.delete(SITE, None, "LENT") == 1
-    assert store.delete(SITE, "dev", name) == 1
-    assert store.delete(SITE, None, name) == 1
+    assert store.delete(Place(SITE, None, "LENT")) == 1
+    assert store.delete(Place(SITE, "dev", name)) == 1
+    assert store.delete(Place(SITE, None, name)) == 1
     assert held == {}
     with pytest.raises(UnknownSecretError):
-        store.delete(SITE, None, name)
+        store.delete(Place(SITE, None, name))
 
 
 def test_the_rules_hold_by_our_checks(platform: Platform, store: Store) -> None:
     """Rules 3 and 6; and what the platform has no place for is refused before anything is written."""
     platform.secrets[platform.ids["my-site"]]["KEY"] = Secret("env", "v", READABLE, {})
     with pytest.raises(ImmutableError):
-        store.put(SITE, None, "KEY", SecretValue("w"), kind=SecretType.RUNTIME)
+        store.put(Place(SITE, None, "KEY"), Write(SecretValue("w"), type=SecretType.RUNTIME))
     with pytest.raises(BaseMissingError):
-        store.put(SITE, "dev", "NEW", SecretValue("w"))
+        store.put(Place(SITE, "dev", "NEW"), Write(SecretValue("w")))
     with pytest.raises(NoPlaceError):
-        store.put(SITE, None, "KEY", SecretValue("w"), expires=1_900_000_000)
+        store.put(Place(SITE, None, "KEY"), Write(SecretValue("w"), expires=1_900_000_000))
     with pytest.raises(NoPlaceError):
         set_base(store, Owner("organization", "agency"), "KEY", "w")
     assert {one.method for one in platform.asked[1:]} == {"GET"}
@@ -186,14 +186,14 @@ def test_a_write_whose_answer_is_lost_is_done_once(platform: Platform, store: St
     set_base(store, SITE, "KEY", "v")
     assert held["KEY"] == Secret("env", "v", ("ic",), {})
     platform.faults[:] = [Fault(0, path="/showall"), Fault(0, after=True, path="/secrets/KEY")]
-    assert store.delete(SITE, None, "KEY") == 1
+    assert store.delete(Place(SITE, None, "KEY")) == 1
     assert held == {}
 
 
 def test_a_hidden_secret_of_the_organization_is_made_the_sites_own(platform: Platform, store: Store) -> None:
     """It looked as if the site had it: the platform says that it has not."""
     platform.lent["KEY"] = Secret("env", "lent", ("ic",), {})
-    store.put(SITE, None, "KEY", SecretValue("mine"))
+    store.put(Place(SITE, None, "KEY"), Write(SecretValue("mine")))
     assert platform.secrets[platform.ids["my-site"]]["KEY"] == Secret("env", "mine", ("ic",), {})
 
 

@@ -409,16 +409,17 @@ def test_two_distributions_that_bring_one_name_are_refused(site: Cli, tmp_path: 
 
 STORE = """
 from ic_secrets.stores.base import open_store
-class Other:
-    def __init__(self, store): self.store = store
-    def __getattr__(self, name): return getattr(self.store, name)
+from ic_secrets.stores.embedded.store import LocalStore
+class Other(LocalStore):
     def site(self, name):
         {fault}
-        return self.store.site(name)
+        return super().site(name)
 @hookimpl
 def ic_secrets_register_stores():
     def open_other(request):
-        return Other(open_store(f"sqlite:{{request.path}}", request.load_keys, read_only=request.read_only))
+        store = open_store(f"sqlite:{{request.path}}", request.load_keys, read_only=request.read_only)
+        store.__class__ = Other
+        return store
     return {{"other": open_other}}
 """
 
@@ -434,12 +435,24 @@ def test_a_plugins_store_is_opened_by_its_scheme(site: Cli, plugin: Make, home: 
     assert b"there is no kind of store called other:" in done.stderr
 
 
+def test_what_a_plugin_opens_must_be_a_store(site: Cli, plugin: Make) -> None:
+    """It is named when it is opened, and not by the first method that it lacks."""
+    plugin("""
+        @hookimpl
+        def ic_secrets_register_stores():
+            return {"other": lambda request: object()}
+    """)
+    done = site("run", "--store", "other:x", "my-site", "--", "true", check=125)
+    assert b") opened something that is not a store" in done.stderr
+    assert b"hint: its class must derive from ic_secrets.stores.base.Store" in done.stderr
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_a_plugins_store_is_charged_to_it(site: Cli, plugin: Make, home: dict[str, str], fault: str) -> None:
     plugin(STORE.format(fault=FAULTS[fault]))
     url = f"other:{home['XDG_DATA_HOME']}/ic-secrets/store.db"
     done = site("run", "--store", url, "my-site", "--", "true", env={"PLANTED": CANARY}, check=125)
-    assert b"failed as a store, in site: " in done.stderr
+    assert b"failed as a store, in read_chain: " in done.stderr
     assert CANARY.encode() not in done.stderr
 
 

@@ -15,6 +15,7 @@ from commandline import Cli
 from ic_secrets.errors import StoreError, StoreExistsError, StoreFormatError, StoreLockedError, StoreTamperedError
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.secret import Owner, SecretType, SecretValue, Site
+from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.embedded.pages import Image
 from ic_secrets.stores.embedded.repair import Report, Salvage, check, repair
@@ -58,13 +59,17 @@ def large() -> Iterator[bytes]:
                     size = chosen.choice([5, 30, 400, 3000])
                     value = SecretValue(f"{CANARY} {number} {turn} " + "x" * size)
                     store.put(
-                        Owner("site", f"site-{number}"), None, f"K{turn}", value, kind=SecretType.ENV, scopes=BUILD
+                        Place(Owner("site", f"site-{number}"), None, f"K{turn}"),
+                        Write(value, type=SecretType.ENV, scopes=BUILD),
                     )
         with local.open_store(path, [KEY]) as store, store.transaction():
             for number in range(0, 40, 3):
                 store.delete_site(f"site-{number}")
             for turn in range(300):
-                store.put(AGENCY, None, f"LATE_{turn}", SecretValue(f"{turn}"), kind=SecretType.ENV, scopes=BUILD)
+                store.put(
+                    Place(AGENCY, None, f"LATE_{turn}"),
+                    Write(SecretValue(f"{turn}"), type=SecretType.ENV, scopes=BUILD),
+                )
         yield Path(path).read_bytes()
 
 
@@ -193,8 +198,8 @@ def test_an_older_row_is_not_believed(path: str) -> None:
     with raw(path) as db:
         old = db.execute("SELECT * FROM secrets WHERE owner = 'my-site' AND name = 'API_KEY'").fetchall()
     with local.open_store(path, [KEY]) as store:
-        store.put(MY_SITE, None, "API_KEY", SecretValue("rotated"))
-        store.delete(MY_SITE, "live", "API_KEY")
+        store.put(Place(MY_SITE, None, "API_KEY"), Write(SecretValue("rotated")))
+        store.delete(Place(MY_SITE, "live", "API_KEY"))
     with raw(path) as db:
         db.executemany(f"INSERT OR REPLACE INTO secrets VALUES ({', '.join('?' * 13)})", old)
     report, _, values = repair_quietly(path)
@@ -209,7 +214,7 @@ def test_an_older_owner_is_not_believed(path: str) -> None:
     """Rows and record fit each other, and are older than the bucket and the root."""
     older = shutil.copy(path, path + ".older")
     with local.open_store(path, [KEY]) as store:
-        store.put(MY_SITE, None, "API_KEY", SecretValue("rotated"))
+        store.put(Place(MY_SITE, None, "API_KEY"), Write(SecretValue("rotated")))
         store.set_site(Site("my-site", None))
     with raw(path) as db:
         db.execute("ATTACH ? AS older", (older,))
@@ -280,8 +285,8 @@ def test_an_older_copy_gives_identity_and_data_keys_back(path: str, statement: s
     """Without them nothing can be read, and that is said; no value comes from the older copy."""
     backup = shutil.copy(path, path + ".backup")
     with local.open_store(path, [KEY]) as store:
-        store.put(MY_SITE, None, "API_KEY", SecretValue("newer than the backup"))
-        store.delete(AGENCY, None, "INHERITED")
+        store.put(Place(MY_SITE, None, "API_KEY"), Write(SecretValue("newer than the backup")))
+        store.delete(Place(AGENCY, None, "INHERITED"))
     before = hold(path)
     with raw(path) as db:
         db.executescript(statement)

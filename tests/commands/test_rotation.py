@@ -225,7 +225,8 @@ def test_killed_at_any_moment_the_key_file_opens_the_store(
 
 
 # Where a rotation does something that others see; each line of these is a moment for a kill.
-STEPS = ("cli/keys.py", "stores/keysources.py", "stores/files.py", "stores/local.py", "stores/session.py")
+_EMBEDDED = ("stores/embedded/store.py", "stores/embedded/session.py")
+STEPS = ("cli/keys.py", "keys/sources.py", "core/new_files.py", *_EMBEDDED)
 
 
 def test_killed_at_each_step_it_is_finished_by_the_next(

@@ -19,7 +19,7 @@ from commandline import PROGRAM
 from ic_secrets.keys.master import create_key_file
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.secret import Owner, SecretType, SecretValue, Site
-from ic_secrets.stores.base import Store
+from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.embedded import store as local
 from local_stores import AGENCY, BUILD, CANARY, KEY, MY_SITE, OWNERS, dump, make_store, open_for_reading, put
 from screen import Screen
@@ -157,8 +157,8 @@ def test_an_import_is_told_as_json(cli: Any, path: str, tmp_path: Path) -> None:
     cli("export", "my-site", "--format", "sealed", "-o", "my.sealed", check=0)
     with local.open_store(path, [KEY]) as store:
         put(store, MY_SITE, None, "ANOTHER", SecretType.ENV)
-        store.put(AGENCY, None, "API_KEY", SecretValue("changed"))
-        store.delete(MY_SITE, None, "LICENSE_KEY")
+        store.put(Place(AGENCY, None, "API_KEY"), Write(SecretValue("changed")))
+        store.delete(Place(MY_SITE, None, "LICENSE_KEY"))
         put(store, MY_SITE, None, "LICENSE_KEY", SecretType.RUNTIME)
     words = ("import", "my-site", "--with-org", "--format", "sealed", "my.sealed", "--json")
     dry = json.loads(cli(*words, "--dry-run", check=1).stdout)
@@ -187,7 +187,9 @@ def fill(path: str, sites: int) -> None:
             store.set_site(Site(site.name, "agency"))
             for name in ("ONE", "TWO"):
                 value = SecretValue(f"{CANARY} {number} {name}")
-                store.put(site, None, name, value, kind=SecretType.ENV, scopes=BUILD, times=(number, number + 1))
+                store.put(
+                    Place(site, None, name), Write(value, type=SecretType.ENV, scopes=BUILD, times=(number, number + 1))
+                )
             put(store, site, "dev", "ONE")
             put(store, site, "dev", "INHERITED")
 
@@ -227,10 +229,10 @@ def test_what_was_moved_is_in_the_audit_log(cli: Any, path: str, tmp_path: Path)
     cli("copy", path, "copy.db", check=0)
     cli("import", "my-site", "--format", "sealed", "my.sealed", "--dry-run", "--store", "copy.db", check=0)
     with local.open_store(str(cli.cwd / "copy.db"), [KEY]) as store:
-        store.delete(MY_SITE, None, "API_KEY")
+        store.delete(Place(MY_SITE, None, "API_KEY"))
     cli("import", "my-site", "--format", "sealed", "my.sealed", "--store", "copy.db", check=0)
     with local.open_store(str(cli.cwd / "copy.db"), [KEY]) as store:
-        store.delete(MY_SITE, None, "API_KEY")
+        store.delete(Place(MY_SITE, None, "API_KEY"))
         put(store, MY_SITE, None, "API_KEY", SecretType.RUNTIME)
     cli("import", "my-site", "--format", "sealed", "my.sealed", "--store", "copy.db", check=1)
     assert logged(path) == [("export", "my-site", "ok", True), ("copy", None, "ok", False)]

@@ -29,7 +29,7 @@ from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.resolve import resolve
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site, Target
 from ic_secrets.stores import cache as cached
-from ic_secrets.stores.base import Store
+from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.cache import CachedStore, TargetCache
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.openbao import store as openbao
@@ -58,10 +58,11 @@ def mount(server: Server) -> str:
         for owner in (SITE, AGENCY):
             for scope, name in ((Scope.IC, "KEY"), (Scope.WEB, "APP"), (Scope.IC, f"ONLY_{owner.kind[:4].upper()}")):
                 store.put(
-                    owner, None, name, SecretValue(f"{owner} {name}"), kind=SecretType.ENV, scopes=frozenset({scope})
+                    Place(owner, None, name),
+                    Write(SecretValue(f"{owner} {name}"), type=SecretType.ENV, scopes=frozenset({scope})),
                 )
             for environment in ("dev", "live"):
-                store.put(owner, environment, "KEY", SecretValue(f"{owner}.{environment}"), expires=NOW)
+                store.put(Place(owner, environment, "KEY"), Write(SecretValue(f"{owner}.{environment}"), expires=NOW))
     return mount
 
 
@@ -131,8 +132,8 @@ def test_what_was_given_is_given_again_and_no_more(filled: Path) -> None:
         lambda store: store.owners(),
         lambda store: store.read(SITE),
         lambda store: store.set_site(Site("my-site")),
-        lambda store: store.put(SITE, "dev", "KEY", SecretValue("v")),
-        lambda store: store.delete(SITE, None, "KEY"),
+        lambda store: store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("v"))),
+        lambda store: store.delete(Place(SITE, None, "KEY")),
         lambda store: store.delete_site("my-site"),
     ],
     ids=["site", "sites", "owners", "read", "set_site", "put", "delete", "delete_site"],

@@ -16,7 +16,7 @@ from bao_clusters import Cluster, running_cluster
 from commandline import Cli
 from ic_secrets.model.resolve import resolve
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores.base import read_chain
+from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.stores.openbao.store import BaoStore
 
@@ -53,12 +53,12 @@ def open_store(cluster: Cluster, url: str) -> BaoStore:
 
 
 def put(store: BaoStore, owner: Owner, name: str, text: str) -> None:
-    store.put(owner, None, name, SecretValue(text), kind=SecretType.ENV, scopes=BUILD)
+    store.put(Place(owner, None, name), Write(SecretValue(text), type=SecretType.ENV, scopes=BUILD))
 
 
 def read(store: BaoStore) -> dict[str, SecretValue | None]:
     """What a build gets, by name."""
-    chain = read_chain(store, SITE, environment="dev", scope=Scope.IC, values=True)
+    chain = store.read_chain(SITE, environment="dev", scope=Scope.IC, values=True)
     return {one.name: one.value for one in resolve("dev", Scope.IC, chain)}
 
 

@@ -24,7 +24,7 @@ from bao_servers import PROGRAM, ROOT, Server, running
 from commandline import Cli
 from ic_secrets.errors import ConfigError, StoreDeniedError
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores.base import read_chain
+from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.stores.openbao.policy import render_policy
 
@@ -41,7 +41,7 @@ def server() -> Iterator[Server]:
             store.set_site(Site("my-site"))
             owner = Owner("site", "my-site")
             value = SecretValue("a-canary-of-a-token")
-            store.put(owner, None, "TOKEN", value, kind=SecretType.ENV, scopes=frozenset({Scope.IC}))
+            store.put(Place(owner, None, "TOKEN"), Write(value, type=SecretType.ENV, scopes=frozenset({Scope.IC})))
         server.ask("PUT", f"sys/policies/acl/{POLICY}", {"policy": render_policy(mount, Site("my-site"), "build")})
         for kind in ("approle", "jwt"):
             server.ask("POST", f"sys/auth/{kind}", {"type": kind})
@@ -93,7 +93,7 @@ def open_with(server: Server, environment: dict[str, str]) -> openbao.BaoStore:
 def assert_it_reads(server: Server, environment: dict[str, str]) -> str:
     """The store can be read with what the environment says; the token that was asked with, which may be ended."""
     with open_with(server, environment) as store:
-        held = read_chain(store, Owner("site", "my-site"), environment="dev", scope=Scope.IC, values=True)[0]
+        held = store.read_chain(Owner("site", "my-site"), environment="dev", scope=Scope.IC, values=True)[0]
         token = store._client.token
     assert [secret.value for secret in held.secrets] == [SecretValue("a-canary-of-a-token")]
     return token

@@ -26,7 +26,7 @@ from ic_secrets.errors import (
     UnknownSecretError,
 )
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores.base import read_chain
+from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.stores.openbao.client import Answer, BaoClient, parse_nodes
 from ic_secrets.stores.openbao.store import BaoStore
@@ -59,7 +59,7 @@ def open_with(url: str, **more: str) -> BaoStore:
 
 
 def put(store: BaoStore, owner: Owner, name: str, text: str) -> bool:
-    return store.put(owner, None, name, SecretValue(text), kind=SecretType.ENV, scopes=BUILD)
+    return store.put(Place(owner, None, name), Write(SecretValue(text), type=SecretType.ENV, scopes=BUILD))
 
 
 def write_three(store: BaoStore, *, delete: bool = False) -> None:
@@ -67,7 +67,7 @@ def write_three(store: BaoStore, *, delete: bool = False) -> None:
     with store.transaction():
         put(store, SITE, "FIRST", "new")
         if delete:
-            store.delete(SITE, None, "KEY")
+            store.delete(Place(SITE, None, "KEY"))
         else:
             put(store, SITE, "KEY", "changed")
         put(store, SITE, "LAST", "refused")
@@ -116,7 +116,7 @@ def test_a_read_that_failed_never_falls_back_to_the_organization(
         open_with(f"bao+{way.address}/{mount}") as store,
         pytest.raises(IcSecretsError),
     ):
-        read_chain(store, SITE, environment="dev", scope=Scope.IC, values=True)
+        store.read_chain(SITE, environment="dev", scope=Scope.IC, values=True)
     assert time.monotonic() - started < 10
 
 
@@ -129,7 +129,7 @@ def test_what_a_machine_in_between_says_is_no_answer(server: Server, mount: str,
         open_with(f"bao+{way.address}/{mount}") as store,
         pytest.raises(StoreUntrustedError),
     ):
-        read_chain(store, SITE, environment="dev", scope=Scope.IC, values=True)
+        store.read_chain(SITE, environment="dev", scope=Scope.IC, values=True)
 
 
 @pytest.mark.parametrize("part", ["data/sites/my-site/ic", "metadata/sites/my-site/ic", "my-site/record"])
@@ -146,7 +146,7 @@ def test_what_a_standby_does_not_have_is_not_absent(server: Server, mount: str, 
         return (200, {"leader_address": server.address}) if path == "sys/leader" else None
 
     with Way(server, fault) as way, open_with(f"bao+{way.address}/{mount}") as store:
-        chain = read_chain(store, SITE, environment="dev", scope=Scope.IC, values=True)
+        chain = store.read_chain(SITE, environment="dev", scope=Scope.IC, values=True)
     assert [secret.value for held in chain for secret in held.secrets] == [
         SecretValue("of my-site"),
         SecretValue("of org:agency"),
@@ -202,9 +202,9 @@ def test_a_soft_deleted_secret_is_deleted(server: Server, mount: str) -> None:
     with open_with(server.url(mount)) as store:
         assert read_values(store) == {}
         with pytest.raises(UnknownSecretError):
-            store.delete(SITE, None, "KEY")
+            store.delete(Place(SITE, None, "KEY"))
         scopes = frozenset({Scope.IC, Scope.WEB})
-        assert store.put(SITE, None, "KEY", SecretValue("new"), kind=SecretType.RUNTIME, scopes=scopes)
+        assert store.put(Place(SITE, None, "KEY"), Write(SecretValue("new"), type=SecretType.RUNTIME, scopes=scopes))
         assert read_values(store) == {"KEY": SecretValue("new")}
     assert server.ask("GET", path)["data"]["metadata"]["version"] == 1
 
@@ -225,7 +225,7 @@ def test_what_another_tool_wrote_is_no_secret(server: Server, mount: str, where:
     with open_with(server.url(mount)) as store:
         with pytest.raises(StoreFormatError, match="sites/my-site/ic/base/KEY"):
             read_values(store)
-        assert store.delete(SITE, None, "KEY") == 1
+        assert store.delete(Place(SITE, None, "KEY")) == 1
         assert read_values(store) == {}
 
 
@@ -397,7 +397,7 @@ def test_a_build_of_fifty_secrets_asks_for_lists_and_then_for_values(server: Ser
             put(store, SITE, f"S_{number}", "v")
             put(store, AGENCY, f"O_{number}", "v")
     with Way(server, lambda *_: None) as way, open_with(f"bao+{way.address}/{mount}") as store:
-        chain = read_chain(store, SITE, environment="dev", scope=Scope.IC, values=True)
+        chain = store.read_chain(SITE, environment="dev", scope=Scope.IC, values=True)
     assert sum(len(held.secrets) for held in chain) == 52
     asked = [(method, path) for method, path in way.seen if not path.startswith("sys/")]
     kinds = [method for method, _ in asked]

@@ -12,7 +12,7 @@ from commandline import Cli
 from ic_secrets.errors import ImmutableError, StoreDeniedError
 from ic_secrets.model.resolve import resolve
 from ic_secrets.model.secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site
-from ic_secrets.stores.base import read_chain
+from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.stores.openbao.policy import render_policy
 from ic_secrets.stores.openbao.store import BaoStore
@@ -51,11 +51,11 @@ def fill(store: BaoStore) -> None:
             put(store, owner, f"{secret}_{kind.upper()}", f"{secret} of {owner}", scopes)
             for environment in ("dev", "dev-2", "live"):
                 value = SecretValue(f"{secret} of {owner}.{environment}")
-                store.put(owner, environment, f"{secret}_{kind.upper()}", value)
+                store.put(Place(owner, environment, f"{secret}_{kind.upper()}"), Write(value))
 
 
 def put(store: BaoStore, owner: Owner, name: str, text: str, scopes: Scopes = BUILD) -> bool:
-    return store.put(owner, None, name, SecretValue(text), kind=SecretType.ENV, scopes=scopes)
+    return store.put(Place(owner, None, name), Write(SecretValue(text), type=SecretType.ENV, scopes=scopes))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_a_build_gets_all_that_it_needs(fleet: Fleet) -> None:
     chosen = []
     for who in ("build", "root"):
         with fleet.open(who) as store:
-            chain = read_chain(store, Owner("site", "my-site"), environment="dev", scope=Scope.IC, values=True)
+            chain = store.read_chain(Owner("site", "my-site"), environment="dev", scope=Scope.IC, values=True)
         chosen.append([(one.name, one.value, one.source) for one in resolve("dev", Scope.IC, chain)])
     assert chosen[0] == chosen[1]
     assert [(name, source) for name, _, source in chosen[0]] == [
@@ -171,9 +171,9 @@ def test_nobody_makes_tokens_that_outlive_theirs(fleet: Fleet, who: str, path: s
 def test_what_a_build_needs_and_may_not_read_is_no_absence(fleet: Fleet) -> None:
     """Its policy is of another environment, so the site's override is unknown: the base must not stand in for it."""
     with fleet.open("build") as store, pytest.raises(StoreDeniedError, match="env/live"):
-        read_chain(store, Owner("site", "my-site"), environment="live", scope=Scope.IC, values=True)
+        store.read_chain(Owner("site", "my-site"), environment="live", scope=Scope.IC, values=True)
     with fleet.open("build") as store, pytest.raises(StoreDeniedError):
-        read_chain(store, Owner("site", "neighbour"), environment="dev", scope=Scope.IC, values=True)
+        store.read_chain(Owner("site", "neighbour"), environment="dev", scope=Scope.IC, values=True)
 
 
 # --- people -------------------------------------------------------------------------------------------
@@ -185,11 +185,14 @@ def test_who_manages_a_site_does_all_of_it(fleet: Fleet) -> None:
     with fleet.open("manage") as store:
         assert put(store, owner, "MINE", "one")
         assert not put(store, owner, "MINE", "two")
-        assert store.put(owner, "dev", "MINE", SecretValue("three"))
-        assert store.put(owner, "qa", "KEY_ORGANIZATION", SecretValue("four"))
+        assert store.put(Place(owner, "dev", "MINE"), Write(SecretValue("three")))
+        assert store.put(Place(owner, "qa", "KEY_ORGANIZATION"), Write(SecretValue("four")))
         with pytest.raises(ImmutableError):
             put(store, owner, "MINE", "five", APPLICATION)
-        assert (store.delete(owner, None, "MINE"), store.delete(owner, "qa", "KEY_ORGANIZATION")) == (2, 1)
+        assert (store.delete(Place(owner, None, "MINE")), store.delete(Place(owner, "qa", "KEY_ORGANIZATION"))) == (
+            2,
+            1,
+        )
     for path in ("metadata/sites/my-site/ic/base/MINE", "metadata/sites/my-site/ic/env/dev/MINE"):
         assert fleet.server.status("GET", f"{fleet.mount}/{path}", ROOT) == 404
 
@@ -226,7 +229,7 @@ def test_who_reads_a_site_reads_back_what_has_the_scope_user(fleet: Fleet) -> No
     """Rule 9, kept by the server: of the rest there is all but the value."""
     owner = Owner("site", "my-site")
     with fleet.open("read") as store, fleet.open("root") as whole:
-        held, expected = read_chain(store, owner, values=True), read_chain(whole, owner, values=True)
+        held, expected = store.read_chain(owner, values=True), whole.read_chain(owner, values=True)
     assert [one.value is not None for one in held[0].secrets] == [True, False, True]
     assert held == tuple(
         holdings._replace(
@@ -240,9 +243,9 @@ def test_who_reads_a_site_reads_back_what_has_the_scope_user(fleet: Fleet) -> No
 def test_who_manages_a_site_reads_all_of_it_and_of_what_it_inherits_as_a_reader(fleet: Fleet) -> None:
     owner = Owner("site", "my-site")
     with fleet.open("manage") as store, fleet.open("read") as reader, fleet.open("root") as whole:
-        site, organization = read_chain(store, owner, values=True)
-        assert site == read_chain(whole, owner, values=True)[0]
-        assert organization == read_chain(reader, owner, values=True)[1]
+        site, organization = store.read_chain(owner, values=True)
+        assert site == whole.read_chain(owner, values=True)[0]
+        assert organization == reader.read_chain(owner, values=True)[1]
 
 
 def shut(item: Entry) -> Entry:

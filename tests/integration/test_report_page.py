@@ -17,6 +17,7 @@ from ic_secrets.model.resolve import Holdings
 from ic_secrets.model.secret import Owner, Scope, Secret, SecretType, SecretValue, Site
 from ic_secrets.report.owners import Limits, Totals, report_site
 from ic_secrets.report.page import render_owner, render_page
+from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import store as local
 
 CANARY = "hunter2-canary"
@@ -72,13 +73,13 @@ def fill(store: local.LocalStore) -> None:
         scopes = more.pop("scopes", BUILD) if kind else None
         times = (now - age * DAY, now - age * DAY)
         value = SecretValue(f"user {CANARY}-{owner}-{environment}-{name}")
-        store.put(owner, environment, name, value, kind=kind, scopes=scopes, times=times, **more)
+        store.put(Place(owner, environment, name), Write(value, type=kind, scopes=scopes, times=times, **more))
 
     put(agency, "LICENSE", SecretType.ENV, LEGACY)
     put(agency, "http-basic.repo.example.org", SecretType.COMPOSER, expires=now + 5 * DAY)
     put(agency, "GONE", SecretType.ENV)
     put(bakery, "GONE", None, environment="dev")
-    store.delete(agency, None, "GONE")
+    store.delete(Place(agency, None, "GONE"))
     put(bakery, "LICENSE", SecretType.ENV)
     put(bakery, "OLD_TOKEN", SecretType.ENV, LEGACY, expires=now - DAY)
     put(bakery, "SALT", SecretType.RUNTIME, LEGACY, scopes=frozenset({Scope.WEB, Scope.USER}))

@@ -34,7 +34,7 @@ from ic_secrets.errors import (
 )
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.secret import MAX_TIME, Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores.base import read_chain
+from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import session
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.embedded.store import LocalStore
@@ -276,13 +276,13 @@ def test_reading_writes_nothing(path: str) -> None:
     with open_for_reading(path) as store:
         dump(store)
         with store.transaction():
-            read_chain(store, MY_SITE, values=True)
+            store.read_chain(MY_SITE, values=True)
             assert os.listdir(os.path.dirname(path)) == ["store.db"]
         for write in (
             lambda: put(store, MY_SITE, None, "API_KEY"),
             lambda: store.set_site(Site("new")),
             lambda: store.delete_site("my-site"),
-            lambda: store.delete(MY_SITE, None, "API_KEY"),
+            lambda: store.delete(Place(MY_SITE, None, "API_KEY")),
         ):
             with pytest.raises(StoreWriteError, match="for reading only"):
                 write()
@@ -314,7 +314,7 @@ def test_a_build_reads_from_an_unwritable_directory(unwritable: str) -> None:
 
     def child() -> None:
         with open_for_reading(unwritable) as store:
-            site, organization = read_chain(store, MY_SITE, environment="dev", values=True)
+            site, organization = store.read_chain(MY_SITE, environment="dev", values=True)
             assert len(site.secrets) == 3
             assert organization.secrets[0].value is not None
 
@@ -438,7 +438,7 @@ def test_the_generation_counts_the_writes(store: LocalStore) -> None:
         put(store, MY_SITE, "dev", "UNKNOWN")
     assert store.generation == first + 2
     store.set_site(Site("my-site"))
-    store.delete(MY_SITE, None, "API_KEY")
+    store.delete(Place(MY_SITE, None, "API_KEY"))
     store.delete_site("my-site")
     assert store.generation == first + 5
 
@@ -588,7 +588,7 @@ def test_another_thread_is_refused_in_our_words(store: LocalStore) -> None:
         lambda store: put(store, MY_SITE, "", "API_KEY"),
         lambda store: put(store, MY_SITE, "a-very-long-environment", "API_KEY"),
         lambda store: put(store, MY_SITE, None, "no-variable", SecretType.ENV),
-        lambda store: store.delete(MY_SITE, "", "API_KEY"),
+        lambda store: store.delete(Place(MY_SITE, "", "API_KEY")),
         lambda store: store.set_site(Site("Not A Site")),
         lambda store: store.set_site(Site("my-site", "")),
         lambda store: store.set_site(Site("my-site", "A B")),
@@ -609,7 +609,7 @@ def test_names_that_are_none_are_refused(store: LocalStore, write: Callable[[Loc
 def test_a_time_that_is_none_is_refused(store: LocalStore, expires: int) -> None:
     """Beyond what every reader can hold exactly."""
     with pytest.raises(InvalidValueError):
-        store.put(MY_SITE, None, "API_KEY", SecretValue("v"), expires=expires)
+        store.put(Place(MY_SITE, None, "API_KEY"), Write(SecretValue("v"), expires=expires))
 
 
 def test_times_are_those_of_the_writes(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -632,7 +632,10 @@ def test_no_value_and_no_key_is_in_the_file(path: str) -> None:
     hidden = [CANARY.encode(), CANARY.encode().hex().encode(), KEY.format()[17:].encode(), bytes(range(32))]
     with local.open_store(path, [KEY]) as store, store.transaction():
         for number in range(2000):
-            store.put(MY_SITE, None, f"KEY_{number}", SecretValue(CANARY * 50), kind=SecretType.ENV, scopes=BUILD)
+            store.put(
+                Place(MY_SITE, None, f"KEY_{number}"),
+                Write(SecretValue(CANARY * 50), type=SecretType.ENV, scopes=BUILD),
+            )
         files = {name: (Path(path).parent / name).read_bytes() for name in os.listdir(os.path.dirname(path))}
     files["committed"] = Path(path).read_bytes()
     assert b"API_KEY" in files["committed"]
@@ -647,7 +650,7 @@ def test_what_was_deleted_or_replaced_is_gone_from_the_file(path: str) -> None:
     assert all(each in Path(path).read_bytes() for each in sealed | kept)
     with local.open_store(path, [KEY]) as store:
         put(store, MY_SITE, None, "LICENSE_KEY")
-        store.delete(MY_SITE, None, "API_KEY")
+        store.delete(Place(MY_SITE, None, "API_KEY"))
         store.delete_site("my-site")
     data = Path(path).read_bytes()
     assert not [each for each in sealed if each in data]
@@ -659,7 +662,7 @@ def test_the_same_value_is_never_sealed_alike(path: str) -> None:
     with local.open_store(path, [KEY]) as store:
         for name in ("A", "B"):
             for _ in range(2):
-                store.put(MY_SITE, None, name, SecretValue("same"), kind=SecretType.ENV, scopes=BUILD)
+                store.put(Place(MY_SITE, None, name), Write(SecretValue("same"), type=SecretType.ENV, scopes=BUILD))
     with raw(path) as connection:
         found = [row[0] for row in connection.execute("SELECT sealed FROM secrets")]
     assert len({each[:12] for each in found}) == len(found)
@@ -672,11 +675,10 @@ def test_names_are_read_without_opening_a_value(path: str) -> None:
 import sys
 before = set(sys.modules)
 from ic_secrets.keys import sealing
-from ic_secrets.stores.base import read_chain
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.model.secret import Owner
 with local.open_store({path!r}, [sealing.MasterKey(bytes(range(32)))], read_only=True) as store:
-    chain = read_chain(store, Owner.site("my-site"))
+    chain = store.read_chain(Owner.site("my-site"))
     assert [secret.name for secret in chain[0].secrets][0] == "API_KEY", chain
     assert len(list(store.sites())) == 3
     loaded = {{name.partition(".")[0] for name in set(sys.modules) - before}}
@@ -707,7 +709,7 @@ def count_steps(path: str) -> int:
 
     with open_for_reading(path) as store:
         store._database._connection.set_progress_handler(count, 10)
-        read_chain(store, MY_SITE, environment="dev", scope=Scope.IC, values=True)
+        store.read_chain(MY_SITE, environment="dev", scope=Scope.IC, values=True)
     return steps
 
 
@@ -737,7 +739,7 @@ def test_a_bulk_keeps_its_memory_in_bounds(path: str, monkeypatch: pytest.Monkey
                     assert store._session is not None
                     kept = {owner.name: len(held.digests) for owner, held in store._session._held.items()}
                     assert store._session._rows == sum(kept.values()) <= 30 + 1
-                store.delete(Owner.site(f"site-{number}"), None, "A")
+                store.delete(Place(Owner.site(f"site-{number}"), None, "A"))
             assert list(kept) == [f"site-{number}" for number in range(10 - len(kept), 10)]
             assert len(kept) > 4
             assert len(list(store.sites())) == 3 + 10
@@ -776,9 +778,11 @@ def test_a_copy_keeps_its_times(tmp_path: Path) -> None:
     """Those that it is given, for a new value and over an old one; no time at all is refused."""
     with local.create(str(tmp_path / "new.db"), KEY) as store:
         for times in ((5, 7), (3, 9)):
-            store.put(MY_SITE, None, "KEY", SecretValue("v"), kind=SecretType.ENV, scopes=BUILD, times=times)
+            store.put(
+                Place(MY_SITE, None, "KEY"), Write(SecretValue("v"), type=SecretType.ENV, scopes=BUILD, times=times)
+            )
             (secret,) = store.read(MY_SITE).secrets
             assert (secret.created, secret.changed) == times
         for times in ((-1, 0), (0, MAX_TIME)):
             with pytest.raises(InvalidValueError):
-                store.put(MY_SITE, None, "KEY", SecretValue("w"), times=times)
+                store.put(Place(MY_SITE, None, "KEY"), Write(SecretValue("w"), times=times))

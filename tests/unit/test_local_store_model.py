@@ -20,6 +20,7 @@ from ic_secrets.errors import (
     UnknownSiteError,
 )
 from ic_secrets.model.secret import MAX_TIME, Owner, Scope, Scopes, SecretType, SecretValue, Site
+from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import session
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.embedded.pages import Image
@@ -187,7 +188,8 @@ class LocalStoreMachine(RuleBasedStateMachine):
     @rule(owner=owners, environment=st.none() | environments, name=names)
     def delete(self, owner: Owner, environment: str | None, name: str) -> None:
         self.same(
-            lambda: self.store.delete(owner, environment, name), lambda: self.model.delete(owner, environment, name)
+            lambda: self.store.delete(Place(owner, environment, name)),
+            lambda: self.model.delete(owner, environment, name),
         )
 
     @precondition(lambda self: self.saved is None)
@@ -254,7 +256,7 @@ class LocalStoreMachine(RuleBasedStateMachine):
 
         def put() -> bool:
             value = SecretValue(text)
-            return self.store.put(owner, environment, name, value, kind=kind, scopes=scopes, expires=expires)
+            return self.store.put(Place(owner, environment, name), Write(value, kind, scopes, expires))
 
         def put_in_model() -> bool:
             if environment is None:

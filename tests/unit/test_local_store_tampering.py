@@ -18,7 +18,7 @@ import pytest
 from ic_secrets.errors import StoreError, StoreFormatError, StoreLockedError, StoreTamperedError
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.secret import Owner, SecretType, SecretValue, Site
-from ic_secrets.stores.base import read_chain
+from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.embedded.manifest import bucket_of
 from ic_secrets.stores.embedded.rows import Row, digest_rows
@@ -52,7 +52,7 @@ def templates() -> Iterator[tuple[Path, Path]]:
         with local.open_store(str(newer), [KEY]) as store:
             put(store, MY_SITE, None, "API_KEY")
             put(store, MY_SITE, "dev", "API_KEY")
-            store.delete(MY_SITE, "live", "API_KEY")
+            store.delete(Place(MY_SITE, "live", "API_KEY"))
             put(store, MY_SITE, None, "NEW", SecretType.ENV)
             put(store, OTHER_SITE, None, "API_KEY")
             put(store, AGENCY, None, "API_KEY")
@@ -228,7 +228,7 @@ def refuse(path: str, owner: Owner, *named: str) -> None:
             lambda: store.read(owner),
             lambda: store.read(owner, values=False),
             lambda: put(store, owner, None, "ANOTHER", SecretType.ENV),
-            lambda: store.delete(owner, None, "LICENSE_KEY"),
+            lambda: store.delete(Place(owner, None, "LICENSE_KEY")),
         ):
             with pytest.raises(StoreTamperedError) as caught:
                 ask()
@@ -263,7 +263,7 @@ def test_every_attack_is_seen_through_the_chain_of_a_build(path: str) -> None:
     with open_for_reading(path) as store:
         assert store.read(MY_SITE).secrets
         with pytest.raises(StoreTamperedError, match="org:agency INHERITED"):
-            read_chain(store, MY_SITE, environment="dev", values=True)
+            store.read_chain(MY_SITE, environment="dev", values=True)
     with local.open_store(path, [KEY]) as store, pytest.raises(StoreTamperedError, match="org:agency INHERITED"):
         put(store, MY_SITE, "live", "INHERITED")
 
@@ -290,7 +290,7 @@ def test_an_override_deleted_and_set_again_does_not_open_the_old_one(path: str) 
         with raw(path) as db:
             condition, values = where(MY_SITE, "test", "API_KEY")
             old = Row(*db.execute(f"SELECT * FROM secrets WHERE {condition}", values).fetchone())
-        store.delete(MY_SITE, "test", "API_KEY")
+        store.delete(Place(MY_SITE, "test", "API_KEY"))
         put(store, MY_SITE, "test", "API_KEY")
     with raw(path) as db:
         edit(f"sealed = x'{old.sealed.hex()}', created = {old.created}, changed = {old.changed}", MY_SITE, "test")(db)
@@ -438,7 +438,7 @@ def test_no_part_of_an_older_store_can_be_put_back(path: str, older: str, tables
     """Any of the tables from an older copy, short of all of them, is noticed by whoever it concerns."""
     put_back(path, older, tables)
     with pytest.raises(StoreTamperedError), open_for_reading(path) as store:
-        read_chain(store, MY_SITE, values=True)
+        store.read_chain(MY_SITE, values=True)
 
 
 def test_no_owner_of_an_older_store_can_be_put_back(path: str, older: str) -> None:
@@ -482,7 +482,7 @@ def test_a_store_of_another_key_cannot_be_grafted_in(path: str) -> None:
     with memory_directory() as directory:
         other = str(directory / "other.db")
         with local.create(other, MasterKey.generate()) as store:
-            store.put(MY_SITE, None, "API_KEY", SecretValue("evil"), kind=SecretType.ENV, scopes=BUILD)
+            store.put(Place(MY_SITE, None, "API_KEY"), Write(SecretValue("evil"), type=SecretType.ENV, scopes=BUILD))
         with pytest.raises(StoreLockedError):
             open_for_reading(other)
         for tables in (("store",), ("data_keys",), ("store", "data_keys"), (*TABLES, "data_keys")):

@@ -30,7 +30,7 @@ from ic_secrets.errors import (
 )
 from ic_secrets.model.resolve import resolve
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores.base import Store, open_store, read_chain, take_notices
+from ic_secrets.stores.base import Place, Store, Write, open_store
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.pantheon import file as pantheon_file
 from ic_secrets.stores.pantheon.file import PantheonFile
@@ -119,7 +119,7 @@ def write(path: Path, content: dict[str, Any]) -> str:
 
 def values(store: Store, environment: str = "dev") -> dict[str, str | None]:
     """What a build gets, by name."""
-    chain = read_chain(store, SITE, environment=environment, scope=Scope.IC, values=True)
+    chain = store.read_chain(SITE, environment=environment, scope=Scope.IC, values=True)
     return {d.name: d.value.reveal() if d.value else None for d in resolve(environment, Scope.IC, chain)}
 
 
@@ -160,14 +160,14 @@ def test_types_and_scopes_that_are_unknown_here_are_named_and_passed_over(tmp_pa
     }
     store = open_store(write(tmp_path / "secrets.json", document(secrets)), list)
     assert values(store) == {"SOME": "v"}
-    assert [notice.partition(" is left out")[0] for notice in take_notices(store)] == [
+    assert [notice.partition(" is left out")[0] for notice in store.take_notices()] == [
         "FILE",
         "OPS",
         "the scope 'ops' of SOME",
         "VCS",
     ]
     assert values(store) == {"SOME": "v"}
-    assert take_notices(store) == ()
+    assert store.take_notices() == ()
 
 
 def test_who_the_file_is_of(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_the_organization_has_the_name_that_the_url_gives_it(tmp_path: Path) -> 
     assert named.site("my-site") == Site("my-site", "agency")
     unnamed = open_store(f"{url}?site=my-site", list)
     assert list(unnamed.owners()) == [SITE]
-    assert [str(held.owner) for held in read_chain(unnamed, SITE)] == ["my-site", "org:my-site"]
+    assert [str(held.owner) for held in unnamed.read_chain(SITE)] == ["my-site", "org:my-site"]
 
 
 # --- files that are none --------------------------------------------------------------------------------
@@ -262,14 +262,14 @@ def test_what_is_not_known_in_the_file_is_kept(tmp_path: Path) -> None:
     }
     url = write(tmp_path / "secrets.json", document(secrets, Extra={"b": None}))
     store = open_store(url, list)
-    assert not store.put(SITE, None, "KEY", SecretValue("two"))
-    assert store.put(SITE, "dev", "KEY", SecretValue("three"))
+    assert not store.put(Place(SITE, None, "KEY"), Write(SecretValue("two")))
+    assert store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("three")))
     assert set_base(store, SITE, "NEW", "four", SecretType.RUNTIME, frozenset({Scope.WEB, Scope.USER}))
     secrets["KEY"] |= {"Value": "two", "EnvValues": {"dev": "three"}}
     secrets["NEW"] = entry("four", "runtime", "web,user")
     expected = document(secrets, Extra={"b": None}) | {"Scopes": ["ic", "ops", "user", "web"]}
     assert json.loads((tmp_path / "secrets.json").read_text()) == expected
-    assert store.delete(SITE, None, "KEY") == 2
+    assert store.delete(Place(SITE, None, "KEY")) == 2
     kept = json.loads((tmp_path / "secrets.json").read_text())["Secrets"]["KEY"]
     assert kept == secrets["KEY"] | {"Value": None, "EnvValues": {}}
     assert values(store) == {"KEY": "org"}
@@ -291,15 +291,15 @@ def test_what_the_file_has_no_place_for_is_refused_and_nothing_is_written(tmp_pa
     )
     before = (tmp_path / "secrets.json").read_bytes()
     store = open_store(f"{url}?site=my-site", list)
-    new = {"kind": SecretType.ENV, "scopes": BUILD}
+    new: Any = {"type": SecretType.ENV, "scopes": BUILD}
     for write_it in (
-        lambda: store.put(SITE, None, "KEY", SecretValue("v"), expires=1_900_000_000, **new),
-        lambda: store.put(Owner("site", "other"), None, "KEY", SecretValue("v"), **new),
-        lambda: store.put(ORGANIZATION, None, "KEY", SecretValue("v"), **new),
-        lambda: store.put(SITE, None, "FILE", SecretValue("v"), **new),
-        lambda: store.put(SITE, None, "LENT", SecretValue(""), **new),
-        lambda: store.put(SITE, None, "LENT", SecretValue("v"), kind=SecretType.RUNTIME, scopes=BUILD),
-        lambda: store.delete(Owner("organization", "my-site"), None, "LENT"),
+        lambda: store.put(Place(SITE, None, "KEY"), Write(SecretValue("v"), expires=1_900_000_000, **new)),
+        lambda: store.put(Place(Owner("site", "other"), None, "KEY"), Write(SecretValue("v"), **new)),
+        lambda: store.put(Place(ORGANIZATION, None, "KEY"), Write(SecretValue("v"), **new)),
+        lambda: store.put(Place(SITE, None, "FILE"), Write(SecretValue("v"), **new)),
+        lambda: store.put(Place(SITE, None, "LENT"), Write(SecretValue(""), **new)),
+        lambda: store.put(Place(SITE, None, "LENT"), Write(SecretValue("v"), type=SecretType.RUNTIME, scopes=BUILD)),
+        lambda: store.delete(Place(Owner("organization", "my-site"), None, "LENT")),
         lambda: store.set_site(Site("my-site", None, ("help",))),
         lambda: store.delete_site("my-site"),
     ):
@@ -315,18 +315,18 @@ def test_the_rules_hold(tmp_path: Path) -> None:
     )
     store = open_store(url, list)
     with pytest.raises(ImmutableError):
-        store.put(SITE, None, "KEY", SecretValue("w"), kind=SecretType.RUNTIME)
+        store.put(Place(SITE, None, "KEY"), Write(SecretValue("w"), type=SecretType.RUNTIME))
     with pytest.raises(UndefinedSecretError):
-        store.put(SITE, None, "NEW", SecretValue("w"))
+        store.put(Place(SITE, None, "NEW"), Write(SecretValue("w")))
     with pytest.raises(BaseMissingError):
-        store.put(SITE, "dev", "NEW", SecretValue("w"))
-    assert store.put(SITE, "dev", "LENT", SecretValue("w"))
+        store.put(Place(SITE, "dev", "NEW"), Write(SecretValue("w")))
+    assert store.put(Place(SITE, "dev", "LENT"), Write(SecretValue("w")))
     assert values(store)["LENT"] == "w"
     with pytest.raises(UnknownSecretError):
-        store.delete(SITE, None, "NEW")
+        store.delete(Place(SITE, None, "NEW"))
     with pytest.raises(UnknownSecretError):
-        store.delete(SITE, "live", "LENT")
-    assert store.delete(SITE, None, "LENT") == 1
+        store.delete(Place(SITE, "live", "LENT"))
+    assert store.delete(Place(SITE, None, "LENT")) == 1
     assert values(store)["LENT"] == "o"
 
 
@@ -351,16 +351,16 @@ def test_a_write_that_fails_leaves_the_file(tmp_path: Path) -> None:
     url = write(tmp_path / "secrets.json", document({"KEY": entry("one")}))
     store = open_store(url, list)
     with refused(ImmutableError), store.transaction():
-        store.put(SITE, None, "KEY", SecretValue("two"))
+        store.put(Place(SITE, None, "KEY"), Write(SecretValue("two")))
         with refused(ZeroDivisionError), store.transaction():
-            store.put(SITE, None, "KEY", SecretValue("three"))
+            store.put(Place(SITE, None, "KEY"), Write(SecretValue("three")))
             raise ZeroDivisionError
         assert values(store) == {"KEY": "two"}
-        store.put(SITE, None, "KEY", SecretValue("four"), kind=SecretType.RUNTIME)
+        store.put(Place(SITE, None, "KEY"), Write(SecretValue("four"), type=SecretType.RUNTIME))
     assert values(store) == {"KEY": "one"}
     (tmp_path / "secrets.json.new").mkdir()
     with pytest.raises(StoreWriteError):
-        store.put(SITE, None, "KEY", SecretValue("two"))
+        store.put(Place(SITE, None, "KEY"), Write(SecretValue("two")))
     assert values(store) == {"KEY": "one"}
 
 

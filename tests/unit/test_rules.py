@@ -33,7 +33,7 @@ from ic_secrets.model.secret import (
     parse_scopes,
     parse_type,
 )
-from ic_secrets.stores.base import Store, read_chain
+from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.embedded import store as local
 
 SITE = Owner.site("my-site")
@@ -63,12 +63,12 @@ def put(
     """Set a value; a base gets the type `env` and the scope `ic` unless others are named."""
     if environment is None:
         kind, scopes = kind or ENV, scopes or IC
-    store.put(owner, environment, name, SecretValue(text), kind=kind, scopes=scopes)
+    store.put(Place(owner, environment, name), Write(SecretValue(text), type=kind, scopes=scopes))
 
 
 def won(store: Store, environment: str = "dev", scope: Scope = Scope.IC) -> dict[str, str]:
     """What `my-site` resolves to: values by name."""
-    chain = read_chain(store, SITE, environment=environment, scope=scope, values=True)
+    chain = store.read_chain(SITE, environment=environment, scope=scope, values=True)
     return {d.name: d.value.reveal() for d in resolve(environment, scope, chain) if d.value}
 
 
@@ -88,16 +88,16 @@ def test_rule_2_a_secret_has_one_scope_or_more() -> None:
 
 def test_rule_3_type_and_scopes_never_change(store: Store) -> None:
     with pytest.raises(UndefinedSecretError):
-        store.put(SITE, None, "TOKEN", SecretValue("v"))
+        store.put(Place(SITE, None, "TOKEN"), Write(SecretValue("v")))
     put(store, SITE, "TOKEN", "one")
-    store.put(SITE, None, "TOKEN", SecretValue("two"))
-    store.put(SITE, None, "TOKEN", SecretValue("three"), kind=ENV, scopes=IC)
+    store.put(Place(SITE, None, "TOKEN"), Write(SecretValue("two")))
+    store.put(Place(SITE, None, "TOKEN"), Write(SecretValue("three"), type=ENV, scopes=IC))
     with pytest.raises(ImmutableError, match="type env, not runtime"):
-        store.put(SITE, None, "TOKEN", SecretValue("four"), kind=SecretType.RUNTIME, scopes=IC)
+        store.put(Place(SITE, None, "TOKEN"), Write(SecretValue("four"), type=SecretType.RUNTIME, scopes=IC))
     with pytest.raises(ImmutableError, match="scopes ic, not user"):
-        store.put(SITE, None, "TOKEN", SecretValue("four"), scopes=USER)
+        store.put(Place(SITE, None, "TOKEN"), Write(SecretValue("four"), scopes=USER))
     assert won(store) == {"TOKEN": "three"}
-    store.delete(SITE, None, "TOKEN")
+    store.delete(Place(SITE, None, "TOKEN"))
     put(store, SITE, "TOKEN", "five", kind=SecretType.RUNTIME, scopes=USER)
     assert won(store, scope=Scope.USER) == {"TOKEN": "five"}
 
@@ -140,11 +140,11 @@ def test_rule_6_an_override_needs_a_base_and_belongs_to_that_very_one(store: Sto
 def test_rule_6_an_override_whose_base_is_gone_is_inert_and_never_revived(store: Store) -> None:
     put(store, ORG, "TOKEN", "base")
     put(store, SITE, "TOKEN", "override", "dev")
-    store.delete(ORG, None, "TOKEN")
+    store.delete(Place(ORG, None, "TOKEN"))
     assert won(store) == {}
     put(store, ORG, "TOKEN", "another")
     assert won(store) == {"TOKEN": "another"}
-    chain = read_chain(store, SITE)
+    chain = store.read_chain(SITE)
     assert [override.environment for override in inert_overrides(chain)] == ["dev"]
     notices: list[Notice] = []
     load(store, Target("my-site"), notices.append)
@@ -176,7 +176,7 @@ def test_rule_7_then_the_override_replaces_its_base_then_site_beats_organization
     assert won(store) == {"TOKEN": "site"}, "an organization's override never beats a site's base"
     put(store, SITE, "TOKEN", "site dev", "dev")
     assert (won(store), won(store, "multi")) == ({"TOKEN": "site dev"}, {"TOKEN": "site"})
-    store.delete(SITE, None, "TOKEN")
+    store.delete(Place(SITE, None, "TOKEN"))
     assert won(store) == {"TOKEN": "org dev"}, "deleting the site's value brings the organization's back"
 
 
@@ -186,7 +186,7 @@ def test_rule_7_every_definition_has_a_verdict(store: Store) -> None:
     put(store, SITE, "TOKEN", "site")
     put(store, SITE, "TOKEN", "site multi", "multi")
     put(store, SITE, "OTHER", "x", scopes=USER)
-    traced = trace("dev", Scope.IC, read_chain(store, SITE))
+    traced = trace("dev", Scope.IC, store.read_chain(SITE))
     assert [(d.source, d.verdict) for d in traced["TOKEN"]] == [
         ("org:agency", Verdict.OVERRIDDEN),
         ("org:agency.dev", Verdict.SHADOWED),

@@ -24,7 +24,7 @@ from ic_secrets.errors import (
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.secret import Owner, SecretType, SecretValue, Site
 from ic_secrets.stores import sealed_file as sealed
-from ic_secrets.stores.base import Store, open_store
+from ic_secrets.stores.base import Place, Store, Write, open_store
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.testing import ReadingContract
 from ic_secrets.transfer.merge import read_bundle
@@ -89,8 +89,8 @@ def test_whatever_would_change_it_is_refused(data: bytes) -> None:
     """With a hint to export again; reading goes on in what would be a transaction."""
     store = open_bytes(data)
     writes: list[Callable[[], object]] = [
-        lambda: store.put(MY_SITE, None, "API_KEY", SecretValue("v")),
-        lambda: store.delete(MY_SITE, None, "API_KEY"),
+        lambda: store.put(Place(MY_SITE, None, "API_KEY"), Write(SecretValue("v"))),
+        lambda: store.delete(Place(MY_SITE, None, "API_KEY")),
         lambda: store.set_site(Site("new")),
         lambda: store.delete_site("my-site"),
     ]
@@ -108,7 +108,9 @@ def test_no_value_is_in_the_open(data: bytes) -> None:
     assert b"secret my-site dev LICENSE_KEY " in data
     with memory_directory() as directory, local.create(str(directory / "s"), KEY) as store:
         for length in (0, 1, 31):
-            store.put(MY_SITE, None, f"K{length}", SecretValue("x" * length), kind=SecretType.ENV, scopes=BUILD)
+            store.put(
+                Place(MY_SITE, None, f"K{length}"), Write(SecretValue("x" * length), type=SecretType.ENV, scopes=BUILD)
+            )
         lines = [line for line in export(store).splitlines() if line.startswith(b"secret")]
     assert len({len(line.split()[-1]) for line in lines}) == 1
     assert len({line.split()[-1] for line in lines}) == 3
@@ -128,13 +130,13 @@ def test_one_changed_secret_changes_its_line_the_header_and_the_mac(tmp_path: Pa
     """And a new one is one line more: `git diff` shows what was done."""
     with local.open_store(make_store(tmp_path), [KEY]) as store:
         before = export(store, store.generation).splitlines()
-        store.put(AGENCY, None, "LICENSE_KEY", SecretValue("new"))
+        store.put(Place(AGENCY, None, "LICENSE_KEY"), Write(SecretValue("new")))
         after = export(store, store.generation).splitlines()
         assert len(before) == len(after)
         changed = [number for number, (one, two) in enumerate(zip(before, after, strict=True)) if one != two]
         (line,) = [number for number, one in enumerate(after) if one.startswith(b"secret org:agency * LICENSE_KEY ")]
         assert changed == [0, line, len(after) - 1]
-        store.put(MY_SITE, None, "ANOTHER", SecretValue("new"), kind=SecretType.ENV, scopes=BUILD)
+        store.put(Place(MY_SITE, None, "ANOTHER"), Write(SecretValue("new"), type=SecretType.ENV, scopes=BUILD))
         third = export(store, store.generation).splitlines()
         assert len(set(third) - set(after)) == 3
         assert len(third) == len(after) + 1
@@ -148,7 +150,7 @@ def test_the_same_store_gives_the_same_file(tmp_path: Path) -> None:
         assert one != other
         assert sealed.is_same_content(one, other)
         assert not sealed.is_same_content(one, export(store, 1, MasterKey.generate()))
-        store.put(MY_SITE, None, "API_KEY", SecretValue("new"))
+        store.put(Place(MY_SITE, None, "API_KEY"), Write(SecretValue("new")))
         assert not sealed.is_same_content(one, export(store, 1))
         assert not sealed.is_same_content(b"", one)
 
@@ -245,7 +247,7 @@ def test_an_older_line_put_back_is_noticed(tmp_path: Path) -> None:
     """Its own seal is right, but not the file's MAC."""
     with local.open_store(make_store(tmp_path), [KEY]) as store:
         old = lines_of(export(store))
-        store.put(MY_SITE, None, "API_KEY", SecretValue("new"))
+        store.put(Place(MY_SITE, None, "API_KEY"), Write(SecretValue("new")))
         new = lines_of(export(store))
     new[find(new, BASE)] = old[find(old, BASE)]
     with pytest.raises(StoreTamperedError, match="put back"):
@@ -298,7 +300,7 @@ def test_real_git_conflicts_and_line_ends_are_said(data: bytes, tmp_path: Path, 
         for branch, generation, text in (("main", 5, ""), ("theirs", 6, "theirs"), ("ours", 7, "ours")):
             git("checkout", "-B", branch, *(["main"] if text else []), check=bool(text))
             if text:
-                store.put(MY_SITE, None, "API_KEY", SecretValue(text))
+                store.put(Place(MY_SITE, None, "API_KEY"), Write(SecretValue(text)))
             file.write_bytes(export(store, generation))
             git("add", ".")
             git("commit", "-m", branch)

@@ -23,7 +23,7 @@ from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.resolve import Holdings
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.plugins.isolation import ContainedStore
-from ic_secrets.stores.base import Store
+from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.embedded.store import LocalStore
 from ic_secrets.testing import StoreContract
@@ -116,14 +116,11 @@ def _answer(method: str, change: Callable[[Any], Any]) -> dict[str, Any]:
     return {method: call}
 
 
-def _put(change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+def _put(change: Callable[[Place, Write], tuple[Place, Write]]) -> dict[str, Any]:
     """A store that writes something else than it was given."""
 
-    def put(
-        self: LocalStore, owner: Owner, environment: str | None, name: str, value: SecretValue, **named: Any
-    ) -> bool:
-        given = {"owner": owner, "environment": environment, "name": name, "value": value, **named}
-        return LocalStore.put(self, **change(given))
+    def put(self: LocalStore, place: Place, write: Write) -> bool:
+        return LocalStore.put(self, *change(place, write))
 
     return {"put": put}
 
@@ -187,11 +184,11 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "drops undefined secrets": (_silent("put", UndefinedSecretError, False), "the_first_set_says_type_and_scopes"),
     "drops bad names": (_silent("put", InvalidNameError, False), "a_name_follows_the_grammar_of_its_type"),
     "strips values": (
-        _put(lambda given: {**given, "value": SecretValue(given["value"].reveal().strip())}),
+        _put(lambda place, write: (place, write._replace(value=SecretValue(write.value.reveal().strip())))),
         "a_value_is_given_back_to_the_byte",
     ),
     "cuts at NUL": (
-        _put(lambda given: {**given, "value": SecretValue(given["value"].reveal().partition("\0")[0])}),
+        _put(lambda place, write: (place, write._replace(value=SecretValue(write.value.reveal().partition("\0")[0])))),
         "a_value_is_given_back_to_the_byte",
     ),
     "keeps what a failed transaction wrote": (
@@ -202,7 +199,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         {"close": lambda self: (self.generation, LocalStore.close(self))},
         "closing_twice_is_safe",
     ),
-    "writes nothing": (_put(lambda given: {**given, "name": "ANOTHER"}), "a_base_is_given_back_whole"),
+    "writes nothing": (
+        _put(lambda place, write: (place._replace(name="ANOTHER"), write)),
+        "a_base_is_given_back_whole",
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from ic_secrets.errors import IcSecretsError, UnknownSiteError
 from ic_secrets.model.resolve import Holdings, inert_overrides
 from ic_secrets.model.secret import MAX_TIME, Owner, SecretType, SecretValue, Site
 from ic_secrets.stores import sealed_file as sealed
-from ic_secrets.stores.base import Store, read_chain
+from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.testing import ALL, BUILD, ORGANIZATION, SITE, get_base, get_override, set_base
 from ic_secrets.transfer.merge import (
@@ -60,7 +60,7 @@ def definitions(store: Store) -> tuple[list[Site], set[tuple[object, ...]]]:
     """All that a store says that has an effect: ids are told by whose base it is, versions and inert overrides not."""
     found: set[tuple[object, ...]] = set()
     for owner in store.owners():
-        chain = read_chain(store, owner, values=True)
+        chain = store.read_chain(owner, values=True)
         bases = {secret.id: str(held.owner) for held in chain for secret in held.secrets}
         for secret in chain[0].secrets:
             found.add((str(owner), "", secret.name, *secret[3:6], *secret[7:]))
@@ -119,15 +119,9 @@ def perform(store: Store, operations: list[tuple[object, ...]]) -> None:
                 if environment:
                     kind = scopes = None
                 times = (len(text), 1_000 + len(text))
-                store.put(
-                    *(owner, environment, name, SecretValue(text)),
-                    kind=kind,
-                    scopes=scopes,
-                    expires=expires,
-                    times=times,
-                )
+                store.put(Place(owner, environment, name), Write(SecretValue(text), kind, scopes, expires, times))  # type: ignore[arg-type]
             elif what == "delete":
-                store.delete(*words)  # type: ignore[arg-type]
+                store.delete(Place(*words))  # type: ignore[arg-type]
             else:
                 store.set_site(Site(*words))  # type: ignore[arg-type]
 
@@ -149,7 +143,7 @@ def test_any_store_exported_and_imported_gives_the_same(
         again = sealed.parse("all.sealed", data, lambda: [KEY])
         assert everything(again) == bundle
         changes = bring(destination, everything(again), skip_refused=True)
-        inert = sum(len(inert_overrides(read_chain(source, owner))) for owner in source.owners())
+        inert = sum(len(inert_overrides(source.read_chain(owner))) for owner in source.owners())
         assert count_actions(changes)["refused"] == inert
         assert definitions(destination) == definitions(source)
     with two_stores() as (_, destination):
@@ -174,9 +168,9 @@ def test_what_differs_is_changed_and_what_is_beside_stays(stores: Stores) -> Non
         set_base(store, SITE, "VALUE", text)
         set_base(store, SITE, "SAME", "same")
         value, expires = SecretValue("same"), 1_900_000_000 if store is source else None
-        store.put(SITE, None, "EXPIRES", value, kind=SecretType.ENV, scopes=BUILD, expires=expires)
-        store.put(SITE, None, "TIMES", value, kind=SecretType.ENV, scopes=BUILD, times=(len(text), 9))
-        store.put(SITE, "dev", "SAME", SecretValue(text))
+        store.put(Place(SITE, None, "EXPIRES"), Write(value, type=SecretType.ENV, scopes=BUILD, expires=expires))
+        store.put(Place(SITE, None, "TIMES"), Write(value, type=SecretType.ENV, scopes=BUILD, times=(len(text), 9)))
+        store.put(Place(SITE, "dev", "SAME"), Write(SecretValue(text)))
     set_base(destination, SITE, "BESIDE", "beside")
     assert told(destination, everything(source)) == {
         "my-site VALUE": "changed",
@@ -203,8 +197,8 @@ def refuse_scopes(source: Store, destination: Store) -> None:
 def refuse_inert(source: Store, destination: Store) -> None:
     source.set_site(Site("my-site", "agency"))
     set_base(source, ORGANIZATION, "KEY", "v")
-    source.put(SITE, "dev", "KEY", SecretValue("v"))
-    source.delete(ORGANIZATION, None, "KEY")
+    source.put(Place(SITE, "dev", "KEY"), Write(SecretValue("v")))
+    source.delete(Place(ORGANIZATION, None, "KEY"))
     set_base(source, ORGANIZATION, "KEY", "a namesake")
 
 
@@ -212,7 +206,7 @@ def refuse_hidden(source: Store, destination: Store) -> None:
     source.set_site(Site("my-site", "agency"))
     for store in (source, destination):
         set_base(store, ORGANIZATION, "KEY", "v")
-    source.put(SITE, "dev", "KEY", SecretValue("v"))
+    source.put(Place(SITE, "dev", "KEY"), Write(SecretValue("v")))
     set_base(destination, SITE, "KEY", "own")
 
 
@@ -220,7 +214,7 @@ def refuse_beside(source: Store, destination: Store) -> None:
     for store in (source, destination):
         store.set_site(Site("my-site", "agency"))
     set_base(destination, ORGANIZATION, "KEY", "v", SecretType.RUNTIME)
-    destination.put(SITE, "dev", "KEY", SecretValue("v"))
+    destination.put(Place(SITE, "dev", "KEY"), Write(SecretValue("v")))
     set_base(source, SITE, "KEY", "own", SecretType.ENV)
 
 
@@ -272,7 +266,7 @@ def test_an_organization_is_left_alone_unless_it_is_brought(stores: Stores) -> N
     for store, text in ((source, "theirs"), (destination, "ours")):
         store.set_site(Site("my-site", "agency"))
         set_base(store, ORGANIZATION, "KEY", text)
-    source.put(SITE, "dev", "KEY", SecretValue("override"))
+    source.put(Place(SITE, "dev", "KEY"), Write(SecretValue("override")))
     bring(destination, read_bundle(source, [SITE]))
     base = get_base(destination, ORGANIZATION, "KEY")
     assert base.value == SecretValue("ours")
@@ -288,13 +282,13 @@ def test_an_override_keeps_its_base_beside_a_namesake(stores: Stores) -> None:
     source, destination = stores
     source.set_site(Site("my-site", "agency"))
     set_base(source, ORGANIZATION, "KEY", "org")
-    source.put(SITE, "dev", "KEY", SecretValue("override"))
+    source.put(Place(SITE, "dev", "KEY"), Write(SecretValue("override")))
     set_base(source, SITE, "KEY", "own")
     bring(destination, everything(source))
     base = get_base(destination, ORGANIZATION, "KEY")
     assert get_override(destination, SITE, "dev", "KEY").base == base.id
-    destination.delete(ORGANIZATION, None, "KEY")
-    assert [override.name for override in inert_overrides(read_chain(destination, SITE))] == ["KEY"]
+    destination.delete(Place(ORGANIZATION, None, "KEY"))
+    assert [override.name for override in inert_overrides(destination.read_chain(SITE))] == ["KEY"]
 
 
 def test_an_inert_override_with_the_same_value_is_set_again(stores: Stores) -> None:
@@ -302,13 +296,13 @@ def test_an_inert_override_with_the_same_value_is_set_again(stores: Stores) -> N
     for store in stores:
         store.set_site(Site("my-site", "agency"))
         set_base(store, ORGANIZATION, "KEY", "org")
-        store.put(SITE, "dev", "KEY", SecretValue("override"))
+        store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("override")))
     source, destination = stores
-    destination.delete(ORGANIZATION, None, "KEY")
+    destination.delete(Place(ORGANIZATION, None, "KEY"))
     set_base(destination, ORGANIZATION, "KEY", "org")
     assert told(destination, everything(source)) == {"my-site.dev KEY": "changed"}
     bring(destination, everything(source))
-    assert inert_overrides(read_chain(destination, SITE)) == ()
+    assert inert_overrides(destination.read_chain(SITE)) == ()
 
 
 def test_a_bundle_without_sites_leaves_organizations_as_they_are(stores: Stores) -> None:

@@ -7,7 +7,6 @@ from ..errors import StoreReadError
 from ..masking.needles import Exposed
 from ..model.resolve import resolve
 from ..model.secret import Owner, Scope, SecretType, Target
-from ..stores.base import read_chain
 from .context import Context
 
 
@@ -20,7 +19,7 @@ def read_exposed(context: Context, target: Target, command: str) -> tuple[Expose
         context.open_store(read_only=True) as store,
         context.observed(store, command=command, owner=str(target)) as record,
     ):
-        chain = read_chain(store, Owner.site(target.site), environment=target.environment, scope=Scope.IC, values=True)
+        chain = store.read_chain(Owner.site(target.site), environment=target.environment, scope=Scope.IC, values=True)
         exposed = []
         for secret in resolve(target.environment, Scope.IC, chain):
             if secret.type is SecretType.RUNTIME:

@@ -11,7 +11,7 @@ from ..config.settings import Setting, Settings
 from ..core.notices import Notice, Notify
 from ..errors import ConfigError, IcSecretsError, MasterKeyError
 from ..model.secret import Target
-from ..stores.base import SERVERS, Store, identify, open_store, split_url, take_notices
+from ..stores.base import SERVERS, Store, open_store, split_url
 
 if TYPE_CHECKING:
     from ..keys.sealing import MasterKey
@@ -73,13 +73,13 @@ def guard(
     store = open_it()
     try:
         if check:
-            check(store.url, lambda: identify(store))
+            check(store.url, store.identify)
         yield store
         state = settings.find("state-file")
         if state and not read_only:
             _update_state(store, state.value, notify)
     finally:
-        for text in take_notices(store):
+        for text in store.take_notices():
             notify(Notice(text))
         store.close()
 

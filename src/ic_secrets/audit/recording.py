@@ -24,7 +24,7 @@ from ..errors import (
     StoreUntrustedError,
 )
 from ..model.secret import parse_owner
-from ..stores.base import Identity, Store, identify, read_chain
+from ..stores.base import Identity, Store
 
 if TYPE_CHECKING:  # loaded where there is something to write
     from .log import Log
@@ -264,7 +264,7 @@ class ResumedRecord(BuildRecord):
 def _recall(store: Store | None, owner: str) -> frozenset[str] | None:
     """The names that the owner has or inherits in the store; None where it knows no such owner, or cannot say."""
     try:
-        chain = read_chain(store, parse_owner(owner)[0]) if store else ()
+        chain = store.read_chain(parse_owner(owner)[0]) if store else ()
     except Exception:  # the store, or one of a plugin, may be what failed
         return None
     if not chain or not (chain[0].owner.is_site or chain[0].secrets or chain[0].overrides):
@@ -276,7 +276,7 @@ def _recall(store: Store | None, owner: str) -> frozenset[str] | None:
 def _identify(store: Store | None) -> Identity | None:
     """Which store it is; within a transaction, with the generation before it."""
     try:
-        return identify(store) if store else None
+        return store.identify() if store else None
     except StoreError:  # it may be what failed
         return None
 

@@ -21,7 +21,7 @@ from ..model.resolve import Definition, inert_overrides, resolve
 from ..model.secret import Owner, Scope, SecretType, Target
 from ..model.variables import Preserve, check_size, check_variable, choose_variables, inherit
 from ..process.child import find_program
-from ..stores.base import Cached, Identity, Store, find_cached, identify, read_chain, take_notices
+from ..stores.base import Cached, Identity, Store
 from .credentials import Installed, parse_credentials, read_project, render_home, warn_of_collisions, warn_of_methods
 from .render import RenderContext, Renderer, Rendering, given_value, render_all
 
@@ -128,7 +128,7 @@ def prepare(
     warn_of_environment(request, notify)
     program = attempt(refuse, lambda: _find_own(request), "")
     identity, definitions = load_at_once(store, request, notify)
-    cached = find_cached(store)
+    cached = store.cached
     warn_of_cache(cached, time.time(), notify)
     secrets = select(definitions, request, notify, refuse)
     secrets = tuple(secret for secret in secrets if passes(refuse, given_value, secret))
@@ -214,7 +214,7 @@ def load_at_once(store: Store, request: BuildRequest, notify: Notify) -> tuple[I
     """What `load` gives, and which store it was at that very moment."""
     later: list[Notice] = []  # nobody waits to write to the store until these are printed
     with store.snapshot():
-        identity = identify(store)
+        identity = store.identify()
         definitions = load(store, request.target, later.append, request.scope)
     for notice in later:
         notify(notice)
@@ -224,8 +224,8 @@ def load_at_once(store: Store, request: BuildRequest, notify: Notify) -> tuple[I
 def load(store: Store, target: Target, notify: Notify, scope: Scope = Scope.IC) -> tuple[Definition, ...]:
     """The definitions of that scope that the target has, of any type, in the order of names."""
     owner = Owner.site(target.site)
-    chain = read_chain(store, owner, environment=target.environment, scope=scope, values=True)
-    for text in take_notices(store):
+    chain = store.read_chain(owner, environment=target.environment, scope=scope, values=True)
+    for text in store.take_notices():
         notify(Notice(text))
     for override in inert_overrides(chain):
         notify(

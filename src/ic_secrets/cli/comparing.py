@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..assembly.context import Context
 from ..errors import IcSecretsError, UnknownSecretError, UsageError
 from ..model.secret import Owner, parse_owner
-from ..stores.base import SERVERS, Store, find_only_site, split_url, tells_organizations
+from ..stores.base import SERVERS, Store, split_url
 from . import Call
 from .calls import read_call
 from .copying import progress
@@ -107,7 +107,7 @@ def _choose_owners(a: Store, b: Store, chosen: Sequence[Owner]) -> Sequence[Owne
 
     UnknownSecretError for an owner that neither knows: it may be mistyped.
     """
-    only = find_only_site(a) or find_only_site(b)
+    only = a.only_site or b.only_site
     known = {Owner.site(only)} if only else {*a.owners(), *b.owners()}
     for owner in chosen:
         if owner not in known:
@@ -119,7 +119,7 @@ def _compare(a: Store, b: Store, owners: Sequence[Owner], *, foresees: bool) -> 
     """Only one owner's values are held at a time."""
     from ..transfer.drift import Drift, compare, foresee_copy, read_owner
 
-    tells = tells_organizations(a) and tells_organizations(b)
+    tells = a.has_organizations and b.has_organizations
     counts: Counter[Drift] = Counter()
     copied: Counter[str] = Counter()
     differences: list[Difference] = []

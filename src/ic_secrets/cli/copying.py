@@ -15,7 +15,7 @@ from ..config.settings import Settings
 from ..errors import ConfigError, StoreExistsError, StoreWriteError, UnknownSiteError, UsageError
 from ..keys.sealing import MasterKey
 from ..model.secret import Owner
-from ..stores.base import SERVERS, Store, find_only_site, split_url
+from ..stores.base import SERVERS, Store, split_url
 from ..transfer.merge import Action, Change, bring, count_actions, plan_changes, read_bundle
 from . import Call
 from .calls import read_call
@@ -88,7 +88,7 @@ def _choose_stores(arguments: argparse.Namespace, settings: Settings) -> None:
 
 def _choose_owners(source: Store, destination: Store) -> list[Owner]:
     """All that the source has, or the one site that the destination has a place for; UnknownSiteError."""
-    only = find_only_site(destination)
+    only = destination.only_site
     if only is not None:
         source.site(only)
         return [Owner.site(only)]

@@ -14,7 +14,7 @@ from ..core.durations import parse_duration
 from ..errors import UsageError
 from ..model.resolve import Definition, Verdict, trace
 from ..model.secret import Override, Owner, Scope, Secret, format_scopes, parse_owner
-from ..stores.base import Store, read_chain
+from ..stores.base import Store
 from . import Call
 from .calls import read_call
 from .output import REDACTED_VALUE, format_date, format_time, print_json, print_message, print_table
@@ -75,7 +75,7 @@ def _observed(store: Store, arguments: argparse.Namespace, context: Context) -> 
 
 def _find(store: Store, owner: Owner, environment: str | None, *, values: bool = False) -> list[Definition]:
     """What the owner holds and inherits, in the order of names: for an environment only what could matter there."""
-    chain = read_chain(store, owner, environment=environment, scope=Scope.USER, values=values)
+    chain = store.read_chain(owner, environment=environment, scope=Scope.USER, values=values)
     return list(_choose(trace(environment, Scope.USER, chain), environment))
 
 
@@ -181,6 +181,6 @@ def _find_own(store: Store, owner: Owner, before: float) -> list[Definition]:
         return []
     own = {secret.id for secret in held.secrets}
     is_whole = all(override.base in own for override in held.overrides)
-    chain = (held,) if is_whole else read_chain(store, owner)  # a base may be the organization's
+    chain = (held,) if is_whole else store.read_chain(owner)  # a base may be the organization's
     traced = trace(None, Scope.USER, chain)
     return [d for definitions in traced.values() for d in definitions if d.owner == owner and d.changed < before]

@@ -17,7 +17,7 @@ from ..model.resolve import Holdings
 from ..model.secret import Owner, Site, format_scopes, parse_owner
 from ..report.owners import Entry, Limits, OwnerReport, Totals, Usage, report_organization, report_site
 from ..report.page import START, render_owner, render_page
-from ..stores.base import Store, identify
+from ..stores.base import Store
 from . import Call
 from .calls import read_call
 from .output import format_time, print_json, print_message
@@ -110,7 +110,7 @@ def _write(
     store: Store, selection: _Selection, limits: Limits, path: str | None, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """Report owner by owner, write the page at the end, and return what --json prints."""
-    identity = identify(store)
+    identity = store.identify()
     totals, owners = Totals(), []
     sites = _list_sites(store, selection)
     is_open = sum(map(selection.has, sites)) <= _FEW

@@ -35,7 +35,7 @@ from ..model.secret import (
     parse_scopes,
     parse_type,
 )
-from ..stores.base import Store, read_chain
+from ..stores.base import Place, Store, Write
 from ..transfer.merge import check_value
 from . import Call
 from .calls import read_call
@@ -60,7 +60,9 @@ def run_set(call: Call) -> int:
         value = _read_value(arguments, call.environment)
         check_value(kind, arguments.name, value)
         with record.transaction():
-            created = store.put(owner, environment, arguments.name, value, kind=kind, scopes=scopes, expires=expires)
+            created = store.put(
+                Place(owner, environment, arguments.name), Write(value, type=kind, scopes=scopes, expires=expires)
+            )
     dates = _find_expiry(chain[0], environment, arguments.name), expires
     _report_set(arguments, kind, scopes, created, site_made, dates)
     return 0
@@ -72,7 +74,7 @@ def run_get(call: Call) -> int:
     owner, environment = parse_owner(arguments.owner)
     _check_name(arguments.name, None)
     with context.open_store(read_only=True) as store, _observed(store, arguments, context, "get"):
-        chain = read_chain(store, owner, environment=environment, scope=Scope.USER, values=True)
+        chain = store.read_chain(owner, environment=environment, scope=Scope.USER, values=True)
         found, value = _find_readable(chain, environment, arguments)
     if arguments.json:
         print_json("get", {"name": found.name, "source": found.source, "value": value.reveal()})
@@ -109,7 +111,7 @@ def run_delete(call: Call) -> int:
     ):
         if owner.is_site:
             store.site(owner.name)
-        count = store.delete(owner, environment, arguments.name)
+        count = store.delete(Place(owner, environment, arguments.name))
     if arguments.json:
         print_json("delete", {"owner": arguments.owner, "name": arguments.name, "deleted_values": count})
     else:
@@ -194,7 +196,7 @@ def _check_name(name: str, kind: SecretType | None) -> None:
 def _read_chain_to_set(store: Store, owner: Owner, environment: str | None) -> tuple[tuple[Holdings, ...], bool]:
     """The chain, and whether its site is yet to be made (only a base makes one)."""
     try:
-        return read_chain(store, owner), False
+        return store.read_chain(owner), False
     except UnknownSiteError:
         if environment is not None:
             raise

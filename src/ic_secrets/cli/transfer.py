@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..keys.sealing import MasterKey
 from ..model.secret import Owner, parse_owner
-from ..stores.base import Identity, Store, identify
+from ..stores.base import Identity, Store
 from ..transfer.merge import (
     Action,
     Bundle,
@@ -324,13 +324,12 @@ def _write_sealed(store: Store, bundle: Bundle, request: Request) -> bytes:
     from ..stores import sealed_file as sealed
 
     asked = ("--all",) if request.owner is None else (str(request.owner), "with" if request.with_org else "without")
-    identity = identify(store) or Identity(store.url, 0)
+    identity = store.identify() or Identity(store.url, 0)
     source = encode("ic-secrets/1 export", identity.id, *asked)
     keys = request.load_keys()
     # While a rotation is under way there are two: that of the store is what will open it on.
-    own = getattr(store, "master_id", None)
     return sealed.render(
-        next((key for key in keys if key.id == own), keys[0]),
+        next((key for key in keys if key.id == store.master_id), keys[0]),
         hashlib.sha256(source).hexdigest()[:32],
         identity.generation,
         bundle.sites,

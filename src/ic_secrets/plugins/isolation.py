@@ -13,9 +13,10 @@ from types import FrameType
 from typing import Any
 
 from ..errors import NOT_STARTED, IcSecretsError, PluginError, PluginInterruptedError
-from ..model.secret import Owner, Site
+from ..model.resolve import Holdings
+from ..model.secret import Override, Owner, Scope, Secret, Site
 from ..process.child import SignalCatcher
-from ..stores.base import Store
+from ..stores.base import Identity, Place, Store, Write
 
 # The streams are the whole process's: two builds in two threads must not put each other's back.
 _lock = threading.RLock()
@@ -182,7 +183,7 @@ def _stdout_as_stderr() -> Iterator[None]:
         os.close(saved)
 
 
-class ContainedStore:
+class ContainedStore(Store):
     """A plugin's store: its own errors are ours, every other fault is charged to the plugin."""
 
     def __init__(
@@ -191,51 +192,81 @@ class ContainedStore:
         self._store = store
         self._plugin = plugin
         self._contain = contain
+        with self._contained("its attributes"):
+            self.url, self.only_site = store.url, store.only_site
+            self.has_organizations, self.master_id = store.has_organizations, store.master_id
 
     def _contained(self, doing: str) -> contextlib.AbstractContextManager[None]:
         return self._contain(self._plugin, f"as a store, in {doing}", IcSecretsError)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        with self._contained(name):
-            # What a store has beside `Store` (`store_id`, `generation`) it may lack.
-            found = getattr(self._store, name, self)
-        if found is self:
-            raise AttributeError(name)
-        if not callable(found):
-            return found
-
-        def call(*arguments: object, **keywords: object) -> object:
-            with self._contained(name):
-                return found(*arguments, **keywords)
-
-        return call
+    def site(self, name: str) -> Site:
+        with self._contained("site"):
+            return self._store.site(name)
 
     def sites(self) -> Iterator[Site]:
-        """As in `Store`."""
         with self._contained("sites"):
-            found = list(self._store.sites())
-        return iter(found)
+            return iter(list(self._store.sites()))
 
     def owners(self) -> Iterator[Owner]:
-        """As in `Store`."""
         with self._contained("owners"):
-            found = list(self._store.owners())
-        return iter(found)
+            return iter(list(self._store.owners()))
+
+    def set_site(self, site: Site) -> None:
+        with self._contained("set_site"):
+            self._store.set_site(site)
+
+    def delete_site(self, name: str) -> int:
+        with self._contained("delete_site"):
+            return self._store.delete_site(name)
+
+    def read(
+        self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = True
+    ) -> Holdings:
+        with self._contained("read"):
+            return self._store.read(owner, environment=environment, scope=scope, values=values)
+
+    def read_chain(
+        self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = False
+    ) -> tuple[Holdings, ...]:
+        with self._contained("read_chain"):
+            chain = self._store.read_chain(owner, environment=environment, scope=scope, values=values)
+            self.cached = self._store.cached
+            return chain
+
+    def put(self, place: Place, write: Write) -> bool:
+        with self._contained("put"):
+            return self._store.put(place, write)
+
+    def delete(self, place: Place) -> int:
+        with self._contained("delete"):
+            return self._store.delete(place)
 
     def transaction(self) -> contextlib.AbstractContextManager[None]:
-        """As in `Store`."""
-        return self._enter("transaction")
+        return self._enter("transaction", self._store.transaction)
 
     def snapshot(self) -> contextlib.AbstractContextManager[None]:
-        """As in `Store`."""
-        return self._enter("snapshot")
+        return self._enter("snapshot", self._store.snapshot)
+
+    def close(self) -> None:
+        with self._contained("close"):
+            self._store.close()
+
+    def identify(self) -> Identity | None:
+        with self._contained("identify"):
+            return self._store.identify()
+
+    def check_supported(self, item: Secret | Override) -> None:
+        with self._contained("check_supported"):
+            self._store.check_supported(item)
+
+    def take_notices(self) -> tuple[str, ...]:
+        with self._contained("take_notices"):
+            return self._store.take_notices()
 
     @contextlib.contextmanager
-    def _enter(self, name: str) -> Iterator[None]:
+    def _enter(self, name: str, make: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
         with self._contained(name):
-            context = getattr(self._store, name)()
+            context = make()
             context.__enter__()
         try:
             yield

@@ -293,6 +293,11 @@ def _contain_opener(name: str, opener: StoreOpener, contained: Contain) -> Store
     def open_contained(request: StoreRequest) -> Store:
         with contained(name, "to open its store", IcSecretsError):
             store = opener(request)
+        if not isinstance(store, Store):
+            raise PluginError(
+                f"the plugin {name} opened something that is not a store",
+                hint="its class must derive from ic_secrets.stores.base.Store",
+            )
         return ContainedStore(store, name, contained)
 
     return open_contained

@@ -1,15 +1,20 @@
 """Where secrets are at rest: the face that every store has, and how one is opened by its URL."""
 
+from __future__ import annotations
+
+import abc
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from ..errors import ConfigError, StoreDeniedError, StoreMissingError
+from ..errors import ConfigError, StoreDeniedError, StoreMissingError, StoreWriteError
 from ..model.resolve import Holdings
 from ..model.secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from ..keys.sealing import MasterKey
 
 
@@ -19,80 +24,6 @@ SCHEMES = frozenset({"sqlite", "sealed", "bao+https", "bao+http", "pantheon-file
 SERVERS = frozenset({"bao+https", "bao+http"})
 
 
-class Store(Protocol):
-    """One store, opened. Every method raises a `StoreError` when the store itself fails.
-
-    What comes out is verified: a store that finds a row changed, moved, missing or added raises
-    StoreTamperedError before it returns anything of that owner. A failed read is an error and never
-    an empty answer.
-    """
-
-    url: str
-
-    def site(self, name: str) -> Site:
-        """The site of that name; UnknownSiteError when the store has none."""
-
-    def sites(self) -> Iterator[Site]:
-        """All sites in the order of their names."""
-
-    def owners(self) -> Iterator[Owner]:
-        """All sites, then all organizations that hold something, each in the order of their names."""
-
-    def set_site(self, site: Site) -> None:
-        """Make the site, or give it these organizations."""
-
-    def delete_site(self, name: str) -> int:
-        """Delete the site with all that it holds; how many values (bases and overrides) went."""
-
-    def read(
-        self,
-        owner: Owner,
-        *,
-        environment: str | None = None,
-        scope: Scope | None = None,
-        values: bool = True,
-    ) -> Holdings:
-        """What the owner holds, in the order of names (an unknown owner holds nothing).
-
-        `environment` and `scope` narrow which values are opened, never which entries are returned
-        or verified: a value outside of them, and every value with `values=False`, is None.
-        """
-
-    def put(
-        self,
-        owner: Owner,
-        environment: str | None,
-        name: str,
-        value: SecretValue,
-        *,
-        kind: SecretType | None = None,
-        scopes: Scopes | None = None,
-        expires: int | None = None,
-        times: tuple[int, int] | None = None,
-    ) -> bool:
-        """Set a base (`environment` None) or an override; whether it is new.
-
-        `times` are those of a copy, when it was created and changed; a store that sets its own may pass over them.
-        Rules 3 and 6 hold (`resolve.check_base`, `resolve.find_base`). A site that the store does not
-        know is made by its first base; an override for one is a BaseMissingError.
-        """
-
-    def delete(self, owner: Owner, environment: str | None, name: str) -> int:
-        """Delete one override, or (`environment` None) all that the owner holds under the name.
-
-        How many values went; UnknownSecretError when there was none.
-        """
-
-    def transaction(self) -> AbstractContextManager[None]:
-        """All writes inside are done together, or none is."""
-
-    def snapshot(self) -> AbstractContextManager[None]:
-        """All reads inside are of one moment, where the store can promise that; there are no writes inside."""
-
-    def close(self) -> None:
-        """Let go of files and connections; safe to call twice."""
-
-
 class Identity(NamedTuple):
     """Which store it is, whatever its path, and how many times it has been written."""
 
@@ -100,14 +31,8 @@ class Identity(NamedTuple):
     generation: int
 
 
-def identify(store: Store) -> Identity | None:
-    """The store's `store_id` and `generation`, verified; None for a store that has no such thing."""
-    store_id = getattr(store, "store_id", None)
-    return None if store_id is None else Identity(store_id, store.generation)  # type: ignore[attr-defined]
-
-
 class Cached(NamedTuple):
-    """What a store says of its cache: `moment` is when the server gave what was read from there, in Unix time.
+    """What a store says about its cache: `moment` is when the server gave what was read from there, in Unix time.
 
     `reason` says why the server could not be asked; or, where there is no moment, why its answer could not be kept.
     """
@@ -116,64 +41,186 @@ class Cached(NamedTuple):
     reason: str
 
 
-def find_cached(store: Store) -> Cached | None:
-    """What the store has to say of its cache; None for one that has none, or whose server simply answered."""
-    cached: Cached | None = getattr(store, "cached", None)
-    return cached
+class Place(NamedTuple):
+    """Where a value is kept: a base (`environment` None) or an override, by its owner and name."""
+
+    owner: Owner
+    environment: str | None
+    name: str
+
+    def __str__(self) -> str:
+        where = f"{self.owner}.{self.environment}" if self.environment else str(self.owner)
+        return f"{where} {self.name}"
 
 
-def read_chain(
-    store: Store, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = False
-) -> tuple[Holdings, ...]:
-    """What an owner holds, then for a site what its primary organization holds (rule 5): the `chain` of `resolve`.
+class Write(NamedTuple):
+    """What `Store.put` writes. Type and scopes may be left out where they are known already.
 
-    A site that the store does not know raises UnknownSiteError. A store that gives the whole chain faster than owner by
-    owner has a method `read_chain`.
+    `expires` is in Unix time. `times` are those of a copy, when it was created and changed; a store that sets its own
+    may ignore them.
     """
-    whole = getattr(store, "read_chain", None)
-    if whole is not None:
-        found: tuple[Holdings, ...] = whole(owner, environment=environment, scope=scope, values=values)
-        return found
-    owners = [owner]
-    with store.snapshot():
-        if owner.is_site:
-            organization = store.site(owner.name).organization
-            owners += [Owner.organization(organization)] if organization else []
-        return tuple(store.read(each, environment=environment, scope=scope, values=values) for each in owners)
+
+    value: SecretValue
+    type: SecretType | None = None
+    scopes: Scopes | None = None
+    expires: int | None = None
+    times: tuple[int, int] | None = None
+
+
+class Store(abc.ABC):
+    """One store, opened; a context manager that closes it. Every method raises a `StoreError` when the store fails.
+
+    What comes out is verified: a store that finds a row changed, moved, missing or added raises
+    StoreTamperedError before it returns anything of that owner. A failed read is an error and never
+    an empty answer.
+
+    What is abstract every store has; the rest are capabilities, whose defaults are those of a store without them.
+    """
+
+    url: str
+    # The one site of a store that has a place for no other owner.
+    only_site: str | None = None
+    # Whether the store knows the organizations of its sites by name, and keeps which are whose.
+    has_organizations: bool = True
+    # The id of the master key that the store is sealed with.
+    master_id: str | None = None
+    # What the store has to say about its cache; None where there is none, or where the server simply answered.
+    cached: Cached | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abc.abstractmethod
+    def site(self, name: str) -> Site:
+        """Return the site of that name; UnknownSiteError when the store has none."""
+
+    @abc.abstractmethod
+    def sites(self) -> Iterator[Site]:
+        """Return all sites in the order of their names."""
+
+    @abc.abstractmethod
+    def owners(self) -> Iterator[Owner]:
+        """Return all sites, then all organizations that hold something, each in the order of their names."""
+
+    @abc.abstractmethod
+    def set_site(self, site: Site) -> None:
+        """Make the site, or give it these organizations."""
+
+    @abc.abstractmethod
+    def delete_site(self, name: str) -> int:
+        """Delete the site with all that it holds, and return how many values (bases and overrides) went."""
+
+    @abc.abstractmethod
+    def read(
+        self,
+        owner: Owner,
+        *,
+        environment: str | None = None,
+        scope: Scope | None = None,
+        values: bool = True,
+    ) -> Holdings:
+        """Return what the owner holds, in the order of names (an unknown owner holds nothing).
+
+        `environment` and `scope` narrow which values are opened, never which entries are returned
+        or verified: a value outside of them, and every value with `values=False`, is None.
+        """
+
+    def read_chain(
+        self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = False
+    ) -> tuple[Holdings, ...]:
+        """Return what an owner holds, then for a site what its primary organization holds (rule 5).
+
+        This is the `chain` of `resolve`. A site that the store does not know raises UnknownSiteError. Override it
+        where the whole chain is read faster than owner by owner.
+        """
+        owners = [owner]
+        with self.snapshot():
+            if owner.is_site:
+                organization = self.site(owner.name).organization
+                owners += [Owner.organization(organization)] if organization else []
+            return tuple(self.read(each, environment=environment, scope=scope, values=values) for each in owners)
+
+    @abc.abstractmethod
+    def put(self, place: Place, write: Write) -> bool:
+        """Set a base or an override, and return whether it is new.
+
+        Rules 3 and 6 hold (`resolve.check_base`, `resolve.find_base`). A site that the store does not
+        know is made by its first base; an override for one is a BaseMissingError.
+        """
+
+    @abc.abstractmethod
+    def delete(self, place: Place) -> int:
+        """Delete one override, or (`environment` None) all that the owner holds under the name.
+
+        Return how many values went; UnknownSecretError when there was none.
+        """
+
+    @abc.abstractmethod
+    def transaction(self) -> AbstractContextManager[None]:
+        """Do all writes inside together, or none of them."""
+
+    @abc.abstractmethod
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Make all reads inside be of one moment, where the store can promise that; nothing is written inside."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go of files and connections; safe to call twice."""
+
+    def identify(self) -> Identity | None:
+        """Return the store's id and generation, verified; None for a store without them."""
+        return None
+
+    def check_supported(self, item: Secret | Override) -> None:  # noqa: B027 - most stores keep everything
+        """Raise NoPlaceError where the store could not keep all that the item says."""
+
+    def take_notices(self) -> tuple[str, ...]:
+        """Return, once, what the store has left out since it was last asked: sentences for people."""
+        return ()
+
+
+class ReadOnlyStore(Store):
+    """A store that is only read: whatever would change it is a StoreWriteError."""
+
+    # What to do instead of writing.
+    write_hint = ""
+
+    def set_site(self, site: Site) -> NoReturn:
+        self._refuse()
+
+    def delete_site(self, name: str) -> NoReturn:
+        self._refuse()
+
+    def put(self, place: Place, write: Write) -> NoReturn:
+        self._refuse()
+
+    def delete(self, place: Place) -> NoReturn:
+        self._refuse()
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """As every store; there is nothing to write in it."""
+        return nullcontext()
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """As every store; override it where what is read can change meanwhile."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """As every store; override it where something is held."""
+
+    def _refuse(self) -> NoReturn:
+        raise StoreWriteError(f"{self.url} is read-only", hint=self.write_hint)
 
 
 def read_visible_chain(store: Store, owner: Owner, environment: str, scope: Scope) -> tuple[tuple[Holdings, ...], bool]:
-    """The whole chain without values, and True; where the store refuses us that, what is resolved of it, and False."""
+    """Return the whole chain without values, and True; where the store denies us that, what is resolved, and False."""
     try:
-        return read_chain(store, owner), True
+        return store.read_chain(owner), True
     except StoreDeniedError:
-        return read_chain(store, owner, environment=environment, scope=scope), False
-
-
-def tells_organizations(store: Store) -> bool:
-    """Whether the store knows the organizations of its sites by name, and keeps which are whose."""
-    return bool(getattr(store, "tells_organizations", True))
-
-
-def find_only_site(store: Store) -> str | None:
-    """The one site of a store that has a place for no other owner; None for a store of many."""
-    only: str | None = getattr(store, "only_site", None)
-    return only
-
-
-def check_place(store: Store, item: Secret | Override) -> None:
-    """NoPlaceError where the store could not keep all that the item says."""
-    check = getattr(store, "check_place", None)
-    if check is not None:
-        check(item)
-
-
-def take_notices(store: Store) -> tuple[str, ...]:
-    """What the store has passed over since it was asked last, for people."""
-    notices: list[str] = getattr(store, "notices", [])
-    taken = tuple(notices)
-    notices.clear()
-    return taken
+        return store.read_chain(owner, environment=environment, scope=scope), False
 
 
 class StoreRequest(NamedTuple):
@@ -184,7 +231,7 @@ class StoreRequest(NamedTuple):
 
     url: str
     path: str
-    load_keys: Callable[[], "Sequence[MasterKey]"]
+    load_keys: Callable[[], Sequence[MasterKey]]
     read_only: bool = False
 
 
@@ -193,7 +240,7 @@ StoreOpener = Callable[[StoreRequest], Store]
 
 def open_store(
     url: str,
-    load_keys: Callable[[], "Sequence[MasterKey]"],
+    load_keys: Callable[[], Sequence[MasterKey]],
     *,
     read_only: bool = False,
     find_opener: Callable[[str], StoreOpener | None] | None = None,

@@ -19,9 +19,9 @@ from ..core.durations import format_duration
 from ..errors import IcSecretsError, StoreError, StoreUnreachableError, StoreUntrustedError, UnknownSiteError
 from ..keys.sealing import MasterKey, encode
 from ..model.resolve import Holdings
-from ..model.secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site, Target
+from ..model.secret import Override, Owner, Scope, Secret, Site, Target
 from . import sealed_file as sealed
-from .base import Cached, Store, read_chain
+from .base import Cached, Place, Store, Write
 from .cache_files import CacheDirectory
 
 
@@ -125,12 +125,6 @@ class CachedStore(Store):
         self._error = StoreUnreachableError("the server was not reached")
         self.url = cache.url
 
-    def __enter__(self) -> CachedStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def fall_back(self, error: StoreUnreachableError) -> None:
         """Go on with what was kept; the error where that cannot be."""
         self._kept, moment = self._cache.recall(error)
@@ -140,13 +134,13 @@ class CachedStore(Store):
     def read_chain(
         self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = False
     ) -> tuple[Holdings, ...]:
-        """As `stores.read_chain`. Once the cache was asked, the server is not asked again."""
+        """As every store. Once the cache was asked, the server is not asked again."""
         target = self._cache.target
         is_builds = values and (owner, environment, scope) == (Owner.site(target.site), target.environment, Scope.IC)
         if self._kept is None:
             moment = self._cache.now()
             try:
-                chain = read_chain(self._reach(), owner, environment=environment, scope=scope, values=values)
+                chain = self._reach().read_chain(owner, environment=environment, scope=scope, values=values)
             except StoreUnreachableError as error:
                 self.fall_back(error)
             except (StoreError, UnknownSiteError) as error:
@@ -159,7 +153,7 @@ class CachedStore(Store):
                 return chain
         if self._kept is None or owner != Owner.site(target.site):
             raise self._error
-        return read_chain(self._kept, owner, environment=environment, scope=scope, values=values)
+        return self._kept.read_chain(owner, environment=environment, scope=scope, values=values)
 
     # --- the server alone ---------------------------------------------------------------------------------
 
@@ -183,24 +177,11 @@ class CachedStore(Store):
     ) -> Holdings:
         return self._reach().read(owner, environment=environment, scope=scope, values=values)
 
-    def put(
-        self,
-        owner: Owner,
-        environment: str | None,
-        name: str,
-        value: SecretValue,
-        *,
-        kind: SecretType | None = None,
-        scopes: Scopes | None = None,
-        expires: int | None = None,
-        times: tuple[int, int] | None = None,
-    ) -> bool:
-        return self._reach().put(
-            owner, environment, name, value, kind=kind, scopes=scopes, expires=expires, times=times
-        )
+    def put(self, place: Place, write: Write) -> bool:
+        return self._reach().put(place, write)
 
-    def delete(self, owner: Owner, environment: str | None, name: str) -> int:
-        return self._reach().delete(owner, environment, name)
+    def delete(self, place: Place) -> int:
+        return self._reach().delete(place)
 
     def transaction(self) -> AbstractContextManager[None]:
         return self._reach().transaction()

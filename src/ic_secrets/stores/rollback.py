@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 
 from ..core.new_files import new_file, replace_private
 from ..errors import StateFileError, StoreError, StoreRolledBackError
-from .base import Identity, Store, identify
+from .base import Identity, Store
 
 SCHEMA = "ic-secrets.state/1"
 # How long another process's look at the state file is waited for, in seconds.
@@ -71,7 +71,7 @@ def check_state(url: str, find: FindIdentity, path: str) -> None:
 def update_state(store: Store, path: str) -> None:
     """Remember the generation of a store that was just written, unless a later one is known; StateFileError."""
     with _locked(path) as generations:
-        identity = identify(store)
+        identity = store.identify()
         if identity is not None:
             _remember(path, generations, identity)
 

@@ -18,8 +18,7 @@ import binascii
 import hmac
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from ..core.files import read_regular
 from ..errors import (
@@ -31,7 +30,6 @@ from ..errors import (
     StoreMissingError,
     StoreReadError,
     StoreTamperedError,
-    StoreWriteError,
     UnknownSiteError,
 )
 from ..keys.sealing import MasterKey, SealError, encode
@@ -41,15 +39,13 @@ from ..model.secret import (
     Override,
     Owner,
     Scope,
-    Scopes,
     Secret,
-    SecretType,
     SecretValue,
     Site,
     check_environment,
     format_scopes,
 )
-from .base import Store
+from .base import Identity, ReadOnlyStore
 from .embedded.rows import Row
 
 if TYPE_CHECKING:
@@ -188,8 +184,10 @@ def parse(path: str, data: bytes, load_keys: Callable[[], Sequence[MasterKey]]) 
     return SealedStore(path, data, sealer, store_id, int(header[3]))
 
 
-class SealedStore(Store):
-    """A sealed file, opened and verified. It is only read: whatever would change it is a StoreWriteError."""
+class SealedStore(ReadOnlyStore):
+    """A sealed file, opened and verified. It was read whole when it was opened, and is not held."""
+
+    write_hint = f"write to the store that it came from, and {_AGAIN}"
 
     def __init__(self, path: str, data: bytes, sealer: Sealer, store_id: str, generation: int) -> None:
         """`open_store` is the way here: the MAC of `data` has been checked."""
@@ -199,12 +197,6 @@ class SealedStore(Store):
         self._data = data
         self._sealer = sealer
         self._last = 0
-
-    def __enter__(self) -> SealedStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def site(self, name: str) -> Site:
         for line in self._lines(f"site {name} "):
@@ -240,39 +232,8 @@ class SealedStore(Store):
                 secrets.append(row.secret(owner, value))
         return Holdings(owner, tuple(secrets), tuple(overrides))
 
-    def set_site(self, site: Site) -> NoReturn:
-        self._refuse()
-
-    def delete_site(self, name: str) -> NoReturn:
-        self._refuse()
-
-    def put(
-        self,
-        owner: Owner,
-        environment: str | None,
-        name: str,
-        value: SecretValue,
-        *,
-        kind: SecretType | None = None,
-        scopes: Scopes | None = None,
-        expires: int | None = None,
-        times: tuple[int, int] | None = None,
-    ) -> NoReturn:
-        self._refuse()
-
-    def delete(self, owner: Owner, environment: str | None, name: str) -> NoReturn:
-        self._refuse()
-
-    def transaction(self) -> AbstractContextManager[None]:
-        """As every store opened for reading: there is nothing to write in it."""
-        return nullcontext()
-
-    def snapshot(self) -> AbstractContextManager[None]:
-        """As every store: what was opened stays as it is, whatever becomes of the file."""
-        return nullcontext()
-
-    def close(self) -> None:
-        """As every store; the file was read whole when it was opened, and is not held."""
+    def identify(self) -> Identity:
+        return Identity(self.store_id, self.generation)
 
     def _lines(self, start: str) -> Iterator[list[str]]:
         """The lines that begin so, which stand together, in their fields."""
@@ -304,9 +265,6 @@ class SealedStore(Store):
         except (ValueError, InvalidNameError):
             raise StoreFormatError(f"{self.url}: {_name_line(line)} has fields that no export writes") from None
         return row
-
-    def _refuse(self) -> NoReturn:
-        raise StoreWriteError(f"{self.url} is only read", hint=f"write to the store that it came from, and {_AGAIN}")
 
 
 def _place(item: Secret | Override) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from ..errors import IcSecretsError, UnknownSiteError
 from ..model.resolve import Holdings, check_base, find_base
 from ..model.secret import Override, Owner, Secret, SecretType, SecretValue, Site, check_secret_name, check_site_name
 from ..model.variables import check_variable
-from ..stores.base import Store, check_place, find_only_site, tells_organizations
+from ..stores.base import Place, Store, Write
 
 Item = TypeVar("Item", Secret, Override)
 Check = Callable[[SecretType, str, SecretValue], None]
@@ -101,7 +101,7 @@ def read_bundle(store: Store, owners: Iterable[Owner]) -> Bundle:
         borrowers = {held.owner.name for held in holdings if not _own_all(held)}
         wanted = [Owner("organization", s.organization) for s in sites if s.organization and s.name in borrowers]
         inherited = [store.read(owner, values=False) for owner in dict.fromkeys(wanted) if owner not in owners]
-    return Bundle(sites if tells_organizations(store) else (), holdings, tuple(inherited))
+    return Bundle(sites if store.has_organizations else (), holdings, tuple(inherited))
 
 
 def add_organizations(store: Store, owners: Sequence[Owner]) -> tuple[Owner, ...]:
@@ -203,7 +203,7 @@ class _Plan:
             before = self._store.site(name)
         except UnknownSiteError:
             before = None
-        if find_only_site(self._store) or not tells_organizations(self._store):
+        if self._store.only_site or not self._store.has_organizations:
             known = before or Site(name)
             self._sites[name] = known
             return Change(Action.SAME, known) if before else Change(Action.REFUSED, known, "there is no such site")
@@ -235,7 +235,7 @@ class _Plan:
             )
             check_base(secret.name, (own, inherited), secret.type, secret.scopes)
             check_secret_name(secret.type, secret.name)
-            check_place(self._store, secret)
+            self._store.check_supported(secret)
             if secret.value is not None:
                 self._check(secret.type, secret.name, secret.value)
         except IcSecretsError as error:
@@ -255,7 +255,7 @@ class _Plan:
         chain = (mine,) if own else (mine._replace(secrets=()), self._inherited(override.owner, override.name))
         try:
             base = find_base(override.environment, override.name, chain, override.type, override.scopes)
-            check_place(self._store, override)
+            self._store.check_supported(override)
             if override.value is not None:
                 self._check(override.type, override.name, override.value)
         except IcSecretsError as error:
@@ -330,12 +330,6 @@ def _apply(store: Store, item: Site | Secret | Override) -> None:
         return
     assert item.value is not None
     store.put(
-        item.owner,
-        item.environment if isinstance(item, Override) else None,
-        item.name,
-        item.value,
-        kind=item.type,
-        scopes=item.scopes,
-        expires=item.expires,
-        times=(item.created, item.changed),
+        Place(item.owner, item.environment if isinstance(item, Override) else None, item.name),
+        Write(item.value, type=item.type, scopes=item.scopes, expires=item.expires, times=(item.created, item.changed)),
     )

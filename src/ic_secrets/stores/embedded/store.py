@@ -11,7 +11,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
 
 from ...core.new_files import new_file
 from ...errors import (
@@ -34,14 +33,13 @@ from ...model.secret import (
     Scope,
     Scopes,
     SecretType,
-    SecretValue,
     Site,
     check_environment,
     check_secret_name,
     check_site_name,
     format_scopes,
 )
-from ..base import Store
+from ..base import Identity, Place, Store, Write
 from .database import BUSY_TIMEOUT_MS, Database, lay_out, refuse_network
 from .manifest import Record, find_master_id, write_manifest
 from .rows import Row
@@ -124,14 +122,6 @@ class LocalStore(Store):
         with self._reading() as session:
             self._store_id = session.manifest.store_id
 
-    def __enter__(self) -> LocalStore:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     @property
     def store_id(self) -> str:
         """The random identity of this store, which a copy of its file has too."""
@@ -142,6 +132,9 @@ class LocalStore(Store):
         """How many times the store has been written, verified; it never falls, unless an older copy is put back."""
         with self._reading() as session:
             return session.manifest.generation
+
+    def identify(self) -> Identity:
+        return Identity(self._store_id, self.generation)
 
     def site(self, name: str) -> Site:
         with self._reading() as session:
@@ -190,31 +183,20 @@ class LocalStore(Store):
                     secrets.append(row.secret(owner, value))
         return Holdings(owner, tuple(secrets), tuple(overrides))
 
-    def put(
-        self,
-        owner: Owner,
-        environment: str | None,
-        name: str,
-        value: SecretValue,
-        *,
-        kind: SecretType | None = None,
-        scopes: Scopes | None = None,
-        expires: int | None = None,
-        times: tuple[int, int] | None = None,
-    ) -> bool:
-        """As every store; the value that is written expires when `expires` says, or never."""
+    def put(self, place: Place, write: Write) -> bool:
+        owner, environment, name = place
         _check_owner(owner)
-        for moment in (*(times or ()), expires):
+        for moment in (*(write.times or ()), write.expires):
             if moment is not None and not 0 <= moment < MAX_TIME:
                 raise InvalidValueError(f"{moment} is no time, in seconds since 1970")
         if environment is not None:
             check_environment(environment)
         with self._changing() as session:
             chain = _chain(session, owner, environment, name)
-            kind, scopes, base = _define(chain, environment, name, kind, scopes)
+            kind, scopes, base = _define(chain, place, write)
             old = session.held(owner).names.get(name, {}).get(environment or "")
             now = int(time.time())
-            created, changed = times or (old.created if old else now, now)
+            created, changed = write.times or (old.created if old else now, now)
             row = Row(
                 kind=owner.kind,
                 owner=owner.name,
@@ -226,22 +208,22 @@ class LocalStore(Store):
                 version=old.version + 1 if old else 1,
                 created=created,
                 changed=changed,
-                expires=expires,
+                expires=write.expires,
                 data_key=0,
                 sealed=b"",
             )
-            session.write(row, value)
+            session.write(row, write.value)
         return old is None
 
-    def delete(self, owner: Owner, environment: str | None, name: str) -> int:
+    def delete(self, place: Place) -> int:
+        owner, environment, name = place
         if environment is not None:
             check_environment(environment)
         with self._changing() as session:
             held = session.held(owner).names.get(name, {})
             rows = [row for row in held.values() if environment in (None, row.environment)]
             if not rows:
-                where = f"{owner}.{environment}" if environment else owner
-                raise UnknownSecretError(f"{where} holds no secret {name}")
+                raise UnknownSecretError(f"there is no secret {place}")
             session.delete(owner, rows)
         return len(rows)
 
@@ -255,13 +237,8 @@ class LocalStore(Store):
                 return False
             self._keys = (master, *self._keys)
             session.rotate(master)
+            self.master_id = master.id
         return True
-
-    @property
-    def master_id(self) -> str:
-        """The id of the master key that the store is sealed with."""
-        with self._reading() as session:
-            return session.manifest.master.id
 
     @property
     def data_keys(self) -> int:
@@ -367,6 +344,7 @@ class LocalStore(Store):
                 f"{self.url} has the generation {manifest.generation}; a moment ago it had {self._seen}"
             )
         self._seen = manifest.generation
+        self.master_id = manifest.master.id
 
 
 def _lay_out(path: str, key: MasterKey, fill: Callable[[Session], None] | None) -> None:
@@ -418,15 +396,13 @@ def _chain(session: Session, owner: Owner, environment: str | None, name: str) -
     return chain
 
 
-def _define(
-    chain: list[Holdings], environment: str | None, name: str, kind: SecretType | None, scopes: Scopes | None
-) -> tuple[SecretType, Scopes, str]:
+def _define(chain: list[Holdings], place: Place, write: Write) -> tuple[SecretType, Scopes, str]:
     """Type, scopes and base of what is about to be written (rules 3, 6 and 10); a new base has a random id."""
-    if environment is not None:
-        base = find_base(environment, name, chain, kind, scopes)
+    if place.environment is not None:
+        base = find_base(place.environment, place.name, chain, write.type, write.scopes)
         return base.type, base.scopes, base.id
-    kind, scopes = check_base(name, chain, kind, scopes)
-    check_secret_name(kind, name)
+    kind, scopes = check_base(place.name, chain, write.type, write.scopes)
+    check_secret_name(kind, place.name)
     return kind, scopes, chain[0].secrets[0].id if chain[0].secrets else os.urandom(8).hex()
 
 

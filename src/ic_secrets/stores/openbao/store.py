@@ -18,16 +18,13 @@ from ...model.secret import (
     Override,
     Owner,
     Scope,
-    Scopes,
     Secret,
-    SecretType,
-    SecretValue,
     Site,
     check_environment,
     check_secret_name,
     check_site_name,
 )
-from ..base import Store
+from ..base import Place, Store, Write
 from . import layout
 from .client import BaoClient, Mount, split_store_url
 from .login import Ask, Session, log_in, log_out
@@ -77,12 +74,6 @@ class BaoStore(Store):
         self._draft = Draft(self._mount)
         self._depth = 0
 
-    def __enter__(self) -> "BaoStore":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     # --- sites ------------------------------------------------------------------------------------------
 
     def site(self, name: str) -> Site:
@@ -123,7 +114,7 @@ class BaoStore(Store):
     def read_chain(
         self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = False
     ) -> tuple[Holdings, ...]:
-        """As `stores.read_chain`: after the site's record, one wave of lists and one of reads.
+        """As every store: after the site's record, one wave of lists and one of reads.
 
         For a build (`ic`, of an environment) or an application (`web`) nothing is asked that it does not get.
         """
@@ -133,29 +124,15 @@ class BaoStore(Store):
             owners = [owner, *([Owner("organization", organization)] if organization else [])]
             return read_owners(self._draft, owners, Asked(environment, scope, values, is_narrow))
 
-    def put(
-        self,
-        owner: Owner,
-        environment: str | None,
-        name: str,
-        value: SecretValue,
-        *,
-        kind: SecretType | None = None,
-        scopes: Scopes | None = None,
-        expires: int | None = None,
-        times: tuple[int, int] | None = None,
-    ) -> bool:
-        check_site_name(owner.name, "site" if owner.is_site else "organization")
-        if environment is not None:
-            check_environment(environment)
-        if environment is None:
-            return self._write_whole(lambda: self._put_base(owner, name, value, kind, scopes, expires, times))
-        return self._write_whole(
-            lambda: self._put_override(owner, environment, name, value, kind, scopes, expires, times)
-        )
+    def put(self, place: Place, write: Write) -> bool:
+        check_site_name(place.owner.name, "site" if place.owner.is_site else "organization")
+        if place.environment is None:
+            return self._write_whole(lambda: self._put_base(place, write))
+        check_environment(place.environment)
+        return self._write_whole(lambda: self._put_override(place, write))
 
-    def delete(self, owner: Owner, environment: str | None, name: str) -> int:
-        return self._write_whole(lambda: self._delete(owner, environment, name))
+    def delete(self, place: Place) -> int:
+        return self._write_whole(lambda: self._delete(place))
 
     # --- transactions -----------------------------------------------------------------------------------
 
@@ -238,14 +215,14 @@ class BaoStore(Store):
             self._draft.delete(path)
         return sum(node is not None for node in nodes)
 
-    def _delete(self, owner: Owner, environment: str | None, name: str) -> int:
+    def _delete(self, place: Place) -> int:
+        owner, environment, name = place
         places = find_places(self._draft, owner, name)
         paths = [path for path, where in places if environment in (None, where)]
         nodes = self._draft.get(paths, is_lenient=True)
         paths = [path for path, node in zip(paths, nodes, strict=True) if node is not None]
         if not paths:
-            at = f"{owner}.{environment}" if environment else str(owner)
-            raise UnknownSecretError(f"{at} has no secret {name}")
+            raise UnknownSecretError(f"there is no secret {place}")
         for path in paths:
             self._draft.delete(path)
         return len(paths)
@@ -256,64 +233,40 @@ class BaoStore(Store):
         if node is None or node.data != data:
             self._draft.put(path, {}, data)
 
-    def _put_base(
-        self,
-        owner: Owner,
-        name: str,
-        value: SecretValue,
-        kind: SecretType | None,
-        scopes: Scopes | None,
-        expires: int | None,
-        times: tuple[int, int] | None,
-    ) -> bool:
+    def _put_base(self, place: Place, write: Write) -> bool:
+        owner, _, name = place
         chain = self._read_name_chain(owner, name)
-        kind, scopes = check_base(name, chain, kind, scopes)
+        kind, scopes = check_base(name, chain, write.type, write.scopes)
         check_secret_name(kind, name)
         old = chain[0].secrets[0] if chain[0].secrets else None
         if owner.is_site and self._draft.get([layout.record_path(owner.name)])[0] is None:
             self._write_site(Site(owner.name))
-        self._write(owner, None, name, value, kind, scopes, old, old.id if old else None, expires, times)
+        self._write(place, write._replace(type=kind, scopes=scopes), old, old.id if old else os.urandom(16).hex())
         return old is None
 
-    def _put_override(
-        self,
-        owner: Owner,
-        environment: str,
-        name: str,
-        value: SecretValue,
-        kind: SecretType | None,
-        scopes: Scopes | None,
-        expires: int | None,
-        times: tuple[int, int] | None,
-    ) -> bool:
+    def _put_override(self, place: Place, write: Write) -> bool:
+        owner, environment, name = place
+        assert environment is not None
         chain = self._read_name_chain(owner, name)
-        base = find_base(environment, name, chain, kind, scopes)
+        base = find_base(environment, name, chain, write.type, write.scopes)
         old = next((one for one in chain[0].overrides if one.environment == environment), None)
         kept = old
         if old and old.base != base.id:  # it is inert: its custom metadata stay as they are, so it goes
             self._draft.delete(layout.locate(owner, environment, name, old.scopes))
             kept = None
-        self._write(owner, environment, name, value, base.type, base.scopes, kept, base.id, expires, times)
+        self._write(place, write._replace(type=base.type, scopes=base.scopes), kept, base.id)
         return old is None
 
-    def _write(
-        self,
-        owner: Owner,
-        environment: str | None,
-        name: str,
-        value: SecretValue,
-        kind: SecretType,
-        scopes: Scopes,
-        old: Secret | Override | None,
-        identity: str | None,
-        expires: int | None,
-        times: tuple[int, int] | None,
-    ) -> None:
+    def _write(self, place: Place, write: Write, old: Secret | Override | None, identity: str) -> None:
+        """Write it in the place of `old`, with its type and scopes, which are known by now."""
+        assert write.type is not None
+        assert write.scopes is not None
         now = int(time.time())
-        created, changed = times or (now, now)
-        identity = identity or os.urandom(16).hex()
-        path = layout.locate(owner, environment, name, scopes)
+        created, changed = write.times or (now, now)
+        if old:
+            created = old.created
+            changed = changed if write.times else max(changed, old.changed)
+        path = layout.locate(*place, write.scopes)
         self._draft.get([path])
-        meta = layout.make_meta(identity, kind, scopes, old.created if old else created)
-        data = layout.make_data(identity, value, max(changed, old.changed) if old and not times else changed, expires)
-        self._draft.put(path, meta, data)
+        meta = layout.make_meta(identity, write.type, write.scopes, created)
+        self._draft.put(path, meta, layout.make_data(identity, write.value, changed, write.expires))

@@ -16,16 +16,14 @@ from ...model.secret import (
     Override,
     Owner,
     Scope,
-    Scopes,
     Secret,
-    SecretType,
     SecretValue,
     Site,
     check_environment,
     check_secret_name,
     check_site_name,
 )
-from ..base import Store
+from ..base import Place, Store, Write
 from .secrets_json import Entry, find_secrets, make_holdings, narrow, read_entries, render_entry
 
 _Chain = tuple[Holdings, Holdings]
@@ -47,10 +45,11 @@ class Step(NamedTuple):
 class DocumentStore(Store):
     """What the two kinds have in common: the rules, and which of the document is whose."""
 
-    def __init__(self, url: str, *, organization: str | None = None, is_withheld: bool) -> None:
+    def __init__(self, url: str, site: str | None, *, organization: str | None = None, is_withheld: bool) -> None:
         self.url = url
-        self.tells_organizations = organization is not None
-        self.notices: list[str] = []
+        self.only_site = site
+        self.has_organizations = organization is not None
+        self._notices: list[str] = []
         self._told: set[str] = set()
         self._organization = organization
         self._is_withheld = is_withheld
@@ -61,11 +60,6 @@ class DocumentStore(Store):
         self._level = 0
 
     # --- what a kind of document says -------------------------------------------------------------------
-
-    @property
-    @abstractmethod
-    def only_site(self) -> str | None:
-        """The site that is meant, where it is one."""
 
     @abstractmethod
     def _load(self, site: str) -> dict[str, Any]:
@@ -84,7 +78,7 @@ class DocumentStore(Store):
     def site(self, name: str) -> Site:
         check_site_name(name)
         _, lent = self._chain(name)
-        named = self._organization if self.tells_organizations else None
+        named = self._organization if self.has_organizations else None
         return Site(name, named or (name if lent.secrets else None))
 
     def sites(self) -> Iterator[Site]:
@@ -96,13 +90,13 @@ class DocumentStore(Store):
     def owners(self) -> Iterator[Owner]:
         for site in self.sites():
             yield Owner("site", site.name)
-            if self.tells_organizations and self._chain(site.name)[1].secrets:
+            if self.has_organizations and self._chain(site.name)[1].secrets:
                 yield Owner("organization", str(self._organization))
 
     def set_site(self, site: Site) -> None:
         check_site_name(site.name)
         known = self.site(site.name)
-        told = site.organization if self.tells_organizations else known.organization
+        told = site.organization if self.has_organizations else known.organization
         if (known.organization, ()) != (told, site.supporting):
             raise NoPlaceError(
                 f"{self.url} has no place for the organizations of a site", hint="they are set on the platform alone"
@@ -129,26 +123,16 @@ class DocumentStore(Store):
     def read_chain(
         self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = False
     ) -> tuple[Holdings, ...]:
-        """As `stores.read_chain`, of one document."""
+        """As every store, of one document."""
         if not owner.is_site:
             return (self.read(owner, environment=environment, scope=scope, values=values),)
         check_site_name(owner.name)
         own, lent = self._chain(owner.name)
-        chain = (own, lent) if lent.secrets or self.tells_organizations else (own,)
+        chain = (own, lent) if lent.secrets or self.has_organizations else (own,)
         return tuple(narrow(held, environment, scope, values=values) for held in chain)
 
-    def put(
-        self,
-        owner: Owner,
-        environment: str | None,
-        name: str,
-        value: SecretValue,
-        *,
-        kind: SecretType | None = None,
-        scopes: Scopes | None = None,
-        expires: int | None = None,
-        times: tuple[int, int] | None = None,
-    ) -> bool:
+    def put(self, place: Place, write: Write) -> bool:
+        owner, environment, name = place
         self._check_owner(owner)
         if environment is not None:
             check_environment(environment)
@@ -156,26 +140,28 @@ class DocumentStore(Store):
             chain = self._chain(owner.name)
             item: Secret | Override
             if environment is None:
-                kind, scopes = check_base(name, chain, kind, scopes)
+                kind, scopes = check_base(name, chain, write.type, write.scopes)
                 check_secret_name(kind, name)
-                item = Secret(f"{owner} {name}", owner, name, kind, scopes, value, expires=expires)
+                item = Secret(f"{owner} {name}", owner, name, kind, scopes, write.value, expires=write.expires)
             else:
-                base = find_base(environment, name, chain, kind, scopes)
-                item = Override(base.id, owner, environment, name, base.type, base.scopes, value, expires=expires)
-            self.check_place(item)
+                base = find_base(environment, name, chain, write.type, write.scopes)
+                item = Override(
+                    base.id, owner, environment, name, base.type, base.scopes, write.value, expires=write.expires
+                )
+            self.check_supported(item)
             is_new = self._write(item)
-            self._steps.append(Step(owner.name, environment, item, value, is_new))
+            self._steps.append(Step(owner.name, environment, item, write.value, is_new))
             self._kept.pop(owner.name, None)
         return is_new
 
-    def delete(self, owner: Owner, environment: str | None, name: str) -> int:
+    def delete(self, place: Place) -> int:
+        owner, environment, name = place
         with self.transaction():
             found = self.read(owner, values=False)
             bases = [one for one in found.secrets if one.name == name and environment is None]
             overrides = [o for o in found.overrides if o.name == name and environment in {None, o.environment}]
             if not bases and not overrides:
-                at = f"{owner}.{environment}" if environment else str(owner)
-                raise UnknownSecretError(f"{at} has no secret {name}")
+                raise UnknownSecretError(f"there is no secret {place}")
             self._check_owner(owner)
             for one in overrides:
                 self._remove_override(one)
@@ -187,7 +173,7 @@ class DocumentStore(Store):
             self._kept.pop(owner.name, None)
         return len(overrides) + len(bases)
 
-    def check_place(self, item: Secret | Override) -> None:
+    def check_supported(self, item: Secret | Override) -> None:
         """NoPlaceError for what the document cannot say: another owner, an expiry, a second type under one name."""
         self._check_owner(item.owner)
         site, name = item.owner.name, item.name
@@ -245,6 +231,10 @@ class DocumentStore(Store):
             if not self._depth:
                 self._forget()
 
+    def take_notices(self) -> tuple[str, ...]:
+        taken, self._notices = tuple(self._notices), []
+        return taken
+
     def close(self) -> None:
         """As every store."""
 
@@ -282,11 +272,11 @@ class DocumentStore(Store):
             text = f"{what} is left out: {reason}"
             if text not in self._told:
                 self._told.add(text)
-                self.notices.append(text)
+                self._notices.append(text)
         return entries
 
     def _read_lent(self, organization: str) -> Holdings:
-        if self.tells_organizations:
+        if self.has_organizations:
             only = self.only_site if organization == self._organization else None
             return self._chain(only)[1] if only else Holdings(Owner("organization", organization))
         return self._chain(organization)[1]

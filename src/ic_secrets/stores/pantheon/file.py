@@ -79,27 +79,15 @@ class PantheonFile(DocumentStore):
 
     def __init__(self, url: str, path: str, site: str | None, organization: str | None) -> None:
         """`open_store` is the way here."""
-        super().__init__(url, organization=organization, is_withheld=False)
+        super().__init__(url, site, organization=organization, is_withheld=False)
         self._path = path
-        self._site = site
-
-    def __enter__(self) -> "PantheonFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def only_site(self) -> str | None:
-        """The site that the URL names."""
-        return self._site
 
     def _is_of(self, site: str, document: Mapping[str, Any]) -> bool:
         """Whether the file can be of the site of that name."""
         site_id = document.get("SiteID")
-        if site == self._site:
+        if site == self.only_site:
             return True
-        return self._site is None and (not is_derived(site_id) or derive_id(site) == site_id)
+        return self.only_site is None and (not is_derived(site_id) or derive_id(site) == site_id)
 
     def load(self) -> dict[str, Any]:
         """The document as it is on disk; StoreReadError, StoreFormatError."""
@@ -112,7 +100,7 @@ class PantheonFile(DocumentStore):
     def _load(self, site: str) -> dict[str, Any]:
         document = self.load()
         if not self._is_of(site, document):
-            hint = f"it is of {self._site}" if self._site else "its SiteID is that of another name"
+            hint = f"it is of {self.only_site}" if self.only_site else "its SiteID is that of another name"
             raise UnknownSiteError(f"{self._path} is not of the site {site}", hint=hint)
         return document
 

@@ -45,21 +45,9 @@ class PantheonStore(DocumentStore):
 
     def __init__(self, url: str, client: PantheonClient, site: str | None) -> None:
         """`open_store` is the way here."""
-        super().__init__(url, is_withheld=True)
+        super().__init__(url, site, is_withheld=True)
         self._client = client
-        self._site = site
         self._ids: dict[str, str] = {}
-
-    def __enter__(self) -> "PantheonStore":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def only_site(self) -> str | None:
-        """The site that the URL names."""
-        return self._site
 
     def close(self) -> None:
         """Let go of the connection and the session."""
@@ -68,8 +56,10 @@ class PantheonStore(DocumentStore):
     # --- reading ----------------------------------------------------------------------------------------
 
     def _load(self, site: str) -> dict[str, Any]:
-        if self._site not in {None, site}:
-            raise UnknownSiteError(f"{self.url} is of {self._site}, not of {site}", hint="pantheon: is of all sites")
+        if self.only_site not in {None, site}:
+            raise UnknownSiteError(
+                f"{self.url} is of {self.only_site}, not of {site}", hint="pantheon: is of all sites"
+            )
         path = _SECRETS.format(self._find_id(site)) + "/showall"
         reply = self._client.ask("GET", path, f"read the secrets of {site}")
         if reply.status != 200:
