@@ -14,8 +14,6 @@ import pytest
 
 from browser import Browser
 
-pytestmark = pytest.mark.integration
-
 DOCS = Path(__file__).parents[2] / "docs"
 # What hangs over the right edge of the window: the page's width beyond it, in pixels.
 OVERHANG = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
