@@ -61,6 +61,23 @@ def test_a_redirect_to_another_host_does_not_take_the_credential_along(server: A
     assert not [seen for seen in other.seen if CANARY in seen or "uthorization" in seen]
 
 
+def test_a_repository_is_asked_through_the_proxy_of_the_environment(
+    server: AnswerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And directly where no_proxy names its host."""
+    with start_answers() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        assert ask(question("http://repo.example.org/401"), os.environ).outcome == "ok"
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert ask(question(f"{server.url}/401"), os.environ).outcome == "expired"
+    assert [seen.partition("\n")[0] for seen in proxy.seen] == ["HEAD http://repo.example.org:80/401/packages.json"]
+
+
+def test_redirects_have_an_end(server: AnswerServer) -> None:
+    server.lead = "/lead/again.json"
+    assert ask(question(f"{server.url}/lead/x"), os.environ) == Answer("failed", "status 302")
+
+
 @pytest.mark.parametrize("kind", ["composer", "git"])
 def test_what_cannot_be_reached_is_unreachable(kind: str) -> None:
     with socket.socket() as closed:

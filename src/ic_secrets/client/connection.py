@@ -18,7 +18,15 @@ from urllib3.response import BaseHTTPResponse
 
 from ..errors import ConfigError
 from .addresses import Address
-from .errors import HttpError, InvalidReplyError, ReplyTooLargeError, TransientError, UnavailableError, UntrustedError
+from .errors import (
+    CertificateError,
+    HttpError,
+    InvalidReplyError,
+    ReplyTooLargeError,
+    TlsError,
+    TransientError,
+    UnavailableError,
+)
 
 # In bytes.
 LARGEST_REPLY = 16 << 20
@@ -71,6 +79,8 @@ class Connection:
     def __init__(self, address: Address, raw: HTTPConnection, limit: "_TimeLimit", proxy: Proxy | None) -> None:
         self.address = address
         self.checked_at = 0.0
+        default = f":{443 if address.tls else 80}"
+        self._host = address.authority.removesuffix(default)
         self._raw = raw
         self._limit = limit
         self._proxy = None if address.tls else proxy
@@ -84,10 +94,11 @@ class Connection:
         """Close it; safe to call twice."""
         self._raw.close()
 
-    def exchange(self, request: Request, timeout: float) -> Reply:
+    def exchange(self, request: Request, timeout: float, *, reads_content: bool = True) -> Reply:
         """Return the reply to the request, whole within so many seconds; HttpError.
 
-        ConfigError where a header would not be one line of ASCII. No redirect is followed.
+        ConfigError where a header would not be one line of ASCII. No redirect is followed. Where the content is not
+        read, the connection is closed.
         """
         if self._raw.sock is None:
             raise TransientError(_BROKEN)
@@ -98,8 +109,8 @@ class Connection:
         try:
             self._raw.request(request.method, target, data, headers, preload_content=False, decode_content=False)
             response = self._raw.getresponse()
-            content = _read(response)
-            is_kept = self._raw.sock is not None
+            content = _read(response) if reads_content else b""
+            is_kept = reads_content and self._raw.sock is not None
             return Reply(response.status, response.headers, content)
         except _FAILURES as error:
             raise _explain_exchange(error) from None
@@ -111,7 +122,7 @@ class Connection:
 
     def _render(self, request: Request) -> tuple[str, dict[str, str], bytes | None]:
         """Return the target, the headers and the body as they are sent."""
-        headers = {"Host": self.address.authority, "Accept-Encoding": "identity", "User-Agent": "ic-secrets"}
+        headers = {"Host": self._host, "Accept-Encoding": "identity", "User-Agent": "ic-secrets"}
         headers |= request.headers
         data = None
         if request.body is not None:
@@ -196,9 +207,9 @@ def _resolve(address: Address, timeout: float) -> Sequence[str]:
 
 def _explain_connect(error: Exception, address: Address) -> HttpError:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return UntrustedError(f"the certificate of {address} is not trusted: {error.verify_message}")
+        return CertificateError(f"the certificate of {address} is not trusted: {error.verify_message}")
     if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-        return UntrustedError(f"{address} does not speak TLS: {error.reason}", hint="check the port")
+        return TlsError(f"{address} does not speak TLS: {error.reason}", hint="check the port")
     return _explain_exchange(error)
 
 

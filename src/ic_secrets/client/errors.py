@@ -31,6 +31,14 @@ class UntrustedError(HttpError):
     """The server cannot prove who it is."""
 
 
+class CertificateError(UntrustedError):
+    """The server's certificate is not trusted."""
+
+
+class TlsError(UntrustedError):
+    """Whoever listens there does not speak TLS, or none that we understand."""
+
+
 class ReplyTooLargeError(HttpError):
     """The reply is larger than any that we expect."""
 

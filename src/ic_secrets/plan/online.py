@@ -15,9 +15,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .. import __version__
+from ..client.errors import CertificateError, HttpError, TlsError, UnavailableError
 from ..composer.auth import Credential
 from ..composer.repositories import Repository
 from ..core.linux import end_by_term
@@ -29,15 +29,14 @@ from .facts import Answer
 
 if TYPE_CHECKING:
     import ssl
-    from http.client import HTTPMessage
-    from urllib.request import OpenerDirector, Request
 
 TIMEOUT = 10.0
-_AGENT = f"ic-secrets/{__version__}"
 # So many are asked at once.
 _THREADS = 16
 # Servers that know no HEAD say one of these.
 _NO_HEAD = frozenset({405, 501})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 10
 _BY_STATUS = {401: "expired", 403: "refused", 404: "not found"}
 # What git says, in the language C, and what it means.
 _SAYINGS = (
@@ -156,89 +155,78 @@ def make_headers(credential: Credential, gitlab_domains: Collection[str] = ()) -
 
 
 def _ask_http(question: Question, gitlab_domains: Collection[str], timeout: float) -> Answer:
-    import urllib.error
-    import urllib.request
-
-    url = question.repository.url
+    url, credential = question.repository.url, question.credential
     if not url.endswith(".json"):
         url = f"{url.rstrip('/')}/packages.json"
-    headers = make_headers(question.credential, gitlab_domains) if question.credential else {}
-    opener = _make_opener(question.credential)
+    headers = make_headers(credential, gitlab_domains) if credential else {}
+    end = time.monotonic() + timeout
     status = 0
     for method in ("HEAD", "GET"):
-        request = urllib.request.Request(url, method=method, headers={"User-Agent": _AGENT})  # noqa: S310
-        for name, value in headers.items():
-            request.add_unredirected_header(name, value)
         try:
-            with opener.open(request, timeout=timeout):
-                return Answer("ok")
-        except urllib.error.HTTPError as error:
-            status = error.code
-            error.close()
-        except urllib.error.URLError as error:
-            return Answer("unreachable", _explain(error.reason, timeout))
+            status = _fetch_status(method, url, headers, credential, end)
         except _RedirectedError as error:
-            return Answer("redirected", error.host)
-        except OSError as error:
+            return Answer("redirected", str(error))
+        except HttpError as error:
             return Answer("unreachable", _explain(error, timeout))
+        if 200 <= status < 300:
+            return Answer("ok")
         if status not in _NO_HEAD:
             break
     return Answer(_BY_STATUS.get(status, "failed"), f"status {status}")
 
 
 class _RedirectedError(Exception):
-    """The answer leads to another host, or away from TLS; the request is not sent there."""
-
-    def __init__(self, host: str) -> None:
-        super().__init__(host)
-        self.host = host
+    """The reply leads to another host, which is the text, or away from TLS; the request is not sent there."""
 
 
-def _make_opener(credential: Credential | None) -> OpenerDirector:
-    import urllib.request
-    from urllib.parse import urlsplit
+def _fetch_status(method: str, url: str, headers: Mapping[str, str], credential: Credential | None, end: float) -> int:
+    """Return the status of the reply, after redirects within the host; HttpError, _RedirectedError."""
+    from urllib.parse import urljoin, urlsplit
 
-    class SameHost(urllib.request.HTTPRedirectHandler):
-        def redirect_request(
-            self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-        ) -> Request | None:
-            old, new = urlsplit(req.full_url), urlsplit(newurl)
-            if old.netloc.lower() != new.netloc.lower() or (old.scheme == "https" and new.scheme != "https"):
-                raise _RedirectedError(new.hostname or "")
-            further = super().redirect_request(req, fp, code, msg, headers, newurl)
-            if further is not None:
-                further.method = req.get_method()
-                for name, value in req.unredirected_hdrs.items():
-                    further.add_unredirected_header(name, value)
-            return further
+    from ..client.addresses import Address
+    from ..client.connection import Request, connect
+    from ..client.proxies import find_proxy
 
-    handlers: list[urllib.request.BaseHandler] = [SameHost()]
-    if credential and credential.method == "client-certificate":
-        handlers.append(urllib.request.HTTPSHandler(context=_make_context(credential.content)))
-    return urllib.request.build_opener(*handlers)
+    for _ in range(_MOST_REDIRECTS):
+        parts = urlsplit(url)
+        tls = parts.scheme == "https"
+        address = Address(parts.hostname or "", parts.port or (443 if tls else 80), tls)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        left = max(end - time.monotonic(), 0.01)
+        connection = connect(address, lambda: _make_context(credential), left, find_proxy(address))
+        request = Request(method, target, headers=headers)
+        try:
+            reply = connection.exchange(request, max(end - time.monotonic(), 0.01), reads_content=False)
+        finally:
+            connection.close()
+        location = reply.headers.get("location")
+        if reply.status not in _REDIRECTS or not location:
+            break
+        url = urljoin(url, location)
+        new = urlsplit(url)
+        if new.netloc.lower() != parts.netloc.lower() or (tls and new.scheme != "https"):
+            raise _RedirectedError(new.hostname or "")
+    return reply.status
 
 
-def _make_context(content: Mapping[str, Any]) -> ssl.SSLContext:
+def _make_context(credential: Credential | None) -> ssl.SSLContext:
     import ssl
 
     context = ssl.create_default_context()
-    context.load_cert_chain(content["local_cert"], content.get("local_pk"), content.get("passphrase"))
+    if credential and credential.method == "client-certificate":
+        content = credential.content
+        context.load_cert_chain(content["local_cert"], content.get("local_pk"), content.get("passphrase") or "")
     return context
 
 
-def _explain(reason: object, timeout: float) -> str:
-    import socket
-    import ssl
-
-    kinds: list[tuple[type, str]] = [
-        (socket.gaierror, "its name cannot be resolved"),
-        (TimeoutError, f"no answer within {timeout:g} seconds"),
-        (ssl.SSLCertVerificationError, "its certificate is not trusted"),
-        (ssl.SSLError, "the TLS handshake failed"),
-        (ConnectionRefusedError, "it refuses connections"),
-        (ConnectionError, "the connection broke off"),
-    ]
-    return next((text for kind, text in kinds if isinstance(reason, kind)), "there is no route to it")
+def _explain(error: HttpError, timeout: float) -> str:
+    kinds = {
+        CertificateError: "its certificate is not trusted",
+        TlsError: "the TLS handshake failed",
+        UnavailableError: "its name cannot be resolved",
+    }
+    texts = {"timed out": f"no answer within {timeout:g} seconds", "connection refused": "it refuses connections"}
+    return kinds.get(type(error)) or texts.get(str(error)) or str(error)
 
 
 # --- git --------------------------------------------------------------------------------------------

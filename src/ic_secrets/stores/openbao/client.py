@@ -12,11 +12,11 @@ from urllib.parse import quote
 from ...client import client as http
 from ...client.addresses import Address, parse_address
 from ...client.errors import (
+    CertificateError,
     HttpError,
     InvalidReplyError,
     TransientError,
     UnavailableError,
-    UntrustedError,
     to_store_error,
 )
 from ...errors import ConfigError, StoreDeniedError, StoreFormatError, StoreMissingError, StoreUntrustedError
@@ -124,7 +124,7 @@ class BaoClient:
         try:
             return self._http.insist(lambda: self._try(request, token))
         except HttpError as error:
-            hints = {UntrustedError: _TRUST_HINT, UnavailableError: "check the store's URL"}
+            hints = {CertificateError: _TRUST_HINT, UnavailableError: "check the store's URL"}
             raise to_store_error(error, self, hints.get(type(error), "")) from None
 
     def _try(self, request: Request, token: str) -> Answer:
