@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from commandline import Cli
 from ic_secrets.errors import (
     BaseMissingError,
     ConfigError,
@@ -375,28 +374,3 @@ def test_a_missing_file_is_made_only_for_a_site_that_is_named(tmp_path: Path) ->
 
 
 # --- commands -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.commands
-def test_a_build_runs_from_the_file(cli: Cli, tmp_path: Path) -> None:
-    """Its values come and are masked; what is passed over is named once, before the build."""
-    secrets = {
-        "TOKEN": entry(CANARY),
-        "CERT": entry("v", "file"),
-        "LENT": entry(None, OrgValues={"default": "lent-value"}),
-    }
-    cli.home["IC_SECRETS_STORE"] = write(tmp_path / "secrets.json", document(secrets))
-    done = cli("run", "my-site.dev", "--", "sh", "-c", 'echo "[$TOKEN|$LENT|$(printf %s "$TOKEN" | wc -c)]"', check=0)
-    assert done.stdout == b"[***|***|14]\n"
-    assert done.stderr.decode().count("CERT is left out: its type is 'file'") == 1
-
-
-@pytest.mark.commands
-def test_a_build_without_a_value_is_not_started(cli: Cli, tmp_path: Path) -> None:
-    """What is missing is named, and nothing is exposed."""
-    url = write(tmp_path / "secrets.json", document({"TOKEN": entry(None), "OTHER": entry(CANARY)}))
-    cli.home["IC_SECRETS_STORE"] = url
-    done = cli("run", "my-site.dev", "--", "touch", tmp_path / "started", check=125)
-    assert b"TOKEN" in done.stderr
-    assert not (tmp_path / "started").exists()
-    assert b"TOKEN" in cli("plan", "my-site.dev", check=1).stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -282,41 +281,6 @@ def test_a_file_that_is_no_such_store_is_told_from_a_tampered_one(data: bytes, n
         open_bytes(change(data))
     assert message in str(caught.value)
     assert hint in caught.value.hint
-
-
-def test_real_git_conflicts_and_line_ends_are_said(data: bytes, tmp_path: Path, home: dict[str, str]) -> None:
-    """Two branches that exported differently, merged; a checkout with core.autocrlf, with and without attributes."""
-
-    def git(*words: str, check: bool = True) -> None:
-        identity = ("-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "init.defaultBranch=main")
-        subprocess.run(["git", *identity, *words], cwd=tmp_path, env=home, check=check, capture_output=True)
-
-    def checked_out() -> sealed.SealedStore:
-        return sealed.open_store(str(file), lambda: [KEY])
-
-    file = tmp_path / "all.sealed"
-    with memory_directory() as directory, local.open_store(make_store(directory), [KEY]) as store:
-        git("init")
-        for branch, generation, text in (("main", 5, ""), ("theirs", 6, "theirs"), ("ours", 7, "ours")):
-            git("checkout", "-B", branch, *(["main"] if text else []), check=bool(text))
-            if text:
-                store.put(Place(MY_SITE, None, "API_KEY"), Write(SecretValue(text)))
-            file.write_bytes(export(store, generation))
-            git("add", ".")
-            git("commit", "-m", branch)
-    git("merge", "theirs", check=False)
-    with pytest.raises(StoreFormatError, match="conflict markers"):
-        checked_out()
-    git("merge", "--abort")
-    git("config", "core.autocrlf", "true")
-    file.unlink()
-    git("checkout", "all.sealed")
-    with pytest.raises(StoreFormatError, match="CRLF"):
-        checked_out()
-    (tmp_path / ".gitattributes").write_text("*.sealed -text\n")
-    file.unlink()
-    git("checkout", "all.sealed")
-    assert checked_out().generation == 7
 
 
 def test_another_key_is_told_with_both_ids(data: bytes) -> None:

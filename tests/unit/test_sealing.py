@@ -6,8 +6,6 @@ import copy
 import os
 import pickle
 import re
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable
 
@@ -306,12 +304,3 @@ def test_the_format_never_changes() -> None:
     ]
     assert _bucket_mac(bytes(32), 7, owners[::-1]) == bucket
     assert FORMAT == 1
-
-
-def test_sealing_is_imported_without_cryptography() -> None:
-    """Keys are read and derived before, and often without, a value being opened: it costs 10 ms."""
-    program = (
-        "import sys; from ic_secrets.keys import sealing; sealing.MasterKey.generate().id;"
-        "assert not [name for name in sys.modules if name.startswith('cryptography')]"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True)

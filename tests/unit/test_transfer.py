@@ -126,7 +126,7 @@ def perform(store: Store, operations: list[tuple[object, ...]]) -> None:
                 store.set_site(Site(*words))  # type: ignore[arg-type]
 
 
-@pytest.mark.commands
+@pytest.mark.slow
 @given(OPERATIONS, OPERATIONS)
 def test_any_store_exported_and_imported_gives_the_same(
     operations: list[tuple[object, ...]], beside: list[tuple[object, ...]]

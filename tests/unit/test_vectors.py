@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,14 +72,6 @@ def test_a_vector_comes_to_what_its_header_says(path: Path) -> None:
 def test_every_failure_has_a_vector() -> None:
     """And there is none without a header that is known."""
     assert {parse(path.read_text()).expect for path in FILES} == {"success", *FAILURES}
-
-
-def test_the_script_that_made_them_makes_no_other() -> None:
-    """What is kept is never written again."""
-    before = {path: path.read_bytes() for path in VECTORS.iterdir() if path.is_file()}
-    done = subprocess.run([sys.executable, VECTORS / "make.py"], capture_output=True, check=True)
-    assert done.stdout == b""
-    assert {path: path.read_bytes() for path in VECTORS.iterdir() if path.is_file()} == before
 
 
 @pytest.mark.slow
