@@ -13,6 +13,7 @@ from ic_secrets.errors import IcSecretsError
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register what is done to each docstring."""
     app.connect("autodoc-process-docstring", _process)
+    app.connect("autodoc-process-signature", _simplify)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -25,6 +26,11 @@ def _process(app: Sphinx, what: str, name: str, thing: object, options: Any, lin
         if thing.hint:
             lines += ["", f"Hint: *{thing.hint}*"]
         lines.append("")
+
+
+def _simplify(app: Sphinx, what: str, name: str, thing: object, *_: Any) -> tuple[str, str] | None:
+    """Leave out the arguments of an error, which are the same for nearly all of them."""
+    return ("", "") if inspect.isclass(thing) and issubclass(thing, IcSecretsError) else None
 
 
 def _mark_examples(lines: list[str]) -> list[str]:

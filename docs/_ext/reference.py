@@ -59,13 +59,15 @@ def _write_command(name: str) -> str:
 
 def _describe(parser: argparse.ArgumentParser) -> Iterator[str]:
     os.environ["COLUMNS"] = _WIDTH
-    yield from ("```text", *parser.format_usage().removeprefix("usage: ").rstrip().splitlines(), "```", "")
+    start = "usage: "
+    usage = [line[len(start) :] for line in parser.format_usage().rstrip().splitlines()]
+    yield from ("```text", *usage, "```", "")
     yield from (*map(_escape, (parser.description or "").splitlines()), "")
     shown = [action for action in parser._actions if action.help and action.dest != "help"]
     for action in shown:
         yield from (f"`{_name(parser, action)}`", f": {_escape(_sentence(action.help or ''))}", "")
     example = (parser.epilog or "").partition("\n")[2]
-    yield from ("```sh", *(row.strip() for row in example.splitlines()), "```", "")
+    yield from ("**Example**", "", "```sh", *(row.strip() for row in example.splitlines()), "```", "")
 
 
 def _name(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
