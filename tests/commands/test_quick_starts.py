@@ -114,3 +114,14 @@ def test_the_page_for_openbao_runs(checkout: Path, home: dict[str, str], server:
     }
     run_blocks("openbao.md", checkout, home, replaced)
     assert "my-site-build" in str(server.ask("GET", "sys/policies/acl?list=true"))
+
+
+def test_the_page_for_python_runs(checkout: Path, home: dict[str, str]) -> None:
+    subprocess.run(["ic-secrets", "init"], cwd=checkout, env=home, check=True)
+    words = ["ic-secrets", "set", "my-site", "API_KEY", "--type", "env", "--scope", "ic"]
+    subprocess.run(words, cwd=checkout, env=home, check=True)
+    text = (PAGES / "python.md").read_text()
+    for script in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        script += "\nassert [each['name'] for each in (receipt if 'receipt' in vars() else build.receipt)['secrets']]\n"
+        done = subprocess.run([sys.executable, "-c", script], cwd=checkout.parent, env=home, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
