@@ -20,9 +20,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
-from ic_secrets.masking.masker import Masker, Matcher
-from ic_secrets.masking.needles import Exposed, Needle, derive_all
+from ic_secrets.composer.credential import split_secret
+from ic_secrets.masking.masker import Masker
+from ic_secrets.masking.matcher import Matcher
+from ic_secrets.masking.needles import Needle, derive_all
+from ic_secrets.masking.parts import SecretParts
 from ic_secrets.model.secret import SecretType, SecretValue
 
 MEGABYTE = 1_000_000
@@ -34,14 +38,27 @@ WORDS = (
 ).split()
 
 
-def make_exposed(count: int) -> list[Exposed]:
+class MadeSecret(NamedTuple):
+    """A secret that was made up."""
+
+    name: str
+    type: SecretType
+    value: SecretValue
+
+    @property
+    def parts(self) -> SecretParts:
+        """What must not be seen of it."""
+        return split_secret(self.type, self.name, self.value.reveal())
+
+
+def make_exposed(count: int) -> list[MadeSecret]:
     """Secrets as sites have them: half in the environment, half credentials of private packages."""
     chance = random.Random(50)
     values = ["".join(chance.choices(LETTERS, k=chance.randint(16, 48))) for _ in range(count)]
     return [
-        Exposed(f"TOKEN_{number}", SecretType.ENV, SecretValue(value))
+        MadeSecret(f"TOKEN_{number}", SecretType.ENV, SecretValue(value))
         if number % 2
-        else Exposed(f"http-basic.repo{number}.example.org", SecretType.COMPOSER, SecretValue(f"deploy {value}"))
+        else MadeSecret(f"http-basic.repo{number}.example.org", SecretType.COMPOSER, SecretValue(f"deploy {value}"))
         for number, value in enumerate(values)
     ]
 
@@ -112,7 +129,7 @@ def pipe(log: Path, *filters: str) -> str:
     return subprocess.run(["bash", "-c", command], check=True, stderr=subprocess.PIPE, text=True).stderr
 
 
-def measure_varlock(log: Path, exposed: Iterable[Exposed], folder: Path, runs: int) -> float | None:
+def measure_varlock(log: Path, exposed: Iterable[MadeSecret], folder: Path, runs: int) -> float | None:
     """varlock's masking of the same log, where it is installed: `npm install varlock`."""
     program = shutil.which("varlock")
     if program is None:

@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from bench_mask import LETTERS, make_exposed
+from bench_mask import LETTERS, MadeSecret, make_exposed
 from programs import list_programs, measure_in_turns, print_ratios
 
 from ic_secrets.core.shares import count_shares
 from ic_secrets.leaks.search import Place, search
 from ic_secrets.masking.matcher import Matcher
-from ic_secrets.masking.needles import Exposed, Needle, derive_all, for_search
+from ic_secrets.masking.needles import Needle, derive_all, for_search
 
 MEGABYTE = 1_000_000
 PROGRAM = Path(sys.executable).parent / "ic-secrets"
@@ -70,7 +70,7 @@ def make_line(chance: random.Random) -> str:
     return line.format(*(chance.choice(WORDS) + chance.choice(LETTERS) for _ in range(line.count("{}"))))
 
 
-def make_store(folder: Path, exposed: Sequence[Exposed]) -> dict[str, str]:
+def make_store(folder: Path, exposed: Sequence[MadeSecret]) -> dict[str, str]:
     """A store that holds the secrets for `my-site`; the environment that names it."""
     environment = os.environ | {
         "IC_SECRETS_STORE": str(folder / "store.db"),

@@ -11,7 +11,7 @@ import pytest
 from ic_secrets.config.branches import find_environment, name_environment
 from ic_secrets.config.settings import Settings
 from ic_secrets.errors import ConfigError
-from ic_secrets.model.secret import check_environment
+from ic_secrets.model.names import check_environment
 
 NAMES = [
     ("master", "dev"),

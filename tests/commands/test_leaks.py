@@ -17,8 +17,8 @@ import pytest
 
 from ic_secrets.leaks.search import Finding, Place, SearchResult, search
 from ic_secrets.masking.matcher import Matcher
-from ic_secrets.masking.needles import derive, for_search
-from ic_secrets.model.secret import SecretType, SecretValue
+from ic_secrets.masking.needles import derive_needles, for_search
+from ic_secrets.masking.parts import split_value
 
 VALUE = "canary/first-of-two+values"
 OTHER = "another#canary#value"
@@ -29,9 +29,7 @@ def make_matcher(**values: str) -> Matcher:
     """What is searched for: the values by their names, TOKEN where none is given."""
     secrets = values or {"TOKEN": VALUE}
     return Matcher(
-        needle
-        for name, value in secrets.items()
-        for needle in for_search(derive(name, SecretType.ENV, SecretValue(value)))
+        needle for name, value in secrets.items() for needle in for_search(derive_needles(name, split_value(value)))
     )
 
 
@@ -152,7 +150,7 @@ def test_names_and_links_are_searched_and_not_shown(tmp_path: Path) -> None:
 def test_a_path_hides_values_too_short_to_be_searched_for(tmp_path: Path) -> None:
     (tmp_path / "kurz!").mkdir()
     (tmp_path / "kurz!" / "f").write_text(VALUE)
-    hidden = derive("SHORT", SecretType.ENV, SecretValue("kurz!"))
+    hidden = derive_needles("SHORT", split_value("kurz!"))
     (found,) = search([Place(str(tmp_path))], make_matcher(), hidden=hidden).findings
     assert found.path == f"{tmp_path}/***/f"
 

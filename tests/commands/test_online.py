@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from ic_secrets.composer.auth import Credential
+from ic_secrets.composer.credential import Credential
 from ic_secrets.composer.repositories import Repository
 from ic_secrets.core.linux import list_processes_with
 from ic_secrets.git.helper import Login
 from ic_secrets.plan.facts import Answer
-from ic_secrets.plan.online import Question, ask, ask_all, make_headers
+from ic_secrets.plan.online import Question, ask, ask_all
 from servers.answers import AnswerServer, start_answers
 
 CANARY = "canary-of-a-token"
@@ -109,29 +109,6 @@ def test_all_are_asked_at_once(server: AnswerServer) -> None:
     assert time.monotonic() - start < 4
     assert {answer.outcome for answer in answers.values()} == {"unreachable"}
     assert told == list(range(1, 13))
-
-
-HEADERS: dict[str, tuple[str, Any, dict[str, str]]] = {
-    "bearer": ("bearer", "t", {"Authorization": "Bearer t"}),
-    "http-basic": ("http-basic", {"username": "u", "password": "p"}, {"Authorization": "Basic dTpw"}),
-    "github-oauth": ("github-oauth", "t", {"Authorization": "Basic dDp4LW9hdXRoLWJhc2lj"}),
-    "gitlab-oauth": ("gitlab-oauth", {"token": "t"}, {"Authorization": "Bearer t"}),
-    "gitlab-token": ("gitlab-token", "t", {"PRIVATE-TOKEN": "t"}),
-    "gitlab-token of a user": (
-        "gitlab-token",
-        {"username": "u", "token": "p"},
-        {"Authorization": "Basic dTpw"},
-    ),
-    "forgejo-token": ("forgejo-token", {"username": "u", "token": "p"}, {"Authorization": "Basic dTpw"}),
-    "custom-headers": ("custom-headers", ["X-A: 1", "X-B: 2"], {"X-A": "1", "X-B": "2"}),
-    "client-certificate": ("client-certificate", {"local_cert": "/c"}, {}),
-}
-
-
-@pytest.mark.parametrize("case", HEADERS)
-def test_a_credential_is_sent_as_composer_sends_it(case: str) -> None:
-    method, content, headers = HEADERS[case]
-    assert make_headers(Credential("n", method, "git.example.org", content)) == headers
 
 
 @pytest.mark.parametrize(

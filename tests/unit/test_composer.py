@@ -6,21 +6,12 @@ from typing import Any
 
 import pytest
 
-from ic_secrets.composer.auth import (
-    LOAD_ORDER,
-    METHODS,
-    check_sections,
-    drop_hosts,
-    find_collisions,
-    find_project,
-    find_rivals,
-    merge_auth,
-    move_headers,
-    parse_credential,
-    parse_document,
-)
+from ic_secrets.composer.auth_json import check_sections, drop_hosts, merge_auth, move_section, parse_document
+from ic_secrets.composer.command import find_project
+from ic_secrets.composer.credential import parse_credential
+from ic_secrets.composer.precedence import find_collisions, find_rivals
 from ic_secrets.errors import InvalidValueError, MalformedAuthError
-from ic_secrets.model.secret import COMPOSER_METHODS, SecretValue
+from ic_secrets.model.secret import SecretValue
 
 CANARY = "canary-5f1c"
 
@@ -99,10 +90,6 @@ def test_any_other_value_is_refused_by_name_and_never_shown(method: str, text: s
     assert caught.value.__cause__ is None
 
 
-def test_every_method_is_parsed_and_has_its_place_in_the_order() -> None:
-    assert set(METHODS) == set(COMPOSER_METHODS) == set(LOAD_ORDER)
-
-
 def test_a_credential_does_not_show_itself() -> None:
     assert CANARY not in repr(parse_credential("bearer.a.org", SecretValue(CANARY)))
 
@@ -142,14 +129,19 @@ def test_hosts_are_dropped_and_named() -> None:
 def test_headers_of_a_stronger_source_join_ours_instead_of_hiding_them() -> None:
     stronger = {"custom-headers": {"b.org": ["X: b"], "a.org": ["X: theirs"]}, "bearer": {"c.org": "t"}}
     ours = {"custom-headers": {"a.org": ["X: ours"]}}
-    move_headers(stronger, ours, {"a.org"})
+    move_section(stronger, ours, "custom-headers", {"a.org"})
     assert stronger == {"bearer": {"c.org": "t"}}
     assert ours == {"custom-headers": {"a.org": ["X: ours"], "b.org": ["X: b"]}}
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [('{"a": ', "not valid JSON"), ("[1]", "no JSON object"), ('{"a": NaN}', "not valid JSON"), ("", "not valid JSON")],
+    [
+        ('{"a": ', "not valid JSON"),
+        ("[1]", "not a JSON object"),
+        ('{"a": NaN}', "not valid JSON"),
+        ("", "not valid JSON"),
+    ],
 )
 def test_a_malformed_document_is_named_and_not_shown(text: str, problem: str) -> None:
     with pytest.raises(MalformedAuthError, match=problem) as caught:
@@ -181,7 +173,9 @@ COLLISIONS = [
 def test_what_composer_prefers_to_the_secret_is_found(ours: str, theirs: dict[str, Any], expected: list[str]) -> None:
     text = "X-A: b" if ours == "custom-headers" else "a b" if ours == "http-basic" else "a"
     credential = parse_credential(f"{ours}.a.org", SecretValue(text))
-    assert [found.method for found in find_collisions(theirs, "auth.json", [credential])] == expected
+    assert [
+        found.method for found in find_collisions(theirs, "auth.json", [credential], {"custom-headers"})
+    ] == expected
 
 
 def test_of_two_secrets_for_one_host_the_one_that_composer_uses_is_known() -> None:
@@ -204,4 +198,4 @@ def test_of_two_secrets_for_one_host_the_one_that_composer_uses_is_known() -> No
     ],
 )
 def test_the_project_is_where_composer_is_told_to_work(command: list[str], expected: str) -> None:
-    assert find_project(command, "/p", lambda base, name: f"{base}/{name}") == expected
+    assert find_project(command, "/p") == expected

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ic_secrets.errors import ExposureError, ReservedNameError
-from ic_secrets.masking.needles import Exposed, too_short
 from ic_secrets.model.secret import SecretType, SecretValue
 from ic_secrets.two_steps import github
+from needles import derive, expose
 
 
 def read_as_the_runner(text: str) -> dict[str, str]:
@@ -73,7 +73,7 @@ def test_a_file_that_takes_no_more_is_an_error() -> None:
 
 def test_masks_are_escaped_a_line_each_and_telling() -> None:
     value = '{\n  "key": "100%-of-a-canary",\r\n  "id": 12\n}\n---\nabc'
-    text = github.render_masks([Exposed("A", SecretType.ENV, SecretValue(value))])
+    text = github.render_masks([value], derive("A", SecretType.ENV, SecretValue(value)))
     masks = [line.removeprefix("::add-mask::") for line in text.splitlines()]
     assert all(line.startswith("::add-mask::") for line in text.splitlines())
     assert '"key": "100%25-of-a-canary",' in masks
@@ -86,14 +86,14 @@ def test_masks_are_escaped_a_line_each_and_telling() -> None:
 )
 def test_whatever_is_not_warned_of_as_too_short_is_masked(value: str) -> None:
     """It is counted in bytes, as everywhere."""
-    exposed = [Exposed("A", SecretType.ENV, SecretValue(value))]
-    assert not too_short(exposed)
-    assert f"::add-mask::{value}\n" in github.render_masks(exposed)
+    assert not expose("A", SecretType.ENV, SecretValue(value)).parts.are_short
+    assert f"::add-mask::{value}\n" in github.render_masks([value], derive("A", SecretType.ENV, SecretValue(value)))
 
 
 def test_the_password_of_a_credential_is_masked_alone_too() -> None:
-    secret = Exposed("http-basic.a.org", SecretType.COMPOSER, SecretValue("deploy a-canary-of-a-password"))
-    assert "::add-mask::a-canary-of-a-password\n" in github.render_masks([secret])
+    value = "deploy a-canary-of-a-password"
+    needles = derive("http-basic.a.org", SecretType.COMPOSER, SecretValue(value))
+    assert "::add-mask::a-canary-of-a-password\n" in github.render_masks([value], needles)
 
 
 @pytest.mark.parametrize("name", ["NODE_OPTIONS", "GITHUB_TOKEN", "RUNNER_TEMP", "ACTIONS_STEP_DEBUG", "github_x"])

@@ -17,9 +17,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ic_secrets.masking.masker import Masker, Matcher, mask_bytes, mask_text
-from ic_secrets.masking.needles import Needle, derive
+from ic_secrets.masking.masker import Masker, mask_bytes, mask_text
+from ic_secrets.masking.matcher import Matcher
+from ic_secrets.masking.needles import Needle
 from ic_secrets.model.secret import SecretType, SecretValue
+from needles import derive
 
 TOKEN = b"tk-EXAMPLE-0123456789-abcdefghijklmnop"
 

@@ -16,19 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ic_secrets.masking.masker import Matcher, mask_bytes
-from ic_secrets.masking.needles import (
-    Exposed,
-    Needle,
-    derive,
-    derive_all,
-    derive_token,
-    for_search,
-    is_common,
-    too_common,
-    too_short,
-)
+from ic_secrets.composer.credential import split_token
+from ic_secrets.masking.masker import mask_bytes
+from ic_secrets.masking.matcher import Matcher
+from ic_secrets.masking.needles import Needle, derive_all, derive_needles, for_search
+from ic_secrets.masking.parts import is_common
 from ic_secrets.model.secret import SecretType, SecretValue
+from needles import derive, expose
 
 ENV, COMPOSER, RUNTIME = SecretType.ENV, SecretType.COMPOSER, SecretType.RUNTIME
 PLAIN = "example-value_0123"
@@ -201,9 +195,9 @@ def test_what_is_secret_in_a_credential(
 
 def test_a_short_password_is_hidden_with_its_user() -> None:
     """The pair is long enough where the password is not."""
-    exposed = Exposed("http-basic.a.org", COMPOSER, SecretValue("user abc"))
+    exposed = expose("http-basic.a.org", COMPOSER, SecretValue("user abc"))
     assert b"user:abc" in {needle.data for needle in derive_all([exposed])}
-    assert too_short([exposed]) == ("http-basic.a.org",)
+    assert exposed.parts.are_short
 
 
 # --- lines and leaves -----------------------------------------------------------------------------
@@ -262,12 +256,12 @@ def test_half_characters_in_json_do_no_harm() -> None:
 @pytest.mark.parametrize("value", ["a", "abc", "\u20ac", "  abc \n"])
 def test_a_value_below_four_bytes_is_named_not_masked(value: str) -> None:
     assert derive("SHORT", ENV, SecretValue(value)) == ()
-    assert too_short([Exposed("SHORT", ENV, SecretValue(value))]) == ("SHORT",)
+    assert expose("SHORT", ENV, SecretValue(value)).parts.are_short
 
 
 def test_an_empty_value_is_not_too_short() -> None:
     assert derive("EMPTY", ENV, SecretValue("")) == ()
-    assert too_short([Exposed("EMPTY", ENV, SecretValue(""))]) == ()
+    assert not expose("EMPTY", ENV, SecretValue("")).parts.are_short
 
 
 def test_derived_forms_need_six_bytes() -> None:
@@ -280,8 +274,8 @@ def test_derived_forms_need_six_bytes() -> None:
 @pytest.mark.parametrize("value", ["true", "production", "localhost", "1234", "20240101", "********", "Password"])
 def test_a_common_value_is_masked_and_named_but_not_searched_for(value: str) -> None:
     """Declared secret, it is masked; but files are full of it, and an honest build must pass."""
-    exposed = [Exposed("COMMON", ENV, SecretValue(value)), Exposed("OTHER", ENV, SecretValue(PLAIN))]
-    assert too_common(exposed) == ("COMMON",)
+    exposed = [expose("COMMON", ENV, SecretValue(value)), expose("OTHER", ENV, SecretValue(PLAIN))]
+    assert [one.name for one in exposed if one.parts.are_common] == ["COMMON"]
     needles = derive_all(exposed)
     assert mask_bytes(f"mode={value};".encode(), needles).count(value.encode()) == 0
     assert value.encode() not in {needle.data for needle in for_search(needles)}
@@ -304,7 +298,12 @@ def test_an_uncommon_value_is_not_common() -> None:
 
 
 def test_a_token_that_was_minted_has_needles_too() -> None:
-    found = {needle.data for needle in derive_token("bitbucket-oauth.bitbucket.org", "m1nted-example\n")}
+    found = {
+        needle.data
+        for needle in derive_needles(
+            "bitbucket-oauth.bitbucket.org", split_token("bitbucket-oauth.bitbucket.org", "m1nted-example\n")
+        )
+    }
     assert found >= {b"m1nted-example", b"x-token-auth:m1nted-example", b"m1n...ple"}
 
 
@@ -315,5 +314,5 @@ def test_fifty_secrets_have_some_hundreds_of_needles() -> None:
     """Enough for every encoding, few enough for the matcher."""
     chance = random.Random(1)
     values = ["".join(chance.choices("ABCDEFGHJKLMNPQRSTabcdefghijkmnp23456789", k=32)) for _ in range(50)]
-    needles = derive_all(Exposed(f"N{at}", ENV, SecretValue(value)) for at, value in enumerate(values))
+    needles = derive_all(expose(f"N{at}", ENV, SecretValue(value)) for at, value in enumerate(values))
     assert 300 < len(needles) < 1000

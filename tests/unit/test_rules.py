@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ic_secrets.build.prepare import BuildRequest, load, prepare
-from ic_secrets.composer.auth import parse_credential
+from ic_secrets.composer.credential import parse_credential
+from ic_secrets.composer.methods import check_name
 from ic_secrets.core.notices import Notice
 from ic_secrets.errors import (
     BaseMissingError,
@@ -29,7 +30,6 @@ from ic_secrets.model.secret import (
     SecretValue,
     Site,
     Target,
-    check_secret_name,
     parse_scopes,
     parse_type,
 )
@@ -237,10 +237,10 @@ NAMES = [
 @pytest.mark.parametrize(("kind", "good", "bad"), NAMES)
 def test_rule_10_a_name_follows_the_grammar_of_its_type(kind: SecretType, good: list[str], bad: list[str]) -> None:
     for name in good:
-        assert check_secret_name(kind, name) == name
+        assert check_name(kind, name) == name
     for name in bad:
         with pytest.raises(InvalidNameError):
-            check_secret_name(kind, name)
+            check_name(kind, name)
 
 
 def test_rule_11_a_composer_value_is_words_or_json() -> None:

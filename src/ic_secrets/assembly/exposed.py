@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..composer.credential import split_secret
 from ..core.notices import Notice
 from ..errors import StoreReadError
 from ..masking.needles import Exposed
@@ -26,7 +27,7 @@ def read_exposed(context: Context, target: Target, command: str) -> tuple[Expose
                 continue
             if secret.value is None:
                 raise StoreReadError(f"the store does not give the value of {secret.name} ({secret.source})")
-            exposed.append(Exposed(secret.name, secret.type, secret.value))
+            exposed.append(Exposed(secret.name, split_secret(secret.type, secret.name, secret.value.reveal())))
         record.names = tuple(one.name for one in exposed)
     if not exposed:
         context.notify(Notice(f"{target} has no secret that a build gets"))

@@ -10,11 +10,14 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from ..composer import auth as composer
+from ..composer import auth_json as composer
+from ..composer.command import find_project, is_composer
+from ..composer.credential import Credential, parse_credential
 from ..composer.home import AUTH_FILE, CONFIG_FILE, ComposerHome
-from ..composer.precedence import replaces_headers
+from ..composer.methods import METHODS
+from ..composer.precedence import find_collisions, find_rivals
 from ..composer.repositories import PackageSources, read_sources
-from ..composer.version import ask_composer_version
+from ..composer.version import ask_composer_version, parse_version
 from ..core.files import read_regular
 from ..core.notices import Notice, Notify
 from ..core.refusals import Refuse, attempt, stop
@@ -46,39 +49,38 @@ class Installed:
             self._version = ask_composer_version(self._environment, self._directory)
         return self._version
 
-    @property
-    def replaces_headers(self) -> bool:
-        """Whether a source's custom-headers hide those of weaker sources."""
-        return replaces_headers(composer.parse_version(self.version))
+    def merges(self, method: str) -> bool:
+        """Return whether it merges several sources of the method host by host."""
+        known = METHODS[method]
+        return known.merged_since <= _OLDEST or known.merges_hosts(parse_version(self.version))
 
     def knows(self, method: str) -> bool:
         """Whether it does more than ignore such credentials."""
-        since = composer.METHODS[method].since
-        known = () if since <= _OLDEST else composer.parse_version(self.version)
-        return not known or since <= known[:2]
+        known = METHODS[method]
+        return known.since <= _OLDEST or known.is_known(parse_version(self.version))
 
 
 def parse_credentials(
     secrets: Sequence[Definition], installed: Installed, notify: Notify, refuse: Refuse = stop
-) -> tuple[composer.Credential, ...]:
+) -> tuple[Credential, ...]:
     """The `composer` secrets as Composer takes them."""
     credentials = []
     for secret in secrets:
         if secret.type is SecretType.COMPOSER:
             try:
-                credentials.append(composer.parse_credential(secret.name, given_value(secret)))
+                credentials.append(parse_credential(secret.name, given_value(secret)))
             except IcSecretsError as error:
                 refuse(error)
-    for host, used, unused in composer.find_rivals([c for c in credentials if installed.knows(c.method)]):
+    for host, used, unused in find_rivals([c for c in credentials if installed.knows(c.method)]):
         notify(Notice(f"{used} and {unused} are for one host, {host}: Composer uses {used} alone"))
     return tuple(credentials)
 
 
-def warn_of_methods(credentials: Sequence[composer.Credential], installed: Installed, notify: Notify) -> None:
+def warn_of_methods(credentials: Sequence[Credential], installed: Installed, notify: Notify) -> None:
     """Name the credentials that the installed Composer does not know."""
     for credential in credentials:
         if not installed.knows(credential.method):
-            since = ".".join(map(str, composer.METHODS[credential.method].since))
+            since = ".".join(map(str, METHODS[credential.method].since))
             method, version = credential.method, installed.version
             notify(Notice(f"{credential.name}: Composer {version} ignores {method}, which is known since {since}"))
 
@@ -87,7 +89,7 @@ def render_home(
     context: RenderContext,
     *,
     home: ComposerHome,
-    credentials: Sequence[composer.Credential],
+    credentials: Sequence[Credential],
     left_out: Collection[str],
     installed: Installed,
     notify: Notify,
@@ -108,8 +110,9 @@ def render_home(
     if inherited:
         document = attempt(refuse, lambda: composer.parse_auth(inherited, "COMPOSER_AUTH"), nothing)
         document, dropped = composer.drop_hosts(document, hosts)
-        if "custom-headers" in document.keys() & merged.keys() and installed.replaces_headers:
-            composer.move_headers(document, merged, hosts)
+        for method in document.keys() & merged.keys() & METHODS.keys():
+            if not installed.merges(method):
+                composer.move_section(document, merged, method, hosts)
         for host in dropped:
             notify(Notice(f"COMPOSER_AUTH also had a credential for {host}; the secret is used instead"))
         variables["COMPOSER_AUTH"] = json.dumps(document)
@@ -153,7 +156,7 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
 
     A malformed composer.json is Composer's to explain: its own message says where.
     """
-    directory = composer.find_project(command, directory, os.path.join)
+    directory = find_project(command, directory)
     manifest_file = os.path.join(directory, environment.get("COMPOSER") or "composer.json")
     auth_file = os.path.join(os.path.dirname(os.path.realpath(manifest_file)), AUTH_FILE)
     has_manifest = os.path.exists(manifest_file)
@@ -173,14 +176,14 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
         sources=sources,
         config=config,
         # Another program may start Composer elsewhere, for another project: then nothing is known.
-        git_alone=sources.git_alone if composer.is_composer(command) else frozenset(),
+        git_alone=sources.git_alone if is_composer(command) else frozenset(),
         caches=tuple(os.path.join(directory, os.path.expanduser(path)) for path in caches),
     )
 
 
 def warn_of_collisions(
     project: Project,
-    credentials: Sequence[composer.Credential],
+    credentials: Sequence[Credential],
     installed: Installed,
     notify: Notify,
     refuse: Refuse = stop,
@@ -191,10 +194,10 @@ def warn_of_collisions(
     """
     nothing: composer.Document = {}
     auth = attempt(refuse, lambda: read_auth(project.auth_file), nothing)
-    replaces = any(each.method == "custom-headers" for each in credentials) and installed.replaces_headers
+    replaced = [each.method for each in credentials if not installed.merges(each.method)]
     found = [
-        *composer.find_collisions(auth, project.auth_file, credentials, replaces_headers=replaces),
-        *composer.find_collisions(project.config, project.manifest_file, credentials, replaces_headers=replaces),
+        *find_collisions(auth, project.auth_file, credentials, replaced),
+        *find_collisions(project.config, project.manifest_file, credentials, replaced),
     ]
     for collision in found:
         if installed.knows(collision.method):

@@ -9,14 +9,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..composer.auth import Credential
+from ..composer.credential import Credential, split_secret
 from ..composer.home import ComposerHome
 from ..core.durations import format_duration
 from ..core.notices import Notice, Notify
 from ..core.refusals import Refuse, attempt, passes, stop
 from ..errors import BuildError, UnknownSecretError
 from ..git.helper import Login, find_logins, find_minting_hosts
-from ..masking.needles import SHORTEST, Exposed, too_common, too_short
+from ..masking.needles import Exposed
+from ..masking.parts import SHORTEST
 from ..model.resolve import Definition, inert_overrides, resolve
 from ..model.secret import Owner, Scope, SecretType, Target
 from ..model.variables import Preserve, check_size, check_variable, choose_variables, inherit
@@ -266,7 +267,9 @@ def select(
 
 def list_exposed(secrets: Sequence[Definition]) -> tuple[Exposed, ...]:
     """The secrets as the masker and the search take them."""
-    return tuple(Exposed(secret.name, secret.type, given_value(secret)) for secret in secrets)
+    return tuple(
+        Exposed(secret.name, split_secret(secret.type, secret.name, given_value(secret).reveal())) for secret in secrets
+    )
 
 
 def warn_of_expiry(secrets: Sequence[Definition], ahead: float, now: float, notify: Notify) -> None:
@@ -307,9 +310,9 @@ def warn_of_cache(cached: Cached | None, now: float, notify: Notify) -> None:
 def warn_of_values(secrets: Sequence[Definition], notify: Notify) -> None:
     """Name the values that cannot be hidden, or not be searched for."""
     exposed = list_exposed(secrets)
-    for name in too_short(exposed):
+    for name in [one.name for one in exposed if one.parts.are_short]:
         notify(Notice(f"{name} has a value, or a part, of less than {SHORTEST} bytes, which is not masked"))
-    for name in too_common(exposed):
+    for name in [one.name for one in exposed if one.parts.are_common]:
         notify(Notice(f"{name} is a common word: it is masked wherever it stands, and not searched for"))
 
 

@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import __version__
-from ..composer.auth import METHODS
+from ..composer.methods import METHODS
 from ..composer.minted import MintedTokens
 from ..composer.version import ask_composer_version, ask_revision
 from ..core.files import read_regular, replace_file
 from ..core.notices import Notice, Notify
 from ..errors import BuildError, ScrubIncompleteError
+from ..model.names import split_composer_name
 from ..model.resolve import Definition
-from ..model.secret import SecretType, split_composer_name
+from ..model.secret import SecretType
 from ..stores.base import Cached
 from .prepare import BuildRequest, Preparation
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from ..composer.credential import split_secret
 from ..errors import BuildError
 from ..masking.needles import Exposed, derive_all
 from ..model.resolve import Definition
@@ -126,5 +127,8 @@ def _hide_values(text: str, context: RenderContext) -> str:
     from ..masking.masker import mask_text
     from ..masking.matcher import Matcher
 
-    exposed = [Exposed(secret.name, secret.type, given_value(secret)) for secret in context.secrets]
+    exposed = [
+        Exposed(secret.name, split_secret(secret.type, secret.name, given_value(secret).reveal()))
+        for secret in context.secrets
+    ]
     return mask_text(text, Matcher(derive_all(exposed)))

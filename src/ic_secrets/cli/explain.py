@@ -10,8 +10,9 @@ from typing import Any
 
 from ..errors import UnknownSecretError
 from ..model.environments import NEVER_BUILT, Cell, Matrix, Source, make_matrix
+from ..model.names import split_composer_name
 from ..model.resolve import Definition, Holdings, Verdict, trace
-from ..model.secret import Owner, Scope, SecretType, Target, format_scopes, split_composer_name
+from ..model.secret import Owner, Scope, SecretType, Target, format_scopes
 from ..stores.base import Store, read_visible_chain
 from . import Call
 from .calls import read_call

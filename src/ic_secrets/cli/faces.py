@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..build.prepare import Preparation, list_exposed
+from ..build.render import given_value
 from ..core.notices import Notice, Notify
+from ..masking.needles import derive_all
 from ..model.secret import SecretType
 from ..model.variables import inherit
 from ..two_steps import github, shells
@@ -53,7 +55,8 @@ class GitHub:
     def tell_early(self, environment: Mapping[str, str], preparation: Preparation) -> Mapping[str, Any]:
         """Masks first, then the variables; how they are put back."""
         change = github.find_change(self._before, environment)
-        print_bytes(github.render_masks(list_exposed(preparation.secrets)))
+        values = [given_value(secret).reveal() for secret in preparation.secrets]
+        print_bytes(github.render_masks(values, derive_all(list_exposed(preparation.secrets))))
         github.append(self.told[0], github.render_variables({**dict.fromkeys(change.to_unset, ""), **change.to_set}))
         back = dict.fromkeys((*change.to_set, *change.to_unset), "")
         secrets = _list_variables(preparation)

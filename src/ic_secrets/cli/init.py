@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from ..assembly.context import Context
 from ..config.settings import Settings
 from ..errors import ConfigError, StoreExistsError, StoreWriteError, UsageError
-from ..model.secret import Site, check_site_name
+from ..model.names import check_site_name
+from ..model.secret import Site
 from ..stores.base import split_url
 from . import Call
 from .calls import read_call

@@ -5,8 +5,10 @@ from __future__ import annotations
 from ..assembly.exposed import read_exposed
 from ..core.linux import harden
 from ..errors import IcSecretsError
-from ..masking.masker import Masker, Matcher
-from ..masking.needles import SHORTEST, derive_all, too_short
+from ..masking.masker import Masker
+from ..masking.matcher import Matcher
+from ..masking.needles import derive_all
+from ..masking.parts import SHORTEST
 from ..process.streams import read_with_silences, write_whole
 from . import Call
 from .calls import read_call
@@ -19,7 +21,7 @@ def run_mask(call: Call) -> int:
     arguments, context = read_call(call, make_parser())
     harden()
     exposed = read_exposed(context, context.settings.target(arguments.target), "mask")
-    for name in too_short(exposed):
+    for name in [one.name for one in exposed if one.parts.are_short]:
         print_message("warning", f"{name} has a value, or a part, of less than {SHORTEST} bytes, which is not masked")
     _pass_on(Masker(Matcher(derive_all(exposed))))
     return 0

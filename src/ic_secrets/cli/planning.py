@@ -90,7 +90,7 @@ def _ask(dry_run: DryRun, context: Context) -> dict[Repository, Answer]:
 
     show(0)
     try:
-        return ask_all(questions, context.settings.environment, dry_run.facts.project.sources.gitlab_domains, show)
+        return ask_all(questions, context.settings.environment, show)
     finally:
         if is_shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -15,7 +15,8 @@ from ..core.shares import count_shares
 from ..errors import IcSecretsError, UsageError
 from ..leaks.search import Place, SearchResult, search
 from ..masking.matcher import Matcher
-from ..masking.needles import Exposed, derive_all, for_search, is_common
+from ..masking.needles import Exposed, derive_all, for_search
+from ..masking.parts import is_common
 from ..model.secret import Target
 from . import Call
 from .calls import read_call

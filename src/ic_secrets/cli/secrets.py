@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from ..assembly.context import Context
+from ..composer.methods import check_name
 from ..errors import (
     IcSecretsError,
     InvalidNameError,
@@ -20,6 +21,7 @@ from ..errors import (
     UnknownSiteError,
     UsageError,
 )
+from ..model.names import is_possible_name
 from ..model.resolve import Definition, Holdings, check_base, find_base, resolve, trace
 from ..model.secret import (
     MAX_VALUE_BYTES,
@@ -28,9 +30,7 @@ from ..model.secret import (
     Scopes,
     SecretType,
     SecretValue,
-    check_secret_name,
     format_scopes,
-    is_possible_name,
     parse_owner,
     parse_scopes,
     parse_type,
@@ -188,7 +188,7 @@ def _check_name(name: str, kind: SecretType | None) -> None:
             hint="a value never comes as an argument, but from a prompt, stdin, --from-file or --from-env",
         )
     if kind is not None:
-        check_secret_name(kind, name)
+        check_name(kind, name)
     elif not is_possible_name(name):
         raise InvalidNameError(f"{name!r} is no name of a secret of any type")
 

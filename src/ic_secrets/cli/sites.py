@@ -6,7 +6,8 @@ import argparse
 
 from ..assembly.context import Context
 from ..errors import InvalidNameError, UnknownSiteError
-from ..model.secret import Owner, Site, check_site_name
+from ..model.names import check_site_name
+from ..model.secret import Owner, Site
 from ..stores.base import Store
 from . import Call
 from .calls import choose_action, read_call

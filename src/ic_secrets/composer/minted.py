@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..core.files import read_regular
-from ..masking.needles import Needle, derive_token
+from ..masking.needles import Needle, derive_needles
+from .credential import split_token
 
 if TYPE_CHECKING:  # a build that prints nothing loads no matcher
     from ..masking.masker import Masker
@@ -52,7 +53,7 @@ class MintedTokens:
         for name, text in _list_texts(document):
             if text not in self._known and len(text) >= _SHORTEST:
                 self._known.add(text)
-                self.needles += derive_token(name, text)
+                self.needles += derive_needles(name, split_token(name, text))
 
 
 class LiveMasker:

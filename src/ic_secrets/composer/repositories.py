@@ -6,13 +6,12 @@ Whatever another program wrote into these files can be read: what has not the ex
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .auth import Document
+from .auth_json import Document
+from .methods import map_hosts
 
-# What Composer asks by an API rather than by git, whatever a project configures.
-API_HOSTS = frozenset({"github.com", "gitlab.com", "bitbucket.org", "codeberg.org"})
 _PACKAGIST = frozenset({"repo.packagist.org", "packagist.org"})
 # Whose credential Composer sends to these (`Url::getOrigin`).
 _ALIASES = {"api.github.com": "github.com", "codeload.github.com": "github.com", "api.bitbucket.org": "bitbucket.org"}
@@ -61,14 +60,14 @@ class PackageSources(NamedTuple):
 
     `repositories` are those of composer.json in its order, and Packagist unless it is turned off. `inline` are the
     packages that composer.json describes itself; `locked` those of composer.lock, None where there is no such file.
+    `forges` are the hosts that Composer asks by an API rather than by git, each with its method (`map_hosts`).
     """
 
     repositories: tuple[Repository, ...]
     inline: tuple[Package, ...]
     locked: tuple[Package, ...] | None
     required: frozenset[str]
-    github_domains: frozenset[str]
-    gitlab_domains: frozenset[str]
+    forges: Mapping[str, str]
 
     def list_all(self) -> tuple[Repository, ...]:
         """Return the repositories, then a `download` for each further host of packages that are not on Packagist."""
@@ -106,40 +105,37 @@ class PackageSources(NamedTuple):
         return frozenset(git - http - {""}) if is_complete else frozenset()
 
     def _is_for_git(self, repository: Repository) -> bool:
-        has_api = repository.host in API_HOSTS | self.github_domains | self.gitlab_domains
-        return repository.kind == "git" or (repository.kind == "vcs" and not has_api)
+        return repository.kind == "git" or (repository.kind == "vcs" and repository.host not in self.forges)
 
 
 def read_sources(manifest: Document, lock: Document | None) -> PackageSources:
     """Read a composer.json, and its composer.lock where there is one."""
-    github = _list_strings(manifest.get("config"), "github-domains")
-    gitlab = _list_strings(manifest.get("config"), "gitlab-domains")
-    apis = API_HOSTS | github | gitlab
+    forges = map_hosts(manifest.get("config"))
     repositories: list[Repository] = []
     inline: list[Package] = []
     entries = list(_iterate_entries(manifest))
     for entry in entries:
         if str(entry.get("type")) == "package":
             described = entry.get("package")
-            found = list(_read_packages(described if isinstance(described, list) else [described], "package", apis))
+            found = list(_read_packages(described if isinstance(described, list) else [described], "package", forges))
             repositories += [package.origin for package in found if package.origin]
             inline += found
         elif isinstance(entry.get("url"), str):
-            repositories.append(make_repository(str(entry.get("type")), entry["url"], apis))
+            repositories.append(make_repository(str(entry.get("type")), entry["url"], forges))
     if not any(_turns_packagist_off(each) for each in (*entries, manifest.get("repositories"))):
         repositories.append(Repository("composer", "https://repo.packagist.org", "repo.packagist.org", "http"))
     locked = None
     if lock is not None:
         sections = [lock.get("packages"), lock.get("packages-dev")]
         packages = [package for section in sections if isinstance(section, list) for package in section]
-        locked = tuple(_read_packages(packages, "download", apis))
+        locked = tuple(_read_packages(packages, "download", forges))
     required = [manifest.get("require"), manifest.get("require-dev")]
     names = frozenset(name for section in required if isinstance(section, dict) for name in section)
-    return PackageSources(tuple(dict.fromkeys(repositories)), tuple(inline), locked, names, github, gitlab)
+    return PackageSources(tuple(dict.fromkeys(repositories)), tuple(inline), locked, names, forges)
 
 
-def make_repository(kind: str, url: str, apis: Collection[str] = API_HOSTS) -> Repository:
-    """Make the repository of that Composer type and URL; `apis` are the hosts that Composer asks by an API."""
+def make_repository(kind: str, url: str, forges: Collection[str]) -> Repository:
+    """Make the repository of that Composer type and URL; `forges` are the hosts that Composer asks by an API."""
     shown, has_login = _drop_login(url)
     is_ssh = url.lower().startswith("ssh:") or ("://" not in url and "@" in url.partition("/")[0])
     ssh = re.fullmatch(_SSH, shown) if is_ssh and kind not in {"path", "artifact"} else None
@@ -151,7 +147,7 @@ def make_repository(kind: str, url: str, apis: Collection[str] = API_HOSTS) -> R
     host = match[2].lower()
     transport = "http"
     if kind in {"git", "vcs"}:
-        transport = "api" if kind == "vcs" and host in apis else "git"
+        transport = "api" if kind == "vcs" and host in forges else "git"
     shown = f"{match[1].lower()}://{host}{match[3]}"
     return Repository(kind, shown, _ALIASES.get(host, host), transport, has_login)
 
@@ -173,7 +169,7 @@ def _drop_login(url: str) -> tuple[str, bool]:
     return f"{scheme}{mark}{host}{path}", True
 
 
-def _read_packages(entries: Iterable[Any], kind: str, apis: Collection[str]) -> Iterator[Package]:
+def _read_packages(entries: Iterable[Any], kind: str, forges: Collection[str]) -> Iterator[Package]:
     for entry in entries:
         if isinstance(entry, dict):
             dist, source = _read_place(entry.get("dist")), _read_place(entry.get("source"))
@@ -181,9 +177,9 @@ def _read_packages(entries: Iterable[Any], kind: str, apis: Collection[str]) -> 
             urls = [each.get("url") for each in mirrors if isinstance(each, dict)] if isinstance(mirrors, list) else []
             yield Package(
                 name=str(entry.get("name")),
-                archive=make_repository(kind, dist["url"], apis) if dist else None,
-                mirrors=frozenset(make_repository(kind, url, apis).host for url in urls if isinstance(url, str)),
-                source=make_repository("git", source["url"], apis)._replace(kind=kind) if source else None,
+                archive=make_repository(kind, dist["url"], forges) if dist else None,
+                mirrors=frozenset(make_repository(kind, url, forges).host for url in urls if isinstance(url, str)),
+                source=make_repository("git", source["url"], forges)._replace(kind=kind) if source else None,
                 is_source_git=source.get("type") == "git",
                 placeholders=tuple(re.findall(_PLACEHOLDER, dist["url"])) if dist else (),
                 is_public="packagist.org" in str(entry.get("notification-url")),
@@ -206,8 +202,3 @@ def _iterate_entries(manifest: Document) -> Iterator[Document]:
 
 def _turns_packagist_off(entry: Any) -> bool:
     return isinstance(entry, dict) and (entry.get("packagist.org") is False or entry.get("packagist") is False)
-
-
-def _list_strings(section: Any, name: str) -> frozenset[str]:
-    values = section.get(name) if isinstance(section, dict) else None
-    return frozenset(one for one in values if isinstance(one, str)) if isinstance(values, list) else frozenset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from ..errors import BuildError
@@ -16,6 +17,12 @@ def ask_composer_version(environment: Mapping[str, str], directory: str) -> str 
     words = ("composer", "--version", "--no-ansi", "--no-plugins", "--no-interaction")
     answer = _ask(words, environment, directory) or ""
     return next((word for word in answer.split() if word[:1].isdigit()), None)
+
+
+def parse_version(version: str | None) -> tuple[int, ...]:
+    """Return `2.5.5` or `2.9.0-RC1` as its three numbers; () if there are none."""
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version or "")
+    return tuple(int(number or 0) for number in match.groups()) if match else ()
 
 
 def ask_revision(environment: Mapping[str, str], directory: str) -> str | None:

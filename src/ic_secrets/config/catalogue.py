@@ -6,7 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from ..core.durations import PATTERN, is_duration
-from ..model.secret import ENVIRONMENT, SITE
+from ..model.names import ENVIRONMENT, SITE
 
 # What joins the elements of a list in a variable, so no element can hold it.
 SEPARATOR = ","

@@ -15,7 +15,7 @@ import yaml
 
 from ..core.yaml_graph import TOO_DEEP, YamlGraphError, compose
 from ..errors import ConfigError
-from ..model.secret import SITE
+from ..model.names import SITE
 from .files import read_text
 
 LANDO = ".lando.yml"

@@ -11,7 +11,9 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from ..composer.auth import LOAD_ORDER, Credential
+from ..composer.credential import Credential
+from ..composer.methods import METHODS
+from ..composer.precedence import sort_by_strength
 
 CONFIG_FILE = "config"
 SEEN_FILE = "seen"
@@ -37,16 +39,15 @@ def find_logins(credentials: Iterable[Credential]) -> tuple[Login, ...]:
     and client certificates are nothing that git takes from Composer.
     """
     logins: dict[str, Login] = {}
-    for credential in sorted(credentials, key=lambda item: LOAD_ORDER.index(item.method)):
-        pair = _pair(credential)
-        if pair:
-            logins[credential.host] = Login(credential.name, credential.host, *pair)
+    for credential in sort_by_strength(credentials):
+        if credential.login:
+            logins[credential.host] = Login(credential.name, credential.host, *credential.login)
     return tuple(logins.values())
 
 
 def find_minting_hosts(credentials: Iterable[Credential]) -> tuple[str, ...]:
     """The hosts for which Composer mints a token that git needs; only the URL that it then uses has it."""
-    return tuple(credential.host for credential in credentials if credential.method == "bitbucket-oauth")
+    return tuple(credential.host for credential in credentials if METHODS[credential.method].mints)
 
 
 def render_files(
@@ -85,21 +86,6 @@ def add_configuration(environment: Mapping[str, str], path: str) -> dict[str, st
         f"GIT_CONFIG_KEY_{number}": "include.path",
         f"GIT_CONFIG_VALUE_{number}": path,
     }
-
-
-def _pair(credential: Credential) -> tuple[str, str] | None:
-    content = credential.content
-    if credential.method == "github-oauth":
-        return content, "x-oauth-basic"
-    if credential.method == "gitlab-oauth":
-        return "oauth2", content["token"] if isinstance(content, dict) else content
-    if credential.method == "gitlab-token" and isinstance(content, str):
-        return "private-token", content
-    if credential.method in {"gitlab-token", "forgejo-token"}:
-        return content["username"], content["token"]
-    if credential.method == "http-basic":
-        return content["username"], content["password"]
-    return (content, "bearer") if credential.method == "bearer" else None
 
 
 def _render_shim(hosts: Iterable[str], keep: Mapping[str, str], seen: str, real_git: str) -> bytes:

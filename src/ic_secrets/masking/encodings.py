@@ -1,7 +1,7 @@
-"""What encoders make of a text: the forms in which a value can leave.
+"""Encodings: what programs make of a value when they print or store it. One record each. Pure.
 
-Each form is given as it stands inside whatever the encoder writes, without the quotes around it.
-Where a form equals the text or another form, it is given all the same.
+To add an encoding, add its record to `ENCODINGS`. Each form is what the encoder writes for the value, without the
+quotes around it. A form that equals the value, or another form, does no harm.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from .parts import to_bytes
 
 _PLAIN = r"[A-Za-z0-9._-]*"
 _PERCENT = r"%[0-9A-F]{2}"
@@ -31,45 +34,73 @@ _XML_QUOTES = (
 # What Composer's Git::maskCredentials leaves as it is.
 _NOT_ELIDED = frozenset({"private-token", "x-token-auth", "oauth2", "gitlab-ci-token", "x-oauth-basic"})
 
-_Offsets = tuple[tuple[int, int], ...]
-# Bytes of other data before the value, and how many characters of base64 depend on those.
-_ANYWHERE: _Offsets = ((0, 0), (1, 2), (2, 3))
-_ALONE: _Offsets = ((0, 0),)
+# How many bytes of other data may stand before the value, and how many characters of base64 depend on those.
+_ANYWHERE = ((0, 0), (1, 2), (2, 3))
+_ALONE = ((0, 0),)
+
+Forms = Iterable[bytes]
 
 
-def encode_text(text: str) -> Iterator[tuple[str, bytes]]:
-    """What encoders make of the text, each with the short stable word for the encoding."""
-    data = encode(text)
-    if not re.fullmatch(_PLAIN, text):
-        for encoding, make in (
-            ("urlencoded", _percent_forms),
-            ("json", _json_forms),
-            ("shell", _shell_forms),
-            ("php", _php_forms),
-            ("xml", _xml_forms),
-        ):
-            for form in make(text):
-                yield encoding, encode(form)
-    if "\n" in text:
-        yield "crlf", data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    yield from _base64_forms(data)
-    yield "hex", data.hex().encode()
-    yield "hex", data.hex().upper().encode()
+class Encoding(NamedTuple):
+    """One way in which programs write a value, under a short stable word for reports.
+
+    `forms` gives what may become of a text, `pair_forms` of a user name and a password that go together. With
+    `keeps_plain` text of letters, digits, `.`, `_` and `-` stays as it is, and is not asked about. `for_credentials`
+    limits `forms` to Composer's credentials.
+    """
+
+    name: str
+    forms: Callable[[str], Forms] | None = None
+    pair_forms: Callable[[str, str], Forms] | None = None
+    keeps_plain: bool = False
+    for_credentials: bool = False
+
+
+def encode_text(text: str, *, is_credential: bool = False) -> Iterator[tuple[str, bytes]]:
+    """Yield what encoders make of the text, each with the name of the encoding, the plainest first."""
+    is_plain = re.fullmatch(_PLAIN, text) is not None
+    for encoding in ENCODINGS:
+        is_idle = (is_plain and encoding.keeps_plain) or (encoding.for_credentials and not is_credential)
+        if encoding.forms and not is_idle:
+            for form in encoding.forms(text):
+                yield encoding.name, form
 
 
 def encode_pair(user: str, password: str) -> Iterator[tuple[str, bytes]]:
-    """`user:password` as it stands in URLs and in the header of HTTP's basic authentication (RFC 7617)."""
-    pair = f"{user}:{password}"
-    yield "pair", encode(pair)
-    for before, after in zip(_percent_forms(user), _percent_forms(password), strict=True):
-        yield "pair", encode(f"{before}:{after}")
-    yield "git", elide(user) + b":" + elide(password)
-    yield from _base64_forms(encode(pair), _ALONE)
+    """Yield what programs make of a user name and a password, each with the name of the encoding."""
+    for encoding in ENCODINGS:
+        if encoding.pair_forms:
+            for form in encoding.pair_forms(user, password):
+                yield encoding.name, form
+
+
+def _in_bytes(forms: Callable[[str], Iterable[str]]) -> Callable[[str], Forms]:
+    return lambda text: map(to_bytes, forms(text))
+
+
+def _crlf_forms(text: str) -> Forms:
+    data = to_bytes(text)
+    return [data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")] if b"\n" in data else []
+
+
+def _hex_forms(text: str) -> Forms:
+    digits = to_bytes(text).hex()
+    return digits.encode(), digits.upper().encode()
+
+
+def _pair_forms(user: str, password: str) -> Forms:
+    """`user:password`, as it is and as it is in URLs."""
+    pairs = zip((user, *_percent_forms(user)), (password, *_percent_forms(password)), strict=True)
+    return [to_bytes(f"{before}:{after}") for before, after in pairs]
+
+
+def _elided_pair(user: str, password: str) -> Forms:
+    return [elide(user) + b":" + elide(password)]
 
 
 def _percent_forms(text: str) -> list[str]:
     """Percent-encoded (RFC 3986) by PHP's rawurlencode and urlencode, JavaScript and parsers of URLs, in both cases."""
-    data = encode(text)
+    data = to_bytes(text)
     forms = [_quote(data, safe) for safe in ("", "/", "!'()*", "!$&'()*+,;=")]
     forms.append(forms[0].replace("%20", "+"))
     forms.append(forms[-1].replace("~", "%7E"))
@@ -102,7 +133,7 @@ def _ansi_quoted(text: str, *, ascii_only: bool) -> str:
     return "".join(
         _ANSI_ESCAPES.get(character)
         or (
-            "".join(f"\\{byte:03o}" for byte in encode(character))
+            "".join(f"\\{byte:03o}" for byte in to_bytes(character))
             if character < " " or (ascii_only and character > "~")
             else character
         )
@@ -127,30 +158,39 @@ def _xml_forms(text: str) -> Iterator[str]:
         yield escaped.replace('"', double).replace("'", single)
 
 
-def _base64_forms(data: bytes, offsets: _Offsets = _ANYWHERE) -> Iterator[tuple[str, bytes]]:
-    """Base64 (RFC 4648) of the data alone or amid other data, at each of the offsets, whatever stands around.
+def _base64_forms(data: bytes, offsets: tuple[tuple[int, int], ...] = _ANYWHERE) -> Iterator[bytes]:
+    """Base64 (RFC 4648) of the data alone or amid other data, at each of the offsets, whatever is around it.
 
-    The characters that also depend on the neighbours are left out, except at the end, where the forms
-    of data that ends there are given too, with and without padding.
+    The characters that also depend on the neighbours are left out, except at the end, where the forms of data that ends
+    there are given too, with and without padding.
     """
     for offset, skipped in offsets:
         padded = binascii.b2a_base64(bytes(offset) + data, newline=False)[skipped:]
         bare = padded.rstrip(b"=")
         stable = bare if bare == padded else bare[:-1]
-        for form in (stable, padded, bare):
-            yield "base64", form
-            if b"+" in form or b"/" in form:
-                yield "base64url", form.replace(b"+", b"-").replace(b"/", b"_")
+        yield from (stable, padded, bare)
         if stable != stable.translate(None, b"+/"):
-            yield "base64", stable.replace(b"/", b"\\/")
-            yield "base64", _quote(stable, "").encode()
+            yield stable.replace(b"/", b"\\/")
+            yield _quote(stable, "").encode()
+
+
+def _base64url_forms(data: bytes, offsets: tuple[tuple[int, int], ...] = _ANYWHERE) -> Iterator[bytes]:
+    """The forms in base64 that the alphabet for URLs and file names changes."""
+    for form in _base64_forms(data, offsets):
+        if b"\\" not in form and b"%" not in form and (b"+" in form or b"/" in form):
+            yield form.replace(b"+", b"-").replace(b"/", b"_")
+
+
+def _basic(user: str, password: str) -> bytes:
+    """What the header of HTTP's basic authentication encodes (RFC 7617)."""
+    return to_bytes(f"{user}:{password}")
 
 
 def elide(text: str) -> bytes:
     """The first and last three characters, as Composer's Git::maskCredentials shows a credential in its errors."""
     if text in _NOT_ELIDED:
         return text.encode()
-    shown = _quote(encode(text), "")
+    shown = _quote(to_bytes(text), "")
     if len(shown) > 6:
         return f"{shown[:3]}...{shown[-3:]}".encode()
     return f"{shown[:3]}...".encode() if len(shown) > 3 else b"XXX"
@@ -171,6 +211,21 @@ def _hide_markup(text: str, case: str) -> str:
     return text
 
 
-def encode(text: str) -> bytes:
-    """The text in UTF-8; half a character, which JSON can hold, in the bytes that Python gives it."""
-    return text.encode(errors="surrogatepass")
+# The plainest first: where two encoders write the same, the first of them is named.
+ENCODINGS: list[Encoding] = [
+    Encoding("urlencoded", _in_bytes(_percent_forms), keeps_plain=True),
+    Encoding("json", _in_bytes(_json_forms), keeps_plain=True),
+    Encoding("shell", _in_bytes(_shell_forms), keeps_plain=True),
+    Encoding("php", _in_bytes(_php_forms), keeps_plain=True),
+    Encoding("xml", _in_bytes(_xml_forms), keeps_plain=True),
+    Encoding("crlf", _crlf_forms),
+    Encoding("pair", pair_forms=_pair_forms),
+    Encoding("base64", lambda text: _base64_forms(to_bytes(text)), lambda *pair: _base64_forms(_basic(*pair), _ALONE)),
+    Encoding(
+        "base64url",
+        lambda text: _base64url_forms(to_bytes(text)),
+        lambda *pair: _base64url_forms(_basic(*pair), _ALONE),
+    ),
+    Encoding("hex", _hex_forms),
+    Encoding("git", lambda text: [elide(text)], _elided_pair, for_credentials=True),
+]

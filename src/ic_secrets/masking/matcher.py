@@ -22,7 +22,8 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple, cast
 
-from .needles import SHORTEST, Needle
+from .needles import Needle
+from .parts import SHORTEST
 
 # What a mask looks like: the first of these of which no needle can begin or end within, or hold all.
 _MARKS = (b"***", b"###", b"<masked>", "\N{BULLET}".encode() * 3)

@@ -1,42 +1,15 @@
-"""The words of the product: secrets, their values, owners and targets, and the grammar of each.
-
-Rules 1, 2, 4 and 10 of the model live here. Nothing in this module reads a clock, a file or the
-environment.
-"""
+"""The records of the model: secrets, their values, owners and targets (rules 1, 2 and 4). Pure."""
 
 import enum
-import re
 from typing import NamedTuple, NoReturn
 
 from ..errors import InvalidNameError, InvalidValueError
+from .names import check_environment, check_site_name
 
 MAX_VALUE_BYTES = 16_384
 # The end of the year 9999, in Unix time: no later moment has a date that everything can read.
 MAX_TIME = 253_402_300_800
 REDACTED = "***"
-
-# The methods of `composer config --auth METHOD.HOST`, in the order in which Composer loads them. client-certificate is
-# taken by auth.json only.
-COMPOSER_METHODS = (
-    "bitbucket-oauth",
-    "github-oauth",
-    "gitlab-oauth",
-    "gitlab-token",
-    "forgejo-token",
-    "http-basic",
-    "bearer",
-    "custom-headers",
-    "client-certificate",
-)
-
-_ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_RUNTIME_NAME = r"[A-Za-z0-9._-]{1,128}"
-_HOST = r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\])"
-_COMPOSER_NAME = rf"({'|'.join(COMPOSER_METHODS)})\.({_HOST}(?::[0-9]{{1,5}})?)"
-SITE = r"[a-z0-9][a-z0-9-]{0,62}"
-ENVIRONMENT = r"[a-z0-9-]{1,11}"
-# The longest env or composer name that a store takes; the grammar of both is otherwise unbounded.
-_MAX_NAME = 300
 
 
 class SecretType(enum.Enum):
@@ -59,15 +32,14 @@ Scopes = frozenset[Scope]
 
 
 def format_scopes(scopes: Scopes) -> str:
-    """The scopes in their one canonical order, as users type them: `ic,user`."""
+    """Return the scopes in their one canonical order, as users type them: `ic,user`."""
     return ",".join(scope.value for scope in Scope if scope in scopes)
 
 
 class SecretValue:
-    """A value that shows itself only to `reveal()`.
+    """A value of at most 16,384 bytes of UTF-8 (rule 4), which only `reveal()` shows.
 
-    repr, str, format, tracebacks and pickle give `***` or refuse, so that no log, error or dump
-    shows it by accident. At most 16,384 bytes of UTF-8 (rule 4).
+    repr, str, format and tracebacks show `***`, and pickle refuses, so that no log, error or dump shows it by accident.
     """
 
     __slots__ = ("_text",)
@@ -83,7 +55,7 @@ class SecretValue:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "SecretValue":
-        """The value that `data` holds as UTF-8; InvalidValueError when it is none, or too long."""
+        """Return the value that `data` holds; InvalidValueError when that is not UTF-8, or too long."""
         if len(data) > MAX_VALUE_BYTES:
             raise InvalidValueError(f"the value has {len(data):,} bytes; at most {MAX_VALUE_BYTES:,} are allowed")
         try:
@@ -92,7 +64,7 @@ class SecretValue:
             raise InvalidValueError("the value is not valid UTF-8") from None
 
     def reveal(self) -> str:
-        """The plain text. Only mask, composer, exposure, stores and the `get` command call this."""
+        """Return the plain text. Only masking, composer, exposure, stores and the `get` command call this."""
         return self._text
 
     def __repr__(self) -> str:
@@ -115,7 +87,7 @@ class SecretValue:
         return hash(self._text)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a SecretValue is not to be pickled or copied out of its process")
+        raise TypeError("a SecretValue must not be pickled or copied out of its process")
 
 
 class Owner(NamedTuple):
@@ -126,17 +98,17 @@ class Owner(NamedTuple):
 
     @classmethod
     def site(cls, name: str) -> "Owner":
-        """The owner that a site is; InvalidNameError when the name cannot be one."""
+        """Return the site of that name as an owner; InvalidNameError."""
         return cls("site", check_site_name(name))
 
     @classmethod
     def organization(cls, name: str) -> "Owner":
-        """The owner that an organization is; InvalidNameError when the name cannot be one."""
+        """Return the organization of that name as an owner; InvalidNameError."""
         return cls("organization", check_site_name(name, "organization"))
 
     @property
     def is_site(self) -> bool:
-        """Whether this is a site, not an organization."""
+        """Whether this is a site rather than an organization."""
         return self.kind == "site"
 
     def __str__(self) -> str:
@@ -151,7 +123,7 @@ class Target(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """`SITE[.ENV]`; without ENV it is `dev`."""
+        """Return the target that `SITE[.ENV]` names; ENV is `dev` by default. InvalidNameError."""
         site, _, environment = text.partition(".")
         check_site_name(site)
         return cls(site, check_environment(environment) if "." in text else "dev")
@@ -163,9 +135,9 @@ class Target(NamedTuple):
 class Secret(NamedTuple):
     """A secret's base value, as its owner holds it.
 
-    `id` is the identity of this very base: an override belongs to it, and a new secret of the same
-    name has another. `value` is None where the store was not asked for it, or does not give it.
-    Times are Unix seconds, UTC; `version` counts the values that it has had, from 1.
+    `id` identifies this very base: an override belongs to it, and a new secret of the same name has another.
+    `value` is None when the store was not asked for it, or does not give it. Times are Unix seconds; `version`
+    counts the values that the secret has had, from 1.
     """
 
     id: str
@@ -181,10 +153,10 @@ class Secret(NamedTuple):
 
 
 class Override(NamedTuple):
-    """Another value of a secret for one environment of its owner.
+    """Another value of a secret, for one environment of its owner.
 
-    `base` is the id of the `Secret` that it was set over, on this owner or on the site's primary
-    organization; type and scopes are those of that base. Without that base it is inert (rule 6).
+    `base` is the id of the `Secret` that it overrides, on this owner or on the site's primary organization; its type
+    and scopes are those of that base. Without the base it is inert (rule 6).
     """
 
     base: str
@@ -201,7 +173,7 @@ class Override(NamedTuple):
 
 
 class Site(NamedTuple):
-    """A site of the store: its primary organization, and those that only support it (rule 5)."""
+    """A site in a store: its primary organization, and those that only support it (rule 5)."""
 
     name: str
     organization: str | None = None
@@ -209,7 +181,7 @@ class Site(NamedTuple):
 
 
 def parse_owner(text: str) -> tuple[Owner, str | None]:
-    """`OWNER[.ENV]`, where OWNER is `SITE` or `org:ORG`: the owner and the environment, if named."""
+    """Return the owner and the environment, if any, that `SITE[.ENV]` or `org:ORG[.ENV]` names; InvalidNameError."""
     name, dot, environment = text.partition(".")
     organization = name.removeprefix("org:")
     owner = Owner.site(name) if organization == name else Owner.organization(organization)
@@ -217,74 +189,21 @@ def parse_owner(text: str) -> tuple[Owner, str | None]:
 
 
 def parse_scopes(text: str) -> Scopes:
-    """`S[,S...]`; InvalidNameError for an empty list or a word that is no scope."""
+    """Return the scopes that `S[,S...]` names; InvalidNameError for an unknown scope or an empty list."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     known = {scope.value: scope for scope in Scope}
     for word in words:
         if word not in known:
-            raise InvalidNameError(f"{word!r} is no scope", hint=f"the scopes are {', '.join(known)}")
+            raise InvalidNameError(f"{word!r} is not a scope", hint=f"the scopes are {', '.join(known)}")
     if not words:
-        raise InvalidNameError("a secret needs one scope or more", hint=f"the scopes are {', '.join(known)}")
+        raise InvalidNameError("a secret needs at least one scope", hint=f"the scopes are {', '.join(known)}")
     return frozenset(known[word] for word in words)
 
 
 def parse_type(text: str) -> SecretType:
-    """The type of that name; InvalidNameError for anything else."""
+    """Return the type of that name; InvalidNameError."""
     try:
         return SecretType(text)
     except ValueError:
         known = ", ".join(kind.value for kind in SecretType)
-        raise InvalidNameError(f"{text!r} is no type", hint=f"the types are {known}") from None
-
-
-def check_site_name(name: str, what: str = "site") -> str:
-    """The name itself, or InvalidNameError: `[a-z0-9][a-z0-9-]{0,62}`."""
-    if not re.fullmatch(SITE, name):
-        raise InvalidNameError(
-            f"{name!r} is no name of {'an' if what[0] in 'aeiou' else 'a'} {what}",
-            hint="lower case letters, digits and hyphens, at most 63",
-        )
-    return name
-
-
-def check_environment(name: str) -> str:
-    """The name itself, or InvalidNameError: `[a-z0-9-]{1,11}`."""
-    if not re.fullmatch(ENVIRONMENT, name):
-        raise InvalidNameError(
-            f"{name!r} is no name of an environment", hint="lower case letters, digits and hyphens, at most 11"
-        )
-    return name
-
-
-def check_secret_name(kind: SecretType, name: str) -> str:
-    """The name itself, or InvalidNameError: the grammar depends on the type (rule 10)."""
-    if len(name) > _MAX_NAME:
-        raise InvalidNameError(f"a name of {len(name)} characters is too long", hint=f"at most {_MAX_NAME}")
-    if kind is SecretType.ENV and not re.fullmatch(_ENV_NAME, name):
-        raise InvalidNameError(
-            f"{name!r} is no name of an environment variable", hint="letters, digits and _, no digit first"
-        )
-    if kind is SecretType.COMPOSER and not re.fullmatch(_COMPOSER_NAME, name):
-        raise InvalidNameError(
-            f"{name!r} is no Composer auth key",
-            hint="METHOD.HOST[:PORT] in lower case, without scheme or path, such as http-basic.repo.example.org; "
-            f"METHOD is one of {', '.join(COMPOSER_METHODS)}",
-        )
-    if kind is SecretType.RUNTIME and not re.fullmatch(_RUNTIME_NAME, name):
-        raise InvalidNameError(
-            f"{name!r} is no name of a runtime secret", hint="up to 128 letters, digits, dots, hyphens and _"
-        )
-    return name
-
-
-def is_possible_name(name: str) -> bool:
-    """Whether some type could have a secret of that name (for commands that name no type)."""
-    return len(name) <= _MAX_NAME and any(
-        re.fullmatch(pattern, name) for pattern in (_ENV_NAME, _COMPOSER_NAME, _RUNTIME_NAME)
-    )
-
-
-def split_composer_name(name: str) -> tuple[str, str]:
-    """Method and host of a Composer auth key: `http-basic.a.org:8443` is (`http-basic`, `a.org:8443`)."""
-    method, _, host = check_secret_name(SecretType.COMPOSER, name).partition(".")
-    return method, host
+        raise InvalidNameError(f"{text!r} is not a type", hint=f"the types are {known}") from None

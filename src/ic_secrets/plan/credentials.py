@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..composer.auth import LOAD_ORDER
+from ..composer.methods import METHODS
 from ..model.resolve import Verdict
 from ..model.secret import SecretType, format_scopes
 from .facts import Access, Answer, Facts, list_unused
@@ -58,7 +58,7 @@ def check_replaced(facts: Facts) -> Iterator[Problem]:
         host = definition.name.partition(".")[2]
         is_used = definition.verdict is Verdict.WON and definition.name in facts.used
         if is_used and definition.type is SecretType.COMPOSER:
-            methods = [m for m in LOAD_ORDER if isinstance(auth.get(m), dict) and host in auth[m]]
+            methods = [m for m in METHODS if isinstance(auth.get(m), dict) and host in auth[m]]
             if methods:
                 yield Problem("note", f"{path} also has {', '.join(methods)} for {host}; the secret is used instead")
 

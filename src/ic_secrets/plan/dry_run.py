@@ -11,10 +11,12 @@ from ..build.credentials import Project, read_auth, read_project
 from ..build.prepare import BuildRequest, Extensions, NoExtensions, Preparation, prepare
 from ..build.receipt import check_writable
 from ..build.render import COMPOSER
-from ..composer.auth import Credential, Document, is_composer, parse_document, parse_version
+from ..composer.auth_json import Document, parse_document
+from ..composer.command import is_composer
+from ..composer.credential import Credential
 from ..composer.home import AUTH_FILE, CONFIG_FILE
 from ..composer.precedence import Source, Winner, find_winners, order_sources
-from ..composer.version import ask_composer_version
+from ..composer.version import ask_composer_version, parse_version
 from ..core.notices import Notice
 from ..core.refusals import attempt, passes
 from ..errors import IcSecretsError

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ..build.credentials import Project
-from ..composer.auth import METHODS
+from ..composer.methods import METHODS, choose_method, map_hosts
 from ..composer.precedence import Source, Winner
-from ..composer.repositories import API_HOSTS, Repository
+from ..composer.repositories import Repository
 from ..model.resolve import Definition, Verdict
 from ..model.secret import SecretType, Target
 
@@ -19,7 +19,6 @@ PUBLIC = frozenset(
     asset-packagist.org downloads.wordpress.org downloads.w.org
     """.split()
 )
-_FORGEJO = (2, 9)
 
 
 class Answer(NamedTuple):
@@ -99,7 +98,7 @@ def find_access(repository: Repository, facts: Facts) -> Access:
         return Access(repository, "covered" if winner.source in facts.used else "own", winner.source)
     if repository.host in PUBLIC:
         return Access(repository, "public")
-    is_open = repository.host in API_HOSTS or repository.kind == "download"
+    is_open = repository.host in map_hosts() or repository.kind == "download"
     return Access(repository, "unknown" if is_open else "missing", remedy=_suggest(repository.host, facts))
 
 
@@ -119,16 +118,5 @@ def _suggest(host: str, facts: Facts) -> str:
             f"`ic-secrets delete {owner} {name}`, since type and scopes never change, then "
             f"`ic-secrets set {owner} {name} --type composer --scope ic`"
         )
-    return f"`ic-secrets set {facts.target.site} {_choose_method(host, facts)}.{host} --type composer --scope ic`"
-
-
-def _choose_method(host: str, facts: Facts) -> str:
-    if host in {"github.com", *facts.project.sources.github_domains}:
-        return "github-oauth"
-    if host in {"gitlab.com", *facts.project.sources.gitlab_domains}:
-        return "gitlab-token"
-    if host == "bitbucket.org":
-        return "bitbucket-oauth"
-    if host == "codeberg.org" and not (facts.version and facts.version[:2] < _FORGEJO):
-        return "forgejo-token"
-    return "http-basic"
+    method = choose_method(host, facts.project.sources.forges, facts.version)
+    return f"`ic-secrets set {facts.target.site} {method}.{host} --type composer --scope ic`"

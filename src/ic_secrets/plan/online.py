@@ -6,7 +6,6 @@ alone, in a header or by a helper; never into arguments or a file, and never alo
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import queue
@@ -14,11 +13,12 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..client.errors import CertificateError, HttpError, TlsError, UnavailableError
-from ..composer.auth import Credential
+from ..composer.credential import Credential
+from ..composer.methods import METHODS
 from ..composer.repositories import Repository
 from ..core.linux import end_by_term
 from ..errors import BuildError
@@ -76,7 +76,6 @@ class Question(NamedTuple):
 def ask_all(
     questions: Sequence[Question],
     environment: Mapping[str, str],
-    gitlab_domains: Collection[str] = (),
     progress: Callable[[int], object] = lambda done: None,
     timeout: float = TIMEOUT,
 ) -> dict[Repository, Answer]:
@@ -95,7 +94,7 @@ def ask_all(
                 question = waiting.get_nowait()
             except queue.Empty:
                 return
-            answered.put((question.repository, ask(question, environment, gitlab_domains, timeout)))
+            answered.put((question.repository, ask(question, environment, timeout)))
 
     for _ in range(min(_THREADS, len(questions))):
         # Resolving a name knows no time limit: such a thread is left behind, and ends with the process.
@@ -114,51 +113,26 @@ def ask_all(
     return answers
 
 
-def ask(
-    question: Question, environment: Mapping[str, str], gitlab_domains: Collection[str] = (), timeout: float = TIMEOUT
-) -> Answer:
+def ask(question: Question, environment: Mapping[str, str], timeout: float = TIMEOUT) -> Answer:
     """What the repository says. Raises nothing: a message of an error might hold a credential."""
     try:
         if question.is_for_git:
             return _ask_git(question.repository.url, question.login, environment, timeout)
-        if question.credential and question.credential.method == "bitbucket-oauth":
+        if question.credential and METHODS[question.credential.method].mints:
             return Answer("not asked", "Composer would first exchange its credential for a token")
-        return _ask_http(question, gitlab_domains, timeout)
+        return _ask_http(question, timeout)
     except Exception as error:
         return Answer("failed", type(error).__name__)
-
-
-def make_headers(credential: Credential, gitlab_domains: Collection[str] = ()) -> dict[str, str]:
-    """The headers by which Composer sends the credential (`AuthHelper`); none for a client certificate."""
-    content, method = credential.content, credential.method
-    if method == "bearer":
-        return {"Authorization": f"Bearer {content}"}
-    if method == "custom-headers":
-        return {name.strip(): value.strip() for name, _, value in (header.partition(":") for header in content)}
-    if method == "client-certificate":
-        return {}
-    if credential.host == "gitlab.com" or credential.host in gitlab_domains or method.startswith("gitlab-"):
-        if method == "gitlab-oauth":
-            return {"Authorization": f"Bearer {content['token'] if isinstance(content, dict) else content}"}
-        if method == "gitlab-token" and isinstance(content, str):
-            return {"PRIVATE-TOKEN": content}
-    if method == "github-oauth":
-        user, password = content, "x-oauth-basic"
-    elif method == "http-basic":
-        user, password = content["username"], content["password"]
-    else:
-        user, password = content["username"], content["token"]
-    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
 # --- HTTP -------------------------------------------------------------------------------------------
 
 
-def _ask_http(question: Question, gitlab_domains: Collection[str], timeout: float) -> Answer:
+def _ask_http(question: Question, timeout: float) -> Answer:
     url, credential = question.repository.url, question.credential
     if not url.endswith(".json"):
         url = f"{url.rstrip('/')}/packages.json"
-    headers = make_headers(credential, gitlab_domains) if credential else {}
+    headers = credential.make_headers("api", question.repository.host) if credential else {}
     end = time.monotonic() + timeout
     status = 0
     for method in ("HEAD", "GET"):

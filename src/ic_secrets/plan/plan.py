@@ -12,8 +12,9 @@ from ..build.prepare import BuildRequest, Preparation, list_exposed
 from ..build.receipt import describe_secret
 from ..composer.precedence import Winner
 from ..composer.repositories import Repository
+from ..model.names import split_composer_name
 from ..model.resolve import Definition, Verdict
-from ..model.secret import Scope, SecretType, Target, format_scopes, split_composer_name
+from ..model.secret import Scope, SecretType, Target, format_scopes
 from ..model.variables import inherit
 from ..stores.base import Cached, Identity
 from .checks import find_problems

@@ -33,6 +33,7 @@ from ..errors import (
     UnknownSiteError,
 )
 from ..keys.sealing import MasterKey, SealError, encode
+from ..model.names import check_environment
 from ..model.resolve import Holdings
 from ..model.secret import (
     MAX_TIME,
@@ -42,7 +43,6 @@ from ..model.secret import (
     Secret,
     SecretValue,
     Site,
-    check_environment,
     format_scopes,
 )
 from .base import Identity, ReadOnlyStore

@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-from ..composer.auth import parse_credential
+from ..composer.credential import parse_credential
+from ..composer.methods import check_name
 from ..errors import IcSecretsError, UnknownSiteError
+from ..model.names import check_site_name
 from ..model.resolve import Holdings, check_base, find_base
-from ..model.secret import Override, Owner, Secret, SecretType, SecretValue, Site, check_secret_name, check_site_name
+from ..model.secret import Override, Owner, Secret, SecretType, SecretValue, Site
 from ..model.variables import check_variable
 from ..stores.base import Place, Store, Write
 
@@ -112,7 +114,7 @@ def add_organizations(store: Store, owners: Sequence[Owner]) -> tuple[Owner, ...
 
 def check_value(kind: SecretType, name: str, value: SecretValue) -> None:
     """Refuse what no build could use: InvalidNameError, InvalidValueError (rules 10 and 11)."""
-    check_secret_name(kind, name)
+    check_name(kind, name)
     if kind is SecretType.COMPOSER:
         parse_credential(name, value)
     elif kind is SecretType.ENV:
@@ -234,7 +236,7 @@ class _Plan:
                 self._inherited(secret.owner, secret.name) if own.overrides and not old else Holdings(secret.owner)
             )
             check_base(secret.name, (own, inherited), secret.type, secret.scopes)
-            check_secret_name(secret.type, secret.name)
+            check_name(secret.type, secret.name)
             self._store.check_supported(secret)
             if secret.value is not None:
                 self._check(secret.type, secret.name, secret.value)

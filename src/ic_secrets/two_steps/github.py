@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..ci.platforms import GITHUB, Platform
 from ..errors import ExposureError, ReservedNameError
-from ..masking.needles import SHORTEST, Exposed, derive_all
+from ..masking.needles import Needle
+from ..masking.parts import SHORTEST
 from .shells import Change
 
 
@@ -36,16 +37,15 @@ def check_names(names: Iterable[str], platform: Platform = GITHUB) -> None:
             )
 
 
-def render_masks(exposed: Iterable[Exposed], platform: Platform = GITHUB) -> str:
+def render_masks(values: Sequence[str], needles: Iterable[Needle], platform: Platform = GITHUB) -> str:
     """A workflow command for every line of every value, and for what encoders make of it.
 
     GitHub would hide each line of a value that is given as a whole, down to a brace; so a line that is shorter than
     four bytes, or has neither letter nor digit and is not the whole value, is left out.
     """
-    exposed = tuple(exposed)
-    whole = {one.value.reveal().strip() for one in exposed}
-    texts = [line.strip() for one in exposed for line in re.split(r"[\r\n]+", one.value.reveal())]
-    texts += [needle.data.decode(errors="replace") for needle in derive_all(exposed)]
+    whole = {value.strip() for value in values}
+    texts = [line.strip() for value in values for line in re.split(r"[\r\n]+", value)]
+    texts += [needle.data.decode(errors="replace") for needle in needles]
     chosen = dict.fromkeys(text for text in texts if _is_telling(text, is_whole=text in whole))
     return "".join(platform.render_mask(text) for text in sorted(chosen, key=len, reverse=True))
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ic_secrets import hookimpl
 from ic_secrets.build.render import RenderContext, Rendering
-from ic_secrets.composer.auth import Credential, parse_credential
+from ic_secrets.composer.credential import Credential, parse_credential
 from ic_secrets.model.secret import SecretType
 
 NPM = "registry.npmjs.org"

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from ...composer.methods import check_name
 from ...core.new_files import new_file
 from ...errors import (
     IcSecretsError,
@@ -26,19 +27,9 @@ from ...errors import (
     UnknownSiteError,
 )
 from ...keys.sealing import MasterKey, new_data_key
+from ...model.names import check_environment, check_site_name
 from ...model.resolve import Holdings, check_base, find_base
-from ...model.secret import (
-    MAX_TIME,
-    Owner,
-    Scope,
-    Scopes,
-    SecretType,
-    Site,
-    check_environment,
-    check_secret_name,
-    check_site_name,
-    format_scopes,
-)
+from ...model.secret import MAX_TIME, Owner, Scope, Scopes, SecretType, Site, format_scopes
 from ..base import Identity, Place, Store, Write
 from .database import BUSY_TIMEOUT_MS, Database, lay_out, refuse_network
 from .manifest import Record, find_master_id, write_manifest
@@ -402,7 +393,7 @@ def _define(chain: list[Holdings], place: Place, write: Write) -> tuple[SecretTy
         base = find_base(place.environment, place.name, chain, write.type, write.scopes)
         return base.type, base.scopes, base.id
     kind, scopes = check_base(place.name, chain, write.type, write.scopes)
-    check_secret_name(kind, place.name)
+    check_name(kind, place.name)
     return kind, scopes, chain[0].secrets[0].id if chain[0].secrets else os.urandom(8).hex()
 
 

@@ -17,7 +17,9 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from ...composer.methods import check_name
 from ...errors import IcSecretsError, StoreFormatError
+from ...model.names import check_site_name
 from ...model.resolve import Holdings
 from ...model.secret import (
     MAX_TIME,
@@ -29,8 +31,6 @@ from ...model.secret import (
     SecretType,
     SecretValue,
     Site,
-    check_secret_name,
-    check_site_name,
     format_scopes,
     parse_scopes,
     parse_type,
@@ -150,7 +150,7 @@ def make_entry(path: str, owner: Owner, environment: str | None, node: Node, *, 
 def _parse(path: str, owner: Owner, environment: str | None, node: Node, *, opened: bool) -> Secret | Override:
     meta, data = node.meta, node.data
     kind, scopes, identity = parse_type(meta["type"]), parse_scopes(meta["scopes"]), meta["id"]
-    name = check_secret_name(kind, _find_name(path))
+    name = check_name(kind, _find_name(path))
     created, changed, expires = int(meta["created"]), data["changed"], data.get("expires")
     if path != locate(owner, environment, name, scopes):
         raise ValueError

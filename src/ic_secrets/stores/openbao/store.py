@@ -12,18 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from ...client.client import parse_timeout
+from ...composer.methods import check_name
 from ...errors import StoreBusyError, UnknownSecretError, UnknownSiteError
+from ...model.names import check_environment, check_site_name
 from ...model.resolve import Holdings, check_base, find_base
-from ...model.secret import (
-    Override,
-    Owner,
-    Scope,
-    Secret,
-    Site,
-    check_environment,
-    check_secret_name,
-    check_site_name,
-)
+from ...model.secret import Override, Owner, Scope, Secret, Site
 from ..base import Place, Store, Write
 from . import layout
 from .client import BaoClient, Mount, split_store_url
@@ -237,7 +230,7 @@ class BaoStore(Store):
         owner, _, name = place
         chain = self._read_name_chain(owner, name)
         kind, scopes = check_base(name, chain, write.type, write.scopes)
-        check_secret_name(kind, name)
+        check_name(kind, name)
         old = chain[0].secrets[0] if chain[0].secrets else None
         if owner.is_site and self._draft.get([layout.record_path(owner.name)])[0] is None:
             self._write_site(Site(owner.name))

@@ -10,19 +10,11 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from ...composer.methods import check_name
 from ...errors import NoPlaceError, UnknownSecretError, UnknownSiteError
+from ...model.names import check_environment, check_site_name
 from ...model.resolve import Holdings, check_base, find_base
-from ...model.secret import (
-    Override,
-    Owner,
-    Scope,
-    Secret,
-    SecretValue,
-    Site,
-    check_environment,
-    check_secret_name,
-    check_site_name,
-)
+from ...model.secret import Override, Owner, Scope, Secret, SecretValue, Site
 from ..base import Place, Store, Write
 from .secrets_json import Entry, find_secrets, make_holdings, narrow, read_entries, render_entry
 
@@ -141,7 +133,7 @@ class DocumentStore(Store):
             item: Secret | Override
             if environment is None:
                 kind, scopes = check_base(name, chain, write.type, write.scopes)
-                check_secret_name(kind, name)
+                check_name(kind, name)
                 item = Secret(f"{owner} {name}", owner, name, kind, scopes, write.value, expires=write.expires)
             else:
                 base = find_base(environment, name, chain, write.type, write.scopes)

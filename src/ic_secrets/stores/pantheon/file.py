@@ -24,7 +24,7 @@ from ...errors import (
     StoreWriteError,
     UnknownSiteError,
 )
-from ...model.secret import check_site_name
+from ...model.names import check_site_name
 from .documents import DocumentStore, Step
 from .secrets_json import derive_id, find_secrets, is_derived, parse_object, render, render_document
 

@@ -16,18 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import IcSecretsError, InvalidValueError, StoreFormatError
+from ...model.names import check_environment
 from ...model.resolve import Holdings
-from ...model.secret import (
-    Override,
-    Owner,
-    Scope,
-    Scopes,
-    Secret,
-    SecretType,
-    SecretValue,
-    check_environment,
-    format_scopes,
-)
+from ...model.secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, format_scopes
 
 DEFAULT = "default"
 # Site ids are derived in here: the platform's own is not known.

@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 from ...client.client import parse_timeout
 from ...errors import IcSecretsError, ImmutableError, StoreFormatError, StoreWriteError, UnknownSiteError
-from ...model.secret import Override, Secret, check_site_name, format_scopes
+from ...model.names import check_site_name
+from ...model.secret import Override, Secret, format_scopes
 from .client import HOME, Ask, PantheonClient, Reply, find_token, parse_home
 from .documents import DocumentStore, Step
 from .secrets_json import find_secrets, read_entries

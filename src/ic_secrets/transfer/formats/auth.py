@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
-from ...composer.auth import merge_auth, parse_credential
+from ...composer.auth_json import merge_auth
+from ...composer.credential import parse_credential
+from ...composer.methods import METHODS
 from ...errors import ImportFileError
-from ...model.secret import COMPOSER_METHODS, Owner, SecretType, SecretValue, is_possible_name
+from ...model.names import is_possible_name
+from ...model.secret import Owner, SecretType, SecretValue
 from ...stores.pantheon.secrets_json import show_word
 from ..merge import Bundle
 from .base import Content, Draft, LeftOut, Terms, list_own, need_scopes, parse_object, reveal
@@ -18,7 +21,7 @@ def read(text: str, terms: Terms) -> Content:
     scopes = need_scopes(terms, "an auth.json")
     draft = Draft(terms)
     for method, section in sorted(document.items()):
-        if method not in COMPOSER_METHODS:
+        if method not in METHODS:
             draft.leave_out(show_word(method), "it is no credential of Composer's")
             continue
         if section == []:  # how PHP writes an empty object

@@ -20,7 +20,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...errors import IcSecretsError, ImportFileError
-from ...model.secret import MAX_TIME, Owner, check_environment, format_scopes, parse_scopes, parse_type
+from ...model.names import check_environment
+from ...model.secret import MAX_TIME, Owner, format_scopes, parse_scopes, parse_type
 from ..merge import Bundle
 from .base import Content, Draft, LeftOut, Terms, reveal
 

@@ -1,0 +1,224 @@
+"""A `composer` secret as Composer takes it: parsed once, with its secret parts, its headers and git's login. Pure."""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple, NoReturn
+
+from ..errors import InvalidValueError
+from ..masking.parts import SecretParts, list_leaves, make_parts, parse_json, split_value
+from ..model.names import split_composer_name
+from ..model.secret import SecretType, SecretValue
+from .methods import METHODS, Field, Headers, Method, Pair, Purpose, check_name
+
+_CONTROL = r"[\x00-\x1f\x7f]"
+_HEADER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:\s*\S.*"
+_HEADER_SCHEME = r"(?i)(basic|bearer|token|digest|apikey)\s+(\S.*)"
+# What people put where a user name or password must be when the other one is the token.
+_PLACEHOLDERS = frozenset(
+    "- x none null oauth oauth2 token bearer x-oauth-basic x-token-auth x-access-token private-token "
+    "gitlab-ci-token satispress".split()
+) | {""}
+_TOKEN_PREFIX = r"gh[pousr]_|github_pat_|gl(?:pat|dt|rt|ft|cbt|ptt|soat)-"
+_ADDRESS = r"https?://"
+
+
+class Credential(NamedTuple):
+    """What auth.json holds for a secret: `auth[method][host] = content`."""
+
+    name: str
+    method: str
+    host: str
+    content: Any
+
+    def __repr__(self) -> str:
+        return f"Credential({self.name})"
+
+    @property
+    def login(self) -> Pair | None:
+        """The user name and password that git gets, as Composer would put them into a URL; None if there are none."""
+        return METHODS[self.method].find_login(self.content)
+
+    @property
+    def parts(self) -> SecretParts:
+        """The parts of it that must not be seen; a user name, a path or a consumer key is not one by itself."""
+        return _find_parts(METHODS[self.method], self.content)
+
+    def make_headers(self, purpose: Purpose, host: str) -> Headers:
+        """Return the headers that Composer, or git for it, sends to `host` with this credential."""
+        return METHODS[self.method].make_headers(self.content, self.host, purpose, host)
+
+
+def parse_credential(name: str, value: SecretValue | str) -> Credential:
+    """Return the credential that a `composer` secret holds (rule 11).
+
+    That is words separated by white space, as `composer config` would take them after the key, or JSON of the shape
+    that auth.json holds. InvalidValueError names the secret and the shape, never the value; InvalidNameError.
+    """
+    key, host = split_composer_name(check_name(SecretType.COMPOSER, name))
+    method = METHODS[key]
+    text = (value.reveal() if isinstance(value, SecretValue) else value).strip()
+    if not text:
+        raise _invalid(name, "is empty")
+    content = _from_json(name, method, text) if text[0] in '{["' else _from_words(name, method, text)
+    if method.grammar and isinstance(content, str) and not re.fullmatch(method.grammar, content):
+        raise _invalid(name, f"has characters that a {key} token cannot have; Composer would fail on every command")
+    return Credential(name, key, host, content)
+
+
+def split_secret(kind: SecretType, name: str, text: str) -> SecretParts:
+    """Return the secret parts of a value of any type; all of a credential that is malformed is secret."""
+    if kind is not SecretType.COMPOSER:
+        return split_value(text)
+    try:
+        return parse_credential(name, text).parts
+    except InvalidValueError:
+        return _split_malformed(METHODS[split_composer_name(name)[0]], text)
+
+
+def split_token(name: str, token: str) -> SecretParts:
+    """Return the secret parts of a token that Composer was given later, for the host and method in the name."""
+    token = token.strip()
+    method = METHODS.get(split_composer_name(name)[0])
+    pairs = method.list_token_pairs(token) if method else ()
+    return make_parts([token], pairs=pairs, is_credential=True)
+
+
+# --- secret parts -----------------------------------------------------------------------------------
+
+
+def _find_parts(method: Method, content: Any) -> SecretParts:
+    if method.holds_headers:
+        return _find_header_parts(content)
+    fields = method.read_fields(content)
+    texts = [text for field, text in fields.items() if isinstance(text, str) and field not in method.public]
+    pair = method.find_pair(content) if isinstance(content, dict) and len(method.required) == 2 else None
+    user, password = pair or ("", "")
+    is_beside = password.lower() in _PLACEHOLDERS or re.match(_ADDRESS, password) is not None
+    if user.lower() not in _PLACEHOLDERS and (is_beside or re.match(_TOKEN_PREFIX, user)):
+        # The user name is itself the token: beside a placeholder, or a licence key beside the address of its site.
+        texts = [user, *(text for text in texts if text != password or not is_beside)]
+    return make_parts(texts, pairs=method.list_pairs(content), is_credential=True)
+
+
+def _split_malformed(method: Method, text: str) -> SecretParts:
+    """Return every word, or every text of the JSON but for those that are public in a credential of the method."""
+    document = parse_json(text.strip())
+    leaves = list(list_leaves(document))
+    if method.holds_headers:
+        return _find_header_parts([leaf for _, leaf in leaves] or text.splitlines())
+    if isinstance(document, dict) and method.required and dict(leaves).keys() >= {*method.required}:
+        known = _find_parts(method, dict(leaves))
+        secret = [leaf for field, leaf in leaves if field not in method.public]
+        return make_parts([*known.texts, *secret], pairs=known.pairs, is_credential=True)
+    words = [leaf for _, leaf in leaves] or text.split()
+    return make_parts(words, pairs=method.list_pairs(words[0]) if words else (), is_credential=True)
+
+
+def _find_header_parts(lines: Iterable[str]) -> SecretParts:
+    """Return the headers' values, the token after a scheme, and what a Basic header encodes; their names are public."""
+    texts: list[str] = []
+    pairs: list[Pair] = []
+    for line in lines:
+        header = (line.partition(":")[2] or line).strip()
+        texts.append(header)
+        scheme = re.fullmatch(_HEADER_SCHEME, header)
+        if scheme:
+            texts.append(scheme[2])
+        if scheme and scheme[1].lower() == "basic":
+            user, _, password = _decode_base64(scheme[2]).partition(":")
+            if password:
+                texts.append(password)
+                pairs.append((user, password))
+    return make_parts(texts, pairs=pairs, is_credential=True)
+
+
+def _decode_base64(text: str) -> str:
+    import base64
+
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except ValueError:
+        return ""
+
+
+# --- words and JSON ---------------------------------------------------------------------------------
+
+
+def _from_words(name: str, method: Method, text: str) -> Any:
+    if method.holds_headers:
+        return _check_headers(name, [line.strip() for line in text.splitlines() if line.strip()])
+    words = text.split()
+    if method.partner and len(words) == 1:
+        return _check_text(name, "the token", words[0])
+    if method.takes_words and len(words) == len(method.required):
+        return {field: _check_text(name, field, word) for field, word in zip(method.required, words, strict=True)}
+    raise _invalid(name, f"has {len(words)} words; it must be {_describe(method)}")
+
+
+def _from_json(name: str, method: Method, text: str) -> Any:
+    try:
+        content = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise _invalid(name, f"begins like JSON but is not valid JSON; it must be {_describe(method)}") from None
+    if isinstance(content, str) and method.partner:
+        return _check_text(name, "the token", content)
+    if isinstance(content, list) and method.holds_headers:
+        return _check_headers(name, content)
+    if isinstance(content, dict) and method.required:
+        fields = {field.name: field for field in method.fields}
+        if {*method.required} <= content.keys() <= fields.keys():
+            return {field: _check_field(name, fields[field], value) for field, value in content.items()}
+    raise _invalid(name, f"is JSON of the wrong shape; it must be {_describe(method)}")
+
+
+def _check_field(name: str, field: Field, value: Any) -> Any:
+    if field.is_number:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        raise _invalid(name, f"has a {field.name} that is not a number")
+    return value if field.may_be_empty and value == "" else _check_text(name, field.name, value)
+
+
+def _check_text(name: str, field: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise _invalid(name, f"has no text for {field}")
+    if re.search(_CONTROL, value):
+        raise _invalid(name, f"has control characters in {field}, which an HTTP header cannot carry")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _invalid(name, f"has half a character (a lone surrogate) in {field}") from None
+    return value
+
+
+def _check_headers(name: str, headers: list[Any]) -> list[str]:
+    for header in headers:
+        if not isinstance(header, str) or not re.fullmatch(_HEADER, header) or re.search(_CONTROL, header):
+            raise _invalid(name, "has a line that is not an HTTP header, `Name: value`")
+    if not headers:
+        raise _invalid(name, "has no header")
+    return headers
+
+
+def _describe(method: Method) -> str:
+    shapes = []
+    if method.partner:
+        shapes.append("one word")
+    if method.takes_words and method.required:
+        shapes.append(f"{len(method.required)} words, `{' '.join(method.required)}`")
+    if method.required:
+        shapes.append("JSON with " + ", ".join(f'"{field}"' for field in method.required))
+    if method.holds_headers:
+        shapes.append("a line `Name: value` for each header, or a JSON list of them")
+    return ", or ".join(shapes)
+
+
+def _invalid(name: str, problem: str) -> InvalidValueError:
+    return InvalidValueError(
+        f"the value of {name} {problem}", hint="words are split on white space; JSON can hold what words cannot"
+    )
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError
