@@ -10,8 +10,7 @@ import pytest
 
 from commandline import Cli
 from ic_secrets.build.prepare import warn_of_expiry
-from ic_secrets.cli.output import format_time
-from ic_secrets.cli.parsing import parse_expiry
+from ic_secrets.core.moments import format_time, parse_expiry
 from ic_secrets.core.notices import Notice
 from ic_secrets.errors import UsageError
 from ic_secrets.keys.sealing import MasterKey

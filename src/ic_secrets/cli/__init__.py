@@ -3,13 +3,14 @@
 import contextlib
 import gc
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from .. import __version__
-from ..errors import NOT_STARTED, IcSecretsError, UsageError
+from ..errors import NOT_STARTED, SIGNAL_BASE, IcSecretsError, UsageError
 
 if TYPE_CHECKING:
     from ..hookspecs import Command
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 class Entry(NamedTuple):
     """A command: the module and function that do it, what it does in a line, and what makes its parser.
 
-    One without a summary is none for people. Where it has actions, `parser` makes that of the action that it is given,
-    and the module's ACTIONS names them.
+    One with actions has a parser for each, which `parser` makes of the
+    action's name; the module's ACTIONS lists them. `failure` is the exit status for errors that have no special one.
     """
 
     module: str
@@ -27,6 +28,7 @@ class Entry(NamedTuple):
     summary: str
     parser: str = "make_parser"
     has_actions: bool = False
+    failure: int = 1
 
 
 class Call(NamedTuple):
@@ -49,9 +51,13 @@ COMMANDS = {
     ),
     "key": Entry("keys", "run_key", "make, show or rotate master keys", has_actions=True),
     "plan": Entry("planning", "run_plan", "what a run would do, and what would fail; nothing is exposed"),
-    "run": Entry("run", "run_run", "run a build with a site's secrets, and leave none behind"),
+    "run": Entry("run", "run_run", "run a build with a site's secrets, and leave none behind", failure=NOT_STARTED),
     "pre-build": Entry(
-        "twosteps", "run_pre_build", "expose a site's secrets to what comes next, under a guard", "make_pre_parser"
+        "twosteps",
+        "run_pre_build",
+        "expose a site's secrets to what comes next, under a guard",
+        "make_pre_parser",
+        failure=NOT_STARTED,
     ),
     "post-build": Entry(
         "twosteps", "run_post_build", "end what pre-build began, and leave nothing behind", "make_post_parser"
@@ -61,7 +67,8 @@ COMMANDS = {
     "export": Entry("transfer", "run_export", "write secrets to a file", "make_export_parser"),
     "import": Entry("transfer", "run_import", "bring the secrets of a file into the store", "make_import_parser"),
     "copy": Entry("copying", "run_copy", "copy everything from one store to another"),
-    "diff": Entry("comparing", "run_diff", "what two stores hold differently, without values"),
+    # As of diff(1), 1 says that they differ.
+    "diff": Entry("comparing", "run_diff", "what two stores hold differently, without values", failure=2),
     "bao": Entry("bao", "run_bao", "print policies for the server that is the store", has_actions=True),
     "audit": Entry("audit", "run_audit", "who did what with which secrets, and whether that log is whole"),
     "report": Entry(
@@ -72,11 +79,8 @@ COMMANDS = {
     "plugins": Entry("plugins", "run_plugins", "the plugins that are active, and those that are only installed"),
     "scrub": Entry("scrub", "run_scrub", "remove what a dead run left, mend git configurations"),
     "completion": Entry("completion", "run_completion", "the script that makes a shell complete"),
-    "complete": Entry("completion", "run_complete", ""),  # what those scripts ask
 }
 
-# What a fault of ours, or of the system, gives, where that is not 1.
-_TROUBLE = {"run": NOT_STARTED, "pre-build": NOT_STARTED, "diff": 2}
 # Starting makes some ten thousand objects that all stay: looking for garbage among them again and again costs a tenth.
 _COLLECT_AFTER = 20_000
 
@@ -84,6 +88,10 @@ _COLLECT_AFTER = 20_000
 def start() -> NoReturn:
     """The program: `main`, and an end without the interpreter's tidying up, which takes longer than a short command."""
     gc.set_threshold(_COLLECT_AFTER)
+    if "_ARGCOMPLETE" in os.environ:
+        from .completion import complete
+
+        complete(os.environ)
     status = main()
     with contextlib.suppress(OSError):
         sys.stderr.flush()
@@ -91,60 +99,44 @@ def start() -> NoReturn:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments name; its exit status. Prints errors, never raises them."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Run the command that the arguments name, and return its exit status. Print errors, never raise them."""
     _open_missing_streams()
+    call = _make_call(list(sys.argv[1:] if arguments is None else arguments))
+    entry = COMMANDS.get(call.words[0]) if call.words else None
     try:
-        status = _dispatch(words)
+        status = _run_command(entry, call) if entry else _run_other(call)
         sys.stdout.flush()
-    except IcSecretsError as error:
-        from .output import print_error
-
-        print_error(error)
-        return error.exit_status
+        return status
     except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        from .output import silence
-
-        silence(1)  # our reader is gone
-        return 141
-    except OSError as error:
-        from .output import print_message, silence
-
-        print_message("error", f"cannot go on: {error.strerror or type(error).__name__}")
-        silence(1)
-        return _find_trouble(words)
+        return SIGNAL_BASE + signal.SIGINT
     except Exception as error:
-        from .output import print_unexpected
+        from .output import report
 
-        print_unexpected(error)
-        return _find_trouble(words)
-    return status
+        return report(error, entry.failure if entry else 1, is_debug=call.environment.get("IC_SECRETS_DEBUG") == "1")
 
 
-def _find_trouble(words: Sequence[str]) -> int:
-    return _TROUBLE.get(words[0], 1) if words else 1
-
-
-def _dispatch(words: list[str]) -> int:
-    call = _make_call(words)
-    words = list(call.words)
-    if not words or words[0] in {"-h", "--help", "help"}:
-        print(_usage(_find_more(call)), end="")
-        return 0
-    if words[0] in {"-V", "--version"}:
-        print(f"ic-secrets {__version__}")
-        return 0
-    entry = COMMANDS.get(words[0])
-    if entry is None:
-        return _run_more(call)
+def _run_command(entry: Entry, call: Call) -> int:
     function = getattr(import_module(f".{entry.module}", __name__), entry.function)
     try:
-        status: int = function(call._replace(words=words[1:]))
+        status: int = function(call._replace(words=call.words[1:]))
     except SystemExit as ended:  # so argparse ends after --help
         return int(ended.code or 0)
     return status
+
+
+def _run_other(call: Call) -> int:
+    """Show help or the version, or run the command of a plugin; UsageError where no plugin has it."""
+    name, *words = call.words or ["--help"]
+    if name in {"-h", "--help", "help"}:
+        print(_usage(_find_more(call)), end="")
+        return 0
+    if name in {"-V", "--version"}:
+        print(f"ic-secrets {__version__}")
+        return 0
+    command = _load_commands(call).get(name)
+    if command is None:
+        raise UsageError(f"there is no command {name!r}", hint=_suggest(name))
+    return command.run(words)
 
 
 def _make_call(words: list[str]) -> Call:
@@ -178,17 +170,8 @@ def _find_more(call: Call) -> dict[str, str]:
         return {}
 
 
-def _run_more(call: Call) -> int:
-    """Run a command of a plugin; UsageError where no plugin has it."""
-    name, *words = call.words
-    command = _load_commands(call).get(name)
-    if command is None:
-        raise UsageError(f"there is no command {name!r}", hint=_suggest(name))
-    return command.run(words)
-
-
 def _usage(more: dict[str, str]) -> str:
-    summaries = {name: entry.summary for name, entry in COMMANDS.items() if entry.summary} | more
+    summaries = {name: entry.summary for name, entry in COMMANDS.items()} | more
     width = max(len(name) for name in summaries)
     lines = [f"  {name:<{width}}  {summary}" for name, summary in summaries.items()]
     return "\n".join(

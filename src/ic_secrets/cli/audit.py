@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from ..audit.log import START, Line, read_log
 from ..config.settings import Settings
+from ..core.console import print_table
 from ..core.durations import parse_duration
 from ..errors import AuditError, UsageError
 from . import Call
 from .calls import read_call
-from .output import print_json, print_message, print_table
+from .output import print_json, print_message
 from .parsing import Parser, add_json
 
 # Names are shown up to so many characters in the table; --json has all.

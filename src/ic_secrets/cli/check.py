@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..assembly.context import Context
 from ..assembly.stores import make_age_check
 from ..config.settings import Settings
+from ..core.console import printable, progress
 from ..errors import ConfigError, StoreExistsError, StoreMissingError, StoreRolledBackError, UsageError
 from ..keys.sealing import MasterKey
 from ..stores.base import Identity, split_url
 from ..stores.embedded.repair import Report, Salvage, check, repair
 from . import Call
 from .calls import read_call
-from .output import print_json, print_message, printable
+from .output import print_json, print_message
 from .parsing import BARE, Parser, add_json, add_store_options
 
 # Names of each kind that people are shown; `--json` has them all.
@@ -44,8 +44,8 @@ def run_check_store(call: Call) -> int:
     if arguments.repair:
         report, salvage = _repair(path, keys, arguments, context, age)
     else:
-        with _progress(arguments) as progress:
-            report = check(path, keys, progress, backup=arguments.backup)
+        with progress("checking") as advance:
+            report = check(path, keys, advance, backup=arguments.backup)
     if not report.fault:
         with context.open_store(read_only=True):  # is it also no older copy of itself?
             pass
@@ -86,11 +86,11 @@ def _repair(
     target = f"{path}.repaired" if arguments.repair == BARE else arguments.repair
     if any(os.path.realpath(target) == os.path.realpath(path + end) for end in _BESIDE):
         raise UsageError(f"{target} is a name that belongs to the damaged store", hint="--repair=PATH names another")
-    with context.observed(None, command="check-store") as record, _progress(arguments) as progress:
+    with context.observed(None, command="check-store") as record, progress("checking") as advance:
         record.write("ok")
         vet = age.warn if arguments.unverified else age.refuse
         try:
-            return repair(path, target, keys, progress, backup=arguments.backup, doubtful=arguments.unverified, vet=vet)
+            return repair(path, target, keys, advance, backup=arguments.backup, doubtful=arguments.unverified, vet=vet)
         except StoreExistsError as error:
             raise StoreExistsError(str(error), hint="it was left as it is; --repair=PATH names another") from None
         except StoreRolledBackError as error:
@@ -194,17 +194,3 @@ def _list(title: str, names: Sequence[str]) -> None:
             print(f"  {printable(name)}")
         if len(names) > _MOST_NAMES:
             print(f"  and {len(names) - _MOST_NAMES:,} more lines: --json has all")
-
-
-@contextlib.contextmanager
-def _progress(arguments: argparse.Namespace) -> Iterator[Callable[[int, int], object]]:
-    """A bar on the terminal, gone again afterwards."""
-    if arguments.json or not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("checking", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

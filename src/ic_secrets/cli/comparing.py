@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..assembly.context import Context
-from ..errors import IcSecretsError, UnknownSecretError, UsageError
+from ..core.console import print_table, progress
+from ..core.moments import format_date, format_time
+from ..errors import UnknownSecretError, UsageError
 from ..model.secret import Owner, parse_owner
 from ..stores.base import SERVERS, Store, split_url
 from . import Call
 from .calls import read_call
-from .copying import progress
-from .output import format_date, format_time, print_json, print_message, print_table
+from .output import print_json, print_message
 from .parsing import Parser, add_json
 from .transfer import key_loader
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from ..transfer.drift import Aspect, Difference, Drift
 
-# As of diff(1): 1 says that they differ, so what could not be compared is told apart from it.
-TROUBLE = 2
+# The exit status where nothing differs, but not everything could be compared.
+_UNKNOWN = 2
 # What `copy` writes to.
 _DESTINATIONS = SERVERS | {"sqlite", "pantheon", "pantheon-file"}
 _STYLES = {"only in A": "red", "only in B": "green"}
@@ -40,16 +41,12 @@ class Result(NamedTuple):
 
 def run_diff(call: Call) -> int:
     """Compare owner by owner; 0 the same, 1 they differ, 2 where that cannot be said."""
-    try:
-        arguments, context = read_call(call, make_parser())
-        chosen = [_parse_owner(text) for text in arguments.owners]
-        with _opened(arguments, context) as (a, b):
-            owners = _choose_owners(a, b, chosen)
-            result = _compare(a, b, owners, foresees=split_url(arguments.b)[0] in _DESTINATIONS)
-            urls = (a.url, b.url)
-    except IcSecretsError as error:
-        error.exit_status = TROUBLE
-        raise
+    arguments, context = read_call(call, make_parser())
+    chosen = [_parse_owner(text) for text in arguments.owners]
+    with _opened(arguments, context) as (a, b):
+        owners = _choose_owners(a, b, chosen)
+        result = _compare(a, b, owners, foresees=split_url(arguments.b)[0] in _DESTINATIONS)
+        urls = (a.url, b.url)
     if arguments.json:
         _print_object(result, urls, owners)
     else:
@@ -57,7 +54,7 @@ def run_diff(call: Call) -> int:
     from ..transfer.drift import Drift
 
     found = {each.drift for each in result.differences}
-    return 1 if found - {Drift.UNKNOWN} else TROUBLE if found else 0
+    return 1 if found - {Drift.UNKNOWN} else _UNKNOWN if found else 0
 
 
 def make_parser() -> Parser:
@@ -123,15 +120,15 @@ def _compare(a: Store, b: Store, owners: Sequence[Owner], *, foresees: bool) -> 
     counts: Counter[Drift] = Counter()
     copied: Counter[str] = Counter()
     differences: list[Difference] = []
-    with progress(len(owners), "comparing owners") as advance:
-        for owner in owners:
+    with progress("comparing owners", len(owners)) as advance:
+        for done, owner in enumerate(owners, 1):
             found = compare(owner, read_owner(a, owner), read_owner(b, owner), tells=tells)
             counts.update(each.drift for each in found)
             fresh = [each for each in found if each.drift is not Drift.SAME]
             differences += fresh
             if foresees and fresh:
                 copied.update(foresee_copy(a, b, owner)._asdict())
-            advance()
+            advance(done, len(owners))
     return Result(differences, counts, (copied["made"], copied["changed"], copied["refused"]) if foresees else None)
 
 

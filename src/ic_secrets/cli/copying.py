@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..assembly.context import Context
 from ..config.settings import Settings
+from ..core.console import progress
 from ..errors import ConfigError, StoreExistsError, StoreWriteError, UnknownSiteError, UsageError
 from ..keys.sealing import MasterKey
 from ..model.secret import Owner
@@ -130,12 +130,12 @@ def _copy_owners(
     """What could not be carried over, and how many definitions were made, changed, the same and refused."""
     refused: list[Change] = []
     counts: Counter[str] = Counter()
-    with progress(len(owners), "copying owners") as advance:
-        for owner in owners:
+    with progress("copying owners", len(owners)) as advance:
+        for done, owner in enumerate(owners, 1):
             changes = _copy_owner(source, destination, owner, record)
             refused += [change for change in changes if change.action is Action.REFUSED]
             counts.update(count_actions(changes))
-            advance()
+            advance(done, len(owners))
     return refused, counts
 
 
@@ -161,18 +161,3 @@ def _copy_owner(source: Store, destination: Store, owner: Owner, record: Record)
 
 def _count_writes(changes: Iterable[Change]) -> int:
     return sum(change.action in {Action.MADE, Action.CHANGED} for change in changes)
-
-
-@contextlib.contextmanager
-def progress(total: int, what: str) -> Iterator[Callable[[], object]]:
-    """A function to call after each of the owners; a bar on stderr where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)

@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.console import find_width, print_table, printable
+from ..core.moments import format_date, format_time
 from ..errors import UnknownSecretError
 from ..model.environments import NEVER_BUILT, Cell, Matrix, Source, make_matrix
 from ..model.names import split_composer_name
@@ -16,7 +18,7 @@ from ..model.secret import Owner, Scope, SecretType, Target, format_scopes
 from ..stores.base import Store, read_visible_chain
 from . import Call
 from .calls import read_call
-from .output import find_width, format_date, format_time, print_json, print_message, print_table, printable
+from .output import print_json, print_message
 from .parsing import Parser, add_json, add_store_options
 
 _MARKS = {

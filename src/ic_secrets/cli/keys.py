@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..assembly.context import Context
 from ..config.settings import Settings
+from ..core.console import print_table
 from ..errors import ConfigError, MasterKeyError, StoreError, UsageError
 from ..stores.base import split_url
 from . import Call
 from .calls import choose_action, read_call
-from .output import print_json, print_message, print_table
+from .output import print_json, print_message
 from .parsing import BARE, Parser, add_json, add_store_options
 
 if TYPE_CHECKING:

@@ -10,14 +10,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..assembly.context import Context
+from ..core.console import print_table
 from ..core.durations import parse_duration
+from ..core.moments import format_date, format_time
 from ..errors import UsageError
 from ..model.resolve import Definition, Verdict, trace
 from ..model.secret import Override, Owner, Scope, Secret, format_scopes, parse_owner
 from ..stores.base import Store
 from . import Call
 from .calls import read_call
-from .output import REDACTED_VALUE, format_date, format_time, print_json, print_message, print_table
+from .output import REDACTED_VALUE, print_json, print_message
 from .parsing import Parser, add_json, add_store_options
 
 # So many owners are read at one moment: a writer waits no longer than that takes.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import IcSecretsError
+from ..core.console import format_message
+from ..errors import LEAK_FOUND, SIGNAL_BASE, IcSecretsError
 
 REDACTED_VALUE = "[REDACTED]"
-_COLOURS = {"error": "31", "warning": "33", "hint": "36"}
 
 
 def print_error(error: IcSecretsError) -> None:
@@ -24,9 +24,9 @@ def print_message(level: str, text: str, hint: str = "") -> None:
     A stderr that takes nothing changes no outcome.
     """
     try:
-        print(_line(level, text), file=sys.stderr)
+        print(format_message(level, text, sys.stderr), file=sys.stderr)
         if hint:
-            print(_line("hint", hint), file=sys.stderr)
+            print(format_message("hint", hint, sys.stderr), file=sys.stderr)
         sys.stderr.flush()
     except OSError:
         silence(2)
@@ -45,20 +45,31 @@ def silence(stream: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
-def print_unexpected(error: Exception) -> None:
-    """A fault of ours. Its message may hold anything, so only its kind and place are shown."""
+def report(error: Exception, failure: int, *, is_debug: bool) -> int:
+    """Print the error that ended a command, and return the exit status: `failure` where it has no special one."""
+    if isinstance(error, IcSecretsError):
+        print_error(error)
+        return error.exit_status if failure == 1 or error.exit_status >= LEAK_FOUND else failure
+    if isinstance(error, OSError):
+        silence(1)
+        if isinstance(error, BrokenPipeError):  # our reader is gone
+            return SIGNAL_BASE + signal.SIGPIPE
+        print_message("error", f"cannot go on: {error.strerror or type(error).__name__}")
+    else:
+        _print_unexpected(error, is_debug=is_debug)
+    return failure
+
+
+def _print_unexpected(error: Exception, *, is_debug: bool) -> None:
+    """Report a fault of ours. Its message may hold anything, so only its kind and place are shown."""
     import traceback
 
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
-    if os.environ.get("IC_SECRETS_DEBUG") == "1":
-        for frame in frames:
-            print_message("", f"  {frame.filename}:{frame.lineno} in {frame.name}")
-    print_message(
-        "error",
-        f"an unexpected {type(error).__name__}{place}",
-        "IC_SECRETS_DEBUG=1 shows the way to it; please report it",
-    )
+    for frame in frames if is_debug else ():
+        print_message("", f"  {frame.filename}:{frame.lineno} in {frame.name}")
+    hint = "IC_SECRETS_DEBUG=1 shows where it comes from; please report it"
+    print_message("error", f"an unexpected {type(error).__name__}{place}", hint)
 
 
 def print_json(schema: str, content: dict[str, Any]) -> None:
@@ -66,54 +77,3 @@ def print_json(schema: str, content: dict[str, Any]) -> None:
     import json
 
     print(json.dumps({"schema": f"ic-secrets.{schema}/1", **content}, indent=2))
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[str, str] | None = None) -> None:
-    """A table that fits the terminal; plain aligned columns where stdout is none. `styles` are those of whole cells."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    terminal = sys.stdout.isatty()
-    table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=terminal, header_style="bold")
-    for column in columns:
-        table.add_column(Text(column), overflow="fold", no_wrap=not terminal)
-    for row in rows:
-        table.add_row(*(Text(printable(cell), (styles or {}).get(cell, "")) for cell in row))
-    width = None if terminal else 10_000
-    Console(width=width, highlight=False, emoji=False).print(table)
-
-
-def find_width() -> int:
-    """How many columns the terminal has, as tables see it."""
-    from rich.console import Console
-
-    return Console().width
-
-
-def format_time(seconds: int) -> str:
-    """A moment in UTC, as ISO 8601."""
-    import time
-
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def format_date(seconds: int) -> str:
-    """The day of a moment in UTC, for tables; a store that keeps no times says 0."""
-    return format_time(seconds)[:10] if seconds else "-"
-
-
-def _line(level: str, text: str) -> str:
-    text = printable(text)
-    if not level:
-        return text
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
-        return f"\x1b[{_COLOURS.get(level, '0')}m{level}:\x1b[0m {text}"
-    return f"{level}: {text}"
-
-
-def printable(text: str) -> str:
-    """The text in one line that no terminal takes for commands, and any encoding can print."""
-    shown = "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
-    return shown.encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""The parser that every command has, options that several share, and moments; a mistake is a UsageError."""
+"""The parser that every command has, options that several share; a mistake is a UsageError."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import argparse
 import contextlib
 import functools
 import os
-import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ..core.durations import parse_duration
 from ..errors import UsageError
 
 # What stands for the value of an option that was given without one.
 BARE = "\0"
-# The end of the year 9999, in Unix time.
-_LAST_MOMENT = 253_402_300_799
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -65,8 +61,12 @@ class Parser(argparse.ArgumentParser):
             name, equals, value = word.partition("=")
             if name.startswith("--") and equals and not value:
                 raise UsageError(f"{name} has an empty value", hint="leave the option out, or give it a value")
+        return self.parse_intermixed_args(words)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, an option without its optional value having BARE for one."""
         bare = {f"--{name}": f"--{name}={BARE}" for name in self._optional}
-        return self.parse_intermixed_args([bare.get(word, word) for word in words])
+        return super().parse_known_args([bare.get(word, word) for word in args or ()], namespace)
 
     def add_optional(self, name: str, **keywords: str) -> None:
         """An option `--name[=VALUE]`: None where absent, BARE where bare. It never takes the next word."""
@@ -104,36 +104,3 @@ def add_exposure_options(parser: Parser) -> None:
 def add_json(parser: Parser) -> None:
     """The option of every command that reports."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-
-
-def parse_expiry(text: str, now: float) -> int:
-    """The last second, in Unix time, of `YYYY-MM-DD` (its end, UTC), an ISO 8601 time, or a duration from `now` on.
-
-    A time without a zone is UTC. A duration needs its unit: a bare number could be a year. UsageError, for
-    what is past too.
-    """
-    if re.fullmatch(r"\d+(?:\.\d+)?[smhd]", text):
-        moment = now + parse_duration(text)
-    else:
-        moment = _parse_moment(text)
-    if moment <= now:
-        raise UsageError(f"{text} is past", hint="a secret expires at a time to come")
-    if moment > _LAST_MOMENT:
-        raise UsageError(f"{text} is after the year 9999")
-    return int(moment)
-
-
-def _parse_moment(text: str) -> float:
-    from datetime import datetime, timezone
-
-    try:
-        if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
-            text += "T23:59:59Z"
-        if not re.fullmatch(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?", text, re.ASCII):
-            raise ValueError
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is no date", hint="YYYY-MM-DD, a time such as 2027-01-31T18:00Z, or a duration such as 90d"
-        ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()

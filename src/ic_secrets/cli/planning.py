@@ -12,7 +12,9 @@ from ..assembly.context import Context
 from ..assembly.request import find_built, make_request
 from ..build.receipt import describe_cached
 from ..composer.repositories import Repository
+from ..core.console import print_table, printable
 from ..core.linux import harden
+from ..core.moments import format_time
 from ..errors import AuditError
 from ..model.secret import Scope
 from ..plan.dry_run import DryRun, list_questions, try_run
@@ -21,7 +23,7 @@ from ..plan.plan import Plan, Row, make_plan
 from ..plan.problem import LEVELS, Problem
 from . import Call
 from .calls import read_call, split_command
-from .output import format_time, print_json, print_message, print_table, printable
+from .output import print_json, print_message
 from .parsing import Parser, add_exposure_options, add_json, add_store_options
 
 _STATES = {"used": "green", "unused": "yellow", "dropped": "dim", "refused": "red"}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..config.settings import Setting
+from ..core.console import print_table
 from ..errors import PluginError
 from ..plugins.discovery import Origin, find_named, list_installed
 from ..plugins.manager import Plugin, Plugins
 from . import COMMANDS, Call
 from .calls import read_call
-from .output import print_error, print_json, print_message, print_table
+from .output import print_error, print_json, print_message
 from .parsing import Parser, add_json
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ..core.durations import parse_duration
 from ..core.files import read_regular, replacing
+from ..core.moments import format_time
 from ..errors import IcSecretsError, UnknownSecretError, UsageError
 from ..model.resolve import Holdings
 from ..model.secret import Owner, Site, format_scopes, parse_owner
@@ -20,7 +21,7 @@ from ..report.page import START, render_owner, render_page
 from ..stores.base import Store
 from . import Call
 from .calls import read_call
-from .output import format_time, print_json, print_message
+from .output import print_json, print_message
 from .parsing import Parser, add_json, add_store_options
 
 # So many sites are read at one moment: a writer waits no longer than that takes.

@@ -5,36 +5,31 @@ from __future__ import annotations
 from ..assembly.request import find_built, make_request
 from ..build.run import run_build
 from ..core.linux import harden
-from ..errors import LEAK_FOUND, NOT_STARTED, IcSecretsError, UsageError
+from ..errors import UsageError
 from ..model.secret import Scope
 from . import Call
 from .calls import read_call, split_command
-from .output import print_error
 from .parsing import Parser, add_exposure_options, add_store_options
 
 
 def run_run(call: Call) -> int:
     """Run the build; its exit status, or one from 120 on that says what kept it from being a success."""
-    try:
-        own, command = split_command(call.words)
-        arguments, context = read_call(call._replace(words=own), make_parser())
-        if not command:
-            raise UsageError("no command to run", hint="ic-secrets run SITE.ENV -- COMMAND...")
-        if arguments.dry_run:
-            from .planning import show_plan
+    own, command = split_command(call.words)
+    arguments, context = read_call(call._replace(words=own), make_parser())
+    if not command:
+        raise UsageError("no command to run", hint="ic-secrets run SITE.ENV -- COMMAND...")
+    if arguments.dry_run:
+        from .planning import show_plan
 
-            return show_plan(arguments, context, command)
-        harden()
-        request = make_request(
-            context, arguments.target, command, scope=Scope(arguments.scope), leaks_allowed=arguments.leaks_allow
-        )
-        plugins = context.load_plugins()
-        with context.open_store(read_only=True, build=find_built(request)) as store:
-            record = context.make_build_record(store, request.target)
-            return run_build(store, request, context.notify, record, plugins)
-    except IcSecretsError as error:
-        print_error(error)
-        return error.exit_status if error.exit_status >= LEAK_FOUND else NOT_STARTED
+        return show_plan(arguments, context, command)
+    harden()
+    request = make_request(
+        context, arguments.target, command, scope=Scope(arguments.scope), leaks_allowed=arguments.leaks_allow
+    )
+    plugins = context.load_plugins()
+    with context.open_store(read_only=True, build=find_built(request)) as store:
+        record = context.make_build_record(store, request.target)
+        return run_build(store, request, context.notify, record, plugins)
 
 
 def make_parser() -> Parser:

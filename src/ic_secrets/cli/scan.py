@@ -9,6 +9,7 @@ from typing import Any
 
 from ..assembly.exposed import read_exposed
 from ..config.settings import Settings
+from ..core.console import printable
 from ..core.files import replace_file
 from ..core.linux import harden
 from ..core.shares import count_shares
@@ -20,7 +21,7 @@ from ..masking.parts import is_common
 from ..model.secret import Target
 from . import Call
 from .calls import read_call
-from .output import print_json, print_message, printable
+from .output import print_json, print_message
 from .parsing import Parser, add_json, add_store_options
 
 # So many paths are named for each reason why they were not searched; --json names all.

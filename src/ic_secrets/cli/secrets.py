@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..assembly.context import Context
 from ..composer.methods import check_name
+from ..core.moments import format_time, parse_expiry
 from ..errors import (
     IcSecretsError,
     InvalidNameError,
@@ -39,8 +40,8 @@ from ..stores.base import Place, Store, Write
 from ..transfer.merge import check_value
 from . import Call
 from .calls import read_call
-from .output import format_time, print_json, print_message
-from .parsing import Parser, add_json, add_store_options, parse_expiry
+from .output import print_json, print_message
+from .parsing import Parser, add_json, add_store_options
 
 if TYPE_CHECKING:
     from ..audit.recording import Record

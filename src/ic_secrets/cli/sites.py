@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 
 from ..assembly.context import Context
+from ..core.console import print_table
 from ..errors import InvalidNameError, UnknownSiteError
 from ..model.names import check_site_name
 from ..model.secret import Owner, Site
 from ..stores.base import Store
 from . import Call
 from .calls import choose_action, read_call
-from .output import print_json, print_message, print_table
+from .output import print_json, print_message
 from .parsing import Parser, add_json, add_store_options
 
 ACTIONS = {

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ..assembly.context import Context
 from ..config.settings import Settings
+from ..core.console import print_table
 from ..core.files import read_regular, replace_file
 from ..core.new_files import replace_private
 from ..errors import (
@@ -47,7 +48,7 @@ from .formats import (
     read_content,
     write_content,
 )
-from .output import print_error, print_json, print_message, print_table
+from .output import print_json, print_message
 from .parsing import Parser, add_json, add_store_options
 
 _MANY = "every owner: each site, and each organization that holds something"
@@ -176,10 +177,9 @@ def _import(
                 raise ImportRefusedError(
                     f"{refused:,} of {len(changes):,} definitions cannot be brought in, so nothing was"
                 )
-    except ImportRefusedError as error:
-        status = _report(arguments, changes)
-        print_error(error)
-        return status
+    except ImportRefusedError:
+        _report(arguments, changes)
+        raise
     return _report(arguments, changes)
 
 

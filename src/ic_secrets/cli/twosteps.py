@@ -73,11 +73,7 @@ def run_pre_build(call: Call) -> int:
     except EndedError:
         if request:
             abandon_build(request, print_notice)
-        print_error(ExposureError("a signal ended it; nothing is exposed"))
-        return NOT_STARTED
-    except IcSecretsError as error:
-        print_error(error)
-        return NOT_STARTED
+        raise ExposureError("a signal ended it; nothing is exposed") from None
     finally:
         if not is_done:
             print_bytes(_fail(_guess_format(call.words, "sh"), NOT_STARTED))
