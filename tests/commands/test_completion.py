@@ -15,7 +15,6 @@ import pytest
 from commandline import PROGRAM, Cli
 from screen import Screen
 
-FILES, PROGRAMS = 3, 4
 TARGETS = ["my-site.dev", "my-site.test", "my-site.live", "my-site.org-env", "my-site.pr-17"]
 
 
@@ -50,26 +49,26 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     return cli
 
 
-def complete(cli: Cli, line: str, **env: str) -> tuple[list[str], int]:
-    """What is offered for the last word of the line, which may be empty; and the status."""
-    done = cli("complete", "--", *line.split(" "), env=env)
-    assert done.stderr == b""
-    return [word.partition("\t")[0] for word in done.stdout.decode().splitlines()], done.returncode
+def complete(cli: Cli, line: str, **env: str) -> list[str]:
+    """Return what is offered for the last word of the line, which may be empty, as a script of argcomplete asks."""
+    line = f"ic-secrets {line}"
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_SHELL": "fish", "_ARGCOMPLETE_SUPPRESS_SPACE": "1"}
+    asked |= {"COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_STDOUT_FILENAME": "/dev/fd/1"}
+    done = cli(env={**asked, "_ARGCOMPLETE_IFS": "\n", **env}, check=0)
+    return done.stdout.decode().splitlines()
 
 
 CASES = {
     "commands": ("comp", ["completion"]),
-    "a hidden command": ("complete", []),
     "an unknown command": ("bogus ", []),
     "actions": ("site ", ["set", "list", "show", "delete"]),
     "actions of keys": ("key ro", ["rotate"]),
-    "options of an action": ("site set my-site --no-", ["--no-org", "--no-supporting"]),
+    "options of an action": ("site set my-site --no-", ["--no-org", "--no-supporting", "--no-plugins"]),
     "sites": ("run ", ["my-site", "other"]),
     "a whole site": ("run my-site", ["my-site", *TARGETS]),
     "environments": ("run my-site.", TARGETS),
     "the command of a run": ("run my-site.dev ", ["--"]),
     "options": ("run my-site --pr", ["--preserve-env", "--pristine"]),
-    "no option twice": ("run --pristine --pr", ["--preserve-env"]),
     "one that repeats": ("scan --leaks-allow x --leaks-a", ["--leaks-allow"]),
     "choices": ("run --leaks ", ["fail", "warn", "off"]),
     "choices behind =": ("run --leaks=w", ["--leaks=warn"]),
@@ -94,35 +93,32 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_offered(site: Cli, case: str) -> None:
     line, expected = CASES[case]
-    assert complete(site, line) == (expected, 0)
+    assert complete(site, line) == expected
 
 
 @pytest.mark.parametrize(
-    ("line", "status"),
-    [
-        ("list --store ", FILES),
-        ("run --receipt=re", FILES),
-        ("scan ./ve", FILES),
-        ("run my-site -- ", PROGRAMS),
-        ("run my-site -- composer ins", FILES),
-    ],
+    "line", ["list --store ./st", "run --receipt ./st", "scan ./st", "run my-site -- composer ./st"]
 )
-def test_what_is_left_to_the_shell(site: Cli, line: str, status: int) -> None:
-    assert complete(site, line) == ([], status)
+def test_files_are_offered_where_a_file_is_wanted(site: Cli, line: str) -> None:
+    assert sorted(complete(site, line)) == ["./store.db", "./store.db.audit"]
+
+
+def test_the_command_of_a_run_is_a_program(site: Cli) -> None:
+    assert "ic-secrets" in complete(site, "run my-site -- ic-")
 
 
 def test_a_store_that_is_named_on_the_line_is_looked_at(site: Cli) -> None:
     sealed = f"sealed:{site.cwd}/my.sealed"
-    assert complete(site, f"run --store {sealed} ", IC_SECRETS_STORE="/dev/null") == (["my-site"], 0)
-    assert complete(site, f"run --store={sealed} my-site.") == (TARGETS, 0)
-    assert complete(site, f"get --store {sealed} my-site S") == (["SHARED"], 0)
+    assert complete(site, f"run --store {sealed} ", IC_SECRETS_STORE="/dev/null") == ["my-site"]
+    assert complete(site, f"run --store={sealed} my-site.") == TARGETS
+    assert complete(site, f"get --store {sealed} my-site S") == ["SHARED"]
 
 
 @pytest.mark.parametrize(
     "store", ["/no/such/store", "/etc/passwd", "bao+https://localhost/x", "sealed:/etc/passwd", "x:y"]
 )
 def test_what_cannot_be_read_offers_nothing_and_tells_nothing(site: Cli, store: str) -> None:
-    assert complete(site, "run ", IC_SECRETS_STORE=store) == ([], 0)
+    assert complete(site, "run ", IC_SECRETS_STORE=store) == []
 
 
 def test_a_name_that_means_something_to_a_shell_is_not_offered(site: Cli, tmp_path: Path) -> None:
@@ -133,14 +129,16 @@ def test_a_name_that_means_something_to_a_shell_is_not_offered(site: Cli, tmp_pa
         database.execute("UPDATE secrets SET name = '$(touch owned)' WHERE name = 'OTHERS'")
         database.execute("UPDATE secrets SET name = 'A' || char(27) || '[2J' WHERE name = 'SHARED'")
     database.close()
-    assert complete(site, "get other ", IC_SECRETS_STORE=str(store)) == ([], 0)
-    assert complete(site, "get org:agency ", IC_SECRETS_STORE=str(store)) == ([], 0)
+    assert complete(site, "get other ", IC_SECRETS_STORE=str(store)) == []
+    assert complete(site, "get org:agency ", IC_SECRETS_STORE=str(store)) == []
 
 
 def test_neither_key_nor_plugin_is_loaded_and_it_is_quick(site: Cli) -> None:
     log = (site.cwd / "store.db.audit").read_bytes()
-    environment = {"PYTHONPROFILEIMPORTTIME": "1", "IC_SECRETS_PLUGINS": "/no/such/plugin.py"}
-    done = site("complete", "--", "run", "my-site.", env=environment, check=0)
+    environment = {"IC_SECRETS_PLUGINS": "/no/such/plugin.py", "_ARGCOMPLETE": "1", "COMP_POINT": "23"}
+    environment |= {"COMP_LINE": "ic-secrets run my-site.", "_ARGCOMPLETE_STDOUT_FILENAME": "/dev/null"}
+    words = [sys.executable, "-X", "importtime", "-c", "from ic_secrets.cli import start; start()"]
+    done = subprocess.run(words, env=site.home | environment, cwd=site.cwd, capture_output=True, timeout=60)
     loaded = {line.rpartition(b"|")[2].strip().decode() for line in done.stderr.splitlines() if b"import time:" in line}
     assert "ic_secrets.stores.names" in loaded
     unwanted = {"pluggy", "rich", "hyperscan", "yaml", "cryptography.hazmat.primitives.ciphers.aead"}
@@ -168,19 +166,22 @@ LINES = {
 }
 
 
+BREAKS = "$' \\t\\n\"\\'><=;|&(:'"  # bash's own COMP_WORDBREAKS
+
+
 @pytest.mark.parametrize("line", LINES)
 def test_bash_completes(site: Cli, line: str) -> None:
     """What bash puts in the place of the word: where that holds = or :, what follows the last of these."""
     words = f"ic-secrets {line}"
     script = f"""
         eval "$(ic-secrets completion bash)"
-        COMP_LINE={words!r} COMP_POINT={len(words)}; _ic_secrets; printf '%s\\n' "${{COMPREPLY[@]}}"
+        COMP_WORDBREAKS={BREAKS}; COMP_LINE={words!r} COMP_POINT={len(words)} COMP_TYPE=9
+        _python_argcomplete_ic-secrets ic-secrets; printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    done = subprocess.run(["bash", "-uc", script], env=site.home, cwd=site.cwd, capture_output=True, timeout=60)
-    assert done.stderr == b""
+    done = subprocess.run(["bash", "-c", script], env=site.home, cwd=site.cwd, capture_output=True, timeout=60)
     begun = line.split(" ")[-1]
     cut = max(begun.rfind("="), begun.rfind(":")) + 1
-    assert sorted(done.stdout.decode().split()) == [word[cut:] for word in LINES[line]]
+    assert sorted(done.stdout.decode().split()) == [word[cut:] for word in LINES[line]], done.stderr
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -205,10 +206,8 @@ def zsh(site: Cli) -> Iterator[Screen]:
 @pytest.mark.parametrize("line", [line for line, words in LINES.items() if len(words) == 1])
 def test_zsh_completes(zsh: Screen, line: str) -> None:
     """The word is completed on the line, which is then run."""
-    zsh.type("ic-secrets() { printf '<%s>' \"$@\"; echo; }; echo do''ne\n")
-    zsh.wait_for("done")
     zsh.type(f"ic-secrets {line}\t")
-    zsh.type("\n")
+    zsh.type("\x01printf '<%s>' \n")  # in front of the line
     zsh.wait_for(f"<{LINES[line][0]}>")
 
 
@@ -225,6 +224,7 @@ def test_a_program_of_the_working_directory_is_never_run(site: Cli, tmp_path: Pa
     program.write_text(f"#!{sys.executable}\nopen('owned', 'w')\n")
     program.chmod(0o700)
     line = "./ic-secrets run "
-    script = f"""eval "$(ic-secrets completion bash)"; COMP_LINE='{line}' COMP_POINT={len(line)}; _ic_secrets"""
+    script = f"""eval "$(ic-secrets completion bash)"; COMP_LINE='{line}' COMP_POINT={len(line)} COMP_TYPE=9
+        _python_argcomplete_ic-secrets ./ic-secrets"""
     subprocess.run(["bash", "-c", script], env=site.home, cwd=tmp_path, check=True, timeout=60)
     assert not (tmp_path / "owned").exists()

@@ -1,86 +1,41 @@
-"""`ic-secrets completion SHELL`: the script that makes a shell complete; and what that script asks (`complete`)."""
+"""`ic-secrets completion SHELL`, and what is offered to somebody who types: by argcomplete, from our parsers.
+
+Sites, environments and names come from what the store shows without its key. No value is opened, no plugin loaded.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import argparse
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NoReturn
 
-from . import Call
+from ..config.settings import Settings
+from ..errors import IcSecretsError
+from ..model.secret import Scope, SecretType
+from . import COMMANDS, Call
 from .parsing import Parser
+from .program import make_program_parser
 
-# What the shell is to complete by itself: files, or the names of programs.
-_FILES = 3
-_PROGRAMS = 4
-
-# A word that bash has cut at = or : is completed from there on.
-_BASH = r"""_ic_secrets() {
-    local line=${COMP_LINE:0:COMP_POINT} word reply
-    local -a words
-    read -ra words <<<"$line"
-    [[ $line == *[[:space:]] ]] && words+=("")
-    word=${words[${#words[@]}-1]}
-    COMPREPLY=()
-    reply=$(command ic-secrets complete -- "${words[@]:1}" 2>/dev/null)
-    case $? in
-        3) compopt -o default 2>/dev/null; return ;;
-        4) while IFS= read -r line; do COMPREPLY+=("$line"); done < <(compgen -c -- "$word"); return ;;
-    esac
-    local cut=${word%"${word##*[=:]}"}
-    while IFS=$'\t' read -r word line; do
-        [[ -n $word ]] && COMPREPLY+=("${word#"$cut"}")
-    done <<<"$reply"
-}
-complete -F _ic_secrets ic-secrets
-"""
-
-_ZSH = r"""#compdef ic-secrets
-_ic_secrets() {
-    local reply line
-    local -a found shown
-    reply=$(command ic-secrets complete -- "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)
-    case $? in
-        3) [[ $PREFIX == --*=* ]] && compset -P '*='; _files; return ;;
-        4) _command_names -e; return ;;
-    esac
-    for line in "${(@f)reply}"; do
-        [[ -n $line ]] || continue
-        found+=("${line%%$'\t'*}")
-        shown+=("${line/$'\t'/  -- }")
-    done
-    compadd -l -d shown -a found
-}
-if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
-    _ic_secrets "$@"
-else
-    compdef _ic_secrets ic-secrets
-fi
-"""
-
-_FISH = r"""function __ic_secrets_complete
-    set -l words (commandline -opc) (commandline -ct)
-    set -l reply (command ic-secrets complete -- $words[2..-1] 2>/dev/null)
-    switch $status
-        case 3
-            __fish_complete_path (string replace -r '^--[a-z-]+=' '' -- $words[-1])
-        case 4
-            complete -C "$words[-1]"
-        case '*'
-            printf '%s\n' $reply
-    end
-end
-complete -c ic-secrets -f -a '(__ic_secrets_complete)'
-"""
-_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+_SHELLS = ("bash", "zsh", "fish")
+# The platform's own environments; the others are those that the store has overrides for.
+_ENVIRONMENTS = ("dev", "test", "live")
+_FILES = frozenset({"FILE", "F", "DIR", "PATH", "SRC", "DST", "URL"})
 
 
 def run_completion(call: Call) -> int:
-    """Print the script."""
+    """Print the script that makes the shell complete."""
+    from argcomplete.shell_integration import shellcode
+
     arguments = make_parser().read(call.words)
-    print(_SCRIPTS[arguments.shell], end="")
+    # By its name, so that no `./ic-secrets` of a checkout answers.
+    print(shellcode(["ic-secrets"], shell=arguments.shell, argcomplete_script="ic-secrets"), end="")
     return 0
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "completion",
         "Print the script that makes the shell complete commands, options, sites, environments and names. Those come\n"
@@ -89,21 +44,163 @@ def make_parser() -> Parser:
         "zsh: as a file _ic-secrets in a directory of $fpath, or in .zshrc after compinit, as in bash",
         'eval "$(ic-secrets completion bash)"    # in ~/.bashrc',
     )
-    parser.add_argument("shell", metavar="SHELL", choices=list(_SCRIPTS), help="bash, zsh or fish")
+    parser.add_argument("shell", metavar="SHELL", choices=_SHELLS, help="bash, zsh or fish")
     return parser
 
 
-def run_complete(call: Call) -> int:
-    """Print what could be the last of the words behind `--`, each with its meaning behind a tab.
+def complete(environment: Mapping[str, str]) -> NoReturn:
+    """Answer the shell's script, which asks by variables, and exit."""
+    from argcomplete.completers import SuppressCompleter
+    from argcomplete.finders import CompletionFinder
 
-    A status of 3 or 4 leaves it to the shell. Whatever goes wrong is nothing to tell somebody who is typing.
-    """
-    with contextlib.suppress(Exception):
-        from .candidates import find_candidates
+    line = environment.get("COMP_LINE", "")[: int(environment.get("COMP_POINT", 0))]
+    words = line.split()[1 : None if line[-1:].isspace() else -1]
+    chosen = next((word for word in words if word[:1] != "-"), "")
+    if chosen and chosen not in COMMANDS:
+        raise SystemExit(0)
+    parser = make_program_parser(chosen)
+    names = _Names(environment)
+    for each in _list_parsers(parser):
+        if isinstance(each, Parser):
+            _complete_by(each, names, words)
+    CompletionFinder()(parser, always_complete_options=False, default_completer=SuppressCompleter())
+    raise SystemExit(1)
 
-        words = call.words
-        answer = find_candidates(words[1:] if words[:1] == ["--"] else words)
-        for word, meaning in answer.words:
-            print(f"{word}\t{meaning}" if meaning else word)
-        return _FILES if answer.files else _PROGRAMS if answer.programs else 0
-    return 0
+
+class _Names:
+    """The names of the store that the settings name, or the command line; read when they are asked for."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.url: str | None = None
+
+    @cached_property
+    def _read(self) -> tuple[Mapping[tuple[str, str], Sequence[tuple[str, str]]], Mapping[str, str]]:
+        from ..stores.names import read_names
+
+        try:
+            return read_names(self.url or Settings(self._environment).store.value)
+        except (IcSecretsError, OSError):
+            return {}, {}
+
+    def list_owners(self, kind: str) -> list[str]:
+        """Return the sites, or the organizations."""
+        return sorted(name for owner_kind, name in self._read[0] if owner_kind == kind)
+
+    def list_environments(self, owner: str) -> list[str]:
+        """Return the platform's environments, and those of the owner's and its organization's overrides."""
+        found = {environment for _, environment in self._list_held(owner, inherited=True)}
+        return [*_ENVIRONMENTS, *sorted(found - {"", *_ENVIRONMENTS})]
+
+    def list_names(self, owner: str, *, inherited: bool) -> list[str]:
+        """Return the names of the owner's secrets, and if wanted of those that it inherits."""
+        return sorted({name for name, _ in self._list_held(owner.partition(".")[0], inherited=inherited)})
+
+    def list_all_names(self) -> list[str]:
+        """Return the names of everybody's secrets."""
+        return sorted({name for held in self._read[0].values() for name, _ in held})
+
+    def _list_held(self, owner: str, *, inherited: bool) -> list[tuple[str, str]]:
+        held, organizations = self._read
+        if owner.startswith("org:"):
+            return list(held.get(("organization", owner.removeprefix("org:")), ()))
+        found = list(held.get(("site", owner), ()))
+        if inherited and owner in organizations:
+            found += held.get(("organization", organizations[owner]), ())
+        return found
+
+
+# --- completers of arguments ------------------------------------------------------------------------
+
+
+def _list_parsers(parser: argparse.ArgumentParser) -> Iterable[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from _list_parsers(each)
+
+
+def _complete_by(parser: Parser, names: _Names, words: Sequence[str]) -> None:
+    """Tell argcomplete what could stand for each argument of the parser."""
+    parser.add_argument("--no-plugins", action="store_true", help="load no plugin")
+    if "-- COMMAND" in (parser.usage or ""):
+        parser.add_argument("build", metavar="COMMAND", nargs="*")
+    for action in parser._actions:
+        if not action.choices:
+            action.completer = _make_completer(parser, names, words)  # type: ignore[attr-defined]
+
+
+def _make_completer(parser: Parser, names: _Names, words: Sequence[str]) -> Any:
+    def find(*, prefix: str, action: argparse.Action, parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
+        names.url = getattr(parsed_args, "store", None)
+        metavar = str(action.metavar or "")
+        owner = str(getattr(parsed_args, "owner", None) or getattr(parsed_args, "target", None) or "")
+        if action.dest == "build":
+            return _find_command(prefix, words, parsed_args.target)
+        if "--" in words and metavar != "PATH":
+            return ()
+        if metavar in {"SITE", "SITE[.ENV]", "OWNER", "OWNER[.ENV]"}:
+            return _find_owner(names, prefix, metavar)
+        if action.dest == "words" and not parsed_args.words:  # a target, or a path already
+            targets = [each for each in _find_owner(names, prefix, "SITE[.ENV]") if each.startswith(prefix)]
+            return targets or _find_files(prefix)
+        if metavar in _FILES:
+            return _find_files(prefix)
+        found = _find_words(parser, names, action, owner)
+        if not metavar.endswith((",..", ",S...]")):
+            return found
+        done, comma, last = prefix.rpartition(",")  # what is completed of a list is its last element
+        return [done + comma + word for word in found if word.startswith(last) and word not in done.split(",")]
+
+    return find
+
+
+def _find_words(parser: Parser, names: _Names, action: argparse.Action, owner: str) -> Iterable[str]:
+    metavar = str(action.metavar or "")
+    if metavar == "ORG":
+        return names.list_owners("organization")
+    if metavar in {"NAME", "N,..", "NAME|GLOB"}:
+        return names.list_names(owner, inherited=not parser.prog.endswith(" delete"))
+    if action.dest in {"name", "names"}:
+        return names.list_all_names()
+    known: dict[str, Iterable[str]] = {
+        "type": [kind.value for kind in SecretType],
+        "scope": [scope.value for scope in Scope],
+        "command": COMMANDS,
+    }
+    return known.get(action.dest, ())
+
+
+def _find_owner(names: _Names, prefix: str, metavar: str) -> Iterable[str]:
+    """Return owners as the metavar says, and their environments once the owner is whole."""
+    owners = names.list_owners("site")
+    if metavar.startswith("OWNER"):
+        owners += [f"org:{name}" for name in names.list_owners("organization")]
+    owner, dot, _ = prefix.partition(".")
+    if not metavar.endswith("[.ENV]") or owner not in owners:
+        return owners
+    targets = [f"{owner}.{environment}" for environment in names.list_environments(owner)]
+    return targets if dot else [*owners, *targets]
+
+
+def _find_command(prefix: str, words: Sequence[str], target: str | None) -> Iterable[str]:
+    """Return `--` behind the target, then programs, then files."""
+    if "--" not in words:
+        return ["--"] if target else ()
+    if words[-1] != "--" or "/" in prefix:
+        return _find_files(prefix)
+    found: set[str] = set()
+    for directory in os.get_exec_path():
+        try:
+            found.update(name for name in os.listdir(directory) if name.startswith(prefix))
+        except OSError:
+            continue
+    return sorted(found)
+
+
+def _find_files(prefix: str) -> Iterable[str]:
+    from argcomplete.completers import FilesCompleter
+
+    found: Iterable[str] = FilesCompleter()(prefix)
+    return found
