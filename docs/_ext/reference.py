@@ -1,6 +1,7 @@
-"""Write the pages that the code itself describes: a page for each command, the settings, the exit statuses of errors.
+"""Write the pages that the source itself describes, into docs/reference/generated/.
 
-They are made from the parsers, the catalogue of settings and the classes of errors, into docs/reference/generated/.
+They are a page for each command, from its parser; the settings, from their catalogue; the errors, from their classes;
+and a page for each folder of hooks/, from its README and its files.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ _WIDTH = "100"
 def setup(app: Sphinx) -> dict[str, bool]:
     """Write the pages before Sphinx looks for its sources."""
     folder = Path(app.srcdir) / "reference" / "generated"
-    (folder / "commands").mkdir(parents=True, exist_ok=True)
+    for name in ("commands", "hooks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     pages = {f"commands/{name}.md": _write_command(name) for name in _list_commands()}
+    hooks = Path(__file__).resolve().parents[2] / "hooks"
+    pages |= {f"hooks/{place.name}.md": _write_place(place) for place in hooks.iterdir() if place.is_dir()}
     pages |= {"settings.md": _write_settings(), "errors.md": _write_errors()}
     for path in folder.rglob("*.md"):
         if str(path.relative_to(folder)) not in pages:
@@ -79,6 +83,32 @@ def _name(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
         return names
     optional = {f"--{name}" for name in getattr(parser, "_optional", ())}
     return f"{names}[={metavar}]" if optional & set(action.option_strings) else f"{names} {metavar}"
+
+
+# --- places to build ----------------------------------------------------------------------------
+
+_LANGUAGES = {
+    ".py": "python",
+    ".sh": "sh",
+    ".toml": "toml",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    "Dockerfile": "docker",
+    "Jenkinsfile": "groovy",
+}
+
+
+def _write_place(folder: Path) -> str:
+    lines = [(folder / "README.md").read_text()]
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and _is_shown(path)):
+        language = _LANGUAGES.get(path.suffix) or _LANGUAGES.get(path.stem) or "sh"
+        name = f"hooks/{folder.name}/{path.relative_to(folder)}"
+        lines += [f"## {path.name}", "", f"`{name}`", "", f"```{language}", path.read_text().rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+def _is_shown(path: Path) -> bool:
+    return path.name not in {"README.md", "LICENSE"} and "__pycache__" not in path.parts and path.suffix != ".pyc"
 
 
 # --- settings -----------------------------------------------------------------------------------
