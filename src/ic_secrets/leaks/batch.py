@@ -52,7 +52,7 @@ class Batch:
         """Search what has been taken."""
         if not self._sources:
             return  # where nothing has changed, nothing has to be compiled
-        hits = self._matcher.spot(self._view[: self._end])
+        hits = self._matcher.find_hits(self._view[: self._end])
         for number in sorted({bisect_left(self._ends, hit) for hit in hits}):
             start = self._ends[number - 1] if number else 0
             self._search(self._sources[number], bytes(self._view[start : self._ends[number]]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..masking.needles import Needle
 
 if TYPE_CHECKING:  # where nothing is found, no matcher is loaded
-    from ..masking.matcher import Match
+    from ..masking.occurrences import Match
 
 # Where NUL stands this early, it is no text, and has offsets instead of lines.
 PROLOGUE = 8192

@@ -166,7 +166,7 @@ class _Reader:
         for first in range(0, len(entries), _NAMES):
             some = entries[first : first + _NAMES]
             names = os.fsencode("/".join([entry.name for entry in some]))
-            if b"\x1b" in names or self._matcher.spot(names):
+            if b"\x1b" in names or self._matcher.find_hits(names):
                 for entry in some:
                     self._search_piece((entry.path, "name", None), os.fsencode(entry.name))
 

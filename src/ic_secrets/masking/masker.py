@@ -1,31 +1,30 @@
-"""The streaming masker: every needle in a stream of bytes becomes `***`, however the stream was cut."""
+"""The masker: every needle in a stream of bytes becomes `***`, wherever the stream is cut."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Mapping
 
-from .matcher import Match, Matcher, Span
+from .matcher import Matcher
 from .needles import Needle
+from .occurrences import Match, Span
 
-__all__ = ["Masker", "Match", "Matcher", "mask_bytes", "mask_text"]
-
-# Longer chunks are taken piece by piece, so that memory stays flat.
+# Longer chunks are masked piece by piece, so that memory stays flat.
 _BLOCK = 1 << 20
 
 
 class Masker:
     """One stream on its way through: what `feed`, `flush_idle` and `close` return, joined, is the masked stream.
 
-    Whatever the chunks, that is `mask_bytes` of the whole. Held back is only what may be the beginning
-    of a needle. `flush_idle` gives that out too, for a prompt, unless it is half of a needle or more;
-    should the rest follow after all, only that is masked (`abc***`).
+    Whatever the chunks are, that is `mask_bytes` of the whole. Only what may be the beginning of a needle is held back.
+    `flush_idle` returns that too, so that a prompt is seen, unless it is at least half of a needle; if the rest follows
+    after all, only the rest is masked (`abc***`).
     """
 
     def __init__(self, needles: Matcher | Iterable[Needle]) -> None:
         self._matcher = needles if isinstance(needles, Matcher) else Matcher(needles)
         self._lock = threading.Lock()
-        # The end of the stream, as far back as something may have begun; its first `_shown` bytes are out already.
+        # The end of the stream, back to where something may have begun; its first `_shown` bytes are out already.
         self._tail = b""
         self._shown = 0
         self._is_masking = False  # the last byte that is out was part of a mask
@@ -40,29 +39,29 @@ class Masker:
         return dict(self._counts)
 
     def add(self, needles: Iterable[Needle]) -> None:
-        """Mask these too from now on, in what is held back as well."""
+        """Mask these as well from now on, also in what is held back."""
         with self._lock:
-            self._matcher = self._matcher.extended(needles)
+            self._matcher = self._matcher.extend(needles)
 
     def feed(self, data: bytes) -> bytes:
-        """Take a chunk; what can be shown now."""
+        """Take a chunk, and return what can be shown now."""
         if len(data) <= _BLOCK:
             return self._advance(data)
         return b"".join(self._advance(data[start : start + _BLOCK]) for start in range(0, len(data), _BLOCK))
 
     def flush_idle(self) -> bytes:
-        """What can be shown when nothing more came for a while."""
+        """Return what can be shown when nothing more has come for a while."""
         with self._lock:
             if self._shown == len(self._tail):
                 return b""
-            matches, begun = self._matcher.survey(self._tail, final=False, every=True)
+            matches, begun = self._matcher.search(self._tail, final=False, every=True)
             halves = [one.hold for one in begun if one.is_half]
             return self._show(self._tail, matches, min(halves, default=len(self._tail)))
 
     def close(self) -> bytes:
-        """The rest, now that the stream has ended."""
+        """Return the rest, now that the stream has ended."""
         with self._lock:
-            matches, _ = self._matcher.survey(self._tail, final=True)
+            matches, _ = self._matcher.search(self._tail, final=True)
             shown = self._show(self._tail, matches, len(self._tail))
             self._tail, self._shown = b"", 0
             return shown
@@ -70,7 +69,7 @@ class Masker:
     def _advance(self, data: bytes) -> bytes:
         with self._lock:
             whole = self._tail + data if self._tail else data
-            matches, begun = self._matcher.survey(whole, final=False)
+            matches, begun = self._matcher.search(whole, final=False)
             start = hold = len(whole)
             for one in begun:
                 start, hold = min(start, one.start), min(hold, one.hold)
@@ -82,7 +81,7 @@ class Masker:
             return shown
 
     def _show(self, data: bytes, matches: Collection[Match], limit: int) -> bytes:
-        """The data from `_shown` up to the limit, masked, or beyond it to the end of a mask."""
+        """Return the data from `_shown` up to the limit, masked, or beyond it to the end of a mask."""
         position = self._shown
         self._shown = limit = max(position, limit)
         if not matches and not self._found:
@@ -116,7 +115,7 @@ class Masker:
 
 
 def _merge(spans: Iterable[Span]) -> list[Span]:
-    """The spans in order; those that overlap or touch are one."""
+    """Return the spans in order; those that overlap or touch become one."""
     merged: list[Span] = []
     for start, end in sorted(spans):
         if merged and start <= merged[-1][1]:
@@ -127,15 +126,15 @@ def _merge(spans: Iterable[Span]) -> list[Span]:
 
 
 def mask_bytes(data: bytes, needles: Matcher | Iterable[Needle]) -> bytes:
-    """The data with every needle masked."""
+    """Return the data with every needle masked."""
     masker = Masker(needles)
     return masker.feed(data) + masker.close()
 
 
 def mask_text(text: str, needles: Matcher | Iterable[Needle]) -> str:
-    """The text with every needle masked.
+    """Return the text with every needle masked.
 
-    For what we quote: an error's message, a path, a line of the build's. Our own words are not to go
-    through it, or a value such as `error` would make `***` of them.
+    For what we quote: the message of an error, a path, a line of the build's output. Do not mask our own words: a value
+    such as `error` would replace them.
     """
     return mask_bytes(text.encode(errors="surrogatepass"), needles).decode(errors="surrogatepass")
