@@ -70,7 +70,7 @@ lock: $(READY)
 	printf '%s\n' editables hatchling setuptools | $(COMPILE) - --constraint $(LOCK) --output-file $(BUILD_LOCK)
 
 man: $(READY)
-	$(BIN)/python -m ic_secrets.cli.manual > docs/ic-secrets.1.new
+	BIN=$(BIN) .ci/man > docs/ic-secrets.1.new
 	mv docs/ic-secrets.1.new docs/ic-secrets.1
 
 docs: $(READY)

@@ -16,7 +16,7 @@ from ..errors import IcSecretsError
 from ..model.secret import Scope, SecretType
 from . import COMMANDS, Call
 from .parsing import Parser
-from .program import make_program_parser
+from .program import list_nested, make_program_parser
 
 _SHELLS = ("bash", "zsh", "fish")
 # The platform's own environments; the others are those that the store has overrides for.
@@ -60,7 +60,7 @@ def complete(environment: Mapping[str, str]) -> NoReturn:
         raise SystemExit(0)
     parser = make_program_parser(chosen)
     names = _Names(environment)
-    for each in _list_parsers(parser):
+    for each in list_nested(parser):
         if isinstance(each, Parser):
             _complete_by(each, names, words)
     CompletionFinder()(parser, always_complete_options=False, default_completer=SuppressCompleter())
@@ -111,14 +111,6 @@ class _Names:
 
 
 # --- completers of arguments ------------------------------------------------------------------------
-
-
-def _list_parsers(parser: argparse.ArgumentParser) -> Iterable[argparse.ArgumentParser]:
-    yield parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for each in action.choices.values():
-                yield from _list_parsers(each)
 
 
 def _complete_by(parser: Parser, names: _Names, words: Sequence[str]) -> None:

@@ -76,12 +76,6 @@ class Parser(argparse.ArgumentParser):
     _optional: tuple[str, ...] = ()
 
 
-def takes_next(parser: Parser, action: argparse.Action) -> bool:
-    """Whether the option's value is the next word; one that is optional comes after `=` only."""
-    optional = {f"--{name}" for name in parser._optional}
-    return bool(action.option_strings) and action.nargs != 0 and not optional & set(action.option_strings)
-
-
 def add_store_options(parser: Parser) -> None:
     """The options of every command that opens a store."""
     parser.add_argument("--store", metavar="URL", help="the store: a path or a URL (IC_SECRETS_STORE)")

@@ -56,6 +56,35 @@ def make_program_parser(chosen: str | None = None) -> argparse.ArgumentParser:
     return program
 
 
+def make_manual_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole program as argparse-manpage is to show it, with short usages and the examples."""
+    program = make_program_parser()
+    program.usage = "ic-secrets COMMAND [ARGUMENTS]"
+    for parser in list_nested(program):
+        if isinstance(parser, Parser):
+            parser.usage = parser.usage or _write_usage(parser)
+            parser.description = f"{parser.description}\n\n{parser.epilog}"
+    return program
+
+
+def list_nested(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield the parser, and those of its commands and their actions."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from list_nested(each)
+
+
+def _write_usage(parser: Parser) -> str:
+    words = [parser.prog, "[OPTIONS]"]
+    for action in parser._actions:
+        if not action.option_strings:
+            word = str(action.metavar or action.dest)
+            words.append(f"[{word}]" if action.nargs == "?" else word)
+    return " ".join(words)
+
+
 def _add_subparsers(parser: argparse.ArgumentParser, what: str) -> Any:
     """Let the parser have commands, each of which brings what makes its parser (`make`)."""
 
