@@ -24,7 +24,7 @@ import pluggy
 
 from .build.render import RenderContext, Rendering
 from .model.secret import Target
-from .stores.base import StoreOpener
+from .stores.registry import StoreOpener
 
 # Goes up when a hook or an argument is taken away; what is added changes nothing for plugins that are there.
 VERSION = 1

@@ -408,7 +408,7 @@ def test_two_distributions_that_bring_one_name_are_refused(site: Cli, tmp_path: 
 
 
 STORE = """
-from ic_secrets.stores.base import open_store
+from ic_secrets.stores.registry import open_store
 from ic_secrets.stores.embedded.store import LocalStore
 class Other(LocalStore):
     def site(self, name):
@@ -432,7 +432,7 @@ def test_a_plugins_store_is_opened_by_its_scheme(site: Cli, plugin: Make, home: 
     site("set", "--store", url, "my-site", "MORE", "--type", "env", "--scope", "ic", stdin=b"more", check=0)
     assert b"MORE" in site("list", "my-site", check=0).stdout
     done = site("run", "--no-plugins", "--store", url, "my-site", "--", "true", check=125)
-    assert b"there is no kind of store called other:" in done.stderr
+    assert b"unknown store scheme other:" in done.stderr
 
 
 def test_what_a_plugin_opens_must_be_a_store(site: Cli, plugin: Make) -> None:

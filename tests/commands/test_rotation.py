@@ -22,8 +22,8 @@ from ic_secrets.errors import MasterKeyError, StoreLockedError, StoreTamperedErr
 from ic_secrets.keys.master import load_key_file, replace_key_file
 from ic_secrets.keys.passphrase import lock
 from ic_secrets.keys.sealing import MasterKey
-from ic_secrets.stores.base import open_store
 from ic_secrets.stores.embedded import store as local
+from ic_secrets.stores.registry import open_store
 from keyrings import install_keyring
 from local_stores import AGENCY, CANARY, KEY, MY_SITE, dump, make_store, memory_directory, put, raw
 

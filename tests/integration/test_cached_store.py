@@ -33,6 +33,7 @@ from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.cache import CachedStore, TargetCache
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.openbao import store as openbao
+from ic_secrets.stores.registry import read_variables
 from ic_secrets.testing import StoreContract
 
 KEY, OTHER_KEY = MasterKey(bytes(range(32))), MasterKey(bytes(32))
@@ -68,7 +69,7 @@ def mount(server: Server) -> str:
 
 def open_bao(address: str, mount: str, *, deadline: str = "0.3s", **more: str) -> openbao.BaoStore:
     environment = {"BAO_TOKEN": ROOT, "IC_SECRETS_BAO_TIMEOUT": deadline, **more}
-    return openbao.open_store(f"bao+{address}/{mount}", openbao.read_variables(environment), environment)
+    return openbao.open_store(f"bao+{address}/{mount}", read_variables(environment), environment)
 
 
 def make_cache(directory: Path, *, now: float = NOW, key: MasterKey = KEY, target: Target = DEV) -> TargetCache:
@@ -276,7 +277,7 @@ def test_a_refusal_on_the_way_is_no_outage(server: Server, mount: str, filled: P
 def test_a_mistake_of_our_own_neither_uses_nor_loses_it(filled: Path) -> None:
     def open_it() -> Store:
         environment: dict[str, str] = {}
-        return openbao.open_store("bao+http://127.0.0.1:9/ic", openbao.read_variables(environment), environment)
+        return openbao.open_store("bao+http://127.0.0.1:9/ic", read_variables(environment), environment)
 
     with pytest.raises(ConfigError, match="who we are"):
         cached.open_store(open_it, make_cache(filled))

@@ -14,6 +14,7 @@ from ic_secrets.keys.master import create_key_file
 from ic_secrets.stores.base import Store
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.openbao import store as openbao
+from ic_secrets.stores.registry import read_variables
 from local_stores import CANARY, KEY, OWNERS, dump, make_store, open_for_reading
 
 
@@ -34,7 +35,7 @@ def url(server: Server, cli: Cli, tmp_path: Path) -> str:
 
 def open_bao(url: str) -> openbao.BaoStore:
     environment = {"BAO_TOKEN": ROOT}
-    return openbao.open_store(url, openbao.read_variables(environment), environment)
+    return openbao.open_store(url, read_variables(environment), environment)
 
 
 def values(store: Store) -> object:

@@ -19,6 +19,7 @@ from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.stores.openbao.store import BaoStore
+from ic_secrets.stores.registry import read_variables
 
 SITE = Owner("site", "my-site")
 AGENCY = Owner("organization", "agency")
@@ -49,7 +50,7 @@ def url(cluster: Cluster) -> str:
 
 def open_store(cluster: Cluster, url: str) -> BaoStore:
     environment = {"BAO_TOKEN": cluster.root, "IC_SECRETS_BAO_TIMEOUT": f"{DEADLINE:.0f}s"}
-    return openbao.open_store(url, openbao.read_variables(environment), environment)
+    return openbao.open_store(url, read_variables(environment), environment)
 
 
 def put(store: BaoStore, owner: Owner, name: str, text: str) -> None:

@@ -27,6 +27,7 @@ from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.stores.openbao.policy import render_policy
+from ic_secrets.stores.registry import read_variables
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 POLICY = "build-of-my-site"
@@ -37,7 +38,7 @@ def server() -> Iterator[Server]:
     with running() as server:
         mount = server.mount()
         environment = {"BAO_TOKEN": ROOT}
-        with openbao.open_store(server.url(mount), openbao.read_variables(environment), environment) as store:
+        with openbao.open_store(server.url(mount), read_variables(environment), environment) as store:
             store.set_site(Site("my-site"))
             owner = Owner("site", "my-site")
             value = SecretValue("a-canary-of-a-token")
@@ -87,7 +88,7 @@ def sign(**changes: object) -> str:
 
 
 def open_with(server: Server, environment: dict[str, str]) -> openbao.BaoStore:
-    return openbao.open_store(server.url("ic-1"), openbao.read_variables(environment), environment)
+    return openbao.open_store(server.url("ic-1"), read_variables(environment), environment)
 
 
 def assert_it_reads(server: Server, environment: dict[str, str]) -> str:

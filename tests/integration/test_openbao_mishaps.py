@@ -30,6 +30,7 @@ from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.stores.openbao.client import Answer, BaoClient, parse_nodes
 from ic_secrets.stores.openbao.store import BaoStore
+from ic_secrets.stores.registry import read_variables
 
 SITE = Owner("site", "my-site")
 AGENCY = Owner("organization", "agency")
@@ -55,7 +56,7 @@ def mount(server: Server) -> str:
 
 def open_with(url: str, **more: str) -> BaoStore:
     environment = {"BAO_TOKEN": ROOT, "IC_SECRETS_BAO_TIMEOUT": "1s", **more}
-    return openbao.open_store(url, openbao.read_variables(environment), environment)
+    return openbao.open_store(url, read_variables(environment), environment)
 
 
 def put(store: BaoStore, owner: Owner, name: str, text: str) -> bool:

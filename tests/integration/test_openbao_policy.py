@@ -16,6 +16,7 @@ from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.stores.openbao.policy import render_policy
 from ic_secrets.stores.openbao.store import BaoStore
+from ic_secrets.stores.registry import read_variables
 
 SITE = Site("my-site", "agency", ("help",))
 BUILD = frozenset({Scope.IC})
@@ -35,7 +36,7 @@ class Fleet(NamedTuple):
 
     def open(self, who: str) -> BaoStore:
         environment = {"BAO_TOKEN": self.tokens[who], "IC_SECRETS_BAO_TIMEOUT": "5s"}
-        return openbao.open_store(self.server.url(self.mount), openbao.read_variables(environment), environment)
+        return openbao.open_store(self.server.url(self.mount), read_variables(environment), environment)
 
 
 def fill(store: BaoStore) -> None:

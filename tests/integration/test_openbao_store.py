@@ -10,6 +10,7 @@ from bao_servers import ROOT, Server, running
 from ic_secrets.stores.base import Store
 from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.stores.openbao.store import BaoStore
+from ic_secrets.stores.registry import read_variables
 from ic_secrets.testing import StoreContract
 
 
@@ -21,7 +22,7 @@ def server() -> Iterator[Server]:
 
 def open_with(url: str, token: str = ROOT) -> BaoStore:
     environment = {"BAO_TOKEN": token, "IC_SECRETS_BAO_TIMEOUT": "5s"}
-    return openbao.open_store(url, openbao.read_variables(environment), environment)
+    return openbao.open_store(url, read_variables(environment), environment)
 
 
 class TestBaoStore(StoreContract):

@@ -29,10 +29,11 @@ from ic_secrets.errors import (
 )
 from ic_secrets.model.resolve import resolve
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.stores.base import Place, Store, Write, open_store
+from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.pantheon import file as pantheon_file
 from ic_secrets.stores.pantheon.file import PantheonFile
+from ic_secrets.stores.registry import open_store
 from ic_secrets.testing import (
     BUILD,
     FEATURES,

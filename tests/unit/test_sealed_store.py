@@ -23,8 +23,9 @@ from ic_secrets.errors import (
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.secret import Owner, SecretType, SecretValue, Site
 from ic_secrets.stores import sealed_file as sealed
-from ic_secrets.stores.base import Place, Store, Write, open_store
+from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.embedded import store as local
+from ic_secrets.stores.registry import open_store
 from ic_secrets.testing import ReadingContract
 from ic_secrets.transfer.merge import read_bundle
 from local_stores import (

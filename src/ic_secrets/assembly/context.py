@@ -58,11 +58,13 @@ class Context:
             self.settings, self.notify, self.load_plugins, read_only=read_only, load_keys=load_keys, build=build
         )
 
-    def open_url(self, url: str, load_keys: Callable[[], Sequence[MasterKey]], *, read_only: bool = False) -> Store:
+    def open_url(
+        self, url: str, load_keys: Callable[[], Sequence[MasterKey]], *, read_only: bool = False, create: bool = False
+    ) -> Store:
         """Open another store, which the caller closes, with the plugins and the servers' settings of this command."""
         from .stores import open_by_settings
 
-        return open_by_settings(url, load_keys, self.settings, self.load_plugins, read_only=read_only)
+        return open_by_settings(url, load_keys, self.settings, self.load_plugins, read_only=read_only, create=create)
 
     def guard(
         self, open_it: Callable[[], Store], *, read_only: bool, is_configured: bool = True

@@ -11,13 +11,14 @@ from ..config.settings import Setting, Settings
 from ..core.notices import Notice, Notify
 from ..errors import ConfigError, IcSecretsError, MasterKeyError
 from ..model.secret import Target
-from ..stores.base import SERVERS, Store, open_store, split_url
+from ..stores.base import Store
+from ..stores.registry import find_scheme, open_store
 
 if TYPE_CHECKING:
     from ..keys.sealing import MasterKey
     from ..plugins.manager import Plugins
-    from ..stores.base import StoreOpener
     from ..stores.cache import TargetCache
+    from ..stores.registry import StoreOpener
     from ..stores.rollback import FindIdentity
 
 LoadKeys = Callable[[], "Sequence[MasterKey]"]
@@ -50,7 +51,13 @@ def open_configured(
 
 
 def open_by_settings(
-    url: str, load_keys: LoadKeys, settings: Settings, load_plugins: LoadPlugins, *, read_only: bool = False
+    url: str,
+    load_keys: LoadKeys,
+    settings: Settings,
+    load_plugins: LoadPlugins,
+    *,
+    read_only: bool = False,
+    create: bool = False,
 ) -> Store:
     """Open the store of that URL, which the caller closes; a plugin is loaded only for a scheme that is not ours."""
 
@@ -58,7 +65,15 @@ def open_by_settings(
         plugins = load_plugins()
         return plugins.find_opener(scheme) if plugins else None
 
-    return open_store(url, load_keys, read_only=read_only, find_opener=find_opener, ask=settings.find_value)
+    return open_store(
+        url,
+        load_keys,
+        read_only=read_only,
+        create=create,
+        find_opener=find_opener,
+        ask=settings.find_value,
+        environment=settings.environment,
+    )
 
 
 @contextlib.contextmanager
@@ -104,7 +119,8 @@ def make_age_check(settings: Settings, *, has_minimum: bool = True) -> Callable[
 
 def _find_cache(settings: Settings, target: Target) -> TargetCache | None:
     """Return the target's cache, None where the settings want none; MasterKeyError without a key to seal it."""
-    if split_url(settings.store.value)[0] not in SERVERS or not settings.find("cache"):
+    scheme = find_scheme(settings.store.value)
+    if not scheme or not scheme.can_be_cached or not settings.find("cache"):
         return None
     duration = settings.get_duration("cache")
     if not duration:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..errors import ConfigError, UsageError
 from ..model.secret import parse_owner
-from ..stores.base import SERVERS, split_url
 from ..stores.openbao.policy import PURPOSES, render_policy
+from ..stores.registry import find_scheme, split_url
 from . import Call
 from .calls import choose_action, read_call
 from .parsing import Parser, add_store_options
@@ -41,11 +41,9 @@ def _print_policy(call: Call) -> int:
     if environment and arguments.purpose != "build":
         raise UsageError("only the policy of a build is for one environment", hint=f"leave .{environment} out")
     url = context.settings.store.value
-    scheme, path = split_url(url)
-    if scheme not in SERVERS:
-        raise ConfigError(
-            f"a store of the kind {scheme}: has no policies", hint="IC_SECRETS_STORE=bao+https://HOST:8200/MOUNT"
-        )
+    scheme, (name, path) = find_scheme(url), split_url(url)
+    if not scheme or not scheme.has_policies:
+        raise ConfigError(f"a {name}: store has no policies", hint="IC_SECRETS_STORE=bao+https://HOST:8200/MOUNT")
     with context.open_store(read_only=True) as store:
         site = store.site(owner.name)
     mount = path.removeprefix("//").partition("/")[2].strip("/")

@@ -14,8 +14,9 @@ from ..config.settings import Settings
 from ..core.console import printable, progress
 from ..errors import ConfigError, StoreExistsError, StoreMissingError, StoreRolledBackError, UsageError
 from ..keys.sealing import MasterKey
-from ..stores.base import Identity, split_url
+from ..stores.base import Identity
 from ..stores.embedded.repair import Report, Salvage, check, repair
+from ..stores.registry import EMBEDDED, split_url
 from . import Call
 from .calls import read_call
 from .output import print_json, print_message
@@ -34,7 +35,7 @@ def run_check_store(call: Call) -> int:
         raise UsageError("--unverified goes with --repair", hint="without it nothing is salvaged at all")
     settings = context.settings
     scheme, path = split_url(settings.store.value)
-    if scheme != "sqlite":
+    if scheme != EMBEDDED:
         raise ConfigError(f"only an embedded store can be checked, not {scheme}:", hint="name its path with --store")
     if not os.path.lexists(path):
         raise StoreMissingError(f"there is no store at {path}")

@@ -12,7 +12,8 @@ from ..core.console import print_table, progress
 from ..core.moments import format_date, format_time
 from ..errors import UnknownSecretError, UsageError
 from ..model.secret import Owner, parse_owner
-from ..stores.base import SERVERS, Store, split_url
+from ..stores.base import Store
+from ..stores.registry import find_scheme
 from . import Call
 from .calls import read_call
 from .output import print_json, print_message
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 # The exit status where nothing differs, but not everything could be compared.
 _UNKNOWN = 2
-# What `copy` writes to.
-_DESTINATIONS = SERVERS | {"sqlite", "pantheon", "pantheon-file"}
 _STYLES = {"only in A": "red", "only in B": "green"}
 
 
@@ -45,7 +44,8 @@ def run_diff(call: Call) -> int:
     chosen = [_parse_owner(text) for text in arguments.owners]
     with _opened(arguments, context) as (a, b):
         owners = _choose_owners(a, b, chosen)
-        result = _compare(a, b, owners, foresees=split_url(arguments.b)[0] in _DESTINATIONS)
+        scheme = find_scheme(arguments.b)
+        result = _compare(a, b, owners, foresees=bool(scheme and scheme.create))
         urls = (a.url, b.url)
     if arguments.json:
         _print_object(result, urls, owners)

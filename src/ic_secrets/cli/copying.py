@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ..assembly.context import Context
 from ..config.settings import Settings
 from ..core.console import progress
-from ..errors import ConfigError, StoreExistsError, StoreWriteError, UnknownSiteError, UsageError
-from ..keys.sealing import MasterKey
+from ..errors import StoreWriteError, UnknownSiteError, UsageError
 from ..model.secret import Owner
-from ..stores.base import SERVERS, Store, split_url
+from ..stores.base import Store
 from ..transfer.merge import Action, Change, bring, count_actions, plan_changes, read_bundle
 from . import Call
 from .calls import read_call
@@ -37,7 +33,7 @@ def run_copy(call: Call) -> int:
     with (
         context.guard(lambda: context.open_url(arguments.source, from_keys, read_only=True), read_only=True) as source,
         context.guard(
-            lambda: _open_destination(context, arguments.destination, to_keys), read_only=False, is_configured=False
+            lambda: context.open_url(arguments.destination, to_keys, create=True), read_only=False, is_configured=False
         ) as destination,
         context.observed(source, command="copy", url=arguments.source),
         context.observed(destination, command="copy", url=arguments.destination) as record,
@@ -93,35 +89,6 @@ def _choose_owners(source: Store, destination: Store) -> list[Owner]:
         source.site(only)
         return [Owner.site(only)]
     return sorted(source.owners(), key=lambda owner: owner.is_site)  # a site's overrides need its organization
-
-
-def _open_destination(context: Context, url: str, load_keys: Callable[[], Sequence[MasterKey]]) -> Store:
-    """The store of that URL; an embedded one is made where there is none."""
-    scheme, path = split_url(url)
-    if scheme in SERVERS:
-        return context.open_url(url, load_keys)
-    if scheme == "pantheon":
-        if not path:
-            raise ConfigError("`copy` writes to one site of the platform", hint="name it: pantheon:SITE")
-        return context.open_url(url, load_keys)
-    if scheme == "pantheon-file":
-        from ..stores.pantheon import file as pantheon_file
-
-        file, site, _ = pantheon_file.split_file_url(url)
-        if site is None:
-            raise ConfigError("`copy` has to know which site the file is of", hint="pantheon-file:PATH?site=NAME")
-        return context.open_url(url, load_keys) if os.path.lexists(file) else pantheon_file.create(url)
-    if scheme != "sqlite":
-        raise ConfigError(
-            f"`copy` does not write to {scheme}:",
-            hint="name a path as DST, or bao+https://HOST:8200/MOUNT, pantheon:SITE or pantheon-file:PATH?site=SITE",
-        )
-    if not os.path.lexists(path):
-        from ..stores.embedded import store as local
-
-        with contextlib.suppress(StoreExistsError):  # made by another process meanwhile
-            return local.create(path, load_keys()[0])
-    return context.open_url(url, load_keys)
 
 
 def _copy_owners(

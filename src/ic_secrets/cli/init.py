@@ -12,7 +12,7 @@ from ..config.settings import Settings
 from ..errors import ConfigError, StoreExistsError, StoreWriteError, UsageError
 from ..model.names import check_site_name
 from ..model.secret import Site
-from ..stores.base import split_url
+from ..stores.registry import EMBEDDED, split_url
 from . import Call
 from .calls import read_call
 from .formats import add_reading_options, list_formats
@@ -25,7 +25,7 @@ def run_init(call: Call) -> int:
     arguments, context = read_call(call, make_parser())
     settings = context.settings
     scheme, path = split_url(settings.store.value)
-    if scheme != "sqlite":
+    if scheme != EMBEDDED:
         raise ConfigError(f"`init` makes embedded stores only, not {scheme}:", hint="name a path with --store")
     if os.path.lexists(path):
         raise StoreExistsError(f"there is a store already: {path}")

@@ -12,7 +12,7 @@ from ..assembly.context import Context
 from ..config.settings import Settings
 from ..core.console import print_table
 from ..errors import ConfigError, MasterKeyError, StoreError, UsageError
-from ..stores.base import split_url
+from ..stores.registry import EMBEDDED, find_scheme, split_url
 from . import Call
 from .calls import choose_action, read_call
 from .output import print_json, print_message
@@ -204,27 +204,20 @@ def _describe_source(holder: Keyholder, source: KeySource) -> _Found:
 
 
 def _describe_store(settings: Settings, holder: Keyholder, found: Sequence[_Found]) -> _Seal:
-    scheme, path = split_url(settings.store.value)
-    if scheme == "sealed":
-        from ..stores import sealed_file as sealed
-
-        try:
-            store_key = sealed.read_key_id(path)
-        except StoreError as error:
-            return _Seal(problem=str(error))
-        return _Seal(store_key, opens=any(key["id"] == store_key for each in found for key in each.keys))
-    if scheme != "sqlite":
-        return _Seal(problem=f"{settings.store.value} does not tell its key")
-    from ..stores.embedded import store as local
-
+    url = settings.store.value
+    scheme, path = find_scheme(url), split_url(url)[1]
+    if not scheme or not scheme.read_key_id:
+        return _Seal(problem=f"{url} does not show which key it is sealed with")
     try:
-        store_key = local.read_master_id(path)
+        store_key = scheme.read_key_id(path)
     except StoreError as error:
         return _Seal(problem=str(error))
     fitting = [(each, key) for each in found for key in each.keys if key["id"] == store_key]
     plain = [each.source for each, _ in fitting if not any(key["locked"] for key in each.keys)]
-    if not plain:
+    if not plain or scheme.name != EMBEDDED:
         return _Seal(store_key, opens=bool(fitting))
+    from ..stores.embedded import store as local
+
     try:
         with local.open_store(path, holder.read(plain[0]), read_only=True) as store:
             return _Seal(store_key, store.data_keys, opens=True)

@@ -31,7 +31,6 @@ _ELSEWHERE = {
     "key": "a key lies in no configuration file: key-file names its file, key-command what prints it",
     "passphrase": "a passphrase lies in no configuration file: IC_SECRETS_PASSPHRASE_FILE names its file",
 }
-_STORES_IN_FILES = ("sqlite:", "sealed:", "pantheon-file:")
 
 
 class Entry(NamedTuple):
@@ -140,9 +139,11 @@ def _place(known: Known, value: str, directory: str) -> str:
     if known.kind == "plugins":
         return SEPARATOR.join(absolute(one) if "/" in one else one for one in value.split(SEPARATOR))
     if known.kind == "store":
-        scheme = next((scheme for scheme in _STORES_IN_FILES if value.startswith(scheme)), "")
-        if scheme or ":" not in value.partition("/")[0]:
-            return scheme + absolute(value.removeprefix(scheme))
+        from ..stores.registry import find_scheme, split_url
+
+        scheme, path = find_scheme(value), split_url(value)[1]
+        if scheme and scheme.is_path:
+            return value.removesuffix(path) + absolute(path)
     return value
 
 

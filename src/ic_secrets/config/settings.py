@@ -194,13 +194,13 @@ class Settings:
     @property
     def audit_file(self) -> str | None:
         """The audit log: beside an embedded store, unless it is named. None where a store has no place for one."""
-        from ..stores.base import split_url
+        from ..stores.registry import EMBEDDED, split_url
 
         found = self.find("audit-file")
         if found:
             return os.path.abspath(found.value)
         scheme, path = split_url(self.store.value)
-        return f"{os.path.realpath(path)}.audit" if scheme == "sqlite" else None
+        return f"{os.path.realpath(path)}.audit" if scheme == EMBEDDED else None
 
     @property
     def leaks_allowed(self) -> tuple[str, ...]:

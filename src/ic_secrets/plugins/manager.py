@@ -20,7 +20,8 @@ from .. import hookspecs
 from ..build.render import RenderContext, Renderer, Rendering
 from ..errors import IcSecretsError, PluginError, VetoError
 from ..hookspecs import PROJECT, BuildPlan, Command, PlannedSecret
-from ..stores.base import SCHEMES, Store, StoreOpener, StoreRequest
+from ..stores.base import Store
+from ..stores.registry import SCHEMES, StoreOpener, StoreRequest
 from .discovery import Origin, find_named, load_origin
 from .isolation import ContainedStore, contained
 

@@ -1,27 +1,18 @@
-"""Where secrets are at rest: the face that every store has, and how one is opened by its URL."""
+"""The protocol of every store: what it must have, and what it may have besides."""
 
 from __future__ import annotations
 
 import abc
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from ..errors import ConfigError, StoreDeniedError, StoreMissingError, StoreWriteError
+from ..errors import StoreDeniedError, StoreWriteError
 from ..model.resolve import Holdings
 from ..model.secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from ..keys.sealing import MasterKey
-
-
-# What begins the URLs of our own stores: no plugin takes these over.
-SCHEMES = frozenset({"sqlite", "sealed", "bao+https", "bao+http", "pantheon-file", "pantheon"})
-# Those of them that servers are.
-SERVERS = frozenset({"bao+https", "bao+http"})
 
 
 class Identity(NamedTuple):
@@ -221,75 +212,3 @@ def read_visible_chain(store: Store, owner: Owner, environment: str, scope: Scop
         return store.read_chain(owner), True
     except StoreDeniedError:
         return store.read_chain(owner, environment=environment, scope=scope), False
-
-
-class StoreRequest(NamedTuple):
-    """What is asked of whoever opens a store: the `url`, and its `path`, which is what stands after the scheme.
-
-    A store that needs master keys asks `load_keys` for them; one that is `read_only` is never written.
-    """
-
-    url: str
-    path: str
-    load_keys: Callable[[], Sequence[MasterKey]]
-    read_only: bool = False
-
-
-StoreOpener = Callable[[StoreRequest], Store]
-
-
-def open_store(
-    url: str,
-    load_keys: Callable[[], Sequence[MasterKey]],
-    *,
-    read_only: bool = False,
-    find_opener: Callable[[str], StoreOpener | None] | None = None,
-    ask: Callable[[str], str | None] | None = None,
-) -> Store:
-    """The store that the URL names; a bare path is an embedded store.
-
-    ConfigError for a kind of store that there is none of. `load_keys` is called only by a store that
-    needs keys, and again by one that was rotated meanwhile, `find_opener` only for a scheme that is none of ours.
-    `ask` says what other settings are, by their names; without it their variables do.
-    """
-    scheme, path = split_url(url)
-    if scheme == "sqlite":
-        from .embedded import store as local
-
-        if not os.path.lexists(path):  # said before a missing key is: without a store it opens nothing
-            raise StoreMissingError(f"there is no store at {path}")
-        return local.open_store(path, load_keys(), read_only=read_only, reload=load_keys)
-    if scheme == "sealed":
-        from . import sealed_file as sealed
-
-        return sealed.open_store(path, load_keys)
-    if scheme in SERVERS:
-        from .openbao import store as openbao
-
-        return openbao.open_store(url, ask or openbao.read_variables(os.environ), os.environ)
-    if scheme == "pantheon-file":
-        from .pantheon import file as pantheon_file
-
-        return pantheon_file.open_store(url)
-    if scheme == "pantheon":
-        from .openbao import store as openbao
-        from .pantheon import store as pantheon
-
-        return pantheon.open_store(url, ask or openbao.read_variables(os.environ), os.environ)
-    opener = find_opener(scheme) if find_opener and scheme not in SCHEMES else None
-    if opener:
-        return opener(StoreRequest(url, path, load_keys, read_only))
-    raise ConfigError(
-        f"there is no kind of store called {scheme}:",
-        hint="an embedded store is sqlite:PATH, or a path; an exported one is sealed:FILE, "
-        "one on an OpenBao server bao+https://HOST:8200/MOUNT; Pantheon's secrets.json pantheon-file:PATH, "
-        "and the platform itself pantheon:",
-    )
-
-
-def split_url(url: str) -> tuple[str, str]:
-    """The scheme and the rest; a path without a scheme is `sqlite`."""
-    scheme, colon, rest = url.partition(":")
-    if colon and scheme.replace("+", "").replace("-", "").isalnum() and "/" not in scheme:
-        return scheme.lower(), rest
-    return "sqlite", url

@@ -4,10 +4,11 @@ For completion in a shell alone. What an enemy may have written there goes onto 
 name comes out.
 """
 
+import contextlib
 import re
 from typing import NamedTuple
 
-from .base import split_url
+from .registry import find_scheme, split_url
 
 # Every grammar of a name fits in here; nothing of it means anything to a shell.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,400}")
@@ -27,34 +28,29 @@ class Names(NamedTuple):
 
 
 def read_names(url: str) -> Names:
-    """Those of an embedded store or a sealed file; empty for any other. StoreError, OSError."""
-    scheme, path = split_url(url)
+    """Return the names of a store that shows them; empty for any other. StoreError, OSError."""
+    scheme = find_scheme(url)
+    return scheme.read_names(split_url(url)[1]) if scheme and scheme.read_names else Names({}, {})
+
+
+def read_embedded(path: str) -> Names:
+    """Return the names in an embedded store."""
+    from .embedded.database import Database
+
     names = Names({}, {})
-    if scheme == "sqlite":
-        _read_database(path, names)
-    elif scheme == "sealed":
-        _read_sealed(path, names)
+    with contextlib.closing(Database(path, read_only=True, busy_timeout=_PATIENCE)) as database:
+        for owner in database.query("SELECT kind, name, organization FROM owners"):
+            _add_owner(names, *owner)
+        for row in database.query("SELECT kind, owner, name, environment FROM secrets"):
+            _add_secret(names, *row)
     return names
 
 
-def _read_database(path: str, names: Names) -> None:
-    from .embedded.database import Database
-
-    database = Database(path, read_only=True, busy_timeout=_PATIENCE)
-    try:
-        owners = database.query("SELECT kind, name, organization FROM owners")
-        rows = database.query("SELECT kind, owner, name, environment FROM secrets")
-    finally:
-        database.close()
-    for kind, name, organization in owners:
-        _add_owner(names, kind, name, organization)
-    for row in rows:
-        _add_secret(names, *row)
-
-
-def _read_sealed(path: str, names: Names) -> None:
+def read_sealed(path: str) -> Names:
+    """Return the names in a sealed file."""
     from ..core.files import read_regular
 
+    names = Names({}, {})
     data = read_regular(path, _LARGEST) or b""
     for line in data.decode(errors="replace").splitlines():
         fields = line.split(" ")
@@ -64,6 +60,7 @@ def _read_sealed(path: str, names: Names) -> None:
             kind = "organization" if fields[1].startswith("org:") else "site"
             environment = "" if fields[2] == "*" else fields[2]
             _add_secret(names, kind, fields[1].removeprefix("org:"), fields[3], environment)
+    return names
 
 
 def _add_owner(names: Names, kind: object, name: object, organization: object) -> None:

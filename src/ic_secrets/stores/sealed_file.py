@@ -47,6 +47,7 @@ from ..model.secret import (
 )
 from .base import Identity, ReadOnlyStore
 from .embedded.rows import Row
+from .registry import StoreRequest
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -143,6 +144,11 @@ def open_store(path: str, load_keys: Callable[[], Sequence[MasterKey]]) -> Seale
     StoreLockedError when none of the keys is its own; StoreTamperedError, which names a line where it can.
     """
     return parse(path, _read(path, _LARGEST), load_keys)
+
+
+def open_request(request: StoreRequest) -> SealedStore:
+    """Open the file that the URL names; the errors of `open_store`."""
+    return open_store(request.path, request.load_keys)
 
 
 def read_key_id(path: str) -> str:

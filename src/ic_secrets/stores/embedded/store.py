@@ -21,6 +21,7 @@ from ...errors import (
     StoreError,
     StoreExistsError,
     StoreLockedError,
+    StoreMissingError,
     StoreRolledBackError,
     StoreWriteError,
     UnknownSecretError,
@@ -31,6 +32,7 @@ from ...model.names import check_environment, check_site_name
 from ...model.resolve import Holdings, check_base, find_base
 from ...model.secret import MAX_TIME, Owner, Scope, Scopes, SecretType, Site, format_scopes
 from ..base import Identity, Place, Store, Write
+from ..registry import StoreRequest
 from .database import BUSY_TIMEOUT_MS, Database, lay_out, refuse_network
 from .manifest import Record, find_master_id, write_manifest
 from .rows import Row
@@ -79,6 +81,21 @@ def open_store(
     except BaseException:
         database.close()
         raise
+
+
+def open_request(request: StoreRequest) -> LocalStore:
+    """Open the store of the URL. A missing store is reported before a missing key."""
+    if not os.path.lexists(request.path):
+        raise StoreMissingError(f"there is no store at {request.path}")
+    return open_store(request.path, request.load_keys(), read_only=request.read_only, reload=request.load_keys)
+
+
+def create_request(request: StoreRequest) -> LocalStore:
+    """Open the store of the URL, made where there is none."""
+    if not os.path.lexists(request.path):
+        with contextlib.suppress(StoreExistsError):  # made by another process meanwhile
+            return create(request.path, request.load_keys()[0])
+    return open_request(request)
 
 
 def read_master_id(path: str) -> str:

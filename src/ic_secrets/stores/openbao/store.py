@@ -18,6 +18,7 @@ from ...model.names import check_environment, check_site_name
 from ...model.resolve import Holdings, check_base, find_base
 from ...model.secret import Override, Owner, Scope, Secret, Site
 from ..base import Place, Store, Write
+from ..registry import StoreRequest
 from . import layout
 from .client import BaoClient, Mount, split_store_url
 from .login import Ask, Session, log_in, log_out
@@ -50,9 +51,9 @@ def open_store(url: str, ask: Ask, environment: Mapping[str, str]) -> "BaoStore"
     return BaoStore(url, client, mount, session)
 
 
-def read_variables(environment: Mapping[str, str]) -> Ask:
-    """What the settings' variables alone say."""
-    return lambda name: environment.get(f"IC_SECRETS_{name.replace('-', '_').upper()}") or None
+def open_request(request: StoreRequest) -> "BaoStore":
+    """Open the store of the URL, with the errors of `open_store`."""
+    return open_store(request.url, request.ask, request.environment)
 
 
 class BaoStore(Store):

@@ -25,6 +25,7 @@ from ...errors import (
     UnknownSiteError,
 )
 from ...model.names import check_site_name
+from ..registry import StoreRequest
 from .documents import DocumentStore, Step
 from .secrets_json import derive_id, find_secrets, is_derived, parse_object, render, render_document
 
@@ -54,6 +55,19 @@ def create(url: str) -> "PantheonFile":
     except OSError as error:
         raise StoreWriteError(f"{path} cannot be made: {error.strerror}") from None
     return open_store(url)
+
+
+def open_request(request: StoreRequest) -> "PantheonFile":
+    """Open the file of the URL, with the errors of `open_store`."""
+    return open_store(request.url)
+
+
+def create_request(request: StoreRequest) -> "PantheonFile":
+    """Open the file of the URL to copy to it, made where there is none; ConfigError where it names no site."""
+    path, site, _ = split_file_url(request.url)
+    if site is None:
+        raise ConfigError("`copy` has to know which site the file is of", hint="pantheon-file:PATH?site=NAME")
+    return open_store(request.url) if os.path.lexists(path) else create(request.url)
 
 
 def split_file_url(url: str) -> tuple[str, str | None, str | None]:

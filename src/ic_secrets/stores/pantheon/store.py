@@ -15,9 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 from ...client.client import parse_timeout
-from ...errors import IcSecretsError, ImmutableError, StoreFormatError, StoreWriteError, UnknownSiteError
+from ...errors import ConfigError, IcSecretsError, ImmutableError, StoreFormatError, StoreWriteError, UnknownSiteError
 from ...model.names import check_site_name
 from ...model.secret import Override, Secret, format_scopes
+from ..registry import StoreRequest
 from .client import HOME, Ask, PantheonClient, Reply, find_token, parse_home
 from .documents import DocumentStore, Step
 from .secrets_json import find_secrets, read_entries
@@ -37,6 +38,18 @@ def open_store(url: str, ask: Ask, environment: Mapping[str, str]) -> "PantheonS
     token = find_token(ask, environment)
     client = PantheonClient(home, token, timeout=parse_timeout("pantheon-timeout", ask("pantheon-timeout")))
     return PantheonStore(url, client, site or None)
+
+
+def open_request(request: StoreRequest) -> "PantheonStore":
+    """Open the store of the URL; ConfigError."""
+    return open_store(request.url, request.ask, request.environment)
+
+
+def create_request(request: StoreRequest) -> "PantheonStore":
+    """Open the store of the URL to copy to it; ConfigError where it names no site."""
+    if not request.path:
+        raise ConfigError("`copy` writes to one site of the platform", hint="name it: pantheon:SITE")
+    return open_request(request)
 
 
 class PantheonStore(DocumentStore):
