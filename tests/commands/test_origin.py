@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ic_secrets.audit.origin import describe_origin
 from ic_secrets.ci.platforms import find_job_url
-from ic_secrets.git.checkout import describe_origin, find_revision
+from ic_secrets.git.checkout import find_revision
 
 CANARY = "hunter2-canary"
 GITHUB = {"GITHUB_RUN_ID": "42", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "agency/my-site"}

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from ic_secrets.audit.origin import describe_origin
 from ic_secrets.ci import platforms
 from ic_secrets.ci.identity import request_token
 from ic_secrets.ci.platforms import PLATFORMS, Branch, IdentityRequest, Platform, find_platform, is_pipeline
 from ic_secrets.config.branches import find_environment
 from ic_secrets.config.settings import Settings
 from ic_secrets.errors import ConfigError, ReservedNameError
-from ic_secrets.git.checkout import describe_origin
 from ic_secrets.model.secret import SecretType, SecretValue
 from ic_secrets.two_steps import github
 from needles import derive

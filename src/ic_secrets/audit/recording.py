@@ -146,7 +146,7 @@ class Record:
 
     def _describe(self, result: str, details: dict[str, object]) -> list[dict[str, Any]]:
         if self._circumstances is None:
-            from ..git.checkout import describe_origin
+            from .origin import describe_origin
 
             origin = describe_origin(self._environment, self.place or _find_directory())
             identity = self.identity or _identify(self._store)

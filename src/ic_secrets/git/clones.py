@@ -1,8 +1,8 @@
 """Credentials that were left in the configuration of git clones: found, and taken out.
 
-An unwrapped Composer puts `user:password@` into the URL of a clone's remote, and when git fails at
-the wrong moment it stays in the cache for whoever reads it next. Rewritten URLs (`url.X.insteadOf`)
-and headers (`http.extraHeader`) hold credentials too.
+Composer by itself puts `user:password@` into the URL of a clone's remote, and when git fails at the wrong moment it
+stays in the cache for whoever reads it next. Rewritten URLs (`url.X.insteadOf`) and headers (`http.extraHeader`) hold
+credentials too.
 """
 
 import contextlib
@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from ..core.files import replace_file
 
-# As git reads a URL, what stands before the host ends with an @; a password may hold one that should have been encoded.
+# To git, the login in a URL ends with the last @ before the host; a password may hold one that should be encoded.
 _URL = rb'(?i)((?:https?|ftps?)://)([^/?#\s"]*)@([^/?#@\s"]+)'
-# A user name alone is no credential, unless it looks like a token.
+# A user name alone is not a credential, unless it looks like a token.
 _TOKEN = rb"(?=.*[0-9])[A-Za-z0-9_.=~-]{20,}"
-# `extraheader = Authorization: …` with the lines that continue it, perhaps behind the header of its section.
+# `extraheader = Authorization: …` with the lines that continue it, perhaps on the line that begins its section.
 _HEADER = (
     rb"(?im)^([ \t]*(?:\[[^\]\n]*\][ \t]*)?)extraheader[ \t]*=[ \t]*\"?[ \t]*"
     rb"[a-z-]*(?:authorization|token|api-?key|cookie)[a-z-]*[ \t]*:(?:\\\r?\n|[^\r\n])*(\r?\n|\Z)"
@@ -26,21 +26,21 @@ _HEADER = (
 _SECTION = rb"(?m)^[ \t]*\[([^\]\n]*)\]"
 _SECTION_HOST = rb'(?i)http[ \t]+"(?:[a-z]+://)?(?:[^/@"]*@)?([^/"]+)'
 _ANY_HOST = "any host"
-# A longer one is no configuration of a clone.
+# A longer file is not the configuration of a clone.
 _LARGEST = 1 << 20
 
 
 class Residue(NamedTuple):
-    """A clone's configuration that holds credentials for the hosts."""
+    """The configuration of a clone that holds credentials for the hosts."""
 
     path: str
     hosts: tuple[str, ...]
 
 
 def find_residue(cache: str, projects: Iterable[str] = ()) -> tuple[Residue, ...]:
-    """Every clone with a credential in its configuration: in Composer's cache, and in the projects' vendor.
+    """Return every configuration of a clone with a credential: in Composer's cache, and in the projects' vendor.
 
-    Clones that are reached through a link are somebody's own, and left alone.
+    Clones that are reached through a link belong to somebody else, and are left alone.
     """
     trees = [(cache, _list_caches(cache))] if cache else []
     trees += [(project, _list_clones(project)) for project in projects]
@@ -54,7 +54,7 @@ def find_residue(cache: str, projects: Iterable[str] = ()) -> tuple[Residue, ...
 
 
 def mend(residue: Residue) -> None:
-    """Take the credentials out of the configuration; all else stays, to the byte. OSError, and then all stays."""
+    """Take the credentials out of the configuration, and change nothing else; OSError, and then nothing changes."""
     data = _read(residue.path)
     mended = re.sub(_HEADER, _without_header, re.sub(_URL, _without_userinfo, data))
     if mended != data:
@@ -80,12 +80,12 @@ def _without_userinfo(match: re.Match[bytes]) -> bytes:
 
 
 def _without_header(match: re.Match[bytes]) -> bytes:
-    """Nothing of the line; where it began with the header of a section, that."""
+    """Return what stays of the line: the beginning of a section, if it has one."""
     return match[1].rstrip() + match[2] if b"[" in match[1] else b""
 
 
 def _is_inside(path: str, tree: str) -> bool:
-    """Whether the file lies below the tree with no link on the way."""
+    """Return whether the file is below the tree, with no link on the way."""
     inside = os.path.relpath(path, tree)
     root = os.path.realpath(tree)
     return not inside.startswith(os.pardir) and os.path.realpath(path) == os.path.join(root, inside)
@@ -97,7 +97,7 @@ def _list_caches(cache: str) -> Iterator[str]:
 
 
 def _list_clones(project: str) -> Iterator[str]:
-    """The clones of packages that were installed from source, wherever installers put them."""
+    """Yield the configurations of packages that were installed from source, wherever installers put them."""
     vendor = os.path.join(project, _find_vendor(project))
     for owner in _list(vendor):
         for name in _list(os.path.join(vendor, owner)):
@@ -111,7 +111,7 @@ def _list_clones(project: str) -> Iterator[str]:
 
 
 def _find_vendor(project: str) -> str:
-    """The project's `vendor-dir`."""
+    """Return the project's `vendor-dir`."""
     config = _read_document(os.path.join(project, "composer.json")).get("config")
     vendor = config.get("vendor-dir") if isinstance(config, dict) else None
     return vendor if isinstance(vendor, str) and vendor and "\0" not in vendor else "vendor"
@@ -133,7 +133,7 @@ def _list(directory: str) -> list[str]:
 
 
 def _read(path: str) -> bytes:
-    """The file's bytes, none of one that is too long; OSError, for a link or a pipe as well."""
+    """Return the file's bytes, none if it is too long; OSError, for a link or a pipe as well."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         data = file.read(_LARGEST + 1)

@@ -1,9 +1,8 @@
-"""How git gets a credential without Composer's help: a helper, and a `git` that keeps URLs bare. Pure.
+"""How git gets a login without Composer's help: a credential helper, and a shim that keeps URLs bare. Pure.
 
-Composer tries the bare URL first. With a helper that succeeds, and no password is ever put into
-arguments or into the configuration of a clone. Where the server refuses the helper's credential,
-Composer tries once more with the password in the URL; the `git` of ours, first in PATH, takes it out
-again before the real one starts, and notes the host.
+Composer tries the bare URL first. With a helper that succeeds, and no password gets into arguments or into the
+configuration of a clone. If the server refuses the helper's login, Composer tries again with the password in the URL;
+the shim, first in PATH, takes it out before the real git starts, and notes the host.
 """
 
 import os
@@ -21,7 +20,7 @@ SHIM_FILE = "git"
 
 
 class Login(NamedTuple):
-    """A user name and password for git at one host, as Composer would put them into a URL."""
+    """A user name and password for git at one host, and the name of the secret that they come from."""
 
     name: str
     host: str
@@ -33,11 +32,7 @@ class Login(NamedTuple):
 
 
 def find_logins(credentials: Iterable[Credential]) -> tuple[Login, ...]:
-    """The login of each host that git can use one for; of several methods, that which Composer prefers.
-
-    bitbucket-oauth has none before Composer has exchanged it for a token (`find_minting_hosts`); headers
-    and client certificates are nothing that git takes from Composer.
-    """
+    """Return the login of each host that has one; of several methods, that of the one which Composer prefers."""
     logins: dict[str, Login] = {}
     for credential in sort_by_strength(credentials):
         if credential.login:
@@ -46,16 +41,16 @@ def find_logins(credentials: Iterable[Credential]) -> tuple[Login, ...]:
 
 
 def find_minting_hosts(credentials: Iterable[Credential]) -> tuple[str, ...]:
-    """The hosts for which Composer mints a token that git needs; only the URL that it then uses has it."""
+    """Return the hosts for which Composer mints a token for git; only the URL that it uses then holds the token."""
     return tuple(credential.host for credential in credentials if METHODS[credential.method].mints)
 
 
 def render_files(
     logins: Sequence[Login], minting_hosts: Sequence[str], directory: str, real_git: str
 ) -> dict[str, bytes]:
-    """The files of the private directory `directory` by name: one login each, the configuration, the shim.
+    """Return the files of the private directory `directory` by name: the logins, the configuration, the shim.
 
-    The login of a minting host is not there yet: the shim writes it when it takes it out of a URL.
+    The login of a minting host is still missing: the shim writes it when it takes it out of a URL.
     """
     files: dict[str, bytes] = {}
     places: dict[str, str] = {}
@@ -63,7 +58,7 @@ def render_files(
         places[login.host] = f"login-{number}"
         files[places[login.host]] = f"username={login.username}\npassword={login.password}\n".encode()
     minted = {host: f"minted-{number}" for number, host in enumerate(minting_hosts)}
-    files |= dict.fromkeys([SEEN_FILE, *minted.values()], b"")  # which the shim writes to
+    files |= dict.fromkeys([SEEN_FILE, *minted.values()], b"")  # the shim writes to them
     lines = []
     for host, name in (places | minted).items():
         path = shlex.quote(f"{directory}/{name}")
@@ -78,7 +73,7 @@ def render_files(
 
 
 def add_configuration(environment: Mapping[str, str], path: str) -> dict[str, str]:
-    """The variables that make every git read the configuration file too, after what is there already."""
+    """Return the variables that make every git read the configuration file too, after all others."""
     count = environment.get("GIT_CONFIG_COUNT", "")
     number = int(count) if count.isdecimal() else 0
     return {
@@ -89,9 +84,9 @@ def add_configuration(environment: Mapping[str, str], path: str) -> dict[str, st
 
 
 def _render_shim(hosts: Iterable[str], keep: Mapping[str, str], seen: str, real_git: str) -> bytes:
-    """A POSIX shell script: only builtins before the exec, since each more moment shows its own arguments.
+    """Return a POSIX shell script of builtins alone, so that its own arguments are seen as briefly as possible.
 
-    The login of a host in `keep` is written to the file there, as git's credential protocol takes it.
+    The login of a host in `keep` is written to the file there, in the format of git's credential protocol.
     """
     pattern = "|".join(shlex.quote(host) for host in dict.fromkeys(hosts))
     kept = "".join(
@@ -125,6 +120,6 @@ exec {shlex.quote(real_git)} "$@"
 
 
 def _quote(text: str) -> str:
-    """A value or subsection as git's configuration file holds it."""
+    """Return a value or subsection as git's configuration file holds it."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
