@@ -22,7 +22,7 @@ from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores import sealed_file as sealed
 from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import store as local
-from ic_secrets.transfer.merge import bring, read_bundle
+from ic_secrets.transfer.merge import import_secrets, read_secrets
 
 PROGRAM = Path(sys.executable).parent / "ic-secrets"
 KEY = MasterKey.generate()
@@ -73,7 +73,7 @@ def measure(folder: Path, secrets: int, runs: int) -> list[str]:
 
     def bring_all() -> None:
         with sealed.open_store(str(file), lambda: [KEY]) as store, local.create(f"{path}.again", KEY) as new:
-            bring(new, read_bundle(store, list(store.owners())))
+            import_secrets(new, read_secrets(store, list(store.owners())))
 
     export = seconds(lambda: run("export", "--all", "--format", "sealed", "--store", path, "-o", file))
     opening = seconds(open_site, runs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from commandline import Cli
 from ic_secrets.model.resolve import Holdings
 from ic_secrets.model.secret import Owner, Scope, Secret, SecretType, SecretValue
 from ic_secrets.transfer.formats import pantheon
-from ic_secrets.transfer.merge import Bundle
+from ic_secrets.transfer.merge import SecretSet
 
 SITE = Owner.site("my-site")
 
@@ -41,8 +42,8 @@ def test_the_sdk_reads_what_is_exported(tmp_path: Path) -> None:
     assert php
     own = Holdings(SITE, (make("OWN", "mine"), make("BOTH", "site's")), ())
     lent = Holdings(AGENCY, (make("BOTH", "theirs", AGENCY), make("LENT", 'ü "quoted"\n', AGENCY)), ())
-    text, left_out = pantheon.write(Bundle((), (own, lent)), SITE)
-    assert left_out == ()
+    text, omissions = pantheon.write(SecretSet((), (own, lent)), SITE)
+    assert omissions == ()
     (tmp_path / "secrets.json").write_text(text)
     code = """
         $all = json_decode(file_get_contents(getenv("CUSTOMER_SECRETS_FAKE_FILE")), true, 512, JSON_THROW_ON_ERROR);
@@ -124,3 +125,34 @@ def test_open_places_are_asked_for_at_a_terminal_alone(cli: Cli, work: Path) -> 
     cli("set", "my-site", "A", "--type", "env", "--scope", "ic", stdin=CANARY.encode(), check=0)
     shown = cli("export", "my-site", "--format", "yaml", "--without-values", check=0).stdout
     assert CANARY.encode() not in shown
+
+
+def test_a_format_is_added_in_one_place(cli: Cli, work: Path) -> None:
+    """A made-up one, put into the registry: both directions, --help and the names of files know it."""
+    program = (
+        "from ic_secrets import cli\n"
+        "from ic_secrets.model.secret import SecretType, parse_scopes\n"
+        "from ic_secrets.transfer.formats.base import Builder, Format, list_own, reveal\n"
+        "from ic_secrets.transfer.formats.registry import FORMATS\n"
+        "def read(text, options):\n"
+        "    builder = Builder(options)\n"
+        "    for line in text.splitlines():\n"
+        "        builder.add(options.owner, *line.split(':')[:1], SecretType.ENV, parse_scopes('ic'), line[2:])\n"
+        "    return builder.finish()\n"
+        "def write(secret_set, owner, *, values=True):\n"
+        "    return ''.join(f'{s.name}:{reveal(s)}\\n' for s in list_own(secret_set, owner, [])), ()\n"
+        "FORMATS['colons'] = Format('colons', read, write, ('.colons',))\n"
+        "cli.start()\n"
+    )
+
+    def run(*words: str | Path) -> str:
+        words = (sys.executable, "-c", program, *map(str, words))
+        done = subprocess.run(words, env=cli.home, cwd=work, capture_output=True, text=True, check=True)
+        return done.stdout + done.stderr
+
+    cli("init", check=0)
+    (work / "in.colons").write_text(f"A:{CANARY}\n")
+    assert "2 made" in run("import", "my-site", "in.colons")
+    run("export", "my-site", "-o", "out.colons", "--plaintext")
+    assert (work / "out.colons").read_text() == f"A:{CANARY}\n"
+    assert "colons" in run("import", "--help")

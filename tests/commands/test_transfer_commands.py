@@ -76,7 +76,7 @@ def test_what_is_no_export_is_never_replaced(cli: Any, path: str, tmp_path: Path
         (tmp_path / "there").write_bytes(content)
         done = cli("export", "--all", "--format", "sealed", "-o", tmp_path / "there")
         assert done.returncode == 1
-        assert b"no export of this format" in done.stderr
+        assert b"not an export of this format" in done.stderr
         assert (tmp_path / "there").read_bytes() == content
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -13,8 +12,8 @@ from ic_secrets.errors import IcSecretsError, ImportFileError
 from ic_secrets.model.resolve import Holdings
 from ic_secrets.model.secret import MAX_TIME, Override, Owner, Scope, Secret, SecretType, SecretValue
 from ic_secrets.transfer.formats import auth, definitions, dotenv, pantheon
-from ic_secrets.transfer.formats.base import Content, LeftOut, Terms
-from ic_secrets.transfer.merge import Bundle
+from ic_secrets.transfer.formats.base import Omission, ParsedFile, ReadOptions
+from ic_secrets.transfer.merge import SecretSet
 
 SITE = Owner.site("my-site")
 AGENCY = Owner.organization("agency")
@@ -22,24 +21,24 @@ BUILD = frozenset({Scope.IC})
 CANARY = "a-canary-of-a-format"
 
 
-def terms(
+def make_options(
     kind: SecretType | None = SecretType.ENV, organization: str | None = None, *, with_org: bool = False
-) -> Terms:
-    return Terms(SITE, kind, BUILD, organization, with_org, 1000)
+) -> ReadOptions:
+    return ReadOptions(SITE, kind, BUILD, organization, with_org, 1000)
 
 
-def tell(content: Content) -> dict[tuple[str, str | None, str], str | None]:
+def list_values(content: ParsedFile) -> dict[tuple[str, str | None, str], str | None]:
     """Every value by owner, environment and name."""
-    told = {}
-    for held in content.bundle.holdings:
+    found = {}
+    for held in content.secret_set.holdings:
         for item in (*held.secrets, *held.overrides):
             environment = item.environment if isinstance(item, Override) else None
-            told[str(item.owner), environment, item.name] = item.value.reveal() if item.value else None
-    return told
+            found[str(item.owner), environment, item.name] = item.value.reveal() if item.value else None
+    return found
 
 
-def left(content: Content) -> list[str]:
-    return [one.what for one in content.left_out]
+def left(content: ParsedFile) -> list[str]:
+    return [one.what for one in content.omissions]
 
 
 # --- .env --------------------------------------------------------------------------------------------------
@@ -51,45 +50,54 @@ LINES = {
     "  export A=x": "x",
     "A=two words # a comment": "two words",
     "A=a#b": "a#b",
-    "A=# nothing": "",
+    "A= # nothing": "",
     "A='# $HOME \\n'": "# $HOME \\n",
     "A='two\nlines'  # c": "two\nlines",
     'A="a\\nb\\t\\"q\\" \\\\ \\$x \\z"': 'a\nb\t"q" \\ $x \\z',
     'A="two\nlines"': "two\nlines",
+    'A="\\\\\\$x"': "\\$x",
+    'A="C:\\\\"  # a "comment" for $5': "C:\\",
     "A='a'\r\n": "a",
     "# c\n\nA=ü": "ü",
 }
 
 
 @pytest.mark.parametrize("text", LINES)
-def test_a_line_of_an_env_file_is_read_as_shells_do(text: str) -> None:
-    assert tell(dotenv.read(text, terms())) == {("my-site", None, "A"): LINES[text]}
+def test_a_line_of_an_env_file_is_read(text: str) -> None:
+    assert list_values(dotenv.read(text, make_options())) == {("my-site", None, "A"): LINES[text]}
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (f"A=b\n{CANARY}", "line 2: this is no NAME=VALUE"),
-        (f"A={CANARY}\nA=x", "line 2: A stands there twice"),
+        (f"A=b\n{CANARY}", "line 2: this is not NAME=VALUE"),
+        (f"A={CANARY}\nA=x", "line 2: A is set twice"),
         (f"A=${CANARY}", "needs single quotes"),
         (f'A="${CANARY}"', "would be replaced"),
         (f'A="`{CANARY}`"', "would be replaced"),
-        (f"A='{CANARY}", "the quote has no end"),
-        (f"A='x' {CANARY}", "behind the quotes"),
-        (f"1A={CANARY}", "no NAME=VALUE"),
+        (f"A='{CANARY}", "a quote does not end"),
+        (f"A='x' {CANARY}", "a quote does not end where the value does"),
+        (f"1A={CANARY}", "not NAME=VALUE"),
+        (f"\n\n'A'={CANARY}", "line 3: this is not NAME=VALUE"),
+        (f"A=#{CANARY}", "needs single quotes"),
+        (f"A={CANARY}\\n", "needs single quotes"),
+        (f"A='\\\\{CANARY}'", "use double quotes"),
+        (f'A="\\\\${CANARY}"', "would be replaced"),
     ],
 )
 def test_what_an_env_file_cannot_mean_is_refused_without_its_text(text: str, told: str) -> None:
     with pytest.raises(ImportFileError) as caught:
-        dotenv.read(text, terms())
+        dotenv.read(text, make_options())
     assert told in str(caught.value)
     assert CANARY not in f"{caught.value} {caught.value.hint}"
 
 
-def test_an_env_file_tells_neither_type_nor_scopes() -> None:
-    for lacking in (Terms(SITE, SecretType.ENV), Terms(SITE, None, BUILD), Terms(SITE, SecretType.COMPOSER, BUILD)):
-        with pytest.raises(ImportFileError):
-            dotenv.read("A=b", lacking)
+@pytest.mark.parametrize(
+    ("kind", "scopes"), [(SecretType.ENV, None), (None, BUILD), (SecretType.COMPOSER, BUILD)], ids=str
+)
+def test_an_env_file_has_neither_type_nor_scopes(kind: SecretType | None, scopes: frozenset[Scope] | None) -> None:
+    with pytest.raises(ImportFileError):
+        dotenv.read("A=b", ReadOptions(SITE, kind, scopes))
 
 
 # --- auth.json ---------------------------------------------------------------------------------------------
@@ -103,8 +111,8 @@ def test_each_credential_is_a_secret_and_the_rest_is_named() -> None:
         "github-oauth": {},
         "process-timeout": 5,
     }
-    content = auth.read(json.dumps(document), terms(None))
-    told = tell(content)
+    content = auth.read(json.dumps(document), make_options(None))
+    told = list_values(content)
     assert told["my-site", None, "bearer.h.example"] == "token"
     assert json.loads(told["my-site", None, "http-basic.h.example:8443"] or "") == basic
     assert left(content) == ["'process-timeout'"]
@@ -123,7 +131,7 @@ def test_each_credential_is_a_secret_and_the_rest_is_named() -> None:
 )
 def test_what_is_no_auth_json_is_refused_without_its_text(text: str) -> None:
     with pytest.raises(ImportFileError) as caught:
-        auth.read(text, terms())
+        auth.read(text, make_options())
     assert CANARY not in str(caught.value)
 
 
@@ -199,16 +207,16 @@ PANTHEON: dict[str, tuple[dict[str, object], bool, dict[tuple[str, str | None, s
 
 @pytest.mark.parametrize("case", PANTHEON)
 def test_what_pantheons_file_says(case: str) -> None:
-    secret, with_org, told, left_out = PANTHEON[case]
-    content = pantheon.read(file(A=secret), terms(None, "agency", with_org=with_org))
-    assert tell(content) == told
-    assert left(content) == left_out
-    assert CANARY not in str(content.left_out)
+    secret, with_org, told, omissions = PANTHEON[case]
+    content = pantheon.read(file(A=secret), make_options(None, "agency", with_org=with_org))
+    assert list_values(content) == told
+    assert left(content) == omissions
+    assert CANARY not in str(content.omissions)
 
 
 def test_a_site_without_an_organization_takes_none_from_a_file() -> None:
-    content = pantheon.read(file(A=entry(OrgValues={"default": "o"})), terms(None, None, with_org=True))
-    assert (tell(content), left(content)) == ({}, ["the organization's A"])
+    content = pantheon.read(file(A=entry(OrgValues={"default": "o"})), make_options(None, None, with_org=True))
+    assert (list_values(content), left(content)) == ({}, ["the organization's A"])
 
 
 @pytest.mark.parametrize(
@@ -225,7 +233,7 @@ def test_a_site_without_an_organization_takes_none_from_a_file() -> None:
 )
 def test_what_is_no_file_of_pantheons_is_refused(text: str) -> None:
     with pytest.raises(IcSecretsError):
-        pantheon.read(text, terms())
+        pantheon.read(text, make_options())
 
 
 def make(name: str, text: str, owner: Owner = SITE) -> Secret:
@@ -234,7 +242,7 @@ def make(name: str, text: str, owner: Owner = SITE) -> Secret:
 
 # --- YAML and TOML -----------------------------------------------------------------------------------------
 
-READERS: dict[str, Callable[[str, Terms], Content]] = {"yaml": definitions.read_yaml, "toml": definitions.read_toml}
+READERS = {"yaml": definitions.read_yaml, "toml": definitions.read_toml}
 SAME = {
     "yaml": "secrets:\n  A: {type: env, scopes: [ic], value: 007, expires: 2027-01-31, overrides: {dev: d}}\n  B.b:\n"
     "    type: runtime\n    scopes: ic,web\n    value:\n",
@@ -245,14 +253,14 @@ SAME = {
 
 @pytest.mark.parametrize("form", READERS)
 def test_definitions_say_all_of_a_secret_and_may_leave_its_value_open(form: str) -> None:
-    content = READERS[form](SAME[form], terms())
-    assert tell(content) == {
+    content = READERS[form](SAME[form], make_options())
+    assert list_values(content) == {
         ("my-site", None, "A"): "007",
         ("my-site", "dev", "A"): "d",
         ("my-site", None, "B.b"): None,
     }
     assert content.empty == ((SITE, None, "B.b"),)
-    first = content.bundle.holdings[0].secrets[0]
+    first = content.secret_set.holdings[0].secrets[0]
     assert (first.type, first.scopes, first.expires) == (SecretType.ENV, BUILD, 1_801_439_999)
 
 
@@ -279,7 +287,7 @@ def test_definitions_say_all_of_a_secret_and_may_leave_its_value_open(form: str)
 )
 def test_what_defines_nothing_is_refused_without_its_text(form: str, text: str) -> None:
     with pytest.raises(IcSecretsError) as caught:
-        READERS[form](text, terms())
+        READERS[form](text, make_options())
     assert CANARY not in str(caught.value)
 
 
@@ -324,20 +332,20 @@ def test_definitions_come_back_as_they_went(drawn: Drawn) -> None:
         (definitions.write_yaml, definitions.read_yaml),
         (definitions.write_toml, definitions.read_toml),
     ):
-        text, left_out = write(Bundle((), (held,)), SITE)
-        assert left_out == ()
-        assert read(text, terms()).bundle.holdings == (held,)
+        text, omissions = write(SecretSet((), (held,)), SITE)
+        assert omissions == ()
+        assert read(text, make_options()).secret_set.holdings == (held,)
 
 
 @given(SECRETS, SECRETS)
 def test_pantheons_file_comes_back_as_it_went(drawn: Drawn, lent: Drawn) -> None:
     lent = {name: one for name, one in lent.items() if name not in drawn or one[:2] == drawn[name][:2]}
     own, theirs = without_expiry(hold(drawn)), without_expiry(hold(lent, AGENCY))
-    text, left_out = pantheon.write(Bundle((), (own, theirs)), SITE)
-    assert left_out == ()
-    content = pantheon.read(text, terms(None, "agency", with_org=True))
-    assert content.left_out == ()
-    holdings = {held.owner: held for held in content.bundle.holdings}
+    text, omissions = pantheon.write(SecretSet((), (own, theirs)), SITE)
+    assert omissions == ()
+    content = pantheon.read(text, make_options(None, "agency", with_org=True))
+    assert content.omissions == ()
+    holdings = {held.owner: held for held in content.secret_set.holdings}
     assert holdings[SITE] == own
     assert holdings.get(AGENCY, Holdings(AGENCY)) == theirs
 
@@ -345,26 +353,23 @@ def test_pantheons_file_comes_back_as_it_went(drawn: Drawn, lent: Drawn) -> None
 @given(st.dictionaries(NAMES, TEXTS, max_size=5))
 def test_an_env_file_comes_back_as_it_went(values: dict[str, str]) -> None:
     held = hold({name: (SecretType.ENV, BUILD, text, {}, None) for name, text in values.items()})
-    text, left_out = dotenv.write(Bundle((), (held,)), SITE)
-    assert left_out == ()
-    assert dotenv.read(text, terms()).bundle.holdings == (held,)
+    text, omissions = dotenv.write(SecretSet((), (held,)), SITE)
+    assert omissions == ()
+    assert dotenv.read(text, make_options()).secret_set.holdings == (held,)
 
 
 def test_what_a_format_cannot_say_is_named() -> None:
     held = hold({"A": (SecretType.ENV, BUILD, "v", {"dev": "d"}, 5)})
-    bundle = Bundle((), (held, Holdings(AGENCY, (make("B", "b", AGENCY),))))
-    written: dict[str, tuple[LeftOut, ...]] = {
-        "env": dotenv.write(bundle, SITE)[1],
-        "auth": auth.write(bundle, SITE)[1],
-        "yaml": definitions.write_yaml(bundle, SITE)[1],
-        "pantheon": pantheon.write(bundle, SITE)[1],
+    secret_set = SecretSet((), (held, Holdings(AGENCY, (make("B", "b", AGENCY),))))
+    written: dict[str, tuple[Omission, ...]] = {
+        "env": dotenv.write(secret_set, SITE)[1],
+        "auth": auth.write(secret_set, SITE)[1],
+        "yaml": definitions.write_yaml(secret_set, SITE)[1],
+        "pantheon": pantheon.write(secret_set, SITE)[1],
     }
-    assert {form: [one.what for one in left_out] for form, left_out in written.items()} == {
+    assert {form: [one.what for one in omissions] for form, omissions in written.items()} == {
         "env": ["my-site.dev A", "org:agency B"],
         "auth": ["my-site.dev A", "my-site A", "org:agency B"],
         "yaml": ["org:agency B"],
         "pantheon": ["when my-site A expires"],
     }
-
-
-# --- the commands ------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ from ic_secrets.testing import (
     set_base,
 )
 from ic_secrets.transfer.formats import pantheon
-from ic_secrets.transfer.merge import add_organizations, read_bundle
+from ic_secrets.transfer.merge import add_organizations, read_secrets
 from local_stores import KEY, memory_directory
 
 PLATFORM_ID = "9cf2c790-c7b8-4f2f-a6f1-27385b8f958e"
@@ -90,7 +90,7 @@ def export(store: Store) -> str:
         owners = add_organizations(store, [SITE])
     except UnknownSiteError:
         return json.dumps(document({}))
-    return pantheon.write(read_bundle(store, owners), SITE)[0]
+    return pantheon.write(read_secrets(store, owners), SITE)[0]
 
 
 def test_the_contract_leaves_out_what_the_format_lacks_and_no_more() -> None:

@@ -27,7 +27,7 @@ from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.registry import open_store
 from ic_secrets.testing import ReadingContract
-from ic_secrets.transfer.merge import read_bundle
+from ic_secrets.transfer.merge import read_secrets
 from local_stores import (
     AGENCY,
     BUILD,
@@ -46,8 +46,8 @@ ID = "0123456789abcdef" * 2
 
 def export(store: Store, generation: int = 7, key: MasterKey = KEY) -> bytes:
     """All that the store holds, as a file."""
-    bundle = read_bundle(store, list(store.owners()))
-    return sealed.render(key, ID, generation, bundle.sites, bundle.holdings)
+    secret_set = read_secrets(store, list(store.owners()))
+    return sealed.render(key, ID, generation, secret_set.sites, secret_set.holdings)
 
 
 def open_bytes(data: bytes, *keys: MasterKey) -> sealed.SealedStore:

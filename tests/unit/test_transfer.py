@@ -17,13 +17,13 @@ from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.testing import ALL, BUILD, ORGANIZATION, SITE, get_base, get_override, set_base
 from ic_secrets.transfer.merge import (
-    Bundle,
+    SecretSet,
     add_organizations,
-    bring,
     count_actions,
+    import_secrets,
     is_refused,
     plan_changes,
-    read_bundle,
+    read_secrets,
 )
 from local_stores import KEY, make_store, memory_directory, open_for_reading
 
@@ -46,13 +46,13 @@ def stores() -> Iterator[Stores]:
         yield stores
 
 
-def everything(store: Store) -> Bundle:
-    return read_bundle(store, list(store.owners()))
+def everything(store: Store) -> SecretSet:
+    return read_secrets(store, list(store.owners()))
 
 
-def told(store: Store, bundle: Bundle) -> dict[str, str]:
+def told(store: Store, secret_set: SecretSet) -> dict[str, str]:
     """What becomes of each definition that is not the same already."""
-    changes = plan_changes(store, bundle)
+    changes = plan_changes(store, secret_set)
     return {str(change): change.reason or change.action.value for change in changes if change.action.value != "same"}
 
 
@@ -77,13 +77,13 @@ def definitions(store: Store) -> tuple[list[Site], set[tuple[object, ...]]]:
 def test_a_store_arrives_whole() -> None:
     """Sites, organizations, bases, overrides of both, values, times and expiry; a second time all is the same."""
     with memory_directory() as directory, open_for_reading(make_store(directory)) as source:
-        bundle = everything(source)
+        secret_set = everything(source)
         with local.create(str(directory / "new.db"), KEY) as destination:
-            changes = bring(destination, bundle)
+            changes = import_secrets(destination, secret_set)
             assert {change.action.value for change in changes} == {"made"}
             assert definitions(destination) == definitions(source)
             generation = destination.generation
-            assert {change.action.value for change in bring(destination, bundle)} == {"same"}
+            assert {change.action.value for change in import_secrets(destination, secret_set)} == {"same"}
             assert destination.generation == generation
             assert definitions(destination) == definitions(source)
 
@@ -138,22 +138,22 @@ def test_any_store_exported_and_imported_gives_the_same(
     """
     with two_stores() as (source, destination):
         perform(source, operations)
-        bundle = everything(source)
-        data = sealed.render(KEY, "0" * 32, 1, bundle.sites, bundle.holdings)
+        secret_set = everything(source)
+        data = sealed.render(KEY, "0" * 32, 1, secret_set.sites, secret_set.holdings)
         again = sealed.parse("all.sealed", data, lambda: [KEY])
-        assert everything(again) == bundle
-        changes = bring(destination, everything(again), skip_refused=True)
+        assert everything(again) == secret_set
+        changes = import_secrets(destination, everything(again), skip_refused=True)
         inert = sum(len(inert_overrides(source.read_chain(owner))) for owner in source.owners())
         assert count_actions(changes)["refused"] == inert
         assert definitions(destination) == definitions(source)
     with two_stores() as (_, destination):
         perform(destination, beside)
         before = definitions(destination)
-        changes = bring(destination, bundle)
+        changes = import_secrets(destination, secret_set)
         if is_refused(changes):
             assert definitions(destination) == before
-            changes = bring(destination, bundle, skip_refused=True)
-        second = plan_changes(destination, bundle)
+            changes = import_secrets(destination, secret_set, skip_refused=True)
+        second = plan_changes(destination, secret_set)
         assert count_actions(second)["refused"] == count_actions(changes)["refused"]
         assert count_actions(second)["made"] == count_actions(second)["changed"] == 0
 
@@ -177,7 +177,7 @@ def test_what_differs_is_changed_and_what_is_beside_stays(stores: Stores) -> Non
         "my-site EXPIRES": "changed",
         "my-site.dev SAME": "changed",
     }
-    bring(destination, everything(source))
+    import_secrets(destination, everything(source))
     assert get_base(destination, SITE, "VALUE").value == SecretValue("new")
     assert get_base(destination, SITE, "VALUE").version == 2
     assert get_base(destination, SITE, "BESIDE").value == SecretValue("beside")
@@ -221,7 +221,7 @@ def refuse_beside(source: Store, destination: Store) -> None:
 REFUSED: dict[str, tuple[Callable[[Store, Store], None], str, str]] = {
     "another type": (refuse_type, "my-site KEY", "has the type runtime, not env"),
     "other scopes": (refuse_scopes, "my-site KEY", "has the scopes ic,web,user, not ic"),
-    "an inert override": (refuse_inert, "my-site.dev KEY", "was set over is gone"),
+    "an inert override": (refuse_inert, "my-site.dev KEY", "overrode is gone"),
     "an override whose base would be another": (refuse_hidden, "my-site.dev KEY", "has one of that name already"),
     "a base unlike the override beside it": (refuse_beside, "my-site KEY", "has the type runtime, not env"),
 }
@@ -234,16 +234,16 @@ def test_what_is_refused_is_named_and_nothing_is_written(stores: Stores, case: s
     prepare(*stores)
     source, destination = stores
     set_base(source, Owner("site", "zebra"), "LAST", "v")
-    bundle = everything(source)
+    secret_set = everything(source)
     before, generation = definitions(destination), destination.generation
-    refused = {str(c): c.reason for c in bring(destination, bundle) if c.reason}
+    refused = {str(c): c.reason for c in import_secrets(destination, secret_set) if c.reason}
     assert list(refused) == [what]
     assert reason in refused[what]
     assert definitions(destination) == before
-    bring(destination, bundle, skip_refused=True)
+    import_secrets(destination, secret_set, skip_refused=True)
     assert get_base(destination, Owner("site", "zebra"), "LAST").value == SecretValue("v")
     assert destination.generation > generation
-    assert list(told(destination, bundle)) == [what]
+    assert list(told(destination, secret_set)) == [what]
 
 
 def test_a_dry_run_writes_nothing(stores: Stores) -> None:
@@ -254,7 +254,7 @@ def test_a_dry_run_writes_nothing(stores: Stores) -> None:
     with local.open_store(path, [KEY], read_only=True) as reader:
         planned = plan_changes(reader, everything(source))
     assert list(destination.sites()) == []
-    assert bring(destination, everything(source)) == planned
+    assert import_secrets(destination, everything(source)) == planned
 
 
 # --- whose it is ----------------------------------------------------------------------------------------
@@ -267,13 +267,13 @@ def test_an_organization_is_left_alone_unless_it_is_brought(stores: Stores) -> N
         store.set_site(Site("my-site", "agency"))
         set_base(store, ORGANIZATION, "KEY", text)
     source.put(Place(SITE, "dev", "KEY"), Write(SecretValue("override")))
-    bring(destination, read_bundle(source, [SITE]))
+    import_secrets(destination, read_secrets(source, [SITE]))
     base = get_base(destination, ORGANIZATION, "KEY")
     assert base.value == SecretValue("ours")
     assert get_override(destination, SITE, "dev", "KEY").base == base.id
     owners = add_organizations(source, [SITE])
     assert owners == (SITE, ORGANIZATION)
-    bring(destination, read_bundle(source, owners))
+    import_secrets(destination, read_secrets(source, owners))
     assert get_base(destination, ORGANIZATION, "KEY").value == SecretValue("theirs")
 
 
@@ -284,7 +284,7 @@ def test_an_override_keeps_its_base_beside_a_namesake(stores: Stores) -> None:
     set_base(source, ORGANIZATION, "KEY", "org")
     source.put(Place(SITE, "dev", "KEY"), Write(SecretValue("override")))
     set_base(source, SITE, "KEY", "own")
-    bring(destination, everything(source))
+    import_secrets(destination, everything(source))
     base = get_base(destination, ORGANIZATION, "KEY")
     assert get_override(destination, SITE, "dev", "KEY").base == base.id
     destination.delete(Place(ORGANIZATION, None, "KEY"))
@@ -301,7 +301,7 @@ def test_an_inert_override_with_the_same_value_is_set_again(stores: Stores) -> N
     destination.delete(Place(ORGANIZATION, None, "KEY"))
     set_base(destination, ORGANIZATION, "KEY", "org")
     assert told(destination, everything(source)) == {"my-site.dev KEY": "changed"}
-    bring(destination, everything(source))
+    import_secrets(destination, everything(source))
     assert inert_overrides(destination.read_chain(SITE)) == ()
 
 
@@ -312,31 +312,31 @@ def test_a_bundle_without_sites_leaves_organizations_as_they_are(stores: Stores)
     with two_stores() as (other, _):
         for owner in (SITE, Owner("site", "new")):
             set_base(other, owner, "KEY", "v")
-        bundle = everything(other)._replace(sites=())
-    bring(destination, bundle)
+        secret_set = everything(other)._replace(sites=())
+    import_secrets(destination, secret_set)
     assert list(destination.sites()) == [Site("my-site", "agency", ("help",)), Site("new")]
 
 
 def test_a_value_that_is_not_given_is_refused(stores: Stores) -> None:
     source, destination = stores
     set_base(source, SITE, "KEY", "v")
-    bundle = Bundle((), (source.read(SITE, values=False),))
-    assert told(destination, bundle) == {"the site my-site": "made", "my-site KEY": "its value is not given"}
+    secret_set = SecretSet((), (source.read(SITE, values=False),))
+    assert told(destination, secret_set) == {"the site my-site": "made", "my-site KEY": "it has no value"}
 
 
 def test_an_unknown_site_is_an_error(stores: Stores) -> None:
-    """A typing mistake is no empty bundle."""
+    """A typing mistake is no empty secret_set."""
     with pytest.raises(UnknownSiteError):
-        read_bundle(stores[0], [SITE])
+        read_secrets(stores[0], [SITE])
 
 
 def test_a_failure_leaves_nothing(stores: Stores) -> None:
     """What is no refusal but an error, in the middle of it."""
     source, destination = stores
     set_base(source, SITE, "KEY", "v")
-    bundle = read_bundle(source, [SITE])
-    wrong = bundle.holdings[0].secrets[0]._replace(name="LATER", created=-1)
-    held = Holdings(SITE, (*bundle.holdings[0].secrets, wrong), ())
+    secret_set = read_secrets(source, [SITE])
+    wrong = secret_set.holdings[0].secrets[0]._replace(name="LATER", created=-1)
+    held = Holdings(SITE, (*secret_set.holdings[0].secrets, wrong), ())
     with pytest.raises(IcSecretsError):
-        bring(destination, Bundle((Site("my-site"),), (held,)))
+        import_secrets(destination, SecretSet((Site("my-site"),), (held,)))
     assert list(destination.sites()) == []

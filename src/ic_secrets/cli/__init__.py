@@ -64,8 +64,8 @@ COMMANDS = {
     ),
     "scan": Entry("scan", "run_scan", "find a target's values in files"),
     "mask": Entry("mask", "run_mask", "hide a target's values in what passes"),
-    "export": Entry("transfer", "run_export", "write secrets to a file", "make_export_parser"),
-    "import": Entry("transfer", "run_import", "bring the secrets of a file into the store", "make_import_parser"),
+    "export": Entry("exporting", "run_export", "write secrets to a file"),
+    "import": Entry("importing", "run_import", "bring the secrets of a file into the store"),
     "copy": Entry("copying", "run_copy", "copy everything from one store to another"),
     # As of diff(1), 1 says that they differ.
     "diff": Entry("comparing", "run_diff", "what two stores hold differently, without values", failure=2),

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..assembly.context import Context
 from ..core.console import print_table, progress
 from ..core.moments import format_date, format_time
-from ..errors import UnknownSecretError, UsageError
-from ..model.secret import Owner, parse_owner
+from ..errors import UnknownSecretError
+from ..model.secret import Owner
 from ..stores.base import Store
 from ..stores.registry import find_scheme
 from . import Call
 from .calls import read_call
 from .output import print_json, print_message
 from .parsing import Parser, add_json
-from .transfer import key_loader
+from .transfer import key_loader, parse_whole_owner
 
 if TYPE_CHECKING:
     import argparse
@@ -41,7 +41,7 @@ class Result(NamedTuple):
 def run_diff(call: Call) -> int:
     """Compare owner by owner; 0 the same, 1 they differ, 2 where that cannot be said."""
     arguments, context = read_call(call, make_parser())
-    chosen = [_parse_owner(text) for text in arguments.owners]
+    chosen = [parse_whole_owner(text) for text in arguments.owners]
     with _opened(arguments, context) as (a, b):
         owners = _choose_owners(a, b, chosen)
         scheme = find_scheme(arguments.b)
@@ -75,13 +75,6 @@ def make_parser() -> Parser:
     parser.add_argument("--to-key-file", metavar="F", help="the file that holds B's key (IC_SECRETS_KEY_FILE)")
     add_json(parser)
     return parser
-
-
-def _parse_owner(text: str) -> Owner:
-    owner, environment = parse_owner(text)
-    if environment is not None:
-        raise UsageError(f"{text} names an environment", hint=f"name the whole owner: {owner}")
-    return owner
 
 
 @contextlib.contextmanager

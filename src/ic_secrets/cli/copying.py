@@ -12,12 +12,12 @@ from ..core.console import progress
 from ..errors import StoreWriteError, UnknownSiteError, UsageError
 from ..model.secret import Owner
 from ..stores.base import Store
-from ..transfer.merge import Action, Change, bring, count_actions, plan_changes, read_bundle
+from ..transfer.merge import Action, Change, count_actions, import_secrets, list_written, plan_changes, read_secrets
 from . import Call
 from .calls import read_call
 from .output import print_json, print_message
 from .parsing import Parser, add_json
-from .transfer import describe_change, key_loader, name_written
+from .transfer import describe_change, key_loader
 
 if TYPE_CHECKING:
     from ..audit.recording import Record
@@ -109,16 +109,16 @@ def _copy_owners(
 def _copy_owner(source: Store, destination: Store, owner: Owner, record: Record) -> Sequence[Change]:
     """Copy one owner in one logged transaction; StoreWriteError when it does not read back as it was written."""
     try:
-        bundle = read_bundle(source, [owner])
+        secret_set = read_secrets(source, [owner])
     except UnknownSiteError:  # deleted since the owners were listed
         return ()
-    changes = plan_changes(destination, bundle)
+    changes = plan_changes(destination, secret_set)
     if _count_writes(changes):
         with destination.transaction():
-            changes = bring(destination, bundle, skip_refused=True)
-            record.names = name_written(changes)
+            changes = import_secrets(destination, secret_set, skip_refused=True)
+            record.names = list_written(changes)
             record.write("ok", must=True, owner=str(owner))
-        if _count_writes(change for change in plan_changes(destination, bundle) if not change.is_blind):
+        if _count_writes(change for change in plan_changes(destination, secret_set) if not change.is_blind):
             raise StoreWriteError(
                 f"{destination.url} does not give {owner} back as it was copied",
                 hint="if nobody else writes to it, its disk is failing; run the same copy again",

@@ -13,9 +13,10 @@ from ..errors import ConfigError, StoreExistsError, StoreWriteError, UsageError
 from ..model.names import check_site_name
 from ..model.secret import Site
 from ..stores.registry import EMBEDDED, split_url
+from ..transfer.formats.registry import list_formats
 from . import Call
 from .calls import read_call
-from .formats import add_reading_options, list_formats
+from .importing import add_reading_options
 from .output import print_json, print_message
 from .parsing import Parser, add_json, add_store_options
 
@@ -66,7 +67,7 @@ def make_parser() -> Parser:
     parser.add_argument("owner", metavar="OWNER", nargs="?", help="whose secrets FILE holds: SITE or org:ORG")
     parser.add_argument("--from", metavar="FILE", dest="file", help="start with the secrets of this file")
     parser.add_argument("--all", action="store_true", help="FILE is a sealed one of many owners")
-    parser.add_argument("--format", choices=list_formats(), help="what FILE is (else its name tells)")
+    parser.add_argument("--format", choices=list_formats(), help="the format of FILE (default: by its name)")
     parser.add_argument("--org", metavar="ORG", help="the site's primary organization, whose part of FILE comes along")
     parser.add_argument("--with-org", action="store_true", help="of a sealed FILE, the site's organization too")
     add_reading_options(parser)
@@ -77,7 +78,8 @@ def make_parser() -> Parser:
 
 def _fill(arguments: argparse.Namespace, context: Context, made: Sequence[str]) -> int:
     """Bring the file in; where that fails, what was made is removed."""
-    from .transfer import import_file, parse_owner_or_all
+    from .importing import import_file
+    from .transfer import parse_owner_or_all
 
     # What only `import` has.
     arguments.from_env = arguments.open_key_file = None

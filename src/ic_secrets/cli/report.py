@@ -15,7 +15,7 @@ from ..core.files import read_regular, replacing
 from ..core.moments import format_time
 from ..errors import IcSecretsError, UnknownSecretError, UsageError
 from ..model.resolve import Holdings
-from ..model.secret import Owner, Site, format_scopes, parse_owner
+from ..model.secret import Owner, Site, format_scopes
 from ..report.owners import Entry, Limits, OwnerReport, Totals, Usage, report_organization, report_site
 from ..report.page import START, render_owner, render_page
 from ..stores.base import Store
@@ -23,6 +23,7 @@ from . import Call
 from .calls import read_call
 from .output import print_json, print_message
 from .parsing import Parser, add_json, add_store_options
+from .transfer import parse_whole_owner
 
 # So many sites are read at one moment: a writer waits no longer than that takes.
 _BATCH = 100
@@ -84,13 +85,10 @@ def make_parser() -> Parser:
     return parser
 
 
-def _select(owners: Sequence[str]) -> _Selection:
-    parsed = [(word, *parse_owner(word)) for word in owners]
-    for word, owner, environment in parsed:
-        if environment is not None:
-            raise UsageError(f"{word} names an environment", hint=f"name the whole owner: {owner}")
-    sites = frozenset(owner.name for _, owner, _ in parsed if owner.is_site)
-    return _Selection(sites, frozenset(owner.name for _, owner, _ in parsed if not owner.is_site))
+def _select(words: Sequence[str]) -> _Selection:
+    owners = [parse_whole_owner(word) for word in words]
+    sites = frozenset(owner.name for owner in owners if owner.is_site)
+    return _Selection(sites, frozenset(owner.name for owner in owners if not owner.is_site))
 
 
 def _check_replaceable(path: str) -> None:

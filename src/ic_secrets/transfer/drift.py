@@ -14,7 +14,7 @@ from ..errors import UnknownSiteError
 from ..model.resolve import Holdings
 from ..model.secret import Override, Owner, Secret, Site, format_scopes
 from ..stores.base import Store
-from .merge import Action, Bundle, add_organizations, count_actions, plan_changes, read_bundle
+from .merge import Action, SecretSet, add_organizations, count_actions, plan_changes, read_secrets
 
 Key = tuple[str, str | None]
 Fact = str | int | None
@@ -64,15 +64,15 @@ class Brought(NamedTuple):
     refused: int = 0
 
 
-def read_owner(store: Store, owner: Owner) -> Bundle:
+def read_owner(store: Store, owner: Owner) -> SecretSet:
     """What the store holds of the owner; nothing where it does not know it."""
     try:
-        return read_bundle(store, [owner])
+        return read_secrets(store, [owner])
     except UnknownSiteError:
-        return Bundle((), (Holdings(owner),))
+        return SecretSet((), (Holdings(owner),))
 
 
-def compare(owner: Owner, a: Bundle, b: Bundle, *, tells: bool = True) -> tuple[Difference, ...]:
+def compare(owner: Owner, a: SecretSet, b: SecretSet, *, tells: bool = True) -> tuple[Difference, ...]:
     """How each thing of the owner is in both: the site first, then by name, the base before its overrides.
 
     Unless both stores tell the organizations of sites (`tells`), neither those nor the owners of bases are compared.
@@ -86,12 +86,12 @@ def compare(owner: Owner, a: Bundle, b: Bundle, *, tells: bool = True) -> tuple[
 def foresee_copy(a: Store, b: Store, owner: Owner) -> Brought:
     """What copying the owner from A to B would do, after its organization was copied. Writes nothing."""
     try:
-        bundle = read_bundle(a, [owner])
-        if bundle.inherited:
-            bundle = read_bundle(a, add_organizations(a, [owner]))
+        secret_set = read_secrets(a, [owner])
+        if secret_set.inherited:
+            secret_set = read_secrets(a, add_organizations(a, [owner]))
     except UnknownSiteError:
         return Brought()
-    counts = count_actions(change for change in plan_changes(b, bundle) if change.owner == owner)
+    counts = count_actions(change for change in plan_changes(b, secret_set) if change.owner == owner)
     return Brought(*(counts[action.value] for action in (Action.MADE, Action.CHANGED, Action.REFUSED)))
 
 
@@ -106,11 +106,11 @@ class _Described(NamedTuple):
         return self.base is None
 
 
-def _describe(bundle: Bundle) -> dict[Key, _Described]:
-    """The definitions of the one owner that the bundle is of, by name and environment."""
-    (held,) = bundle.holdings
-    linked = next((site.organization for site in bundle.sites), None)
-    lenders = [each for each in bundle.inherited if each.owner.name == linked]
+def _describe(secret_set: SecretSet) -> dict[Key, _Described]:
+    """The definitions of the one owner that the secret_set is of, by name and environment."""
+    (held,) = secret_set.holdings
+    linked = next((site.organization for site in secret_set.sites), None)
+    lenders = [each for each in secret_set.inherited if each.owner.name == linked]
     bases = {secret.id: str(each.owner) for each in (*lenders, held) for secret in each.secrets}
     found: dict[Key, _Described] = {(each.name, None): _Described(each, str(held.owner)) for each in held.secrets}
     for override in held.overrides:

@@ -1,7 +1,7 @@
-"""Definitions on their way from one place to another: a bundle of them, and the changes that bring it in.
+"""Sets of secrets on their way between stores and files, and the changes that bring one into a store.
 
-A format of files gives a `Bundle`, and so does any store; `plan_changes` says what it takes to have it in a
-store, by the rules of the model, and `bring` does it in one transaction.
+A format of files gives a `SecretSet`, and so does any store. `plan_changes` finds what it takes to have it in a
+store, by the rules of the model; `import_secrets` does that in one transaction.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ Item = TypeVar("Item", Secret, Override)
 Check = Callable[[SecretType, str, SecretValue], None]
 
 
-def check_nothing(kind: SecretType, name: str, value: SecretValue) -> None:
-    """Take any value: it was checked when it was set."""
+def accept_any(kind: SecretType, name: str, value: SecretValue) -> None:
+    """Accept any value: it was checked when it was set."""
 
 
-class Bundle(NamedTuple):
-    """What is to be brought into a store, or was read from one.
+class SecretSet(NamedTuple):
+    """What was read from a store or a file, and may be brought into a store.
 
-    `sites` are those whose organizations it tells. `holdings` are with their values; the ids in them count
-    within the bundle alone: they say which override belongs to which base. `inherited` are holdings of
-    organizations, without values, that are not brought along but which overrides of the sites belong to.
-    Of a bundle that `is_partial` a value without a date keeps the date of the same value in the store.
+    `sites` are those whose organizations are known. `holdings` have values; their ids say only which override belongs
+    to which base. `inherited` are holdings of organizations, without values, that are not brought along but which
+    overrides of the sites belong to. In a set that `is_partial` a value without an expiry keeps that of the store.
     """
 
     sites: tuple[Site, ...]
@@ -44,14 +43,14 @@ class Bundle(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the secrets that it brings, each once, in order."""
+        """The names of its secrets, each once, in order."""
         names = {secret.name for held in self.holdings for secret in held.secrets}
         names |= {override.name for held in self.holdings for override in held.overrides}
         return tuple(sorted(names))
 
 
 class Action(enum.Enum):
-    """What becomes of one definition of a bundle in a store."""
+    """What becomes of one definition in a store."""
 
     MADE = "made"
     CHANGED = "changed"
@@ -60,10 +59,10 @@ class Action(enum.Enum):
 
 
 class Change(NamedTuple):
-    """A site, base or override of a bundle, and what becomes of it; the reason where it is refused.
+    """A site, base or override of a set, and what becomes of it; the reason where it is refused.
 
-    The `note` says what people must know of a change: a site's old and new primary organization. It `is_blind` where
-    the store does not tell the value that it has, so that nobody can say whether it is another.
+    The `note` says what people must know: a site's old and new primary organization. It `is_blind` where the store
+    does not give the value that it has, so that nobody knows whether it is another.
     """
 
     action: Action
@@ -94,20 +93,20 @@ class Change(NamedTuple):
         return f"{where} {self.name}"
 
 
-def read_bundle(store: Store, owners: Iterable[Owner]) -> Bundle:
-    """What these owners hold, all of one moment; a site that the store does not know is an UnknownSiteError."""
+def read_secrets(store: Store, owners: Iterable[Owner]) -> SecretSet:
+    """Read what these owners hold, all at one moment; UnknownSiteError."""
     with store.snapshot():
         owners = tuple(owners)
         sites = tuple(store.site(owner.name) for owner in owners if owner.is_site)
         holdings = tuple(store.read(owner) for owner in owners)
-        borrowers = {held.owner.name for held in holdings if not _own_all(held)}
-        wanted = [Owner("organization", s.organization) for s in sites if s.organization and s.name in borrowers]
+        overriding = {held.owner.name for held in holdings if not _own_all(held)}
+        wanted = [Owner("organization", s.organization) for s in sites if s.organization and s.name in overriding]
         inherited = [store.read(owner, values=False) for owner in dict.fromkeys(wanted) if owner not in owners]
-    return Bundle(sites if store.has_organizations else (), holdings, tuple(inherited))
+    return SecretSet(sites if store.has_organizations else (), holdings, tuple(inherited))
 
 
 def add_organizations(store: Store, owners: Sequence[Owner]) -> tuple[Owner, ...]:
-    """The owners, and behind them the primary organizations of the sites among them; UnknownSiteError."""
+    """Return the owners, then the primary organizations of the sites among them; UnknownSiteError."""
     primaries = [store.site(owner.name).organization for owner in owners if owner.is_site]
     return tuple(dict.fromkeys([*owners, *(Owner.organization(name) for name in primaries if name)]))
 
@@ -122,28 +121,26 @@ def check_value(kind: SecretType, name: str, value: SecretValue) -> None:
 
 
 def plan_changes(
-    store: Store, bundle: Bundle, *, relink: bool = True, check: Check = check_nothing
+    store: Store, secret_set: SecretSet, *, relink: bool = True, check: Check = accept_any
 ) -> tuple[Change, ...]:
-    """What becomes of each definition of the bundle, in the order in which the changes can be made.
+    """Find what becomes of each definition of the set, in the order in which the changes can be made.
 
-    Nothing is written. What the store holds beside the bundle stays, and is not named. Times alone make no
-    difference. Without `relink` a site that is there keeps its primary organization, whose secrets it gets. What
-    `check` raises for a value is why it is refused.
+    Nothing is written. What the store holds beside the set stays, and is not named. Times alone make no difference.
+    Without `relink` an existing site keeps its primary organization. What `check` raises for a value refuses it.
     """
     with store.snapshot():
-        return tuple(_Plan(store, bundle, relink=relink, check=check).changes())
+        return tuple(_Merge(store, secret_set, relink=relink, check=check).changes())
 
 
-def bring(
-    store: Store, bundle: Bundle, *, skip_refused: bool = False, relink: bool = True, check: Check = check_nothing
+def import_secrets(
+    store: Store, secret_set: SecretSet, *, skip_refused: bool = False, relink: bool = True, check: Check = accept_any
 ) -> tuple[Change, ...]:
-    """Bring the bundle in, in one transaction: all of it, or nothing where anything is refused.
+    """Bring the set in, in one transaction: all of it, or nothing where anything is refused.
 
-    With `skip_refused` what is not refused is brought in. The changes, as `plan_changes` gives them, tell
-    which of the two it was.
+    With `skip_refused` the rest is brought in. Returns the changes, as `plan_changes` does.
     """
     with store.transaction():
-        changes = tuple(_Plan(store, bundle, relink=relink, check=check).changes())
+        changes = tuple(_Merge(store, secret_set, relink=relink, check=check).changes())
         if skip_refused or not is_refused(changes):
             for change in changes:
                 if change.action in {Action.MADE, Action.CHANGED}:
@@ -151,56 +148,66 @@ def bring(
     return changes
 
 
+def list_written(changes: Iterable[Change]) -> tuple[str, ...]:
+    """List the names of the secrets that the changes write, each once, in order."""
+    written = {Action.MADE, Action.CHANGED}
+    return tuple(sorted({c.name for c in changes if c.name is not None and c.action in written}))
+
+
 def is_refused(changes: Iterable[Change]) -> bool:
-    """Whether any of the changes cannot be made."""
+    """Return whether any of the changes cannot be made."""
     return any(change.action is Action.REFUSED for change in changes)
 
 
 def count_actions(changes: Iterable[Change]) -> dict[str, int]:
-    """How many of them are made, changed, same and refused."""
+    """Count how many of them are made, changed, same and refused."""
     counted = Counter(change.action for change in changes)
     return {action.value: counted[action] for action in Action}
 
 
-class _Plan:
+class _Merge:
     """What the store would hold as the changes are made, one after the other."""
 
-    def __init__(self, store: Store, bundle: Bundle, *, relink: bool, check: Check) -> None:
+    def __init__(self, store: Store, secret_set: SecretSet, *, relink: bool, check: Check) -> None:
         self._store = store
         self._check = check
-        self._bundle = bundle
+        self._secret_set = secret_set
         self._relink = relink
         self._sites: dict[str, Site] = {}
         self._held: dict[Owner, _Held] = {}
-        self._lent = {  # the ids of what each organization of the bundle has to be overridden
+        self._inheritable = {  # by organization, the ids of what may be overridden
             held.owner.name: frozenset(secret.id for secret in held.secrets)
-            for held in (*bundle.inherited, *bundle.holdings)
+            for held in (*secret_set.inherited, *secret_set.holdings)
             if not held.owner.is_site
         }
 
     def changes(self) -> Iterator[Change]:
         """Organizations, then sites; of those first the overrides of what they inherit: a base would take them over."""
-        told = {site.name: site for site in self._bundle.sites}
-        for held in sorted(self._bundle.holdings, key=lambda held: (held.owner.is_site, held.owner.name)):
+        linked = {site.name: site for site in self._secret_set.sites}
+        for held in sorted(self._secret_set.holdings, key=lambda held: (held.owner.is_site, held.owner.name)):
             if held.owner.is_site:
-                yield self._plan_site(told.get(held.owner.name), held.owner.name)
+                yield self._plan_site(linked.get(held.owner.name), held.owner.name)
             own = {secret.id for secret in held.secrets}
-            site = told.get(held.owner.name) if held.owner.is_site else None
-            borrowers = [override for override in held.overrides if override.base not in own]
-            if borrowers:
-                borrowed = self._lent.get(site.organization or "", frozenset()) if site else frozenset()
-                for override in borrowers:
+            site = linked.get(held.owner.name) if held.owner.is_site else None
+            foreign = [override for override in held.overrides if override.base not in own]
+            if foreign:
+                inheritable = self._inheritable.get(site.organization or "", frozenset()) if site else frozenset()
+                for override in foreign:
                     if site is None:
-                        yield Change(Action.REFUSED, override, "what it overrides is the organization's, and not told")
+                        yield Change(
+                            Action.REFUSED,
+                            override,
+                            "it overrides a secret of an unknown organization",
+                        )
                     else:
-                        yield self._plan_override(override, own=False, live=override.base in borrowed)
+                        yield self._plan_override(override, own=False, live=override.base in inheritable)
             for secret in held.secrets:
                 yield self._plan_base(secret)
             for override in held.overrides:
                 if override.base in own:
                     yield self._plan_override(override, own=True, live=True)
 
-    def _plan_site(self, told: Site | None, name: str) -> Change:
+    def _plan_site(self, wanted: Site | None, name: str) -> Change:
         try:
             before = self._store.site(name)
         except UnknownSiteError:
@@ -208,8 +215,8 @@ class _Plan:
         if self._store.only_site or not self._store.has_organizations:
             known = before or Site(name)
             self._sites[name] = known
-            return Change(Action.SAME, known) if before else Change(Action.REFUSED, known, "there is no such site")
-        self._sites[name] = after = told or before or Site(name)
+            return Change(Action.SAME, known) if before else Change(Action.REFUSED, known, "the store has no such site")
+        self._sites[name] = after = wanted or before or Site(name)
         try:
             for organization in (after.organization, *after.supporting):
                 if organization is not None:
@@ -242,7 +249,7 @@ class _Plan:
                 self._check(secret.type, secret.name, secret.value)
         except IcSecretsError as error:
             return Change(Action.REFUSED, secret, str(error))
-        if self._bundle.is_partial:
+        if self._secret_set.is_partial:
             secret = _keep_date(secret, old)
         change = _judge(secret, old)
         if change.action is not Action.REFUSED:
@@ -251,7 +258,7 @@ class _Plan:
 
     def _plan_override(self, override: Override, *, own: bool, live: bool) -> Change:
         if not live:
-            return Change(Action.REFUSED, override, "the secret that it was set over is gone")
+            return Change(Action.REFUSED, override, "the secret it overrode is gone")
         held = self._holding(override.owner)
         mine = held.named(override.name)
         chain = (mine,) if own else (mine._replace(secrets=()), self._inherited(override.owner, override.name))
@@ -263,7 +270,7 @@ class _Plan:
         except IcSecretsError as error:
             return Change(Action.REFUSED, override, str(error))
         old = held.overrides.get(override.name, {}).get(override.environment)
-        if self._bundle.is_partial:
+        if self._secret_set.is_partial:
             override = _keep_date(override, old)
         change = _judge(override, old)
         if old and old.base != base.id and change.action is Action.SAME:
@@ -319,7 +326,7 @@ def _keep_date(item: Item, old: Secret | Override | None) -> Item:
 
 def _judge(item: Secret | Override, old: Secret | Override | None) -> Change:
     if item.value is None:
-        return Change(Action.REFUSED, item, "its value is not given")
+        return Change(Action.REFUSED, item, "it has no value")
     if old is None:
         return Change(Action.MADE, item)
     same = (old.value, old.expires) == (item.value, item.expires)

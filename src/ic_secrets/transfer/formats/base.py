@@ -1,25 +1,26 @@
-"""Formats of files that people have already: what one says as a bundle, and a bundle as one. All of it is pure.
+"""What a format of files is, and what its reader and writer share. All of it is pure.
 
-A format is a module with a `read` and a `write`. What it cannot express, and what has no place in a store, is left out
-and named, never lost without a word.
+What a format cannot express, and what has no place in a store, is left out and named, never lost without a word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ...errors import ImportFileError, InvalidValueError, StoreFormatError
 from ...model.resolve import Holdings
 from ...model.secret import Override, Owner, Scopes, Secret, SecretType, SecretValue, Site
-from ...stores.pantheon import secrets_json as secretsjson
-from ..merge import Bundle
+from ...stores.base import Place as Place
+from ...stores.pantheon import secrets_json
+from ...stores.pantheon.secrets_json import Omission as Omission
+from ..merge import SecretSet
 
 
-class Terms(NamedTuple):
-    """What is known beside the file: whose it is, and what is to become of what it says.
+class ReadOptions(NamedTuple):
+    """What is known beside the file: whose it is, and what its secrets become.
 
-    `kind` and `scopes` are for formats that tell none; `organization` is the site's in the store; `now` is Unix time.
+    `kind` and `scopes` are for formats that lack them; `organization` is the site's in the store; `now` is Unix time.
     """
 
     owner: Owner
@@ -31,31 +32,64 @@ class Terms(NamedTuple):
     allow_empty: bool = False
 
 
-class LeftOut(NamedTuple):
-    """Something that is not brought along, as `OWNER[.ENV] NAME` or as the file calls it, and why."""
+class ParsedFile(NamedTuple):
+    """What a file holds. `empty` are the places whose values are still to be filled in."""
 
-    what: str
-    reason: str
+    secret_set: SecretSet
+    omissions: tuple[Omission, ...] = ()
+    empty: tuple[Place, ...] = ()
+
+    def fill(self, values: Mapping[Place, SecretValue]) -> ParsedFile:
+        """Return it with those of the values for which it has an empty place."""
+        holdings = []
+        for owner, secrets, overrides in self.secret_set.holdings:
+            filled = [one._replace(value=one.value or values.get(Place(owner, None, one.name))) for one in secrets]
+            places = [Place(owner, one.environment, one.name) for one in overrides]
+            also = [o._replace(value=o.value or values.get(p)) for o, p in zip(overrides, places, strict=True)]
+            holdings.append(Holdings(owner, tuple(filled), tuple(also)))
+        left = tuple(place for place in self.empty if place not in values)
+        return self._replace(secret_set=self.secret_set._replace(holdings=tuple(holdings)), empty=left)
 
 
-class Content(NamedTuple):
-    """What a file says. `empty` are places for values that are to be filled: owner, environment (or None), name."""
+class Reader(Protocol):
+    """Reads the text of a file; ImportFileError never shows any of it."""
 
-    bundle: Bundle
-    left_out: tuple[LeftOut, ...] = ()
-    empty: tuple[tuple[Owner, str | None, str], ...] = ()
+    def __call__(self, text: str, options: ReadOptions, /) -> ParsedFile: ...
 
 
-class Draft:
-    """A bundle while a file is read: bases first, then what overrides them."""
+class Writer(Protocol):
+    """Writes what the owner has in the set, and names what is left out; without values only where a format can."""
 
-    def __init__(self, terms: Terms) -> None:
-        self._terms = terms
-        self._bases: dict[Owner, dict[str, Secret]] = {terms.owner: {}}
-        self._overrides: dict[Owner, list[Override]] = {terms.owner: []}
-        self._lent: dict[Owner, dict[str, Secret]] = {}
-        self.left_out: list[LeftOut] = []
-        self.empty: list[tuple[Owner, str | None, str]] = []
+    def __call__(
+        self, secret_set: SecretSet, owner: Owner, /, *, values: bool = True
+    ) -> tuple[str, tuple[Omission, ...]]: ...
+
+
+class Format(NamedTuple):
+    """A format of files in plain text, for the files whose names end so.
+
+    An export may replace a file that begins with one of the `beginnings`: what people keep in a .env file or an
+    auth.json is theirs, so those formats have none. With `has_places` it can be written without values.
+    """
+
+    name: str
+    read: Reader
+    write: Writer
+    endings: tuple[str, ...]
+    beginnings: tuple[bytes, ...] = ()
+    has_places: bool = False
+
+
+class Builder:
+    """Builds the set while a file is read: bases first, then what overrides them."""
+
+    def __init__(self, options: ReadOptions) -> None:
+        self._options = options
+        self._bases: dict[Owner, dict[str, Secret]] = {options.owner: {}}
+        self._overrides: dict[Owner, list[Override]] = {options.owner: []}
+        self._inherited: dict[Owner, dict[str, Secret]] = {}
+        self._omissions: list[Omission] = []
+        self._empty: list[Place] = []
 
     def add(
         self,
@@ -66,58 +100,57 @@ class Draft:
         text: str | None,
         expires: int | None = None,
     ) -> None:
-        """A base; without a text it is a place to be filled."""
-        value = self._make_value(owner, None, name, text)
-        base = Secret(f"{owner} {name}", owner, name, kind, scopes, value, 1, self._terms.now, self._terms.now, expires)
+        """Add a base; without a text it is a place to be filled in."""
+        value, now = self._make_value(owner, None, name, text), self._options.now
+        base = Secret(f"{owner} {name}", owner, name, kind, scopes, value, 1, now, now, expires)
         self._bases.setdefault(owner, {})[name] = base
 
-    def lend(self, owner: Owner, name: str, kind: SecretType, scopes: Scopes) -> None:
-        """A base of an organization that is not brought along, and that a site's overrides may belong to."""
-        self._lent.setdefault(owner, {})[name] = Secret(f"{owner} {name}", owner, name, kind, scopes, None)
+    def add_inherited(self, owner: Owner, name: str, kind: SecretType, scopes: Scopes) -> None:
+        """Add a base of an organization that is not brought along, but which a site's overrides may belong to."""
+        self._inherited.setdefault(owner, {})[name] = Secret(f"{owner} {name}", owner, name, kind, scopes, None)
 
     def override(self, owner: Owner, environment: str, name: str, text: str | None, expires: int | None = None) -> None:
-        """An override of the owner's base of that name, or of what it inherits; one without a base is left out."""
+        """Add an override of the owner's base of that name, or of what it inherits; without a base omit it."""
         base = next((held[name] for held in self._list_bases(owner) if name in held), None)
         if base is None:
-            self.leave_out(f"{owner}.{environment} {name}", "there is no secret that it could override")
+            self.omit(f"{owner}.{environment} {name}", "there is no secret that it could override")
             return
-        value = self._make_value(owner, environment, name, text)
-        now = self._terms.now
+        value, now = self._make_value(owner, environment, name, text), self._options.now
         self._overrides.setdefault(owner, []).append(
             Override(base.id, owner, environment, name, base.type, base.scopes, value, 1, now, now, expires)
         )
 
-    def leave_out(self, what: str, reason: str) -> None:
+    def omit(self, what: str, reason: str) -> None:
         """Name what is not brought along."""
-        self.left_out.append(LeftOut(what, reason))
+        self._omissions.append(Omission(what, reason))
 
-    def finish(self) -> Content:
-        """The bundle, and what is not in it."""
-        terms = self._terms
-        sites = (Site(terms.owner.name, terms.organization),) if terms.owner.is_site and terms.organization else ()
+    def finish(self) -> ParsedFile:
+        """Return the set, and what is not in it."""
+        owner, organization = self._options.owner, self._options.organization
+        sites = (Site(owner.name, organization),) if owner.is_site and organization else ()
         holdings = [
             Holdings(
-                owner,
+                each,
                 tuple(sorted(bases.values(), key=lambda secret: secret.name)),
-                tuple(sorted(self._overrides.get(owner, ()), key=lambda one: (one.name, one.environment))),
+                tuple(sorted(self._overrides.get(each, ()), key=lambda one: (one.name, one.environment))),
             )
-            for owner, bases in self._bases.items()
+            for each, bases in self._bases.items()
         ]
-        inherited = [Holdings(owner, tuple(bases.values())) for owner, bases in self._lent.items()]
-        bundle = Bundle(sites, tuple(holdings), tuple(inherited), is_partial=True)
-        return Content(bundle, tuple(self.left_out), tuple(self.empty))
+        inherited = [Holdings(each, tuple(bases.values())) for each, bases in self._inherited.items()]
+        secret_set = SecretSet(sites, tuple(holdings), tuple(inherited), is_partial=True)
+        return ParsedFile(secret_set, tuple(self._omissions), tuple(self._empty))
 
     def _list_bases(self, owner: Owner) -> Iterator[Mapping[str, Secret]]:
         yield self._bases.get(owner, {})
-        if owner == self._terms.owner:
-            for organization in (*self._bases, *self._lent):
+        if owner == self._options.owner:
+            for organization in (*self._bases, *self._inherited):
                 if not organization.is_site:
                     yield self._bases.get(organization, {})
-                    yield self._lent.get(organization, {})
+                    yield self._inherited.get(organization, {})
 
     def _make_value(self, owner: Owner, environment: str | None, name: str, text: str | None) -> SecretValue | None:
         if text is None:
-            self.empty.append((owner, environment, name))
+            self._empty.append(Place(owner, environment, name))
             return None
         try:
             return SecretValue(text)
@@ -125,35 +158,35 @@ class Draft:
             raise InvalidValueError(f"{owner} {name}: {error}", hint=error.hint) from None
 
 
-def list_own(bundle: Bundle, owner: Owner, left_out: list[LeftOut]) -> Iterator[Secret]:
-    """The owner's bases, for formats that know neither overrides nor a second owner: those are left out by name."""
-    for held in bundle.holdings:
+def list_own(secret_set: SecretSet, owner: Owner, omissions: list[Omission]) -> Iterator[Secret]:
+    """Yield the owner's bases, for formats that have neither overrides nor a second owner: those are named."""
+    for held in secret_set.holdings:
         for one in held.overrides:
-            left_out.append(LeftOut(f"{one.owner}.{one.environment} {one.name}", "the format has no overrides"))
+            omissions.append(Omission(f"{one.owner}.{one.environment} {one.name}", "the format has no overrides"))
         for secret in held.secrets:
             if held.owner == owner:
                 yield secret
             else:
-                left_out.append(LeftOut(f"{held.owner} {secret.name}", "the file is of one owner"))
+                omissions.append(Omission(f"{held.owner} {secret.name}", "the file has one owner"))
 
 
 def reveal(item: Secret | Override) -> str:
-    """The plain text; InvalidValueError where the store does not give it."""
+    """Return the plain text; InvalidValueError where the store does not give it."""
     if item.value is None:
         raise InvalidValueError(f"the store does not give the value of {item.owner} {item.name}")
     return item.value.reveal()
 
 
-def need_scopes(terms: Terms, what: str) -> Scopes:
-    """The scopes that the person named; ImportFileError where none was, since they can never be changed."""
-    if terms.scopes is None:
-        raise ImportFileError(f"{what} tells no scopes", hint="name them: --scope ic, or --scope ic,user")
-    return terms.scopes
+def require_scopes(options: ReadOptions, what: str) -> Scopes:
+    """Return the scopes that the person named; ImportFileError without any, since they can never be changed."""
+    if options.scopes is None:
+        raise ImportFileError(f"{what} has no scopes", hint="name them: --scope ic, or --scope ic,user")
+    return options.scopes
 
 
 def parse_object(text: str, what: str) -> dict[str, Any]:
-    """The JSON object; ImportFileError says nothing of what the text holds."""
+    """Return the JSON object; ImportFileError shows nothing of the text."""
     try:
-        return secretsjson.parse_object(text, what)
+        return secrets_json.parse_object(text, what)
     except StoreFormatError as error:
         raise ImportFileError(str(error)) from None

@@ -1,10 +1,10 @@
-"""Definitions of secrets in YAML or TOML: type, scopes, expiry and overrides, with values or with places to be filled.
+"""Definitions of secrets in YAML or TOML: type, scopes, expiry and overrides, with values or with places for them.
 
     secrets:
       LICENSE_KEY:
         type: env
         scopes: [ic, user]
-        value: "…"              # none: it is asked for when the file is imported
+        value: "…"              # without one, the import asks for it
         expires: 2027-01-31
         overrides: {pr-17: "…"}
 
@@ -22,17 +22,18 @@ from typing import Any
 from ...errors import IcSecretsError, ImportFileError
 from ...model.names import check_environment
 from ...model.secret import MAX_TIME, Owner, format_scopes, parse_scopes, parse_type
-from ..merge import Bundle
-from .base import Content, Draft, LeftOut, Terms, reveal
+from ..merge import SecretSet
+from .base import Builder, Format, Omission, ParsedFile, ReadOptions, reveal
 
+_REQUIRED = frozenset({"type", "scopes"})
 _KEYS = frozenset({"type", "scopes", "value", "expires", "overrides"})
 _DEEPEST = 20
 # Of a file whose lines have more dots than that, the parser would make gigabytes of keys.
 _MOST_DOTS = 200
 
 
-def read_yaml(text: str, terms: Terms) -> Content:
-    """The definitions in YAML: no alias, no tag, no key twice; ImportFileError with the line."""
+def read_yaml(text: str, options: ReadOptions) -> ParsedFile:
+    """Read definitions in YAML: no alias, no tag, no key twice; ImportFileError with the line."""
     from ...core.yaml_graph import HAS_ALIAS, NOT_VALID, YamlGraphError, compose
 
     try:
@@ -41,11 +42,11 @@ def read_yaml(text: str, terms: Terms) -> Content:
         place = f"line {error.line}" if error.line else "the file"
         what = {HAS_ALIAS: "an alias", NOT_VALID: ""}.get(error.problem, "something nested too deeply")
         raise ImportFileError(f"{place}: {f'{what}, which no definition needs' if what else NOT_VALID}") from None
-    return _read(_to_data(node), terms)
+    return _read(_to_data(node), options)
 
 
-def read_toml(text: str, terms: Terms) -> Content:
-    """The definitions in TOML; ImportFileError."""
+def read_toml(text: str, options: ReadOptions) -> ParsedFile:
+    """Read definitions in TOML; ImportFileError."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -57,18 +58,18 @@ def read_toml(text: str, terms: Terms) -> Content:
         content = tomllib.loads(text)
     except (ValueError, RecursionError):  # its message may show the text
         raise ImportFileError("not valid TOML") from None
-    return _read(content, terms)
+    return _read(content, options)
 
 
-def write_yaml(bundle: Bundle, owner: Owner, *, values: bool = True) -> tuple[str, tuple[LeftOut, ...]]:
-    """The definitions of the owner; without values, places to be filled."""
+def write_yaml(secret_set: SecretSet, owner: Owner, *, values: bool = True) -> tuple[str, tuple[Omission, ...]]:
+    """Write the owner's definitions in YAML; without values, places for them."""
     import yaml
 
-    left_out: list[LeftOut] = []
-    content = {"secrets": _describe(bundle, owner, left_out, values=values)}
+    omissions: list[Omission] = []
+    content = {"secrets": _describe(secret_set, owner, omissions, values=values)}
 
     class Dumper(yaml.SafeDumper):
-        """Texts with what a YAML reader takes for the end of a line are escaped."""
+        """Escapes texts with what a YAML reader takes for the end of a line."""
 
     def represent(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
         style = None if text.isprintable() else '"'
@@ -76,40 +77,43 @@ def write_yaml(bundle: Bundle, owner: Owner, *, values: bool = True) -> tuple[st
 
     Dumper.add_representer(str, represent)
     dumped: str = yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10_000)
-    return dumped, tuple(left_out)
+    return dumped, tuple(omissions)
 
 
-def write_toml(bundle: Bundle, owner: Owner, *, values: bool = True) -> tuple[str, tuple[LeftOut, ...]]:
-    """The same in TOML."""
-    left_out: list[LeftOut] = []
+def write_toml(secret_set: SecretSet, owner: Owner, *, values: bool = True) -> tuple[str, tuple[Omission, ...]]:
+    """Write the owner's definitions in TOML; without values, places for them."""
+    omissions: list[Omission] = []
     lines = []
-    for name, entry in _describe(bundle, owner, left_out, values=values).items():
+    for name, entry in _describe(secret_set, owner, omissions, values=values).items():
         lines.append(f"[secrets.{_to_toml(name)}]")
         lines += [f"{key} = {_to_toml(value)}" for key, value in entry.items() if key != "overrides"]
         if "overrides" in entry:
             lines.append(f"[secrets.{_to_toml(name)}.overrides]")
             lines += [f"{_to_toml(place)} = {_to_toml(value)}" for place, value in entry["overrides"].items()]
         lines.append("")
-    return "\n".join(lines), tuple(left_out)
+    return "\n".join(lines), tuple(omissions)
 
 
-def _read(content: object, terms: Terms) -> Content:
+def _read(content: object, options: ReadOptions) -> ParsedFile:
     if content in (None, {}):
-        return Draft(terms).finish()
+        return Builder(options).finish()
     secrets = content.get("secrets") if isinstance(content, dict) and len(content) == 1 else None
     if not isinstance(secrets, dict):
         raise ImportFileError(
-            "the file holds `secrets`, and nothing else", hint="secrets: {NAME: {type, scopes, value}}"
+            "the file must hold `secrets` and nothing else", hint="secrets: {NAME: {type, scopes, value}}"
         )
-    draft = Draft(terms)
+    builder = Builder(options)
     for name, entry in secrets.items():
-        if not isinstance(name, str) or not isinstance(entry, dict) or not {"type", "scopes"} <= set(entry) <= _KEYS:
-            raise ImportFileError(f"{name!a} is no definition", hint=f"it has {', '.join(sorted(_KEYS))}")
-        _read_entry(draft, terms, name, entry)
-    return draft.finish()
+        if not isinstance(name, str) or not isinstance(entry, dict) or not _REQUIRED <= set(entry) <= _KEYS:
+            raise ImportFileError(
+                f"{name!a} is not a definition",
+                hint=f"it needs type and scopes, and may have {', '.join(sorted(_KEYS - _REQUIRED))}",
+            )
+        _read_entry(builder, options, name, entry)
+    return builder.finish()
 
 
-def _read_entry(draft: Draft, terms: Terms, name: str, entry: Mapping[str, Any]) -> None:
+def _read_entry(builder: Builder, options: ReadOptions, name: str, entry: Mapping[str, Any]) -> None:
     scopes = entry["scopes"]
     try:
         kind = parse_type(str(entry["type"]))
@@ -117,27 +121,27 @@ def _read_entry(draft: Draft, terms: Terms, name: str, entry: Mapping[str, Any])
         expires = _read_date(entry.get("expires"))
         overrides = entry.get("overrides") or {}
         if not isinstance(overrides, dict):
-            raise ImportFileError("its overrides are no map of environments to values")
-        text = _read_text(entry.get("value"), allow_empty=terms.allow_empty)
-        draft.add(terms.owner, name, kind, found, text, expires)
+            raise ImportFileError("its overrides do not map environments to values")
+        text = _read_text(entry.get("value"), allow_empty=options.allow_empty)
+        builder.add(options.owner, name, kind, found, text, expires)
         for environment, value in overrides.items():
-            text = _read_text(value, allow_empty=terms.allow_empty)
-            draft.override(terms.owner, check_environment(str(environment)), name, text)
+            text = _read_text(value, allow_empty=options.allow_empty)
+            builder.override(options.owner, check_environment(str(environment)), name, text)
     except IcSecretsError as error:
         raise ImportFileError(f"{name}: {error}", hint=error.hint) from None
 
 
 def _read_text(value: object, *, allow_empty: bool) -> str | None:
-    """A value; an empty one is a place to be filled, unless it may be one. A number would lose how it was written."""
+    """Return the value; an empty one is a place for it, unless allowed. A number would lose how it was written."""
     if value is None or (value == "" and not allow_empty):
         return None
     if not isinstance(value, str):
-        raise ImportFileError("a value is no text", hint="put it between quotes")
+        raise ImportFileError("a value is not text", hint="put it in quotes")
     return value
 
 
 def _read_date(value: object) -> int | None:
-    """The last second of a day, as Unix time, or the moment."""
+    """Return the moment, or the last second of the day, in Unix time."""
     if value is None:
         return None
     from datetime import datetime, timezone
@@ -150,18 +154,20 @@ def _read_date(value: object) -> int | None:
     except (ValueError, OverflowError):
         seconds = -1
     if not 0 <= seconds < MAX_TIME:
-        raise ImportFileError("its expiry is no date", hint="2027-01-31, or 2027-01-31T18:00:00Z")
+        raise ImportFileError("its expiry is not a date", hint="2027-01-31, or 2027-01-31T18:00:00Z")
     return seconds
 
 
-def _describe(bundle: Bundle, owner: Owner, left_out: list[LeftOut], *, values: bool) -> dict[str, dict[str, Any]]:
+def _describe(
+    secret_set: SecretSet, owner: Owner, omissions: list[Omission], *, values: bool
+) -> dict[str, dict[str, Any]]:
     from time import gmtime, strftime
 
     show: Callable[[Any], str] = reveal if values else lambda item: ""
     described: dict[str, dict[str, Any]] = {}
-    for held in bundle.holdings:
+    for held in secret_set.holdings:
         if held.owner != owner:
-            left_out += [LeftOut(f"{held.owner} {one.name}", "the file is of one owner") for one in held.secrets]
+            omissions += [Omission(f"{held.owner} {one.name}", "the file has one owner") for one in held.secrets]
             continue
         for secret in held.secrets:
             entry: dict[str, Any] = {"type": secret.type.value, "scopes": format_scopes(secret.scopes).split(",")}
@@ -173,21 +179,23 @@ def _describe(bundle: Bundle, owner: Owner, left_out: list[LeftOut], *, values: 
         bases = {secret.id for secret in held.secrets}
         for one in held.overrides:
             if one.base not in bases:
-                left_out.append(
-                    LeftOut(f"{owner}.{one.environment} {one.name}", "what it overrides is not the owner's")
+                omissions.append(
+                    Omission(f"{owner}.{one.environment} {one.name}", "what it overrides is not the owner's")
                 )
             elif one.expires is not None:
-                left_out.append(LeftOut(f"the expiry of {owner}.{one.environment} {one.name}", "only a base has one"))
+                omissions.append(
+                    Omission(f"the expiry of {owner}.{one.environment} {one.name}", "only a base can have one")
+                )
     return described
 
 
 def _to_toml(value: str | list[str]) -> str:
-    """JSON's texts and lists are TOML's, but for DEL, which TOML wants escaped."""
+    """Return it as JSON, whose texts and lists are TOML's, but for DEL, which TOML wants escaped."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _to_data(node: Any) -> Any:
-    """The node as maps, lists and texts: a scalar that looks like a number stays as it is written."""
+    """Return the node as maps, lists and texts: a scalar that looks like a number stays as it is written."""
     import yaml
 
     if isinstance(node, yaml.MappingNode):
@@ -195,7 +203,7 @@ def _to_data(node: Any) -> Any:
         for key, value in node.value:
             name = _to_data(key)
             if not isinstance(name, str) or name in content:
-                raise ImportFileError(f"line {key.start_mark.line + 1}: a key that is no text, or stands there twice")
+                raise ImportFileError(f"line {key.start_mark.line + 1}: a key is not text, or is there twice")
             content[name] = _to_data(value)
         return content
     if isinstance(node, yaml.SequenceNode):
@@ -203,3 +211,7 @@ def _to_data(node: Any) -> Any:
     if node is None or node.tag == "tag:yaml.org,2002:null":
         return None
     return node.value
+
+
+YAML = Format("yaml", read_yaml, write_yaml, (".yaml", ".yml"), beginnings=(b"secrets:",), has_places=True)
+TOML = Format("toml", read_toml, write_toml, (".toml",), beginnings=(b"[secrets.",), has_places=True)

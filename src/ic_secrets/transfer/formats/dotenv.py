@@ -1,99 +1,92 @@
-"""`.env` files: NAME=VALUE, a line each, with comments, `export` and quotes as shells and most libraries take them.
+"""`.env` files, as python-dotenv parses them: NAME=VALUE, with comments, `export` and quotes.
 
-Single quotes keep what is in them; double quotes know \\n \\r \\t \\" \\\\ \\$ and may span lines. Nothing is put in
-for `$NAME`: what it would be depends on where the file is read, so it is an error.
+What other readers of such files (shells above all) would take for something else is refused: a `$` or backtick that
+may be replaced, and a backslash without double quotes.
 """
 
 from __future__ import annotations
 
+import io
 import re
 from typing import NoReturn
 
 from ...errors import ImportFileError
 from ...model.secret import Owner, SecretType
-from ..merge import Bundle
-from .base import Content, Draft, LeftOut, Terms, list_own, need_scopes, reveal
+from ..merge import SecretSet
+from .base import Builder, Format, Omission, ParsedFile, ReadOptions, list_own, require_scopes, reveal
 
-_LINE = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*")
-_SINGLE = re.compile(r"'([^']*)'")
-_DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-_BARE = re.compile(r"[^\n]*")
-_REST = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z)")
-_SKIPPED = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z)")
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$", "`": "`"}
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# An assignment up to its value, and a value in quotes.
+_ASSIGNMENT = re.compile(rf"\s*(?:export\s+)?{_NAME.pattern}\s*=[^\S\r\n]*")
+_QUOTED = re.compile(r"(['\"])((?:\\.|(?!\1)[^\\])*)\1", re.DOTALL)
+# In double quotes: one that no backslash escapes.
+_REPLACED = re.compile(r"(?<!\\)(?:\\\\)*[$`]")
 
 
-def read(text: str, terms: Terms) -> Content:
-    """A secret for each variable, of the type and scopes of the terms; ImportFileError with the line."""
-    scopes = need_scopes(terms, "a .env file")
-    kind = terms.kind
+def read(text: str, options: ReadOptions) -> ParsedFile:
+    """Read a secret for each variable, of the type and scopes of the options; ImportFileError with the line."""
+    from dotenv.parser import parse_stream
+
+    scopes = require_scopes(options, "a .env file")
+    kind = options.kind
     if kind not in {SecretType.ENV, SecretType.RUNTIME}:
-        raise ImportFileError("a .env file tells no type", hint="name it: --type env, or --type runtime")
-    draft = Draft(terms)
+        raise ImportFileError("a .env file has no type", hint="name it: --type env, or --type runtime")
+    builder = Builder(options)
     seen: set[str] = set()
-    at = 0
-    while at < len(text):
-        skipped = _SKIPPED.match(text, at)
-        if skipped and skipped.end() > at:
-            at = skipped.end()
+    for binding in parse_stream(io.StringIO(text, newline="")):
+        raw = binding.original.string
+        line = binding.original.line + len(re.findall(r"\r\n|\n|\r", raw[: len(raw) - len(raw.lstrip())]))
+        if binding.error:
+            _refuse(line, "this is not NAME=VALUE, or a quote does not end where the value does")
+        if binding.key is None:
             continue
-        found = _LINE.match(text, at)
-        if not found:
-            _refuse(text, at, "this is no NAME=VALUE")
-        name = found[1]
-        if name in seen:
-            _refuse(text, at, f"{name} stands there twice")
-        seen.add(name)
-        value, at = _read_value(text, found.end())
-        draft.add(terms.owner, name, kind or SecretType.ENV, scopes, value)
-    return draft.finish()
+        start = _ASSIGNMENT.match(raw)
+        if binding.value is None or not start:
+            _refuse(line, "this is not NAME=VALUE")
+        if binding.key in seen:
+            _refuse(line, f"{binding.key} is set twice")
+        seen.add(binding.key)
+        value = _check(raw[start.end() :], binding.value, line)
+        builder.add(options.owner, binding.key, kind or SecretType.ENV, scopes, value)
+    return builder.finish()
 
 
-def write(bundle: Bundle, owner: Owner) -> tuple[str, tuple[LeftOut, ...]]:
-    """The file of the owner's `env` and `runtime` bases."""
-    left_out: list[LeftOut] = []
+def write(secret_set: SecretSet, owner: Owner, *, values: bool = True) -> tuple[str, tuple[Omission, ...]]:
+    """Write the file of the owner's `env` and `runtime` bases."""
+    omissions: list[Omission] = []
     lines = []
-    for secret in list_own(bundle, owner, left_out):
-        if secret.type is SecretType.COMPOSER or not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", secret.name):
-            left_out.append(LeftOut(f"{secret.owner} {secret.name}", "its name is none of a variable"))
+    for secret in list_own(secret_set, owner, omissions):
+        if secret.type is SecretType.COMPOSER or not _NAME.fullmatch(secret.name):
+            omissions.append(Omission(f"{secret.owner} {secret.name}", "its name is not that of a variable"))
         else:
             lines.append(f"{secret.name}={_quote(reveal(secret))}\n")
-    return "".join(lines), tuple(left_out)
+    return "".join(lines), tuple(omissions)
 
 
-def _read_value(text: str, at: int) -> tuple[str, int]:
-    """The value that begins there, and where the next line does."""
-    single, double = _SINGLE.match(text, at), _DOUBLE.match(text, at)
-    found = single or double
-    if found:
-        rest = _REST.match(text, found.end())
-        if not rest:
-            _refuse(text, found.end(), "something stands behind the quotes")
-        value = found[1] if single else _unescape(text, at, found[1])
-        return value, rest.end()
-    bare = _BARE.match(text, at)
-    assert bare
-    value = re.split(r"(?:^|[ \t])#", bare[0], maxsplit=1)[0].strip()
-    if value[:1] in {"'", '"'}:
-        _refuse(text, at, "the quote has no end")
-    if "$" in value or "\\" in value or "`" in value:
-        _refuse(text, at, "a value with $, ` or \\ needs single quotes")
-    return value, min(bare.end() + 1, len(text))
+FORMAT = Format("env", read, write, endings=(".env",))
 
 
-def _unescape(text: str, at: int, quoted: str) -> str:
-    if re.search(r"(?<!\\)(?:\\\\)*[$`]", quoted):
-        _refuse(text, at, "$ and ` in double quotes would be replaced; write \\$, or use single quotes")
-    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[0]), quoted, flags=re.DOTALL)
+def _check(raw: str, value: str, line: int) -> str:
+    """Return the value, which all readers agree on; ImportFileError where they do not."""
+    quoted = _QUOTED.match(raw)
+    if quoted and quoted[1] == '"':
+        if _REPLACED.search(quoted[2]):
+            _refuse(line, "$ and ` in double quotes would be replaced; write \\$, or use single quotes")
+        return value.replace("\\$", "$").replace("\\`", "`")
+    if quoted:
+        if re.search(r"\\[\\']", quoted[2]):
+            _refuse(line, "readers differ on \\\\ and \\' in single quotes; use double quotes")
+    elif re.search(r"[$`\\]", value) or value.startswith("#"):
+        _refuse(line, "a value with $, ` or \\, or with # at its start, needs single quotes")
+    return value
 
 
 def _quote(value: str) -> str:
-    if "'" not in value and "\n" not in value and "\r" not in value:
+    if not re.search(r"['\\\n\r]", value):
         return f"'{value}'"
     escaped = re.sub(r'([\\"$`])', r"\\\1", value).replace("\n", "\\n").replace("\r", "\\r")
     return f'"{escaped}"'
 
 
-def _refuse(text: str, at: int, reason: str) -> NoReturn:
-    line = text.count("\n", 0, at) + 1
+def _refuse(line: int, reason: str) -> NoReturn:
     raise ImportFileError(f"line {line}: {reason}", hint="the line is not shown, since it may hold a value")
