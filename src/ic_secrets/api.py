@@ -36,14 +36,14 @@ class OpenBuild:
 
     def __init__(self, build: _build.Build) -> None:
         self._build = build
-        self.env: dict[str, str] = dict(build.environment)
+        self.env: dict[str, str] = dict(build.exposure.environment)
         """The environment to build with, whole."""
         self._status = 0
         self.receipt: dict[str, Any] | None = None
         """After the block, the receipt (docs/receipt.schema.json)."""
 
     def __repr__(self) -> str:
-        return f"OpenBuild({self._build.exposure.preparation.request.target})"
+        return f"OpenBuild({self._build.request.target})"
 
     @property
     def status(self) -> int:
@@ -64,7 +64,7 @@ class OpenBuild:
 
     def mask(self, text: str) -> str:
         """The text with the build's values masked, in every encoding that `run` masks."""
-        return self._build.exposure.hide_values(text)
+        return self._build.exposure.prepared.secrets.hide_values(text)
 
     def watch(self, pid: int) -> None:
         """Let the watchdog end this process group with the secrets when this program is killed.
@@ -146,7 +146,7 @@ def _open(context: Context, request: BuildRequest) -> Iterator[OpenBuild]:
             except BaseException as error:
                 failure = error
             inner.outcome = Outcome(build.status or (1 if failure else 0))
-    build.receipt = inner.receipt
+    build.receipt = inner.receipt.document
     if failure:
         raise failure
     if not build.status:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import pluggy
 
-from .build.render import RenderContext, Rendering
+from .build.render import RenderContext, Rendered
 from .model.secret import Target
 from .stores.registry import StoreOpener
 
@@ -84,7 +84,7 @@ def ic_secrets_register_commands() -> Sequence[Command]:  # type: ignore[empty-b
 
 
 @hookspec
-def ic_secrets_render_secrets(context: RenderContext) -> Rendering | None:
+def ic_secrets_render_secrets(context: RenderContext) -> Rendered | None:
     """Further files of the private directory and variables of the build; None where there is nothing to add.
 
     Decide and touch nothing: what is returned is written, 0600, when the build is exposed, and goes with it. A

@@ -23,7 +23,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, TypeVar
 
-from .build.render import RenderContext, Rendering, render_all
+from .build.render import RenderContext, Rendered, render_others
+from .build.secrets import BuildSecret, BuildSecrets
 from .errors import (
     BaseMissingError,
     ImmutableError,
@@ -32,7 +33,7 @@ from .errors import (
     UnknownSecretError,
     UnknownSiteError,
 )
-from .model.resolve import Definition, Verdict, inert_overrides
+from .model.resolve import inert_overrides
 from .model.secret import (
     MAX_VALUE_BYTES,
     Override,
@@ -609,44 +610,44 @@ class RendererContract:
     `secrets` are such (type, name, value) that it makes something of. The values stand nowhere else.
     """
 
-    render: Callable[[RenderContext], Rendering | None]
+    render: Callable[[RenderContext], Rendered | None]
     secrets: Sequence[tuple[str, str, str]]
 
     def make_context(self, directory: Path, secrets: Sequence[tuple[str, str, str]]) -> RenderContext:
         """A build of `my-site.dev` in that directory, which is also its home, with these secrets."""
-        definitions = [
-            Definition(SITE, None, name, SecretType(kind), BUILD, SecretValue(value), 1, 0, 0, None, Verdict.WON)
+        made = BuildSecrets(
+            BuildSecret.make(name, SecretType(kind), SecretValue(value), source=str(SITE), scopes=BUILD)
             for kind, name, value in secrets
-        ]
+        )
         environment = MappingProxyType({"HOME": str(directory), "PATH": os.defpath})
-        return RenderContext(Target("my-site", "dev"), str(directory), tuple(definitions), environment)
+        return RenderContext(Target("my-site", "dev"), str(directory), made, environment)
 
     def test_it_renders_something(self, tmp_path: Path) -> None:
         """From `secrets`, or the rest of the contract says nothing."""
-        rendering = self.render(self.make_context(tmp_path, self.secrets))
-        assert isinstance(rendering, Rendering)
-        assert rendering.files or rendering.variables
+        rendered = self.render(self.make_context(tmp_path, self.secrets))
+        assert isinstance(rendered, Rendered)
+        assert rendered.files or rendered.variables
 
     def test_what_it_gives_may_be_given(self, tmp_path: Path) -> None:
         """Files and variables of its own, whose types are right."""
         context = self.make_context(tmp_path, self.secrets)
-        rendering = self.render(context) or Rendering()
-        assert all(isinstance(path, str) and isinstance(data, bytes) for path, data in rendering.files.items())
-        given = {**rendering.variables, **rendering.paths}
+        rendered = self.render(context) or Rendered()
+        assert all(isinstance(path, str) and isinstance(data, bytes) for path, data in rendered.files.items())
+        given = {**rendered.variables, **rendered.paths}
         assert all(isinstance(name, str) and isinstance(value, str) for name, value in given.items())
-        render_all(context, [], [("the renderer", lambda _: rendering)])
+        render_others(context, Rendered(), [("the renderer", lambda _: rendered)])
 
     def test_without_secrets_it_adds_nothing(self, tmp_path: Path) -> None:
         """A file without a secret in it has no place in the private directory."""
-        rendering = self.render(self.make_context(tmp_path, [])) or Rendering()
-        assert (dict(rendering.files), dict(rendering.variables), dict(rendering.paths)) == ({}, {}, {})
+        rendered = self.render(self.make_context(tmp_path, [])) or Rendered()
+        assert (dict(rendered.files), dict(rendered.variables), dict(rendered.paths)) == ({}, {}, {})
 
     def test_the_same_secrets_give_the_same(self, tmp_path: Path) -> None:
         """It keeps nothing of the builds before, and does not depend on the order of the secrets."""
         first = self.render(self.make_context(tmp_path, self.secrets))
         self.render(self.make_context(tmp_path, []))
         again = self.render(self.make_context(tmp_path, list(reversed(self.secrets))))
-        assert (first or Rendering()) == (again or Rendering())
+        assert (first or Rendered()) == (again or Rendered())
 
     def test_it_touches_nothing(self, tmp_path: Path) -> None:
         """It decides; what it returns is written by others."""
@@ -657,7 +658,7 @@ class RendererContract:
 
     def test_no_name_holds_a_value(self, tmp_path: Path) -> None:
         """Names of files and variables are told: in errors, to other plugins, in lists of processes."""
-        rendering = self.render(self.make_context(tmp_path, self.secrets)) or Rendering()
-        names = " ".join([*rendering.files, *rendering.variables, *rendering.paths, *rendering.paths.values()])
+        rendered = self.render(self.make_context(tmp_path, self.secrets)) or Rendered()
+        names = " ".join([*rendered.files, *rendered.variables, *rendered.paths, *rendered.paths.values()])
         for _, _, value in self.secrets:
             assert not [word for word in value.split() if len(word) >= 6 and word in names]

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from commandline import Cli
-from ic_secrets.build.prepare import warn_of_expiry
+from ic_secrets.build.secrets import BuildSecret, BuildSecrets
 from ic_secrets.core.moments import format_time, parse_expiry
 from ic_secrets.core.notices import Notice
 from ic_secrets.errors import UsageError
 from ic_secrets.keys.sealing import MasterKey
-from ic_secrets.model.resolve import Definition, Verdict
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import store as local
@@ -76,10 +75,8 @@ def test_what_is_past_or_no_date_is_refused(text: str, problem: str) -> None:
 # --- what a build says ------------------------------------------------------------------------------
 
 
-def make(name: str, expires: int | None, environment: str | None = None) -> Definition:
-    owner = Owner("site", "my-site")
-    scopes = frozenset({Scope.IC})
-    return Definition(owner, environment, name, SecretType.ENV, scopes, None, 1, 0, 0, expires, Verdict.WON)
+def make(name: str, expires: int | None, source: str = "my-site") -> BuildSecret:
+    return BuildSecret.make(name, SecretType.ENV, SecretValue("value"), source=source, expires=expires)
 
 
 WARNINGS = [
@@ -99,8 +96,8 @@ WARNINGS = [
 def test_a_build_warns_of_what_has_expired_or_soon_will(after: int | None, said: str | None) -> None:
     """With the command to type; the owner is the one that has the value, an override's with its environment."""
     expires = None if after is None else NOW + after
-    notices: list[Notice] = []
-    warn_of_expiry([make("A", expires), make("B", expires, "dev")], 14 * DAY, NOW, notices.append)
+    secrets = BuildSecrets([make("A", expires), make("B", expires, "my-site.dev")])
+    notices = list(secrets.warn_of_expiry(14 * DAY, NOW))
     hint = "`ic-secrets set {} --expires DATE` sets a new value"
     assert notices == (
         [
@@ -114,8 +111,7 @@ def test_a_build_warns_of_what_has_expired_or_soon_will(after: int | None, said:
 
 def test_without_a_time_ahead_only_the_expired_are_named() -> None:
     """IC_SECRETS_EXPIRY_WARNING=0."""
-    notices: list[Notice] = []
-    warn_of_expiry([make("SOON", NOW + 1), make("PAST", NOW - 1)], 0, NOW, notices.append)
+    notices = BuildSecrets([make("SOON", NOW + 1), make("PAST", NOW - 1)]).warn_of_expiry(0, NOW)
     assert [notice.text.split()[0] for notice in notices] == ["PAST"]
 
 

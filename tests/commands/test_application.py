@@ -15,11 +15,17 @@ import jsonschema
 import pytest
 
 from commandline import Cli
-from ic_secrets.build.application import SECRETS_FILE, VARIABLE, render_application
-from ic_secrets.build.render import RenderContext, Rendering, render_all
+from ic_secrets.build.render import (
+    SECRETS_FILE,
+    SECRETS_VARIABLE,
+    RenderContext,
+    Rendered,
+    render_application,
+    render_others,
+)
+from ic_secrets.build.secrets import BuildSecret, BuildSecrets
 from ic_secrets.errors import BuildError
-from ic_secrets.model.resolve import Definition, Verdict
-from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Target, parse_scopes
+from ic_secrets.model.secret import Scope, SecretType, SecretValue, Target, parse_scopes
 from searching import Found
 
 SCHEMA = Path(__file__).parent.parent.parent / "docs" / "receipt.schema.json"
@@ -32,31 +38,22 @@ echo $secret === null ? 'NULL' : bin2hex($secret['Value'] ?: $secret['OrgValues'
 """
 
 
-def context(*values: tuple[str, str], site: str = "my-site") -> RenderContext:
-    owner = Owner.site(site)
-    secrets = [
-        Definition(
-            owner,
-            None,
-            name,
-            SecretType.RUNTIME,
-            parse_scopes("web,user"),
-            SecretValue(value),
-            1,
-            0,
-            0,
-            None,
-            Verdict.WON,
-        )
+def secrets(*values: tuple[str, str]) -> BuildSecrets:
+    scopes = parse_scopes("web,user")
+    return BuildSecrets(
+        BuildSecret.make(name, SecretType.RUNTIME, SecretValue(value), source="my-site", scopes=scopes)
         for name, value in values
-    ]
-    return RenderContext(Target(site, "dev"), "/project", tuple(secrets), {}, Scope.WEB)
+    )
+
+
+def render(*values: tuple[str, str], site: str = "my-site") -> Rendered:
+    return render_application(secrets(*values), Target(site, "dev"), Scope.WEB)
 
 
 def test_the_file_has_the_fields_of_pantheons() -> None:
-    rendering = render_application(context(("KEY", VALUE)))
-    assert rendering.paths == {VARIABLE: SECRETS_FILE}
-    document = json.loads(rendering.files[SECRETS_FILE])
+    rendered = render(("KEY", VALUE))
+    assert rendered.paths == {SECRETS_VARIABLE: SECRETS_FILE}
+    document = json.loads(rendered.files[SECRETS_FILE])
     assert list(document) == ["SiteID", "Secrets", "Count", "Version", "Scopes"]
     assert document["Secrets"] == {
         "KEY": {"Type": "runtime", "Value": VALUE, "Scopes": ["web", "user"], "EnvValues": {}, "OrgValues": {}}
@@ -65,23 +62,24 @@ def test_the_file_has_the_fields_of_pantheons() -> None:
 
 
 def test_a_site_always_has_the_same_id_and_another_site_another() -> None:
-    ids = [json.loads(render_application(context(site=site)).files[SECRETS_FILE])["SiteID"] for site in ("a", "a", "b")]
+    ids = [json.loads(render(site=site).files[SECRETS_FILE])["SiteID"] for site in ("a", "a", "b")]
     assert ids[0] == ids[1] != ids[2]
     assert uuid.UUID(ids[0]).version == 5
 
 
 @pytest.mark.parametrize(
-    "rendering",
+    "rendered",
     [
-        Rendering({SECRETS_FILE: b""}),
-        Rendering(variables={VARIABLE: "x"}),
-        Rendering({"a/x": b""}, {}, {VARIABLE: "a/x"}),
+        Rendered({SECRETS_FILE: b""}),
+        Rendered(variables={SECRETS_VARIABLE: "x"}),
+        Rendered({"a/x": b""}, {}, {SECRETS_VARIABLE: "a/x"}),
     ],
     ids=["file", "variable", "path"],
 )
-def test_no_plugin_takes_the_applications_file_or_variable(rendering: Rendering) -> None:
+def test_no_plugin_takes_the_applications_file_or_variable(rendered: Rendered) -> None:
+    context = RenderContext(Target("my-site", "dev"), "/project", secrets(), {}, Scope.WEB)
     with pytest.raises(BuildError, match="the plugin may not"):
-        render_all(context(), [render_application], [("the plugin", lambda _: rendering)])
+        render_others(context, render(), [("the plugin", lambda _: rendered)])
 
 
 @pytest.fixture
@@ -130,7 +128,7 @@ def test_a_receipt_names_the_file_and_the_search_covers_the_values(site: Cli, wo
     jsonschema.validate(receipt, json.loads(SCHEMA.read_text()))
     assert receipt["scope"] == "web"
     assert [(secret["name"], secret["type"], secret["destination"]) for secret in receipt["secrets"]] == [
-        (name, "runtime", {"file": SECRETS_FILE, "named_by": VARIABLE}) for name in ("KEY", "SHARED")
+        (name, "runtime", {"file": SECRETS_FILE, "named_by": SECRETS_VARIABLE}) for name in ("KEY", "SHARED")
     ]
     assert set(receipt["masked"]) == {"KEY", "SHARED"}
     assert [finding["secret"] for finding in receipt["leaks"]["findings"]] == ["SHARED"]

@@ -46,7 +46,7 @@ def test_a_receipt_takes_the_place_of_a_receipt_alone(site: Cli, work: Path, tmp
     content = (tmp_path / name).read_bytes()
     done = site("run", "my-site", "--receipt", tmp_path / name, "--", "true", cwd=work)
     assert done.returncode == 125
-    assert b"is no receipt" in done.stderr
+    assert b"is not a receipt" in done.stderr
     assert (tmp_path / name).read_bytes().startswith(content)
     for _ in range(2):
         site("run", "my-site", "--receipt", tmp_path / "receipt.json", "--", "true", cwd=work, check=0)

@@ -52,8 +52,8 @@ REFUSED = {
         files=(
             (
                 "../broken.py",
-                "from ic_secrets import hookimpl\nfrom ic_secrets.build.render import Rendering\n\n\n@hookimpl\n"
-                "def ic_secrets_render_secrets(context):\n    return Rendering(variables={'PATH': 'x'})\n",
+                "from ic_secrets import hookimpl\nfrom ic_secrets.build.render import Rendered\n\n\n@hookimpl\n"
+                "def ic_secrets_render_secrets(context):\n    return Rendered(variables={'PATH': 'x'})\n",
             ),
         ),
         environment=(("IC_SECRETS_PLUGINS", "{work}/../broken.py"),),

@@ -24,7 +24,7 @@ import os, sys
 from ic_secrets import hookimpl
 from ic_secrets.errors import VetoError
 from ic_secrets.hookspecs import Command
-from ic_secrets.build.render import Rendering
+from ic_secrets.build.render import Rendered
 """
 Make = Callable[..., Path]
 
@@ -68,7 +68,7 @@ RENDERS = """
 def ic_secrets_render_secrets(context):
     token = next(secret.value.reveal() for secret in context.secrets if secret.name == "TOKEN")
     files = {"npm/npmrc": f"_authToken={token}".encode()}
-    return Rendering(files, {"EXTRA": "more"}, {"NPM_CONFIG_USERCONFIG": "npm/npmrc"})
+    return Rendered(files, {"EXTRA": "more"}, {"NPM_CONFIG_USERCONFIG": "npm/npmrc"})
 """
 
 
@@ -84,31 +84,31 @@ def test_what_a_plugin_renders_is_there_for_the_build_and_gone_afterwards(
 
 
 @pytest.mark.parametrize(
-    "rendering",
+    "rendered",
     [
-        "Rendering({'composer/auth.json': b'{}'})",
-        "Rendering({'../x': b''})",
-        "Rendering({}, {'PATH': '/tmp'})",
-        "Rendering({}, {'LD_PRELOAD': '/tmp/x.so'})",
-        "Rendering({}, {'TOKEN': 'other'})",
-        "Rendering({}, {'COMPOSER_AUTH': '{}'})",
-        "Rendering({}, {'IC_SECRETS_KEY': 'x'})",
-        "Rendering({'x': b''}, {}, {'COMPOSER_HOME': 'x'})",
-        "Rendering({}, {}, {'FILE': 'nowhere'})",
-        "Rendering({'x': 'text'})",
-        "Rendering({'x': b'', 'x/y': b''})",
-        "Rendering({'x' * 256: b''})",
-        "Rendering({'\\ud800': b''})",
-        "Rendering({}, {'ABC': '\\ud800'})",
+        "Rendered({'composer/auth.json': b'{}'})",
+        "Rendered({'../x': b''})",
+        "Rendered({}, {'PATH': '/tmp'})",
+        "Rendered({}, {'LD_PRELOAD': '/tmp/x.so'})",
+        "Rendered({}, {'TOKEN': 'other'})",
+        "Rendered({}, {'COMPOSER_AUTH': '{}'})",
+        "Rendered({}, {'IC_SECRETS_KEY': 'x'})",
+        "Rendered({'x': b''}, {}, {'COMPOSER_HOME': 'x'})",
+        "Rendered({}, {}, {'FILE': 'nowhere'})",
+        "Rendered({'x': 'text'})",
+        "Rendered({'x': b'', 'x/y': b''})",
+        "Rendered({'x' * 256: b''})",
+        "Rendered({'\\ud800': b''})",
+        "Rendered({}, {'ABC': '\\ud800'})",
         "{'x': b''}",
         "42",
     ],
 )
-def test_a_plugin_may_render_only_what_is_nobody_elses(site: Cli, plugin: Make, rendering: str, tmp_path: Path) -> None:
+def test_a_plugin_may_render_only_what_is_nobody_elses(site: Cli, plugin: Make, rendered: str, tmp_path: Path) -> None:
     plugin(f"""
         @hookimpl
         def ic_secrets_render_secrets(context):
-            return {rendering}
+            return {rendered}
     """)
     done = site("run", "my-site", "--", "touch", str(tmp_path / "ran"))
     assert done.returncode == 125
@@ -517,9 +517,9 @@ def test_a_relative_path_in_a_file_begins_at_that_file(tmp_path: Path) -> None:
 
 
 SHOWING = {
-    "a path": "return Rendering({'../' + token: b''})",
-    "a variable": "return Rendering({}, {'LD_' + token: '1'})",
-    "a place that is no file": "return Rendering({}, {}, {'FILE': token})",
+    "a path": "return Rendered({'../' + token: b''})",
+    "a variable": "return Rendered({}, {'LD_' + token: '1'})",
+    "a place that is no file": "return Rendered({}, {}, {'FILE': token})",
     "a module": "import importlib; importlib.import_module(token)",
     "a class": "raise type(token, (Exception,), {})()",
     "a file's name": "exec(compile('1/0', token, 'exec'))",

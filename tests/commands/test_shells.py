@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from ic_secrets.errors import ReservedNameError
-from ic_secrets.model.secret import SecretValue
 from ic_secrets.model.variables import check_variable
 from ic_secrets.two_steps.shells import Change, check_names, render_fish, render_fish_end, render_sh, render_sh_end
 
@@ -37,9 +36,10 @@ def run(shell: str, script: str, environment: dict[str, str], work: Path) -> sub
 
 def render(shell: str, before: dict[str, str], after: dict[str, str]) -> tuple[str, str]:
     change = Change.find(before, after)
+    back = Change.to({name: before.get(name) for name in change.names})
     if shell == "fish":
-        return render_fish(change, before), render_fish_end(7)
-    return render_sh(change, before), render_sh_end(7)
+        return render_fish(change), render_fish_end(back, 7)
+    return render_sh(change), render_sh_end(back, 7)
 
 
 def environments(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, str]]:
@@ -62,19 +62,9 @@ def test_a_build_gets_exactly_the_values_and_the_shell_is_as_it_was_afterwards(
     first, during, last = environments(done)
     assert {name: during.get(name) for name in HOSTILE} == HOSTILE
     assert "IC_SECRETS_KEY" not in during
-    assert not any(name.startswith("_ic_secrets") for name in during)
+    assert during.keys() - first.keys() <= HOSTILE.keys(), "nothing else is put into the shell"
     assert last == first
     assert not (work / "evaluated").exists()
-
-
-@pytest.mark.parametrize("shell", ["bash", "dash", "zsh"])
-def test_a_variable_that_was_not_exported_is_not_afterwards(shell: str, home: dict[str, str], work: Path) -> None:
-    begin, end = render(shell, home, home | {"TOKEN": "of the build"})
-    script = f"TOKEN='of the shell'\n{begin}\n{DUMP}\n{end}\n{DUMP}\ntest \"$TOKEN\" = 'of the shell' && echo '{{}}'"
-    during, last, *same = environments(run(shell, script, home, work))
-    assert during["TOKEN"] == "of the build"
-    assert "TOKEN" not in last
-    assert same == [{}]
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash", "zsh"])
@@ -115,7 +105,7 @@ def test_the_status_is_what_the_shell_sees_at_the_end(shell: str, home: dict[str
 
 
 @pytest.mark.parametrize(
-    "name", ["PS1", "RANDOM", "BASH_ENV", "path", "fish_pid", "_ic_secrets_restore", "OPTIND", "COLUMNS"]
+    "name", ["PS1", "RANDOM", "BASH_ENV", "path", "fish_pid", "OPTIND", "COLUMNS", "LINES", "galiases", "MANPATH"]
 )
 def test_a_name_that_shells_keep_to_themselves_is_refused(name: str) -> None:
     with pytest.raises(ReservedNameError, match=name):
@@ -139,37 +129,10 @@ def test_every_variable_that_a_shell_keeps_is_refused(shell: str, work: Path) ->
     accepted = []
     for name in names:
         with contextlib.suppress(ReservedNameError):
-            check_variable(name, SecretValue("x"))
+            check_variable(name, "x")
             check_names([name])
             accepted.append(name)
     assert not accepted
-
-
-@pytest.mark.parametrize("name", ["COLUMNS", "LINES", "TRY_BLOCK_INTERRUPT", "galiases", "MANPATH"])
-def test_a_special_of_zsh_that_is_not_known_is_refused_by_the_code_itself(
-    name: str, home: dict[str, str], work: Path
-) -> None:
-    begin, _ = render("zsh", home, home | {name: "path[$(touch evaluated)1]", "TOKEN": "x"})
-    (work / "begin").write_text(begin)
-    done = run("zsh", f'eval "$(cat begin)" || exit; {DUMP}', home, work)
-    assert (done.returncode, done.stdout) == (125, b"")
-    assert f"error: {name} cannot take the value".encode() in done.stderr
-    assert not (work / "evaluated").exists()
-
-
-@pytest.mark.parametrize(
-    ("shell", "declare", "name"),
-    [("bash", "", "TOKEN"), ("zsh", "", "TOKEN"), ("zsh", "typeset -T TOKEN token;", "token")],
-    ids=["bash", "zsh", "zsh-tied"],
-)
-def test_an_array_is_not_overwritten_since_it_could_not_be_put_back(
-    shell: str, declare: str, name: str, home: dict[str, str], work: Path
-) -> None:
-    begin, end = render(shell, home, home | {"TOKEN": "x"})
-    script = f'{declare} {name}=(one two)\n{begin}\necho "$?"\n{end}\necho "${{{name}[@]}}"'
-    done = run(shell, script, home, work)
-    assert done.stdout == b"125\none two\n"
-    assert b"error: TOKEN cannot take the value" in done.stderr
 
 
 def test_a_universal_key_of_fish_is_hidden_and_comes_back(home: dict[str, str], work: Path) -> None:

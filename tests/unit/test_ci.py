@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ic_secrets.audit.origin import describe_origin
+from ic_secrets.build.secrets import BuildSecret, BuildSecrets
 from ic_secrets.ci import platforms
 from ic_secrets.ci.identity import request_token
 from ic_secrets.ci.platforms import PLATFORMS, Branch, IdentityRequest, Platform, find_platform, is_pipeline
@@ -19,7 +20,6 @@ from ic_secrets.config.settings import Settings
 from ic_secrets.errors import ConfigError, ReservedNameError
 from ic_secrets.model.secret import SecretType, SecretValue
 from ic_secrets.two_steps import github
-from needles import derive
 
 MADE_UP = Platform(
     name="Made-up CI",
@@ -74,7 +74,8 @@ def test_one_more_record_is_all_that_a_platform_needs(work: Path) -> None:
     assert find_environment(str(work), JOB, is_ci=is_pipeline(JOB)) == "pr-9"
     with pytest.raises(ConfigError):
         find_environment(str(work), {**JOB, "MADE_UP_KIND": "tag"}, is_ci=True)
-    masks = github.render_masks(["a-canary@b"], derive("A", SecretType.ENV, SecretValue("a-canary@b")), MADE_UP)
+    secret = BuildSecret.make("A", SecretType.ENV, SecretValue("a-canary@b"), source="my-site")
+    masks = github.render_masks(BuildSecrets([secret]), MADE_UP)
     assert "@@hide a-canary%40b\n" in masks
     with pytest.raises(ReservedNameError, match="Made-up CI"):
         github.check_names(["MADE_UP_JOB"], MADE_UP)

@@ -20,17 +20,17 @@ RESERVED = """
 @pytest.mark.parametrize("name", RESERVED)
 def test_a_name_that_changes_what_runs_is_refused(name: str) -> None:
     with pytest.raises(ReservedNameError, match=name):
-        check_variable(name, VALUE)
+        check_variable(name, "x")
 
 
 @pytest.mark.parametrize("name", ["ACF_PRO_KEY", "path", "MY_PATH", "COMPOSER_AUTH", "HTTPS_PROXY", "LDAP_PASSWORD"])
 def test_any_other_name_is_taken(name: str) -> None:
-    check_variable(name, VALUE)
+    check_variable(name, "x")
 
 
 def test_a_nul_is_refused_and_not_shown() -> None:
     with pytest.raises(InvalidValueError, match="TOKEN") as caught:
-        check_variable("TOKEN", SecretValue("canary\0more"))
+        check_variable("TOKEN", "canary\0more")
     assert "canary" not in str(caught.value)
 
 

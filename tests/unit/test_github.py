@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from ic_secrets.build.secrets import BuildSecret, BuildSecrets
 from ic_secrets.errors import ExposureError, ReservedNameError
 from ic_secrets.model.secret import SecretType, SecretValue
 from ic_secrets.two_steps import github
-from needles import derive, expose
+from ic_secrets.two_steps.shells import Change
+
+
+def secrets(name: str, kind: SecretType, text: str) -> BuildSecrets:
+    return BuildSecrets([BuildSecret.make(name, kind, SecretValue(text), source="my-site")])
 
 
 def read_as_the_runner(text: str) -> dict[str, str]:
@@ -73,7 +78,7 @@ def test_a_file_that_takes_no_more_is_an_error() -> None:
 
 def test_masks_are_escaped_a_line_each_and_telling() -> None:
     value = '{\n  "key": "100%-of-a-canary",\r\n  "id": 12\n}\n---\nabc'
-    text = github.render_masks([value], derive("A", SecretType.ENV, SecretValue(value)))
+    text = github.render_masks(secrets("A", SecretType.ENV, value))
     masks = [line.removeprefix("::add-mask::") for line in text.splitlines()]
     assert all(line.startswith("::add-mask::") for line in text.splitlines())
     assert '"key": "100%25-of-a-canary",' in masks
@@ -86,14 +91,14 @@ def test_masks_are_escaped_a_line_each_and_telling() -> None:
 )
 def test_whatever_is_not_warned_of_as_too_short_is_masked(value: str) -> None:
     """It is counted in bytes, as everywhere."""
-    assert not expose("A", SecretType.ENV, SecretValue(value)).parts.are_short
-    assert f"::add-mask::{value}\n" in github.render_masks([value], derive("A", SecretType.ENV, SecretValue(value)))
+    exposed = secrets("A", SecretType.ENV, value)
+    assert not exposed[0].parts.are_short
+    assert f"::add-mask::{value}\n" in github.render_masks(exposed)
 
 
 def test_the_password_of_a_credential_is_masked_alone_too() -> None:
-    value = "deploy a-canary-of-a-password"
-    needles = derive("http-basic.a.org", SecretType.COMPOSER, SecretValue(value))
-    assert "::add-mask::a-canary-of-a-password\n" in github.render_masks([value], needles)
+    exposed = secrets("http-basic.a.org", SecretType.COMPOSER, "deploy a-canary-of-a-password")
+    assert "::add-mask::a-canary-of-a-password\n" in github.render_masks(exposed)
 
 
 @pytest.mark.parametrize("name", ["NODE_OPTIONS", "GITHUB_TOKEN", "RUNNER_TEMP", "ACTIONS_STEP_DEBUG", "github_x"])
@@ -103,8 +108,8 @@ def test_a_name_that_the_runner_keeps_to_itself_is_refused(name: str) -> None:
 
 
 def test_the_runners_own_variables_are_left_alone() -> None:
-    change = github.find_change({"GITHUB_SHA": "1", "KEY": "x"}, {"TOKEN": "t"})
-    assert change == ({"TOKEN": "t"}, ("KEY",))
+    change = Change.find({"GITHUB_SHA": "1", "KEY": "x"}, {"TOKEN": "t"})
+    assert github.leave_out_reserved(change) == ({"TOKEN": "t"}, ("KEY",))
 
 
 @pytest.mark.parametrize("environment", [{}, {"GITHUB_ENV": ""}, {"GITHUB_ENV": "/nowhere"}, {"GITHUB_ENV": "/"}])

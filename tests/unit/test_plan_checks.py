@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ic_secrets.build.credentials import read_project
+from ic_secrets.composer.project import read_project
 from ic_secrets.model.resolve import Definition, Verdict
 from ic_secrets.model.secret import Owner, Scope, SecretType, Target
 from ic_secrets.plan.checks import CHECKS

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ic_secrets.build.credentials import Project
 from ic_secrets.composer.precedence import Winner
+from ic_secrets.composer.project import Project
 from ic_secrets.composer.repositories import Repository, read_sources
 from ic_secrets.model.resolve import Definition, Verdict
 from ic_secrets.model.secret import Owner, Scope, SecretType, Target

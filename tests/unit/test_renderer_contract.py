@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.build.render import RenderContext, Rendering
+from ic_secrets.build.render import RenderContext, Rendered
 from ic_secrets.errors import BuildError
 from ic_secrets.testing import RendererContract
 
@@ -41,25 +41,25 @@ def _value(context: RenderContext) -> str:
     return "".join(secret.value.reveal() for secret in context.secrets if secret.value)
 
 
-def _touch(context: RenderContext) -> Rendering:
+def _touch(context: RenderContext) -> Rendered:
     Path(context.project, "x").touch()
-    return Rendering({"a/x": b""})
+    return Rendered({"a/x": b""})
 
 
 _seen: list[bytes] = []
 
 
-def _remember(context: RenderContext) -> Rendering | None:
+def _remember(context: RenderContext) -> Rendered | None:
     _seen.append(_value(context).encode())
-    return Rendering({"a/x": b"".join(_seen)}) if context.secrets else None
+    return Rendered({"a/x": b"".join(_seen)}) if context.secrets else None
 
 
 WRONG: dict[str, tuple[Callable[[RenderContext], object], str]] = {
     "nothing": (lambda context: None, "test_it_renders_something"),
-    "always the same file": (lambda context: Rendering({"a/x": b""}), "test_without_secrets_it_adds_nothing"),
-    "text": (lambda context: Rendering({"a/x": "text"}), "test_what_it_gives_may_be_given"),  # type: ignore[dict-item]
-    "ours": (lambda context: Rendering({"composer/x": b""}), "test_what_it_gives_may_be_given"),
-    "a value in a name": (lambda context: Rendering({_value(context): b""}), "test_no_name_holds_a_value"),
+    "always the same file": (lambda context: Rendered({"a/x": b""}), "test_without_secrets_it_adds_nothing"),
+    "text": (lambda context: Rendered({"a/x": "text"}), "test_what_it_gives_may_be_given"),  # type: ignore[dict-item]
+    "ours": (lambda context: Rendered({"composer/x": b""}), "test_what_it_gives_may_be_given"),
+    "a value in a name": (lambda context: Rendered({_value(context): b""}), "test_no_name_holds_a_value"),
     "a file of its own": (_touch, "test_it_touches_nothing"),
     "more each time": (_remember, "test_the_same_secrets_give_the_same"),
 }

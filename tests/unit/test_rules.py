@@ -204,10 +204,10 @@ def test_rule_8_a_build_reads_scope_ic_and_runtime_secrets_go_nowhere(store: Sto
     request = BuildRequest(
         Target("my-site"), ("true",), str(tmp_path), {"PATH": "/bin:/usr/bin", "HOME": str(tmp_path)}
     )
-    preparation = prepare(store, request, lambda notice: None)
-    assert preparation.environment["TOKEN"] == "token"
-    assert preparation.environment.keys() == {"PATH", "HOME", "TOKEN"}
-    assert preparation.files["composer/auth.json"] == b'{\n    "bearer": {\n        "a.org": "bearer"\n    }\n}'
+    prepared = prepare(store, request, lambda notice: None)
+    assert prepared.environment["TOKEN"] == "token"
+    assert prepared.environment.keys() == {"PATH", "HOME", "TOKEN"}
+    assert prepared.auth == {"bearer": {"a.org": "bearer"}}
 
 
 # Rule 9, reading back, is the command line's: tests/scenarios/rule-9-reading-back.txt.
@@ -264,4 +264,4 @@ def test_a_site_that_is_not_known_is_an_error_and_the_first_base_makes_it(store:
     with pytest.raises(UnknownSiteError):
         load(store, Target("typo"), lambda notice: None)
     put(store, Owner.site("new"), "TOKEN", "v")
-    assert [d.name for d in load(store, Target("new"), lambda notice: None)] == ["TOKEN"]
+    assert [d.name for d in load(store, Target("new"), lambda notice: None).definitions] == ["TOKEN"]

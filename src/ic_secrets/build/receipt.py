@@ -1,4 +1,4 @@
-"""The receipt of a build: what was exposed, and the proof that it is gone. No value, no part of one.
+"""The receipt of a build: what was exposed, and the proof that it is gone. It contains no value, nor a part of one.
 
 Its schema is docs/receipt.schema.json.
 """
@@ -9,130 +9,95 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..composer.methods import METHODS
-from ..composer.minted import MintedTokens
 from ..composer.version import ask_composer_version, ask_revision
 from ..core.files import read_regular, replace_file
 from ..core.notices import Notice, Notify
-from ..errors import BuildError, ScrubIncompleteError
-from ..model.names import split_composer_name
-from ..model.resolve import Definition
+from ..errors import BuildError
 from ..model.secret import SecretType
 from ..stores.base import Cached
-from .prepare import BuildRequest, Preparation
+from .prepare import BuildRequest, PreparedBuild
+from .render import SECRETS_FILE, SECRETS_VARIABLE
+from .secrets import BuildSecret
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what searches is loaded while the build runs, not before
     from ..git.clones import Residue
     from ..leaks.search import SearchResult
+    from .expose import Exposure
 
 SCHEMA = "ic-secrets.receipt/1"
 # The schema's name stands this early in a receipt.
 _START_BYTES = 100
 
 
-class Exposed(Protocol):
-    """What a receipt asks of an exposure that has ended."""
-
-    scrubbed: tuple[str, ...]
-    hosts_seen: tuple[str, ...]
-    mended: tuple[Residue, ...]
-    minted: MintedTokens
-    failure: ScrubIncompleteError | None
-
-    @property
-    def masked(self) -> Mapping[str, int]:
-        """How often each secret was masked in the output."""
-
-
 class Receipt:
-    """One build's, from its start."""
+    """One build's, from its start. `document` is the receipt itself, once the build is over."""
 
     def __init__(self, request: BuildRequest) -> None:
-        self._request = request
-        self._started = time.time()
-        self._notices: list[Notice] = []
+        self.started = time.time()
+        self.notices: list[Notice] = []
         self.versions: Mapping[str, str | None] = {}
-
-    @classmethod
-    def resume(
-        cls,
-        request: BuildRequest,
-        started: float,
-        versions: Mapping[str, str | None],
-        notices: Sequence[Notice],
-    ) -> Receipt:
-        """That of a build that another process has started."""
-        receipt = cls(request)
-        receipt._started, receipt._notices, receipt.versions = started, list(notices), versions
-        return receipt
-
-    @property
-    def started(self) -> float:
-        """When the build began, in Unix time."""
-        return self._started
-
-    @property
-    def notices(self) -> Sequence[Notice]:
-        """What was told so far."""
-        return self._notices
+        self.document: dict[str, Any] | None = None
+        self._request = request
 
     def listen(self, notify: Notify) -> Notify:
-        """The same `notify`, which also keeps the notice for the receipt."""
+        """Return the same `notify`, which also keeps the notice for the receipt."""
 
         def keep(notice: Notice) -> None:
-            self._notices.append(notice)
+            self.notices.append(notice)
             notify(notice)
 
         return keep
 
-    def write(self, document: Mapping[str, Any] | None) -> None:
+    def write(self) -> None:
         """Write it where the request asks for it; BuildError when it cannot be written."""
         path = self._request.receipt
-        if path is None or document is None:
+        if path is None or self.document is None:
             return
         try:
-            replace_file(os.path.realpath(path), (json.dumps(document, indent=2) + "\n").encode())
+            replace_file(os.path.realpath(path), (json.dumps(self.document, indent=2) + "\n").encode())
         except OSError as error:
             raise BuildError(f"the receipt {path} cannot be written: {error.strerror}") from None
 
     def render(
-        self, preparation: Preparation, exposure: Exposed, result: SearchResult | None, status: int
+        self, exposure: Exposure, mended: Sequence[Residue], result: SearchResult | None, status: int
     ) -> dict[str, Any]:
-        """The document, as its schema describes it."""
-        target = self._request.target
-        return {
+        """Make the document, as its schema describes it, of an exposure that has been scrubbed."""
+        prepared, target = exposure.prepared, self._request.target
+        store, cached = prepared.loaded.store, prepared.loaded.cached
+        self.document = {
             "schema": SCHEMA,
             "target": {"site": target.site, "environment": target.environment},
             "scope": self._request.scope.value,
-            "program": os.path.basename(preparation.program),
+            "program": os.path.basename(prepared.program),
             "revision": self.versions.get("revision"),
             "versions": {"ic-secrets": __version__, "composer": self.versions.get("composer")},
-            "started": _format(self._started),
+            "started": _format(self.started),
             "ended": _format(time.time()),
             "status": status,
-            **({"store": preparation.store._asdict()} if preparation.store else {}),
-            **({"cached": describe_cached(preparation.cached)} if preparation.cached else {}),
-            "secrets": [describe_secret(secret, preparation) for secret in preparation.secrets],
+            **({"store": store._asdict()} if store else {}),
+            **({"cached": describe_cached(cached)} if cached else {}),
+            "secrets": [describe_secret(secret, prepared) for secret in prepared.secrets],
             "minted": sorted({needle.name for needle in exposure.minted.needles}),
             "masked": dict(sorted(exposure.masked.items())),
             "git": {
                 "seen_in_arguments": list(exposure.hosts_seen),
-                "mended": [{"path": residue.path, "hosts": list(residue.hosts)} for residue in exposure.mended],
+                "mended": [{"path": residue.path, "hosts": list(residue.hosts)} for residue in mended],
             },
             "leaks": _describe_search(result, self._request.leaks),
             "scrub": {
                 "complete": exposure.failure is None,
                 "paths": [{"path": path, "gone": not os.path.lexists(path)} for path in exposure.scrubbed],
             },
-            "notices": [{"level": notice.level, "text": notice.text} for notice in self._notices],
+            "notices": [{"level": notice.level, "text": notice.text} for notice in self.notices],
         }
+        return self.document
 
 
 def check_writable(path: str) -> None:
-    """BuildError when no receipt can be written there: said before the build rather than after it."""
+    """Raise BuildError when no receipt can be written there: before the build rather than after it."""
     path = os.path.realpath(path)
     directory = os.path.dirname(path)
     is_fit = os.path.isfile(path) or not os.path.lexists(path)
@@ -140,41 +105,37 @@ def check_writable(path: str) -> None:
         raise BuildError(f"the receipt {path} cannot be written", hint="--receipt takes a file in a directory of yours")
     start = read_regular(path, _START_BYTES)
     if start and SCHEMA.partition("/")[0].encode() not in start:  # a store, a key or a log would be gone
-        raise BuildError(f"{path} is there, and is no receipt", hint="remove it first, or name another file")
+        raise BuildError(f"{path} exists and is not a receipt", hint="remove it first, or name another file")
 
 
-def find_versions(preparation: Preparation) -> dict[str, str | None]:
-    """The project's git revision and Composer's version, None where there is none to be had."""
-    environment = preparation.request.environment
+def find_versions(prepared: PreparedBuild) -> dict[str, str | None]:
+    """Find the project's git revision and Composer's version, each None where there is none."""
+    environment, directory = prepared.request.environment, prepared.project.directory
     return {
-        "revision": ask_revision(environment, preparation.project),
-        "composer": ask_composer_version(environment, preparation.project),
+        "revision": ask_revision(environment, directory),
+        "composer": ask_composer_version(environment, directory),
     }
 
 
 def describe_cached(cached: Cached | None) -> dict[str, Any] | None:
-    """Of which time the secrets are that came from the cache, and why the server was not asked; None where it was."""
+    """Describe when cached secrets were read, and why the server was not asked; None where it was."""
     if cached is None or cached.moment is None:
         return None
     return {"time": _format(cached.moment), "reason": cached.reason}
 
 
-def describe_secret(secret: Definition, preparation: Preparation) -> dict[str, Any]:
-    """What of a secret is told: its name, type, source and version, and where the build finds it; never its value."""
+def describe_secret(secret: BuildSecret, prepared: PreparedBuild) -> dict[str, Any]:
+    """Describe a secret by its name, type, source and version, and where the build finds it; never by its value."""
     destination: dict[str, Any] = {"variable": secret.name}
-    if secret.type is SecretType.COMPOSER:
-        method, host = split_composer_name(secret.name)
-        assert method in METHODS
+    if secret.credential:
         destination = {
-            "auth_json": host not in preparation.git_alone,
-            "git_helper": any(login.name == secret.name for login in preparation.logins),
-            "method": method,
-            "host": host,
+            "auth_json": secret.credential.host not in prepared.git_alone,
+            "git_helper": any(login.name == secret.name for login in prepared.secrets.logins),
+            "method": secret.credential.method,
+            "host": secret.credential.host,
         }
     elif secret.type is SecretType.RUNTIME:
-        from .application import SECRETS_FILE, VARIABLE
-
-        destination = {"file": SECRETS_FILE, "named_by": VARIABLE}
+        destination = {"file": SECRETS_FILE, "named_by": SECRETS_VARIABLE}
     return {
         "name": secret.name,
         "type": secret.type.value,

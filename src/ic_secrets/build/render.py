@@ -1,26 +1,39 @@
-"""What secrets become for a build: files of its private directory, and variables that it gets.
+"""What secrets become for a build: files of its private directory, and variables. Pure, but for the user's own files.
 
-Composer's home, the environment, the application's file and what plugins add all have this one face. A renderer
-decides and touches nothing; what it gives is written when the build is exposed.
+Nothing is written here; what is rendered is written when the build is exposed.
 """
 
+from __future__ import annotations
+
+import json
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from ..composer.credential import split_secret
+from ..composer.auth_json import Document, drop_hosts, merge_auth, move_section, parse_auth
+from ..composer.home import AUTH_FILE, CONFIG_FILE, ComposerHome
+from ..composer.methods import METHODS
+from ..composer.project import read_auth
+from ..composer.version import InstalledComposer
+from ..core.collector import RAISED, Errors
+from ..core.notices import Notice, Notify
 from ..errors import BuildError
-from ..masking.needles import Exposed, derive_all
-from ..model.resolve import Definition
-from ..model.secret import Scope, SecretType, SecretValue, Target
+from ..model.secret import Scope, SecretType, Target
+from ..model.variables import Preserve, choose_variables
+from .secrets import BuildSecrets
 
 # The directory, in the private one, that is the build's Composer home.
 COMPOSER = "composer"
+# An application's secrets.json in the private directory, and the variable that names it to Pantheon's PHP SDK.
+APPLICATION = "application"
+SECRETS_FILE = f"{APPLICATION}/secrets.json"
+SECRETS_VARIABLE = "CUSTOMER_SECRETS_FAKE_FILE"
 # Of a file's name, in bytes (NAME_MAX).
 _LONGEST = 255
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 # Places of the private directory that are Composer's, git's, the application's and the build's own.
-_OURS = frozenset({COMPOSER, "git", "application", "build"})
+_OURS = frozenset({COMPOSER, "git", APPLICATION, "build"})
 # Variables that are Composer's, git's and the loader's own, or that keep values from the build.
 _KEPT = frozenset({"PATH", "HOME", "COMPOSER_HOME", "COMPOSER_AUTH"})
 _KEPT_PREFIXES = ("IC_SECRETS_", "LD_", "DYLD_", "GIT_CONFIG")
@@ -30,19 +43,19 @@ class RenderContext(NamedTuple):
     """What a renderer may look at: the target, the project's directory, the secrets, and what the build inherits.
 
     The `secrets` are those that are exposed, with their values: to a build (the scope `ic`) of the types `env` and
-    `composer`, to an application (`web`) of the type `runtime`. A renderer sees the environment as those before it have
-    made it.
+    `composer`, to an application (`web`) of the type `runtime`. A renderer sees the environment as those before it
+    have made it.
     """
 
     target: Target
     project: str
-    secrets: tuple[Definition, ...]
+    secrets: BuildSecrets
     environment: Mapping[str, str]
     scope: Scope = Scope.IC
 
 
-class Rendering(NamedTuple):
-    """What one renderer gives.
+class Rendered(NamedTuple):
+    """What one renderer adds to a build.
 
     `files` are contents by path below the private directory (`npm/npmrc`), each written 0600. `variables` go
     into the build's environment; `paths` are variables too, whose value is the whole path of one of the files
@@ -54,54 +67,138 @@ class Rendering(NamedTuple):
     paths: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
-        return f"Rendering({sorted(self.files)}, {sorted({*self.variables, *self.paths})})"
+        return f"Rendered({sorted(self.files)}, {sorted({*self.variables, *self.paths})})"
 
-
-Renderer = Callable[[RenderContext], Rendering]
-
-
-def render_all(
-    context: RenderContext, ours: Sequence[Renderer], others: Sequence[tuple[str, Renderer]] = ()
-) -> Rendering:
-    """What the renderers give together: ours, then others', each of these with the name that it is blamed by.
-
-    BuildError where another one gives what it may not: a variable or file that is a secret's or another renderer's, a
-    path that leads out of the private directory or into what is ours, a name that is none.
-    """
-    whole = Rendering()
-    for name, render in (*((None, render) for render in ours), *others):
-        rendering = render(context)
-        if name:
-            _check_rendering(name, rendering, whole, context)
-        whole = Rendering(
-            {**whole.files, **rendering.files},
-            {**whole.variables, **rendering.variables},
-            {**whole.paths, **rendering.paths},
+    def add(self, other: Rendered) -> Rendered:
+        """Return both together."""
+        return Rendered(
+            {**self.files, **other.files}, {**self.variables, **other.variables}, {**self.paths, **other.paths}
         )
-        context = context._replace(environment={**context.environment, **rendering.variables})
+
+
+Renderer = Callable[[RenderContext], Rendered]
+
+
+class RenderedHome(NamedTuple):
+    """The files of the private Composer home, each a document until it is written, and COMPOSER_AUTH if it is set."""
+
+    files: Mapping[str, Document]
+    variables: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return f"RenderedHome({sorted(self.files)})"
+
+
+def render_environment(
+    secrets: BuildSecrets, environment: Mapping[str, str], preserve: Preserve, notify: Notify
+) -> Rendered:
+    """Render the `env` secrets as variables of a build that inherits the environment."""
+    variables, kept = choose_variables(environment, secrets.variables, preserve)
+    for name in kept:
+        notify(Notice(f"{name} was set already and is preserved; the secret of that name is not used"))
+    return Rendered(variables=variables)
+
+
+def render_application(secrets: BuildSecrets, target: Target, scope: Scope) -> Rendered:
+    """Render the `runtime` secrets as `terminus secret:site:local-generate` does, and the variable that names the file.
+
+    Each Value is the one that the target resolves to, so Pantheon's PHP SDK, which knows no environments outside the
+    platform, gets that.
+    """
+    from ..stores.pantheon import secrets_json
+
+    entries = {
+        secret.name: secrets_json.render_entry(secret.type, secret.scopes, secret.value.reveal()) for secret in secrets
+    }
+    text = secrets_json.render(target.site, entries, [scope.value])
+    return Rendered({SECRETS_FILE: text.encode()}, {}, {SECRETS_VARIABLE: SECRETS_FILE})
+
+
+def render_home(
+    secrets: BuildSecrets,
+    home: ComposerHome,
+    environment: Mapping[str, str],
+    left_out: Collection[str],
+    composer: InstalledComposer,
+    notify: Notify,
+    errors: Errors = RAISED,
+) -> RenderedHome:
+    """Render the private Composer home, and COMPOSER_AUTH where the build inherits one, less what secrets set.
+
+    The credentials of hosts that are `left_out` are not in it, nor the user's own for them. MalformedAuthError names
+    the user's file that Composer would stumble over.
+    """
+    auth: Document = {}
+    with errors:
+        auth = read_auth(os.path.join(home.path, AUTH_FILE))
+    auth, _ = drop_hosts(auth, set(left_out))
+    auth = merge_auth(auth, [each for each in secrets.credentials if each.host not in left_out])
+    variables = {}
+    inherited = environment.get("COMPOSER_AUTH")
+    if inherited:
+        document: Document = {}
+        with errors:
+            document = parse_auth(inherited, "COMPOSER_AUTH")
+        document, dropped = drop_hosts(document, secrets.hosts)
+        for method in document.keys() & auth.keys() & METHODS.keys():
+            if not composer.merges(method):
+                move_section(document, auth, method, secrets.hosts)
+        for host in dropped:
+            notify(Notice(f"COMPOSER_AUTH also had a credential for {host}; the secret is used instead"))
+        variables["COMPOSER_AUTH"] = json.dumps(document)
+    return RenderedHome({AUTH_FILE: auth, **_render_config(secrets, home, notify, errors)}, variables)
+
+
+def _render_config(secrets: BuildSecrets, home: ComposerHome, notify: Notify, errors: Errors) -> dict[str, Document]:
+    """Render a config.json without the credentials that secrets replace, where the user's own has such."""
+    place = os.path.join(home.path, CONFIG_FILE)
+    config: Document = {}
+    with errors:
+        config = read_auth(place)
+    section = config.get("config")
+    if not isinstance(section, dict):
+        return {}
+    section, dropped = drop_hosts(section, secrets.hosts)
+    if not dropped:
+        return {}
+    notify(
+        Notice(
+            f"{place} also has a credential for {', '.join(dropped)}; the secret is used instead",
+            "the build sees a copy of that file, and what it writes there is not kept",
+        )
+    )
+    return {CONFIG_FILE: {**config, "config": section}}
+
+
+def render_others(context: RenderContext, ours: Rendered, others: Sequence[tuple[str, Renderer]]) -> Rendered:
+    """Add to ours what others render; each comes with the name that an error puts the blame on.
+
+    BuildError where one adds what it may not: a variable or file of a secret or of another renderer, a path that leads
+    out of the private directory or into what is ours, a name that no variable or file can have.
+    """
+    whole = ours
+    for name, render in others:
+        context = context._replace(environment={**context.environment, **whole.variables})
+        rendered = render(context)
+        _check_rendered(name, rendered, whole, context.secrets)
+        whole = whole.add(rendered)
     return whole
 
 
-def given_value(secret: Definition) -> SecretValue:
-    """The value; BuildError where the store does not give it."""
-    if secret.value is None:
-        raise BuildError(f"the store does not give the value of {secret.name} ({secret.source})")
-    return secret.value
-
-
-def _check_rendering(name: str, rendering: Rendering, before: Rendering, context: RenderContext) -> None:
-    for path in rendering.files:
-        if not _is_free(path, {*before.files, *(each for each in rendering.files if each != path)}):
-            raise BuildError(f"{name} may not write the file {_hide_values(path, context)!a}")
-    secrets = {secret.name for secret in context.secrets if secret.type is SecretType.ENV}
-    taken = {*before.variables, *before.paths, *secrets, *_KEPT}
-    for variable, value in (*rendering.variables.items(), *rendering.paths.items()):
+def _check_rendered(name: str, rendered: Rendered, before: Rendered, secrets: BuildSecrets) -> None:
+    hide = secrets.hide_values  # a renderer has seen the values
+    for path in rendered.files:
+        if not _is_free(path, {*before.files, *(each for each in rendered.files if each != path)}):
+            raise BuildError(f"{name} may not write the file {hide(path)!a}")
+    names = {secret.name for secret in secrets if secret.type is SecretType.ENV}
+    taken = {*before.variables, *before.paths, *names, *_KEPT}
+    for variable, value in (*rendered.variables.items(), *rendered.paths.items()):
         is_taken = variable in taken or variable.startswith(_KEPT_PREFIXES)
         if is_taken or not re.fullmatch(_VARIABLE, variable) or "\0" in value or not _is_text(value):
-            raise BuildError(f"{name} may not set the variable {_hide_values(variable, context)!a}")
-    for path in rendering.paths.values():
-        if not any(each == path or each.startswith(f"{path}/") for each in rendering.files):
-            raise BuildError(f"{name} names {_hide_values(path, context)!a}, where it writes no file")
+            raise BuildError(f"{name} may not set the variable {hide(variable)!a}")
+    for path in rendered.paths.values():
+        if not any(each == path or each.startswith(f"{path}/") for each in rendered.files):
+            raise BuildError(f"{name} names {hide(path)!a}, but writes no file there")
 
 
 def _is_free(path: str, taken: Collection[str]) -> bool:
@@ -120,15 +217,3 @@ def _is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _hide_values(text: str, context: RenderContext) -> str:
-    """What a renderer named, with the values masked: it has seen them."""
-    from ..masking.masker import mask_text
-    from ..masking.matcher import Matcher
-
-    exposed = [
-        Exposed(secret.name, split_secret(secret.type, secret.name, given_value(secret).reveal()))
-        for secret in context.secrets
-    ]
-    return mask_text(text, Matcher(derive_all(exposed)))

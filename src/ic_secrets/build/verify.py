@@ -1,4 +1,4 @@
-"""What comes after the scrub: clones are mended, what was left behind is looked for, and told."""
+"""What comes after the scrub: clones are cleaned of credentials, and what the build left behind is searched for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..core.notices import Notice, Notify
 from ..errors import LEAK_FOUND, SCRUB_INCOMPLETE
 from ..model.secret import Scope
 from .expose import Exposure
-from .prepare import Preparation
+from .prepare import PreparedBuild
 
 if TYPE_CHECKING:  # what looks for traces is loaded while the build runs, not before
     from ..git.clones import Residue
@@ -24,13 +24,13 @@ _MOST_ENTRIES = 100_000
 _MOST_HOME_ENTRIES = 5_000
 
 
-def mend_clones(exposure: Exposure, notify: Notify) -> None:
-    """Take out of clones' configurations what this build put there, and name what earlier builds did.
+def mend_clones(exposure: Exposure, notify: Notify) -> tuple[Residue, ...]:
+    """Take this build's credentials out of clones' configurations, and name earlier builds'; return the former.
 
     An application was given no credential that could be there.
     """
-    if exposure.preparation.request.scope is not Scope.IC:
-        return
+    if exposure.prepared.request.scope is not Scope.IC:
+        return ()
     for host in exposure.hosts_seen:
         notify(
             Notice(
@@ -43,42 +43,41 @@ def mend_clones(exposure: Exposure, notify: Notify) -> None:
     from ..git.clones import mend
 
     mended = []
-    for residue in find_clones(exposure.preparation):
+    for residue in find_clones(exposure.prepared):
+        hosts = ", ".join(residue.hosts)
         if os.stat(residue.path).st_ctime_ns < exposure.since:
-            notify(
-                Notice(
-                    f"{residue.path} holds a credential for {', '.join(residue.hosts)}, left by an earlier build",
-                    "`ic-secrets scrub` takes it out",
-                )
-            )
+            text = f"{residue.path} contains a credential for {hosts}, left by an earlier build"
+            notify(Notice(text, "`ic-secrets scrub` takes it out"))
             continue
         try:
             mend(residue)
             mended.append(residue)
-            notify(Notice(f"{residue.path} held a credential for {', '.join(residue.hosts)}; it was taken out"))
+            notify(Notice(f"{residue.path} contained a credential for {hosts}; it was taken out"))
         except OSError as error:
-            notify(Notice(f"{residue.path} holds a credential and cannot be mended: {error.strerror}", level="error"))
-    exposure.mended = tuple(mended)
+            text = f"{residue.path} contains a credential and cannot be rewritten: {error.strerror}"
+            notify(Notice(text, level="error"))
+    return tuple(mended)
 
 
-def find_clones(preparation: Preparation) -> tuple[Residue, ...]:
-    """The clones with a credential in their configuration, in the caches and the project."""
+def find_clones(prepared: PreparedBuild) -> tuple[Residue, ...]:
+    """Find the clones with a credential in their configuration, in the caches and the project."""
     from ..git.clones import find_residue
 
-    found = [residue for cache in preparation.caches for residue in find_residue(cache)]
-    return tuple(dict.fromkeys([*found, *find_residue("", [preparation.project])]))
+    found = [residue for cache in prepared.caches for residue in find_residue(cache)]
+    return tuple(dict.fromkeys([*found, *find_residue("", [prepared.project.directory])]))
 
 
 def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
     """Search what the build could have written, as far as it changed since the build began.
 
-    The file of the build's record is ours: it has just changed, and holds no value.
+    The file of the build's record is ours: it has just changed, and contains no value.
     """
     from ..leaks.findings import SearchResult
     from ..leaks.walk import Walk
 
-    places = _list_places(exposure.preparation)
-    skip = [exposure.directory.path, *exposure.told, *([record] if record else [])]
+    prepared = exposure.prepared
+    places = _list_places(prepared)
+    skip = [exposure.directory.path, *exposure.outputs, *([record] if record else [])]
     walk = Walk(exposure.since, skip)
     if not any(True for _ in walk.list_due(places)) and not walk.left_out and not walk.failed:
         return SearchResult()  # nothing changed: then nothing is loaded to look into it
@@ -87,7 +86,7 @@ def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
     from ..masking.matcher import Matcher
     from ..masking.needles import for_search
 
-    needles = (*exposure.get_matcher().needles, *exposure.minted.needles)
+    needles = (*prepared.secrets.needles, *exposure.minted.needles)
     result = search(
         places,
         Matcher(for_search(needles)),
@@ -96,28 +95,29 @@ def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
         hidden=needles,
         processes=count_shares(),
     )
-    return result.without(exposure.preparation.request.leaks_allowed, exposure.preparation.project)
+    return result.without(prepared.request.leaks_allowed, prepared.project.directory)
 
 
-def decide_status(status: int, exposure: Exposure, result: SearchResult | None, notify: Notify) -> int:
-    """Tell what was found, and what it makes of the build's own status: a failure of its own wins."""
+def judge(status: int, exposure: Exposure, result: SearchResult | None, notify: Notify) -> int:
+    """Report what was found, and return the status that follows: the build's own wins where it is not 0."""
     findings = result.findings if result else []
-    fails = exposure.preparation.request.leaks == "fail"
+    fails = exposure.prepared.request.leaks == "fail"
+    level = "error" if fails else "warning"
     for finding in findings:
-        text = f"{finding.name} was left behind in {finding.place} ({finding.encoding})"
-        notify(Notice(text, level="error" if fails else "warning"))
+        notify(Notice(f"{finding.name} was left behind in {finding.place} ({finding.encoding})", level=level))
     withheld = find_withheld(result, exposure.since) if result else []
     for path in withheld:
-        text = f"{path}, which the build made or changed, cannot be read, so no leak was searched for in it"
-        notify(Notice(text, "search it with `ic-secrets scan`, as who can read it", "error" if fails else "warning"))
+        text = f"{path}, which the build made or changed, cannot be read, so it was not searched for leaks"
+        notify(Notice(text, "search it with `ic-secrets scan` as a user who can read it", level))
     if exposure.failure:
-        notify(Notice(exposure.hide_values(str(exposure.failure)), exposure.failure.hint, "error"))
+        text = exposure.prepared.secrets.hide_values(str(exposure.failure))
+        notify(Notice(text, exposure.failure.hint, "error"))
         return status or exposure.failure.exit_status
     return status or (LEAK_FOUND if findings and fails else SCRUB_INCOMPLETE if withheld and fails else 0)
 
 
 def find_withheld(result: SearchResult, since: int) -> list[str]:
-    """What of the unsearched is ours, has changed since then (ns), and may not be read: no build does so by chance."""
+    """Find what of the unsearched is ours, changed since then (ns), and not readable: no build does that by chance."""
     found = []
     for path, _ in result.unsearched:
         with contextlib.suppress(OSError, ValueError):
@@ -129,14 +129,14 @@ def find_withheld(result: SearchResult, since: int) -> list[str]:
     return found
 
 
-def _list_places(preparation: Preparation) -> list[Place]:
+def _list_places(prepared: PreparedBuild) -> list[Place]:
     from ..leaks.walk import Place
 
-    request, home = preparation.request, preparation.home
-    places = [Place(request.directory), Place(preparation.project)]
+    request, home = prepared.request, prepared.home
+    places = [Place(request.directory), Place(prepared.project.directory)]
     places += [Place(path) for path in (home.path, home.data)]
     # A project may name any directory as its cache.
-    places += [Place(path, most=_MOST_ENTRIES, own=True) for path in preparation.caches]
+    places += [Place(path, most=_MOST_ENTRIES, own=True) for path in prepared.caches]
     user = request.environment.get("HOME")
     if user:
         # What builds write there begins with a dot; the rest is the person's own.

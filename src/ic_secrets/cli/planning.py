@@ -57,7 +57,7 @@ def show_plan(arguments: argparse.Namespace, context: Context, command: Sequence
     with context.open_store(read_only=True, build=find_built(request)) as store:
         dry_run = try_run(store, request, plugins)
         if is_online:
-            names = [secret.name for secret in dry_run.preparation.secrets]
+            names = [secret.name for secret in dry_run.prepared.secrets]
             with context.observed(store, command="plan", owner=str(request.target), names=names):
                 pass  # the repositories are shown credentials next
     plan = make_plan(_check_log(dry_run, context), _ask(dry_run, context) if is_online else None)

@@ -29,13 +29,14 @@ from ..errors import (
     UsageError,
 )
 from ..process.directory import find_enclosing, find_owner, remove_dead
-from ..two_steps import shells
+from ..two_steps import github, shells
 from ..two_steps.handover import Handover, Note, find_handover, find_inside, find_note, list_handovers
 from ..two_steps.locks import find_holder
+from ..two_steps.pipelines import GitHub, Pipeline, Program, Shell
+from ..two_steps.shells import Change
 from ..two_steps.steps import Term, abandon_build, begin_build, end_build
 from . import Call
 from .calls import print_notice, read_call
-from .faces import GitHub, Json, Shell, put_back
 from .output import print_bytes, print_error, print_message
 from .parsing import Parser, add_exposure_options, add_store_options
 from .signals import raising_signals
@@ -111,49 +112,55 @@ def run_post_build(call: Call) -> int:
 class _Ending(NamedTuple):
     """How a build was ended: the status, and of which target and checkout it was, None where there was none to end.
 
-    `receipt` is the file that was written.
+    `receipt` is the file that was written, `change` what restores the environment of before.
     """
 
     status: int
     target: str | None = None
     checkout: str | None = None
     receipt: str | None = None
+    change: Change = Change({}, ())
 
 
 def _fail(form: str, status: int) -> str:
-    """What is printed for words that are no command: it fails where it is evaluated, and changes nothing."""
+    """Return what fails where it is evaluated, and changes nothing."""
     return {"sh": f"(exit {status})\n", "fish": f"sh -c 'exit {status}'\n"}.get(form, "")
 
 
 def _render_end(form: str, ending: _Ending) -> str:
-    """What is printed when all is over."""
+    """Return what is printed when everything is over."""
     if form == "json":
-        return json.dumps({"schema": "ic-secrets.post-build/1", **ending._asdict()}, indent=2) + "\n"
+        fields = {name: value for name, value in ending._asdict().items() if name != "change"}
+        return json.dumps({"schema": "ic-secrets.post-build/1", **fields}, indent=2) + "\n"
     render = {"sh": shells.render_sh_end, "fish": shells.render_fish_end}.get(form)
-    return render(ending.status) if render else ""
+    return render(ending.change, ending.status) if render else ""
 
 
 def _expose(arguments: argparse.Namespace, context: Context, request: BuildRequest) -> str:
-    """What is to be printed."""
+    """Expose the secrets; return what is to be printed."""
     environment = context.settings.environment
-    face = GitHub(environment) if arguments.format == "github" else Json() if arguments.format == "json" else Shell()
+    pipeline = _make_pipeline(arguments.format, environment)
     term = Term(parse_duration(arguments.ttl), _parse_pid(arguments.until_pid))
     if term.ttl <= 0:
         raise UsageError("--ttl has no time", hint="a duration such as 30m or 2h")
     plugins = context.load_plugins()
     with context.open_store(read_only=True, build=find_built(request)) as store:
         record = context.make_build_record(store, request.target, "pre-build")
-        after = begin_build(store, request, term, face, context.notify, record, plugins)
+        change = begin_build(store, request, term, pipeline, context.notify, record, plugins)
     if arguments.format != "github":
         print_notice(_UNMASKED)
-    change = shells.Change.find(environment, after)
     if arguments.format == "json":
         content = {"schema": "ic-secrets.pre-build/1", "set": change.to_set, "unset": change.to_unset}
         return json.dumps(content, indent=2) + "\n"
     if arguments.format == "github":
         return ""
-    render = shells.render_fish if arguments.format == "fish" else shells.render_sh
-    return render(change, environment)
+    return shells.render_fish(change) if arguments.format == "fish" else shells.render_sh(change)
+
+
+def _make_pipeline(form: str, environment: Mapping[str, str]) -> Pipeline:
+    if form == "github":
+        return GitHub(environment, print_bytes)
+    return Program(environment) if form == "json" else Shell(environment)
 
 
 def _print_or_abandon(text: str, request: BuildRequest) -> None:
@@ -186,23 +193,26 @@ def _end(arguments: argparse.Namespace, context: Context, own: int) -> _Ending:
             remove_dead(inside)
     elsewhere = ", ".join(other.checkout for other in list_handovers(environment, run_dir))
     hint = f"the secrets of a pre-build are exposed for {elsewhere}: post-build there takes them away"
-    print_message("", _NOTHING, hint if elsewhere else "")
+    if find_enclosing(environment.get("COMPOSER_HOME") or ""):
+        print_message("", _NOTHING, "this environment is still that of a build: start a new shell")
+    else:
+        print_message("", _NOTHING, hint if elsewhere else "")
     return _Ending(own)
 
 
 def _finish(handover: Handover, arguments: argparse.Namespace, context: Context, own: int) -> _Ending:
     environment = context.settings.environment
     record = ResumedRecord(handover.record, environment, context.notify)
-    place = _find_directory() or handover.state["directory"]
+    place = _find_directory() or handover.directory
     receipt = arguments.receipt and os.path.abspath(os.path.join(place, arguments.receipt))
     try:
         listeners = _Listeners(context)
         status = end_build(handover, print_notice, record, status=own, receipt=receipt, extensions=listeners)
     finally:
-        put_back(handover.notes.get("github"), arguments.format, environment, print_notice)
-    print_message("", f"the secrets of {handover.state['target']} are gone")
-    receipt = receipt or handover.state["receipt"]
-    return _Ending(status, handover.state["target"], handover.checkout, receipt)
+        _restore_later_steps(handover, arguments.format, environment)
+    print_message("", f"the secrets of {handover.target} are gone")
+    change = Change.to(handover.restore)
+    return _Ending(status, handover.target, handover.checkout, receipt or handover.receipt, change)
 
 
 def _finish_late(note: Note, arguments: argparse.Namespace, context: Context, own: int) -> _Ending:
@@ -221,8 +231,20 @@ def _finish_late(note: Note, arguments: argparse.Namespace, context: Context, ow
     try:
         ResumedRecord(note.record, environment, context.notify).end(status, None)
     finally:
-        put_back(note.notes.get("github"), arguments.format, environment, print_notice)
-    return _Ending(status, note.target, note.checkout)
+        _restore_later_steps(note, arguments.format, environment)
+    return _Ending(status, note.target, note.checkout, None, Change.to(note.restore))
+
+
+def _restore_later_steps(build: Handover | Note, form: str | None, environment: Mapping[str, str]) -> None:
+    """Empty the variables that GITHUB_ENV set for the steps to come, or give each the value that it had."""
+    if build.pipeline != "github":
+        return
+    if form != "github":
+        hint = "post-build --format github empties them"
+        print_notice(Notice("the variables of later steps keep their values", hint))
+        return
+    before = {name: value or "" for name, value in build.restore.items()}
+    github.append(github.find_file(environment), github.render_variables(before))
 
 
 def _find_directory() -> str | None:
@@ -255,11 +277,11 @@ class _Listeners(NoExtensions):
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def tell_receipt(self, receipt: Mapping[str, Any]) -> None:
-        """Load them, and let them see it; ConfigError, PluginError."""
+    def show_receipt(self, receipt: Mapping[str, Any]) -> None:
+        """Load them, and show it to them; ConfigError, PluginError."""
         plugins = self._context.load_plugins()
         if plugins:
-            plugins.tell_receipt(receipt)
+            plugins.show_receipt(receipt)
 
 
 def make_pre_parser() -> Parser:

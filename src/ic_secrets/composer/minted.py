@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.files import read_regular
 from ..masking.needles import Needle, derive_needles
+from .auth_json import Document
 from .credential import split_token
 
 if TYPE_CHECKING:  # a build that prints nothing loads no matcher
@@ -26,18 +27,18 @@ _LARGEST = 1 << 20
 
 
 class MintedTokens:
-    """The texts that an auth.json has now and had not when the build began."""
+    """The texts that an auth.json has now and did not have when the build began."""
 
-    def __init__(self, path: str, rendered: bytes) -> None:
-        """`rendered` is what the file at `path` held first."""
+    def __init__(self, path: str, auth: Document) -> None:
+        """`auth` is the document that was written to `path`."""
         self._path = path
-        self._known = {text for _, text in _list_texts(json.loads(rendered))}
+        self._known = {text for _, text in _list_texts(auth)}
         self._state: tuple[int, ...] = ()
         self._lock = threading.Lock()
         self.needles: list[Needle] = []
 
     def refresh(self) -> None:
-        """Look at the file again, if it changed; costs a system call if it did not."""
+        """Look at the file again if it changed; that costs one system call if it did not."""
         try:
             found = os.stat(self._path)
             state = (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -1,4 +1,4 @@
-"""What other programs say of themselves, asked before anything is exposed."""
+"""What the installed Composer and git report about themselves, asked before anything is exposed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,48 @@ from collections.abc import Mapping, Sequence
 from ..errors import BuildError
 from ..model.variables import inherit
 from ..process.child import find_program
+from .methods import METHODS
 
 _TIMEOUT = 30.0
+# Every Composer since this version has known all the methods but the newest.
+_OLDEST = (2, 0)
+
+
+class InstalledComposer:
+    """The Composer in PATH. It is started, at most once, only where its version matters."""
+
+    def __init__(self, environment: Mapping[str, str], directory: str) -> None:
+        self._environment = environment
+        self._directory = directory
+        self._is_asked = False
+        self._version: str | None = None
+
+    @property
+    def version(self) -> str | None:
+        """Its version, such as `2.5.5`; None where it does not report one."""
+        if not self._is_asked:
+            self._is_asked = True
+            self._version = ask_composer_version(self._environment, self._directory)
+        return self._version
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Its version as numbers, () where it is unknown."""
+        return parse_version(self.version)
+
+    def knows(self, method: str) -> bool:
+        """Return whether it does more than ignore such credentials."""
+        known = METHODS[method]
+        return known.since <= _OLDEST or known.is_known(self.numbers)
+
+    def merges(self, method: str) -> bool:
+        """Return whether it merges several sources of the method host by host."""
+        known = METHODS[method]
+        return known.merged_since <= _OLDEST or known.merges_hosts(self.numbers)
 
 
 def ask_composer_version(environment: Mapping[str, str], directory: str) -> str | None:
-    """The version of the Composer in PATH, as `2.5.5`; None where it does not say."""
+    """Return the version of the Composer in PATH, such as `2.5.5`; None where it does not report one."""
     words = ("composer", "--version", "--no-ansi", "--no-plugins", "--no-interaction")
     answer = _ask(words, environment, directory) or ""
     return next((word for word in answer.split() if word[:1].isdigit()), None)
@@ -26,17 +62,17 @@ def parse_version(version: str | None) -> tuple[int, ...]:
 
 
 def ask_revision(environment: Mapping[str, str], directory: str) -> str | None:
-    """The git commit that is checked out in the directory; None where there is none."""
+    """Return the git commit that is checked out in the directory; None outside a repository."""
     return _ask(("git", "rev-parse", "HEAD"), environment, directory)
 
 
 def ask_branch(environment: Mapping[str, str], directory: str) -> str | None:
-    """The git branch that is checked out in the directory; None where there is none."""
+    """Return the git branch that is checked out in the directory; None where there is none."""
     return _ask(("git", "symbolic-ref", "--quiet", "--short", "HEAD"), environment, directory)
 
 
 def _ask(command: Sequence[str], environment: Mapping[str, str], directory: str) -> str | None:
-    """What the command prints; None when it cannot be run, fails, or takes too long. It sees no key of ours."""
+    """Return what the command prints; None when it cannot be run, fails, or takes too long. It sees no key of ours."""
     import subprocess
 
     try:

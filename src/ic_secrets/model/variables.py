@@ -61,12 +61,12 @@ class Preserve(NamedTuple):
         return self.everything or name in self.names
 
 
-def check_variable(name: str, value: SecretValue) -> None:
-    """ReservedNameError or InvalidValueError where an `env` secret cannot become a variable."""
+def check_variable(name: str, text: str) -> None:
+    """Raise ReservedNameError or InvalidValueError where an `env` secret with that value cannot become a variable."""
     if name in _RESERVED or name.startswith(_RESERVED_PREFIXES):
         raise ReservedNameError(f"{name} is a reserved name: it changes what programs do, and cannot be a secret")
-    if "\0" in value.reveal():
-        raise InvalidValueError(f"the value of {name} holds a NUL, which no environment variable can")
+    if "\0" in text:
+        raise InvalidValueError(f"the value of {name} contains a NUL, which no environment variable can")
 
 
 def inherit(environment: Mapping[str, str], *, pristine: bool = False) -> dict[str, str]:
@@ -82,11 +82,10 @@ def inherit(environment: Mapping[str, str], *, pristine: bool = False) -> dict[s
 def choose_variables(
     environment: Mapping[str, str], secrets: Iterable[tuple[str, SecretValue]], preserve: Preserve
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The variables that the secrets set in that environment, and the names that are preserved as they are."""
+    """Return the variables that the secrets set in that environment, and the names that are preserved as they are."""
     result: dict[str, str] = {}
     kept = []
     for name, value in secrets:
-        check_variable(name, value)
         if name in environment and preserve.keeps(name):
             kept.append(name)
         else:

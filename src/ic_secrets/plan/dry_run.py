@@ -7,22 +7,21 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..build.credentials import Project, read_auth, read_project
-from ..build.prepare import BuildRequest, Extensions, NoExtensions, Preparation, prepare
+from ..build.prepare import BuildRequest, Extensions, NoExtensions, PreparedBuild, prepare
 from ..build.receipt import check_writable
-from ..build.render import COMPOSER
 from ..composer.auth_json import Document, parse_document
 from ..composer.command import is_composer
 from ..composer.credential import Credential
 from ..composer.home import AUTH_FILE, CONFIG_FILE
 from ..composer.precedence import Source, Winner, find_winners, order_sources
+from ..composer.project import Project, read_auth
 from ..composer.version import ask_composer_version, parse_version
+from ..core.collector import ErrorCollector
 from ..core.notices import Notice
-from ..core.refusals import attempt, passes
 from ..errors import IcSecretsError
 from ..git.helper import find_logins
-from ..model.resolve import Definition, trace
-from ..model.secret import Owner, Scope, SecretType
+from ..model.resolve import trace
+from ..model.secret import Owner, Scope
 from ..process.directory import choose_parent
 from ..stores.base import Store, read_visible_chain
 from .facts import Facts, find_access
@@ -37,7 +36,7 @@ class DryRun(NamedTuple):
     """What a plan is made of, and what the steps of the run said. It holds values; the facts do not."""
 
     request: BuildRequest
-    preparation: Preparation
+    prepared: PreparedBuild
     version: str | None
     sources: tuple[Source, ...]
     facts: Facts
@@ -50,39 +49,36 @@ class DryRun(NamedTuple):
 def try_run(store: Store, request: BuildRequest, extensions: Extensions | None = None) -> DryRun:
     """Prepare the run without an end at its first error. StoreErrors and UnknownSiteError are raised."""
     extensions = extensions or NoExtensions()
-    problems: list[Problem] = []
-
-    def refuse(error: IcSecretsError) -> None:
-        problems.append(Problem.from_error(error))
-
-    def notify(notice: Notice) -> None:
-        problems.append(Problem.from_notice(notice))
-
+    notices: list[Notice] = []
+    errors = ErrorCollector()
     is_assumed = not request.command
     request = request._replace(command=request.command or _USUAL_COMMAND)
-    preparation = prepare(store, request, notify, extensions, refuse)
-    target = request.target
+    prepared = prepare(store, request, notices.append, extensions, errors)
+    target, project = request.target, prepared.project
     chain, _ = read_visible_chain(store, Owner.site(target.site), target.environment, request.scope)
-    if all(problem.level != "error" for problem in problems):
-        passes(refuse, extensions.check_build, preparation)
+    if not errors.errors:
+        with errors:
+            extensions.check_build(prepared)
     if request.receipt:
-        passes(refuse, check_writable, request.receipt)
-    passes(refuse, choose_parent, request.environment, [request.directory, preparation.project], request.run_dir)
-    project = read_project(request.command, request.directory, request.environment)
+        with errors:
+            check_writable(request.receipt)
+    with errors:
+        choose_parent(request.environment, [request.directory, project.directory], request.run_dir)
+    problems = (*map(Problem.from_error, errors.errors), *map(Problem.from_notice, notices))
     traced = trace(target.environment, request.scope, chain)
     definitions = tuple(d for name in traced.values() for d in reversed(name))
     facts = Facts(target, project, definitions, is_composer=is_composer(request.command), is_assumed=is_assumed)
     if request.scope is not Scope.IC:
-        return DryRun(request, preparation, None, (), facts, tuple(problems))
+        return DryRun(request, prepared, None, (), facts, problems)
     version = ask_composer_version(request.environment, request.directory)
-    sources = _list_sources(preparation, project, version)
-    facts = _add_credentials(facts, preparation, sources, version)
-    return DryRun(request, preparation, version, sources, facts, tuple(problems))
+    sources = _list_sources(prepared, project, version)
+    facts = _add_credentials(facts, prepared, sources, version)
+    return DryRun(request, prepared, version, sources, facts, problems)
 
 
 def list_questions(dry_run: DryRun) -> tuple[Question, ...]:
     """Return what can be asked of the repositories: each with the credential that it would get."""
-    facts, logins = dry_run.facts, {login.host: login for login in dry_run.preparation.logins}
+    facts, logins = dry_run.facts, {login.host: login for login in dry_run.prepared.secrets.logins}
     questions = []
     for repository, status, *_ in facts.accesses:
         is_asked = repository.kind in {"composer", "vcs", "git"} and repository.transport in {"http", "git", "api"}
@@ -99,14 +95,14 @@ def list_questions(dry_run: DryRun) -> tuple[Question, ...]:
     return tuple(questions)
 
 
-def _add_credentials(facts: Facts, preparation: Preparation, sources: Sequence[Source], version: str | None) -> Facts:
+def _add_credentials(facts: Facts, prepared: PreparedBuild, sources: Sequence[Source], version: str | None) -> Facts:
     """Return the facts with what Composer and git would send, and so with what each repository would get."""
-    path = os.path.join(preparation.home.path, AUTH_FILE)
+    path = os.path.join(prepared.home.path, AUTH_FILE)
     facts = facts._replace(
-        used={secret.name for secret in preparation.secrets},
-        variables=preparation.environment.keys(),
-        winners=_find_winners(preparation, sources, parse_version(version)),
-        git_logins={login.host: login.name for login in preparation.logins},
+        used={secret.name for secret in prepared.secrets},
+        variables=prepared.environment.keys(),
+        winners=_find_winners(prepared, sources, parse_version(version)),
+        git_logins={login.host: login.name for login in prepared.secrets.logins},
         version=parse_version(version),
         user_auth=Source(path, _read_auth(path)),
     )
@@ -114,20 +110,19 @@ def _add_credentials(facts: Facts, preparation: Preparation, sources: Sequence[S
     return facts._replace(accesses=tuple(find_access(each, facts) for each in repositories))
 
 
-def _list_sources(preparation: Preparation, project: Project, version: str | None) -> tuple[Source, ...]:
+def _list_sources(prepared: PreparedBuild, project: Project, version: str | None) -> tuple[Source, ...]:
     """Return what the build's Composer would read credentials from; the auth.json of its home has the secrets'."""
-    home = preparation.home.path
-    auth = parse_document(preparation.files[f"{COMPOSER}/{AUTH_FILE}"].decode(), AUTH_FILE)
+    home = prepared.home.path
     name = os.path.join(home, CONFIG_FILE)
-    copied = preparation.files.get(f"{COMPOSER}/{CONFIG_FILE}")
-    section = (parse_document(copied.decode(), name) if copied else _read_auth(name)).get("config")
-    variable = preparation.environment.get("COMPOSER_AUTH")
-    nothing: Document = {}
-    sections = attempt(_ignore, lambda: parse_document(variable or "{}", "COMPOSER_AUTH"), nothing)
+    section = (prepared.home_files.get(CONFIG_FILE) or _read_auth(name)).get("config")
+    variable = prepared.environment.get("COMPOSER_AUTH")
+    sections: Document = {}
+    with contextlib.suppress(IcSecretsError):  # whatever cannot be read has been refused already
+        sections = parse_document(variable or "{}", "COMPOSER_AUTH")
     return order_sources(
         (
             Source(name, section if isinstance(section, dict) else {}),
-            Source(os.path.join(home, AUTH_FILE), auth),
+            Source(os.path.join(home, AUTH_FILE), prepared.auth),
         ),
         Source("COMPOSER_AUTH", sections) if variable else None,
         (
@@ -138,10 +133,10 @@ def _list_sources(preparation: Preparation, project: Project, version: str | Non
     )
 
 
-def _find_winners(preparation: Preparation, sources: Sequence[Source], version: tuple[int, ...]) -> dict[str, Winner]:
+def _find_winners(prepared: PreparedBuild, sources: Sequence[Source], version: tuple[int, ...]) -> dict[str, Winner]:
     """Return the credential of each host; that of a secret has the secret's name as its source."""
-    names = {secret.name for secret in _list_credentials(preparation)}
-    auth = os.path.join(preparation.home.path, AUTH_FILE)
+    names = {credential.name for credential in prepared.secrets.credentials}
+    auth = os.path.join(prepared.home.path, AUTH_FILE)
     winners = {}
     for host, winner in sorted(find_winners(sources, version).items()):
         name = f"{winner.method}.{host}"
@@ -162,14 +157,7 @@ def _find_credential(winner: Winner | None, sources: Sequence[Source]) -> Creden
     return None
 
 
-def _list_credentials(preparation: Preparation) -> list[Definition]:
-    return [secret for secret in preparation.secrets if secret.type is SecretType.COMPOSER]
-
-
 def _read_auth(path: str) -> Document:
-    nothing: Document = {}
-    return attempt(_ignore, lambda: read_auth(path), nothing)
-
-
-def _ignore(error: IcSecretsError) -> None:
-    """Whatever cannot be read has been refused already."""
+    with contextlib.suppress(IcSecretsError):  # whatever cannot be read has been refused already
+        return read_auth(path)
+    return {}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from ..build.credentials import Project
 from ..composer.methods import METHODS, choose_method, map_hosts
 from ..composer.precedence import Source, Winner
+from ..composer.project import Project
 from ..composer.repositories import Repository
 from ..model.resolve import Definition, Verdict
 from ..model.secret import SecretType, Target

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ..build.prepare import BuildRequest, Preparation, list_exposed
+from ..build.prepare import BuildRequest, PreparedBuild
 from ..build.receipt import describe_secret
+from ..build.secrets import BuildSecret
+from ..composer.credential import split_secret
 from ..composer.precedence import Winner
 from ..composer.repositories import Repository
 from ..model.names import split_composer_name
@@ -71,29 +73,27 @@ class Plan(NamedTuple):
 
 def make_plan(dry_run: DryRun, answers: Mapping[Repository, Answer] | None = None) -> Plan:
     """Make the plan. `answers` are what the repositories said, where they were asked."""
-    request, preparation, facts = dry_run.request, dry_run.preparation, dry_run.facts
+    request, prepared, facts = dry_run.request, dry_run.prepared, dry_run.facts
     given = _name_known_hosts(facts.accesses, answers or {})
     accesses = tuple(a.learn(given[a.repository]) if a.repository in given else a for a in facts.accesses)
     problems = dry_run.problems
     if request.scope is Scope.IC:  # an application has nothing to do with what Composer needs
         problems += find_problems(facts._replace(accesses=accesses))
-    inherited = inherit(request.environment)
-    changed = {name for name, value in preparation.environment.items() if inherited.get(name) != value}
-    hide = _make_hider(preparation)
+    hide = _make_hider(prepared)
     return Plan(
         target=request.target,
-        project=hide(preparation.project),
+        project=hide(prepared.project.directory),
         command=tuple(hide(word) for word in request.command),
         is_assumed=facts.is_assumed,
         scope=request.scope,
         composer=dry_run.version,
-        store=preparation.store,
-        cached=preparation.cached,
+        store=prepared.loaded.store,
+        cached=prepared.loaded.cached,
         rows=_make_rows(dry_run),
         winners=tuple(facts.winners.values()),
         accesses=tuple(a._replace(repository=a.repository._replace(url=hide(a.repository.url))) for a in accesses),
-        files=tuple(sorted(preparation.files)),
-        variables=tuple(sorted({*changed, *preparation.paths})),
+        files=prepared.file_names,
+        variables=prepared.added_variables,
         problems=tuple(
             dict.fromkeys(
                 problem._replace(text=hide(problem.text))
@@ -114,17 +114,21 @@ def _name_known_hosts(accesses: tuple[Access, ...], answers: Mapping[Repository,
     }
 
 
-def _make_hider(preparation: Preparation) -> Callable[[str], str]:
+def _make_hider(prepared: PreparedBuild) -> Callable[[str], str]:
     """Return what masks values in words that come from elsewhere: a command, a directory, or a URL may hold one.
 
     It knows the values of all that was read: whoever plans a run has not asked to see what it would be denied.
     """
     from ..masking.masker import mask_text
     from ..masking.matcher import Matcher
-    from ..masking.needles import derive_all
+    from ..masking.needles import Exposed, derive_all
 
-    known = [definition for definition in preparation.loaded if definition.value is not None]
-    matcher = Matcher(derive_all(list_exposed(known)))
+    known = [
+        Exposed(each.name, split_secret(each.type, each.name, each.value.reveal()))
+        for each in prepared.loaded.definitions
+        if each.value is not None
+    ]
+    matcher = Matcher(derive_all(known))
     return lambda text: mask_text(text, matcher)
 
 
@@ -135,14 +139,14 @@ def _make_rows(dry_run: DryRun) -> tuple[Row, ...]:
 
 
 def _make_row(definition: Definition, dry_run: DryRun, chosen: Mapping[str, Definition]) -> Row:
-    used = next((secret for secret in dry_run.preparation.secrets if secret.name == definition.name), None)
+    used = next((secret for secret in dry_run.prepared.secrets if secret.name == definition.name), None)
     destination = None
     if definition.verdict is not Verdict.WON:
         state, reason = "dropped", _explain_drop(definition, chosen, dry_run.request.scope)
     elif used is None:
         state, reason = _explain_absence(definition, dry_run.request)
     else:
-        destination = describe_secret(used, dry_run.preparation)["destination"]
+        destination = describe_secret(used, dry_run.prepared)["destination"]
         reason = _explain_disuse(used, dry_run)
         state = "unused" if reason else "used"
     return Row(
@@ -184,7 +188,7 @@ def _name_reader(scope: Scope) -> str:
     return "a build" if scope is Scope.IC else "an application"
 
 
-def _explain_disuse(secret: Definition, dry_run: DryRun) -> str:
+def _explain_disuse(secret: BuildSecret, dry_run: DryRun) -> str:
     """Say why the build has the secret but uses something else; return an empty text where it uses the secret."""
     request = dry_run.request
     if secret.type is SecretType.RUNTIME:
@@ -195,7 +199,7 @@ def _explain_disuse(secret: Definition, dry_run: DryRun) -> str:
     method, host = split_composer_name(secret.name)
     winner = dry_run.facts.winners.get(host)
     is_used = winner is not None and (winner.source, winner.method) == (secret.name, method)
-    if is_used or host in dry_run.preparation.git_alone:
+    if is_used or host in dry_run.prepared.git_alone:
         return ""
     if winner is None:
         return f"Composer {dry_run.version} does not know {method}"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pluggy
 
 from .. import hookspecs
-from ..build.render import RenderContext, Renderer, Rendering
+from ..build.render import RenderContext, Rendered, Renderer
 from ..errors import IcSecretsError, PluginError, VetoError
 from ..hookspecs import PROJECT, BuildPlan, Command, PlannedSecret
 from ..stores.base import Store
@@ -26,7 +26,7 @@ from .discovery import Origin, find_named, load_origin
 from .isolation import ContainedStore, contained
 
 if TYPE_CHECKING:
-    from ..build.prepare import Preparation
+    from ..build.prepare import PreparedBuild
 
 _COMMAND = r"[a-z][a-z0-9-]*"
 Contain = Callable[..., AbstractContextManager[None]]
@@ -82,7 +82,7 @@ class Plugins:
         """Who opens stores with URLs of that scheme."""
         return self._openers.get(scheme)
 
-    # --- what a build asks (`preparation.Extensions`) ---
+    # --- what a build asks (`build.prepare.Extensions`) ---
 
     def list_renderers(self) -> Sequence[tuple[str, Renderer]]:
         """The plugins that render, each with its name."""
@@ -91,20 +91,20 @@ class Plugins:
             for name, call in self._list_calls("ic_secrets_render_secrets")
         ]
 
-    def check_build(self, preparation: Preparation) -> None:
+    def check_build(self, prepared: PreparedBuild) -> None:
         """Show the plan to every plugin; the first VetoError stops the build, its message masked."""
         calls = self._list_calls("ic_secrets_before_expose")
         for name, call in calls:
             try:
                 with self._contained(name, "in ic_secrets_before_expose", VetoError):
-                    answer = call(plan=make_plan(preparation))
+                    answer = call(plan=make_plan(prepared))
             except VetoError as veto:
-                text, hint = (_hide_values(preparation, each) for each in (str(veto), veto.hint))
+                text, hint = (prepared.secrets.hide_values(each) for each in (str(veto), veto.hint))
                 raise VetoError(f"the plugin {name} does not allow this build: {text}", hint=hint) from None
             if answer is not None:
                 raise PluginError(f"the plugin {name} returned something from ic_secrets_before_expose")
 
-    def tell_receipt(self, receipt: Mapping[str, Any]) -> None:
+    def show_receipt(self, receipt: Mapping[str, Any]) -> None:
         """Show a copy of the receipt to every plugin; then raise the PluginError of those that failed, if any."""
         failures: list[PluginError] = []
         for name, call in self._list_calls("ic_secrets_after_scrub"):
@@ -234,59 +234,47 @@ def _check_parameters(origin: Origin, hook: str, function: Callable[..., Any]) -
             )
 
 
-def make_plan(preparation: Preparation) -> BuildPlan:
+def make_plan(prepared: PreparedBuild) -> BuildPlan:
     """What plugins see of a build."""
     from types import MappingProxyType
 
     from ..build.receipt import describe_secret
 
     secrets = []
-    for secret in preparation.secrets:
-        told = describe_secret(secret, preparation)
-        destination = MappingProxyType(told.pop("destination"))
-        secrets.append(PlannedSecret(**told, destination=destination))
-    inherited = preparation.request.environment
-    changed = {name for name, value in preparation.environment.items() if inherited.get(name) != value}
+    for secret in prepared.secrets:
+        described = describe_secret(secret, prepared)
+        destination = MappingProxyType(described.pop("destination"))
+        secrets.append(PlannedSecret(**described, destination=destination))
     return BuildPlan(
-        target=preparation.request.target,
-        project=preparation.project,
-        program=os.path.basename(preparation.program),
+        target=prepared.request.target,
+        project=prepared.project.directory,
+        program=os.path.basename(prepared.program),
         secrets=tuple(secrets),
-        files=tuple(sorted(preparation.files)),
-        variables=tuple(sorted({*changed, *preparation.paths})),
+        files=prepared.file_names,
+        variables=prepared.added_variables,
     )
 
 
-def _hide_values(preparation: Preparation, text: str) -> str:
-    """The text with the build's values masked: a plugin that renders has seen them."""
-    from ..build.prepare import list_exposed
-    from ..masking.masker import mask_text
-    from ..masking.matcher import Matcher
-    from ..masking.needles import derive_all
-
-    return mask_text(text, Matcher(derive_all(list_exposed(preparation.secrets))))
-
-
 def _make_renderer(name: str, call: Callable[..., Any], contained: Contain) -> Renderer:
-    def render(context: RenderContext) -> Rendering:
+    def render(context: RenderContext) -> Rendered:
         from types import MappingProxyType
 
         with contained(name, "in ic_secrets_render_secrets"):
-            rendering = call(context=context._replace(environment=MappingProxyType(dict(context.environment))))
-        if rendering is None:
-            return Rendering()
-        if not isinstance(rendering, Rendering) or not _is_sound(rendering):
-            raise PluginError(f"the plugin {name} gives no Rendering from ic_secrets_render_secrets")
-        return Rendering(dict(rendering.files), dict(rendering.variables), dict(rendering.paths))
+            rendered = call(context=context._replace(environment=MappingProxyType(dict(context.environment))))
+        if rendered is None:
+            return Rendered()
+        if not isinstance(rendered, Rendered) or not _is_sound(rendered):
+            raise PluginError(f"the plugin {name} gives no Rendered from ic_secrets_render_secrets")
+        return Rendered(dict(rendered.files), dict(rendered.variables), dict(rendered.paths))
 
     return render
 
 
-def _is_sound(rendering: Rendering) -> bool:
+def _is_sound(rendered: Rendered) -> bool:
     kinds = (bytes, str, str)
     return all(
         isinstance(part, Mapping) and all(isinstance(key, str) and isinstance(part[key], kind) for key in part)
-        for part, kind in zip(rendering, kinds, strict=True)
+        for part, kind in zip(rendered, kinds, strict=True)
     )
 
 

@@ -25,8 +25,8 @@ from .watchdog import Watchdog
 # so long, in seconds.
 NOTE = "note.json"
 _NOTE_LIFE = 86_400
-# Where `pre-build` leaves what `post-build` needs.
-HANDOVER = "build"
+# What the two steps of a build share is in here, as long as the secrets are exposed.
+STEPS = "build"
 _PREFIX = "ic-secrets-"
 _TRIES = 10
 _MEMORY = "/dev/shm"  # noqa: S108 -- world-writable, so every directory there is made new and 0700
@@ -282,7 +282,7 @@ def _is_noted(path: str) -> bool:
         age = time.time() - os.lstat(os.path.join(path, NOTE)).st_mtime
     except OSError:
         return False
-    return age < _NOTE_LIFE and not os.path.lexists(os.path.join(path, HANDOVER))
+    return age < _NOTE_LIFE and not os.path.lexists(os.path.join(path, STEPS))
 
 
 def _lock(path: str) -> int | None:

@@ -117,7 +117,7 @@ def check_value(kind: SecretType, name: str, value: SecretValue) -> None:
     if kind is SecretType.COMPOSER:
         parse_credential(name, value)
     elif kind is SecretType.ENV:
-        check_variable(name, value)
+        check_variable(name, value.reveal())
 
 
 def plan_changes(

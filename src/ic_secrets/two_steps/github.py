@@ -9,18 +9,17 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
+from ..build.secrets import BuildSecrets
 from ..ci.platforms import GITHUB, Platform
 from ..errors import ExposureError, ReservedNameError
-from ..masking.needles import Needle
 from ..masking.parts import SHORTEST
 from .shells import Change
 
 
-def find_change(before: Mapping[str, str], after: Mapping[str, str], platform: Platform = GITHUB) -> Change:
-    """What is to be told to later steps: the runner's own variables stay as they are."""
-    change = Change.find(before, after)
+def leave_out_reserved(change: Change, platform: Platform = GITHUB) -> Change:
+    """Leave the runner's own variables as they are."""
     return Change(
         {name: value for name, value in change.to_set.items() if not platform.is_own_variable(name)},
         tuple(name for name in change.to_unset if not platform.is_own_variable(name)),
@@ -28,7 +27,7 @@ def find_change(before: Mapping[str, str], after: Mapping[str, str], platform: P
 
 
 def check_names(names: Iterable[str], platform: Platform = GITHUB) -> None:
-    """ReservedNameError for a secret that the runner would not pass on, or that steers the runner."""
+    """Raise ReservedNameError for a secret that the runner would not pass on, or that steers the runner."""
     for name in names:
         if platform.is_own_variable(name):
             raise ReservedNameError(
@@ -37,28 +36,28 @@ def check_names(names: Iterable[str], platform: Platform = GITHUB) -> None:
             )
 
 
-def render_masks(values: Sequence[str], needles: Iterable[Needle], platform: Platform = GITHUB) -> str:
-    """A workflow command for every line of every value, and for what encoders make of it.
+def render_masks(secrets: BuildSecrets, platform: Platform = GITHUB) -> str:
+    """Render a workflow command for every line of what is secret, and for what encoders make of it.
 
     GitHub would hide each line of a value that is given as a whole, down to a brace; so a line that is shorter than
     four bytes, or has neither letter nor digit and is not the whole value, is left out.
     """
-    whole = {value.strip() for value in values}
-    texts = [line.strip() for value in values for line in re.split(r"[\r\n]+", value)]
-    texts += [needle.data.decode(errors="replace") for needle in needles]
+    whole = {text for secret in secrets for text in secret.parts.texts}
+    texts = [line.strip() for text in whole for line in re.split(r"[\r\n]+", text)]
+    texts += [needle.data.decode(errors="replace") for needle in secrets.needles]
     chosen = dict.fromkeys(text for text in texts if _is_telling(text, is_whole=text in whole))
     return "".join(platform.render_mask(text) for text in sorted(chosen, key=len, reverse=True))
 
 
 def render_variables(variables: Mapping[str, str]) -> str:
-    """Lines for GITHUB_ENV, after which each variable has exactly that value."""
+    """Render lines for GITHUB_ENV, after which each variable has exactly that value."""
     everything = "\n".join([*variables, *variables.values()])
     delimiter = _choose_delimiter(everything)
     return "".join(f"{name}<<{delimiter}\n{value}\n{delimiter}\n" for name, value in variables.items())
 
 
 def find_file(environment: Mapping[str, str]) -> str:
-    """The file that GITHUB_ENV names; ExposureError where there is none to write to."""
+    """Return the file that GITHUB_ENV names; ExposureError where it cannot be written."""
     path = environment.get(GITHUB.environment_file)
     if not path:
         raise ExposureError("GITHUB_ENV is not set", hint="--format github works in a step of GitHub Actions")
@@ -67,7 +66,7 @@ def find_file(environment: Mapping[str, str]) -> str:
     except OSError:
         is_fit = False
     if not is_fit:
-        raise ExposureError("GITHUB_ENV names no file that can be written to")
+        raise ExposureError("the file that GITHUB_ENV names cannot be written")
     return path
 
 

@@ -37,7 +37,7 @@ _INTERVAL = 0.01
 _LOOK = 1.0
 
 
-class GuardId(NamedTuple):
+class ProcessId(NamedTuple):
     """A guard's process, by its id and the time at which it started: an id alone would be used again."""
 
     pid: int
@@ -78,14 +78,14 @@ class StartingGuard:
             self._ours.close()
             raise ExposureError(f"the guard cannot be started: {error.strerror}") from None
 
-    def find_id(self) -> GuardId:
+    def find_id(self) -> ProcessId:
         """Wait until it stands; ExposureError where it does not."""
         try:
             self._middle.wait(_TIMEOUT)
             pid = int(self._ours.recv(64))
         except (OSError, ValueError):
             raise ExposureError("the guard ended at once") from None
-        return GuardId(pid, read_start_time(pid) or 0)
+        return ProcessId(pid, read_start_time(pid) or 0)
 
     def take_over(self, path: str, descriptors: Sequence[int], ttl: float, until: int | None, note: str) -> None:
         """Let it keep the directory, and whatever locks the descriptors hold; when this returns, it does.
@@ -117,7 +117,7 @@ class StartingGuard:
 class RunningGuard:
     """The guard of a directory, which may have ended."""
 
-    def __init__(self, identity: GuardId) -> None:
+    def __init__(self, identity: ProcessId) -> None:
         self._id = identity
 
     @property

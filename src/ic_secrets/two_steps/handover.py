@@ -1,7 +1,6 @@
-"""What `pre-build` leaves for `post-build`, in the private directory: all that ends a build without store or key.
+"""What `pre-build` leaves for `post-build` in the private directory: all that ends a build without a store or key.
 
-`build/state.json` says what was done, `build/exposed.json` holds the values, for the search afterwards: they lie
-beside auth.json and go with it.
+It contains the values, for the search afterwards: it lies beside auth.json and goes with it.
 """
 
 from __future__ import annotations
@@ -9,266 +8,289 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from ..build.expose import Exposure
-from ..build.prepare import BuildRequest, Preparation
+from ..build.prepare import BuildRequest, Loaded, PreparedBuild
 from ..build.receipt import Receipt
-from ..build.render import COMPOSER, given_value
+from ..build.secrets import BuildSecret, BuildSecrets
+from ..composer.auth_json import Document
 from ..composer.home import AUTH_FILE, ComposerHome, OverlayTrace
+from ..composer.project import Project
 from ..core.files import is_below, read_regular, remove_tree
 from ..core.linux import read_start_time
 from ..core.notices import Notice, Notify
 from ..errors import ScrubbedMeanwhileError
-from ..git.helper import Login
-from ..model.resolve import Definition, Verdict
-from ..model.secret import SecretType, SecretValue, Target, parse_owner
-from ..process.directory import HANDOVER, NOTE, PrivateDirectory, find_enclosing, list_directories
+from ..model.secret import SecretType, SecretValue, Target
+from ..process.directory import NOTE, STEPS, PrivateDirectory, find_enclosing, list_directories
 from ..stores.base import Cached, Identity
-from .guard import GuardId, RunningGuard
+from .guard import ProcessId, RunningGuard
 
-_FORMAT = 1
-_STATE = f"{HANDOVER}/state.json"
-_EXPOSED = f"{HANDOVER}/exposed.json"
+_FORMAT = 2
+_FILE = f"{STEPS}/state.json"
 _LARGEST = 256 << 20
-# What the search and the sweep ask of an environment.
+# What the search and the sweep need of an environment.
 _KEPT = ("HOME", "TMPDIR", "XDG_RUNTIME_DIR")
 
 
 class Note(NamedTuple):
-    """What is left of a build that was begun and whose guard has scrubbed it in time: its directory, and no value."""
+    """What is left of a build that its guard has scrubbed because its time was up: no value is in it.
+
+    `restore` says what each variable was before that the build changed, None where it was not set; what might be a
+    value is left out.
+    """
 
     path: str
     checkout: str
     target: str
     receipt: str | None
     record: Mapping[str, Any]
-    notes: Mapping[str, Any]
+    pipeline: str
+    restore: Mapping[str, str | None]
+
+    def to_json(self) -> bytes:
+        """Return what `from_json` takes."""
+        return json.dumps({"format": _FORMAT, **self._asdict()}).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, path: str) -> Note:
+        """Return the note of the directory `path`; ValueError, KeyError, TypeError."""
+        return cls(**{**_load(data), "path": path})
 
     def remove(self) -> None:
-        """Remove it; OSError."""
+        """Remove its directory; OSError."""
         remove_tree(self.path)
 
 
 class Handover(NamedTuple):
-    """A build that was begun and not ended: its private directory, its checkout, its guard, and its whole state."""
+    """A build that was begun and not ended. Its fields are JSON as they are, but for the tuples.
+
+    `secrets` have a name, type, source, version and value each. `outputs` are files elsewhere that were given values on
+    purpose. `restore` says what each variable was before that the build changed, None where it was not set.
+    """
 
     path: str
     checkout: str
-    guard: RunningGuard
-    state: Mapping[str, Any]
+    target: str
+    project: str
+    directory: str
+    environment: Mapping[str, str]
+    run_dir: str | None
+    leaks: str
+    leaks_allowed: Sequence[str]
+    receipt: str | None
+    secrets: Sequence[Sequence[Any]]
+    auth: Document
+    git_alone: Sequence[str]
+    caches: Sequence[str]
+    home: ComposerHome
+    overlay: OverlayTrace
+    store: Identity | None
+    cached: Cached | None
+    written: Sequence[str]
+    outputs: Sequence[str]
+    since: int
+    started: float
+    versions: Mapping[str, str | None]
+    notices: Sequence[Notice]
+    guard_id: ProcessId
+    beginner: ProcessId
+    record: Mapping[str, Any]
+    pipeline: str
+    restore: Mapping[str, str | None]
 
     def __repr__(self) -> str:
         return f"Handover({self.path})"
 
+    def to_json(self) -> bytes:
+        """Return what `from_json` takes."""
+        return json.dumps({"format": _FORMAT, **self._asdict()}).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, path: str) -> Handover:
+        """Return what was left in the directory `path`; ValueError, KeyError, TypeError."""
+        fields = _load(data)
+        return cls(
+            **{
+                **fields,
+                "path": path,
+                "home": ComposerHome(*fields["home"]),
+                "overlay": OverlayTrace(*fields["overlay"]),
+                "store": fields["store"] and Identity(*fields["store"]),
+                "cached": fields["cached"] and Cached(*fields["cached"]),
+                "notices": [Notice(*notice) for notice in fields["notices"]],
+                "guard_id": ProcessId(*fields["guard_id"]),
+                "beginner": ProcessId(*fields["beginner"]),
+            }
+        )
+
+    @classmethod
+    def of(cls, exposure: Exposure, receipt: Receipt, guard: ProcessId, **others: Any) -> Handover:
+        """Gather it of a build that is exposed; `others` are the record, the pipeline and what it restores."""
+        prepared, directory = exposure.prepared, exposure.directory
+        request, project = prepared.request, prepared.project
+        return cls(
+            path=directory.path,
+            checkout=os.path.realpath(project.directory),
+            target=str(request.target),
+            project=project.directory,
+            directory=request.directory,
+            environment={name: request.environment[name] for name in _KEPT if name in request.environment},
+            run_dir=request.run_dir,
+            leaks=request.leaks,
+            leaks_allowed=request.leaks_allowed,
+            receipt=request.receipt,
+            secrets=[(s.name, s.type.value, s.source, s.version, s.value.reveal()) for s in prepared.secrets],
+            auth=prepared.auth,
+            git_alone=sorted(project.git_alone),
+            caches=project.caches,
+            home=prepared.home,
+            overlay=exposure.home_trace,
+            store=prepared.loaded.store,
+            cached=prepared.loaded.cached,
+            written=[*directory.written, NOTE, _FILE],
+            outputs=exposure.outputs,
+            since=exposure.since,
+            started=receipt.started,
+            versions=receipt.versions,
+            notices=receipt.notices,
+            guard_id=guard,
+            beginner=_identify_ourselves(),
+            **others,
+        )
+
+    def write(self, directory: PrivateDirectory, lasting: Mapping[str, str | None]) -> None:
+        """Leave it in the private directory, and beside it the note, with what is restored even then; ExposureError."""
+        note = Note(self.path, self.checkout, self.target, self.receipt, self.record, self.pipeline, lasting)
+        directory.write(os.path.join(self.path, NOTE), note.to_json())
+        directory.subdirectory(STEPS)
+        directory.write(os.path.join(self.path, _FILE), self.to_json())
+
+    @property
+    def guard(self) -> RunningGuard:
+        """Its guard."""
+        return RunningGuard(self.guard_id)
+
     @property
     def is_ours(self) -> bool:
         """Whether this very process began it."""
-        return bool(self.state["beginner"] == list(_identify_ourselves()))
+        return self.beginner == _identify_ourselves()
 
-    @property
-    def record(self) -> Mapping[str, Any]:
-        """What the keeper of its record left for itself."""
-        content: Mapping[str, Any] = self.state["record"]
-        return content
+    def resume_exposure(self, notify: Notify, receipt: str | None = None) -> Exposure:
+        """Return the exposure, to be finished; `receipt` is another file than the one that was named when it began.
 
-    @property
-    def notes(self) -> Mapping[str, Any]:
-        """What whoever began the build left for itself."""
-        content: Mapping[str, Any] = self.state["notes"]
-        return content
+        ScrubbedMeanwhileError where the guard was quicker.
+        """
+        try:
+            os.lstat(os.path.join(self.path, _FILE))
+            directory = PrivateDirectory.resume(self.path, self.written, self.guard)
+        except OSError:
+            raise ScrubbedMeanwhileError("its guard has just scrubbed it") from None
+        exposure = Exposure.resume(self._prepare(receipt), directory, self.since, self.overlay, notify)
+        exposure.outputs = tuple(self.outputs)
+        return exposure
+
+    def resume_receipt(self, request: BuildRequest) -> Receipt:
+        """Return its receipt, as far as it was."""
+        receipt = Receipt(request)
+        receipt.started, receipt.versions = self.started, self.versions
+        receipt.notices = list(self.notices)
+        return receipt
+
+    def _prepare(self, receipt: str | None) -> PreparedBuild:
+        """Return as much of the prepared build as its end needs."""
+        request = BuildRequest(
+            target=Target.parse(self.target),
+            command=(),
+            directory=self.directory,
+            environment=self.environment,
+            run_dir=self.run_dir,
+            leaks=self.leaks,
+            leaks_allowed=tuple(self.leaks_allowed),
+            receipt=receipt or self.receipt,
+        )
+        secrets = BuildSecrets(
+            BuildSecret.make(name, SecretType(kind), SecretValue(text), source=source, version=version)
+            for name, kind, source, version, text in self.secrets
+        )
+        return PreparedBuild(
+            request=request,
+            project=Project(self.project, git_alone=frozenset(self.git_alone), caches=tuple(self.caches)),
+            home=self.home,
+            secrets=secrets,
+            loaded=Loaded(store=self.store, cached=self.cached),
+            home_files={AUTH_FILE: self.auth},
+        )
 
 
-def write_handover(
-    exposure: Exposure,
-    receipt: Receipt,
-    guard: GuardId,
-    record: Mapping[str, Any],
-    notes: Mapping[str, Any],
-    told: Sequence[str] = (),
-) -> None:
-    """Leave it in the private directory; `told` as in `Exposure`; ExposureError.
-
-    What `notes` has as `lasting` is kept even when the guard scrubs by itself, so no value may be in it.
-    """
-    preparation, directory = exposure.preparation, exposure.directory
-    request = preparation.request
-    auth = preparation.files[f"{COMPOSER}/{AUTH_FILE}"].decode()
-    values = {secret.name: given_value(secret).reveal() for secret in preparation.secrets}
-    note = {
-        "format": _FORMAT,
-        "checkout": os.path.realpath(preparation.project),
-        "target": str(request.target),
-        "receipt": request.receipt,
-        "record": dict(record),
-        "notes": notes.get("lasting", {}),
-    }
-    directory.write(os.path.join(directory.path, NOTE), json.dumps(note).encode())
-    directory.subdirectory(HANDOVER)
-    directory.write(os.path.join(directory.path, _EXPOSED), json.dumps({"auth": auth, "values": values}).encode())
-    state = {
-        "format": _FORMAT,
-        "checkout": os.path.realpath(preparation.project),
-        "project": preparation.project,
-        "directory": request.directory,
-        "target": str(request.target),
-        "environment": {name: request.environment[name] for name in _KEPT if name in request.environment},
-        "run_dir": request.run_dir,
-        "leaks": request.leaks,
-        "leaks_allowed": request.leaks_allowed,
-        "receipt": request.receipt,
-        "secrets": [(s.source, s.name, s.type.value, s.version) for s in preparation.secrets],
-        "logins": [(login.name, login.host) for login in preparation.logins],
-        "minting_hosts": preparation.minting_hosts,
-        "git_alone": sorted(preparation.git_alone),
-        "home": preparation.home,
-        "caches": preparation.caches,
-        "store": preparation.store,
-        "cached": preparation.cached,
-        "overlay": exposure.home_trace,
-        "written": [*directory.written, _STATE],
-        "told": told,
-        "since": exposure.since,
-        "started": receipt.started,
-        "versions": dict(receipt.versions),
-        "notices": list(receipt.notices),
-        "guard": guard,
-        "beginner": _identify_ourselves(),
-        "record": dict(record),
-        "notes": dict(notes),
-    }
-    directory.write(os.path.join(directory.path, _STATE), json.dumps(state).encode())
+T = TypeVar("T", Handover, Note)
 
 
 def find_handover(directory: str | None, environment: Mapping[str, str], run_dir: str | None = None) -> Handover | None:
-    """The build whose environment this is; else the one that was begun in the directory, or above it, the nearest.
+    """Find the build whose environment this is; else the one that was begun in the directory, or nearest above it.
 
-    None where there is none. Only what this user has begun is found.
+    Only what this user has begun is found.
     """
-    inside = find_inside(environment)
-    if inside and (meant := _read(inside)):
-        return meant
-    found = [handover for path in _list_places(environment, run_dir) if (handover := _read(path))]
-    around = [handover for handover in found if directory and is_below(directory, handover.checkout)]
-    return max(around, key=lambda handover: len(handover.checkout), default=None)
+    return _find(_read, directory, environment, run_dir)
 
 
 def find_note(directory: str | None, environment: Mapping[str, str], run_dir: str | None = None) -> Note | None:
-    """The same of what a guard has scrubbed when its time was up; without a directory, by the environment alone."""
-    inside = find_inside(environment)
-    if inside and (meant := _read_note(inside)):
-        return meant
-    found = [note for path in _list_places(environment, run_dir) if (note := _read_note(path))]
-    around = [note for note in found if directory and is_below(directory, note.checkout)]
-    return max(around, key=lambda note: len(note.checkout), default=None)
+    """Find the same where a guard has scrubbed in time; without a directory, by the environment alone."""
+    return _find(_read_note, directory, environment, run_dir)
 
 
 def find_inside(environment: Mapping[str, str]) -> str | None:
-    """The private directory, ours and still there, that the environment names: that of a build, wherever we are."""
+    """Find the private directory, ours and still there, that the environment names: that of a build."""
     inside = find_enclosing(environment.get("COMPOSER_HOME") or "")
     return inside if inside and inside in list_directories({}, os.path.dirname(inside)) else None
 
 
+def list_handovers(environment: Mapping[str, str], run_dir: str | None = None) -> Sequence[Handover]:
+    """Return all that this user has begun and that still have a guard, as far as they are found."""
+    found = (_read(path) for path in list_directories(environment, run_dir))
+    return [handover for handover in found if handover and handover.guard.is_alive]
+
+
+def _find(
+    read: Callable[[str], T | None], directory: str | None, environment: Mapping[str, str], run_dir: str | None
+) -> T | None:
+    inside = find_inside(environment)
+    if inside and (meant := read(inside)):
+        return meant
+    found = [one for path in _list_places(environment, run_dir) if (one := read(path))]
+    around = [one for one in found if directory and is_below(directory, one.checkout)]
+    return max(around, key=lambda one: len(one.checkout), default=None)
+
+
 def _list_places(environment: Mapping[str, str], run_dir: str | None) -> Sequence[str]:
-    """Our private directories, those beside the one that the environment names included."""
+    """Return our private directories, those beside the one that the environment names included."""
     inside = find_enclosing(environment.get("COMPOSER_HOME") or "")
     nearby = list_directories({}, os.path.dirname(inside)) if inside else ()
     return tuple(dict.fromkeys([*list_directories(environment, run_dir), *nearby]))
 
 
-def list_handovers(environment: Mapping[str, str], run_dir: str | None = None) -> Sequence[Handover]:
-    """All that this user has begun, and that still have a guard, as far as they are found."""
-    found = (_read(path) for path in list_directories(environment, run_dir))
-    return [handover for handover in found if handover and handover.guard.is_alive]
-
-
-def resume_exposure(handover: Handover, notify: Notify) -> Exposure:
-    """The exposure, to be finished; ScrubbedMeanwhileError where its guard was quicker."""
-    state = handover.state
-    try:
-        exposed = json.loads(read_regular(os.path.join(handover.path, _EXPOSED), _LARGEST) or b"")
-        directory = PrivateDirectory.resume(handover.path, state["written"], handover.guard)
-    except (OSError, ValueError):
-        raise ScrubbedMeanwhileError("its guard has just scrubbed it") from None
-    preparation = _read_preparation(state, exposed)
-    exposure = Exposure.resume(preparation, directory, state["since"], OverlayTrace(*state["overlay"]), notify)
-    exposure.told = tuple(state["told"])
-    return exposure
-
-
-def resume_receipt(handover: Handover, request: BuildRequest) -> Receipt:
-    """Its receipt, as far as it was."""
-    state = handover.state
-    notices = [Notice(*notice) for notice in state["notices"]]
-    return Receipt.resume(request, state["started"], state["versions"], notices)
-
-
-def _identify_ourselves() -> GuardId:
-    return GuardId(os.getpid(), read_start_time(os.getpid()) or 0)
-
-
 def _read(path: str) -> Handover | None:
-    """What the directory says; None where it is that of a run, or is being made or removed."""
+    """Read what the directory says; None where it is that of a run, or is being made or removed."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        state = json.loads(read_regular(os.path.join(path, _STATE), _LARGEST) or b"")
-        if state["format"] == _FORMAT:
-            return Handover(path, state["checkout"], RunningGuard(GuardId(*state["guard"])), state)
+        return Handover.from_json(read_regular(os.path.join(path, _FILE), _LARGEST) or b"", path)
     return None
 
 
 def _read_note(path: str) -> Note | None:
-    """What the guard left; None where there is no note, or the build is not over."""
+    """Read what the guard left; None where there is no note, or the build is not over."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        note = json.loads(read_regular(os.path.join(path, NOTE), _LARGEST) or b"")
-        if note.pop("format") == _FORMAT and not os.path.lexists(os.path.join(path, HANDOVER)):
-            return Note(path, **note)
+        note = Note.from_json(read_regular(os.path.join(path, NOTE), _LARGEST) or b"", path)
+        return None if os.path.lexists(os.path.join(path, STEPS)) else note
     return None
 
 
-def _read_preparation(state: Mapping[str, Any], exposed: Mapping[str, Any]) -> Preparation:
-    request = BuildRequest(
-        target=Target.parse(state["target"]),
-        command=(),
-        directory=state["directory"],
-        environment=state["environment"],
-        run_dir=state["run_dir"],
-        leaks=state["leaks"],
-        leaks_allowed=tuple(state["leaks_allowed"]),
-        receipt=state["receipt"],
-    )
-    return Preparation(
-        request=request,
-        program="",
-        project=state["project"],
-        secrets=tuple(_read_secret(secret, exposed["values"]) for secret in state["secrets"]),
-        logins=tuple(Login(name, host, "", "") for name, host in state["logins"]),
-        minting_hosts=tuple(state["minting_hosts"]),
-        git=None,
-        git_alone=frozenset(state["git_alone"]),
-        environment={},
-        home=ComposerHome(*state["home"]),
-        caches=tuple(state["caches"]),
-        files={f"{COMPOSER}/{AUTH_FILE}": exposed["auth"].encode()},
-        paths={},
-        store=state["store"] and Identity(*state["store"]),
-        cached=Cached(*state["cached"]) if state.get("cached") else None,
-    )
+def _load(data: bytes) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(data)
+    if fields.pop("format") != _FORMAT:
+        raise ValueError("another version of ic-secrets wrote it")
+    return fields
 
 
-def _read_secret(described: Sequence[Any], values: Mapping[str, str]) -> Definition:
-    source, name, kind, version = described
-    owner, environment = parse_owner(source)
-    return Definition(
-        owner=owner,
-        environment=environment,
-        name=name,
-        type=SecretType(kind),
-        scopes=frozenset(),
-        value=SecretValue(values[name]),
-        version=version,
-        created=0,
-        changed=0,
-        expires=None,
-        verdict=Verdict.WON,
-    )
+def _identify_ourselves() -> ProcessId:
+    return ProcessId(os.getpid(), read_start_time(os.getpid()) or 0)

@@ -1,12 +1,10 @@
 """An `.npmrc` and a `.netrc` for the build, from the secrets that it gets anyway."""
 
 import os
-from collections.abc import Iterator
 
 from ic_secrets import hookimpl
-from ic_secrets.build.render import RenderContext, Rendering
-from ic_secrets.composer.credential import Credential, parse_credential
-from ic_secrets.model.secret import SecretType
+from ic_secrets.composer.credential import Credential
+from ic_secrets.hookspecs import RenderContext, Rendered
 
 NPM = "registry.npmjs.org"
 # A netrc has no way to write these, whichever program reads it.
@@ -14,12 +12,12 @@ UNWRITABLE = frozenset(" \t\r\n\"'\\")
 
 
 @hookimpl
-def ic_secrets_render_secrets(context: RenderContext) -> Rendering | None:
+def ic_secrets_render_secrets(context: RenderContext) -> Rendered | None:
     """Render both files, each only where there is something to say."""
-    credentials = list(_list_credentials(context))
+    credentials = context.secrets.credentials
     tokens = {each.host: each.content for each in credentials if each.method == "bearer"}
     for secret in context.secrets:
-        if secret.name == "NPM_TOKEN" and secret.value:
+        if secret.name == "NPM_TOKEN":
             tokens[NPM] = secret.value.reveal()
     logins = [each for each in credentials if each.method == "http-basic" and _is_writable(each)]
     files, paths = {}, {}
@@ -34,13 +32,7 @@ def ic_secrets_render_secrets(context: RenderContext) -> Rendering | None:
         lines = [f"machine {host} login {user} password {password}" for host, user, password in entries]
         files["netrc/netrc"] = _join(*lines, _read_own(context, "NETRC", ".netrc"))
         paths["NETRC"] = "netrc/netrc"
-    return Rendering(files, paths=paths) if files else None
-
-
-def _list_credentials(context: RenderContext) -> Iterator[Credential]:
-    for secret in context.secrets:
-        if secret.type is SecretType.COMPOSER and secret.value:
-            yield parse_credential(secret.name, secret.value)
+    return Rendered(files, paths=paths) if files else None
 
 
 def _is_writable(credential: Credential) -> bool:

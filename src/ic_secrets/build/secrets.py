@@ -1,0 +1,205 @@
+"""The secrets of one build: each is a record made once, and every check is a question to the list of them."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..composer.auth_json import Document
+from ..composer.credential import Credential, parse_credential
+from ..composer.methods import METHODS
+from ..composer.precedence import find_collisions, find_rivals
+from ..composer.project import Project
+from ..composer.version import InstalledComposer
+from ..core.collector import RAISED, Errors
+from ..core.durations import format_duration
+from ..core.notices import Notice
+from ..errors import BuildError
+from ..git.helper import Login, find_logins, find_minting_hosts
+from ..masking.needles import Needle, derive_all
+from ..masking.parts import SHORTEST, SecretParts, split_value
+from ..model.resolve import Definition
+from ..model.secret import Scopes, SecretType, SecretValue
+from ..model.variables import check_variable
+
+if TYPE_CHECKING:  # what masks is loaded while the build runs, not before
+    from ..masking.matcher import Matcher
+
+
+class BuildSecret(NamedTuple):
+    """A secret on its way to a build. `source` is where it is defined: `org:agency`, `my-site.dev`.
+
+    `credential` is what a `composer` secret is to Composer. `parts` are what of the value must not be seen.
+    """
+
+    name: str
+    type: SecretType
+    scopes: Scopes
+    source: str
+    version: int
+    expires: int | None
+    value: SecretValue
+    credential: Credential | None
+    parts: SecretParts
+
+    @classmethod
+    def parse(cls, definition: Definition) -> BuildSecret:
+        """Make the record of a definition that has won. This is the one place where a value is parsed.
+
+        BuildError where the store does not give the value; InvalidValueError and ReservedNameError where the secret
+        cannot become a credential or a variable.
+        """
+        name, kind = definition.name, definition.type
+        if definition.value is None:
+            raise BuildError(f"the store does not give the value of {name} ({definition.source})")
+        return cls.make(
+            name,
+            kind,
+            definition.value,
+            scopes=definition.scopes,
+            source=definition.source,
+            version=definition.version,
+            expires=definition.expires,
+        )
+
+    @classmethod
+    def make(
+        cls,
+        name: str,
+        kind: SecretType,
+        value: SecretValue,
+        *,
+        source: str,
+        version: int = 1,
+        scopes: Scopes = frozenset(),
+        expires: int | None = None,
+    ) -> BuildSecret:
+        """Parse the value; InvalidValueError, ReservedNameError."""
+        text = value.reveal()
+        if kind is SecretType.ENV:
+            check_variable(name, text)
+        credential = parse_credential(name, text) if kind is SecretType.COMPOSER else None
+        parts = credential.parts if credential else split_value(text)
+        return cls(name, kind, scopes, source, version, expires, value, credential, parts)
+
+    def __repr__(self) -> str:
+        return f"BuildSecret({self.name})"
+
+
+class BuildSecrets(tuple[BuildSecret, ...]):
+    """The secrets of one build, in the order of their names."""
+
+    _matcher: Matcher | None = None
+    _lock = threading.Lock()
+
+    @classmethod
+    def parse(cls, definitions: Iterable[Definition], errors: Errors = RAISED) -> BuildSecrets:
+        """Parse each definition; one that cannot be parsed is left out where its error is only collected."""
+        secrets = []
+        for definition in definitions:
+            with errors:
+                secrets.append(BuildSecret.parse(definition))
+        return cls(secrets)
+
+    @property
+    def variables(self) -> list[tuple[str, SecretValue]]:
+        """The `env` secrets: the variables and their values."""
+        return [(secret.name, secret.value) for secret in self if secret.type is SecretType.ENV]
+
+    @property
+    def credentials(self) -> list[Credential]:
+        """The `composer` secrets as Composer takes them."""
+        return [secret.credential for secret in self if secret.credential]
+
+    @property
+    def hosts(self) -> set[str]:
+        """The hosts that have a credential."""
+        return {credential.host for credential in self.credentials}
+
+    @property
+    def logins(self) -> tuple[Login, ...]:
+        """The logins that git can use, one for each host."""
+        return find_logins(self.credentials)
+
+    @property
+    def minting_hosts(self) -> tuple[str, ...]:
+        """The hosts for which Composer mints a token that git needs."""
+        return find_minting_hosts(self.credentials)
+
+    # --- what a person should know ---
+
+    def warn_of_expiry(self, ahead: float, now: float) -> Iterator[Notice]:
+        """Name what has expired at the time `now`, or will within the next `ahead` seconds."""
+        for secret in self:
+            if secret.expires is None or secret.expires - now > ahead:
+                continue
+            left = secret.expires - now
+            moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(secret.expires))
+            when = f"expired {format_duration(-left)} ago" if left < 0 else f"expires in {format_duration(left)}"
+            yield Notice(
+                f"{secret.name} of {secret.source} {when}, at {moment}",
+                f"`ic-secrets set {secret.source} {secret.name} --expires DATE` sets a new value",
+            )
+
+    def warn_of_values(self) -> Iterator[Notice]:
+        """Name the values that cannot be masked, or cannot be searched for."""
+        for secret in self:
+            if secret.parts.are_short:
+                text = f"{secret.name} has a value, or a part, of less than {SHORTEST} bytes, which is not masked"
+                yield Notice(text)
+        for secret in self:
+            if secret.parts.are_common:
+                text = f"{secret.name} is a common word: it is masked wherever it occurs, and not searched for"
+                yield Notice(text)
+
+    def warn_of_rivals(self, composer: InstalledComposer) -> Iterator[Notice]:
+        """Name the credentials of one host of which Composer uses another."""
+        known = [credential for credential in self.credentials if composer.knows(credential.method)]
+        for host, used, unused in find_rivals(known):
+            yield Notice(f"{used} and {unused} are for the same host, {host}: Composer uses only {used}")
+
+    def warn_of_methods(self, composer: InstalledComposer) -> Iterator[Notice]:
+        """Name the credentials that the installed Composer ignores."""
+        for credential in self.credentials:
+            if not composer.knows(credential.method):
+                method, since = credential.method, ".".join(map(str, METHODS[credential.method].since))
+                text = f"{credential.name}: Composer {composer.version} ignores {method}, which needs {since} or newer"
+                yield Notice(text)
+
+    def warn_of_collisions(self, project: Project, auth: Document, composer: InstalledComposer) -> Iterator[Notice]:
+        """Name the project's own credentials that Composer prefers to ours; `auth` is its auth.json."""
+        credentials = self.credentials
+        replaced = [each.method for each in credentials if not composer.merges(each.method)]
+        for sections, file in ((auth, project.auth_file), (project.config, project.manifest_file)):
+            for collision in find_collisions(sections, file, credentials, replaced):
+                if composer.knows(collision.method):
+                    yield Notice(
+                        f"{collision.file} has its own {collision.method} for {collision.host}, which Composer prefers "
+                        "to the secret",
+                        "remove it there if the secret is to be used",
+                    )
+
+    # --- masking ---
+
+    @functools.cached_property
+    def needles(self) -> tuple[Needle, ...]:
+        """Every form in which a value may appear."""
+        return derive_all(self)
+
+    def get_matcher(self) -> Matcher:
+        """Return the matcher of every value, which is made once; both streams of a build may ask at the same time."""
+        from ..masking.matcher import Matcher
+
+        with self._lock:
+            if self._matcher is None:
+                self._matcher = Matcher(self.needles)
+            return self._matcher
+
+    def hide_values(self, text: str) -> str:
+        """Mask the values in a text that comes from elsewhere: a name that the build chose, a plugin's words."""
+        from ..masking.masker import mask_text
+
+        return mask_text(text, self.get_matcher())

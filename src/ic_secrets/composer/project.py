@@ -1,0 +1,90 @@
+"""The project that is built, as Composer reads it: composer.json, composer.lock and auth.json."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ..core.files import read_regular
+from ..errors import BuildError, MalformedAuthError
+from .auth_json import Document, parse_auth, parse_document
+from .command import find_project, is_composer
+from .home import AUTH_FILE
+from .repositories import PackageSources, read_sources
+
+# A lock file of a very large project has a few megabytes.
+_LARGEST = 64 << 20
+
+
+class Project(NamedTuple):
+    """A project and its files, as far as they exist and can be read.
+
+    `auth_file` and `manifest_file` are the paths of its auth.json and composer.json; `config` is the latter's section.
+    `sources` are what its packages come from. `git_alone` are the hosts that only git needs a login for; `caches` are
+    the directories that it names as Composer's cache.
+    """
+
+    directory: str
+    auth_file: str = ""
+    manifest_file: str = ""
+    has_manifest: bool = False
+    is_manifest_valid: bool = False
+    sources: PackageSources = PackageSources((), (), None, frozenset(), {})
+    config: Document = {}  # noqa: RUF012 -- nobody writes to it
+    git_alone: frozenset[str] = frozenset()
+    caches: tuple[str, ...] = ()
+
+
+def read_project(command: Sequence[str], directory: str, environment: Mapping[str, str]) -> Project:
+    """Read the project in which the command works when it is started in the directory.
+
+    A malformed composer.json is Composer's to explain: its own message says where.
+    """
+    directory = find_project(command, directory)
+    manifest_file = os.path.join(directory, environment.get("COMPOSER") or "composer.json")
+    auth_file = os.path.join(os.path.dirname(os.path.realpath(manifest_file)), AUTH_FILE)
+    has_manifest = os.path.exists(manifest_file)
+    manifest = _read_leniently(manifest_file)
+    config = (manifest or {}).get("config")
+    config = config if isinstance(config, dict) else {}
+    lock_file = f"{manifest_file.removesuffix('.json')}.lock"
+    lock = _read_leniently(lock_file) or {} if os.path.exists(lock_file) else None
+    sources = read_sources(manifest or {}, lock)
+    caches = [config[name] for name in ("cache-dir", "cache-vcs-dir") if isinstance(config.get(name), str)]
+    return Project(
+        directory=directory,
+        auth_file=auth_file,
+        manifest_file=manifest_file,
+        has_manifest=has_manifest,
+        is_manifest_valid=has_manifest and manifest is not None,
+        sources=sources,
+        config=config,
+        # Another program may start Composer elsewhere, for another project: then nothing is known.
+        git_alone=sources.git_alone if is_composer(command) else frozenset(),
+        caches=tuple(os.path.join(directory, os.path.expanduser(path)) for path in caches),
+    )
+
+
+def read_auth(path: str) -> Document:
+    """Read an auth.json, or another file of credentials, {} where there is none; MalformedAuthError, BuildError."""
+    text = _read_text(path)
+    return {} if text is None else parse_auth(text, path)
+
+
+def _read_leniently(path: str) -> Document | None:
+    with contextlib.suppress(BuildError):
+        return parse_document(_read_text(path) or "{}", path)
+    return None
+
+
+def _read_text(path: str) -> str | None:
+    """Return the text of the file, None where Composer would see none; BuildError when it cannot be read."""
+    try:
+        data = read_regular(path, _LARGEST)
+        return None if data is None else data.decode()
+    except UnicodeDecodeError:
+        raise MalformedAuthError(f"{path} is not UTF-8") from None
+    except OSError as error:
+        raise BuildError(f"{path} cannot be read: {error.strerror}") from None
