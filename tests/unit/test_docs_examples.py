@@ -1,4 +1,4 @@
-"""What the pages show works: command lines are understood, links lead somewhere, the README is short."""
+"""What the pages show works: command lines are understood, links lead somewhere, tables are whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from ic_secrets import hookspecs
 from ic_secrets.cli import COMMANDS
+from ic_secrets.cli.formats import list_formats
+from ic_secrets.composer.methods import METHODS
 from ic_secrets.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -85,3 +88,27 @@ def test_links_to_files_lead_somewhere(path: Path) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def read_table(page: str, heading: str) -> list[list[str]]:
+    """The rows of the first table under that heading, without the code's backticks."""
+    text = (ROOT / "docs" / page).read_text().partition(f"# {heading}\n")[2]
+    rows = re.search(r"^\|.*?(?=^[^|]|\Z)", text, re.MULTILINE | re.DOTALL)
+    assert rows
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in rows[0].strip().splitlines()]
+    return [[cell.replace("`", "") for cell in row] for row in cells[2:]]
+
+
+def test_the_table_of_methods_is_that_of_the_code() -> None:
+    found = {row[0]: row[-1] for row in read_table("concepts.md", "Composer credentials")}
+    assert found == {each.name: ".".join(map(str, each.since)) for each in METHODS.values()}
+
+
+def test_the_table_of_hooks_is_that_of_the_code() -> None:
+    names = [row[0].partition("(")[0] for row in read_table("guide/plugins.md", "Plugins")]
+    assert names == [name for name in vars(hookspecs) if name.startswith("ic_secrets_")]
+
+
+def test_the_table_of_formats_is_that_of_the_code() -> None:
+    found = {name for row in read_table("stores/formats.md", "Files you already have") for name in row[0].split(", ")}
+    assert found == set(list_formats())
