@@ -246,7 +246,7 @@ def test_what_is_gone_on_the_server_is_gone_from_the_cache(mount: str, switch: S
     assert cli(*BUILD, check=0).stdout == f"IT IS {CANARY}-ORG\n".upper().encode()
     switch.down = False
     cli("site", "delete", "my-site", check=0)
-    assert b"knows no site my-site" in cli(*BUILD, check=125).stderr
+    assert b"does not know the site my-site" in cli(*BUILD, check=125).stderr
     assert list_caches(cli) == []
 
 

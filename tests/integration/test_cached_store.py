@@ -279,7 +279,7 @@ def test_a_mistake_of_our_own_neither_uses_nor_loses_it(filled: Path) -> None:
         environment: dict[str, str] = {}
         return openbao.open_store("bao+http://127.0.0.1:9/ic", read_variables(environment), environment)
 
-    with pytest.raises(ConfigError, match="who we are"):
+    with pytest.raises(ConfigError, match="no OpenBao credentials"):
         cached.open_store(open_it, make_cache(filled))
     with ask_broken(make_cache(filled)) as store:
         assert read(store) == GIVEN

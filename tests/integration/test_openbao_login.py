@@ -133,7 +133,7 @@ def test_a_file_without_a_token_is_named(server: Server, tmp_path: Path, text: s
 
 
 def test_nobody_in_particular_is_an_error(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="who we are"):
+    with pytest.raises(ConfigError, match="no OpenBao credentials"):
         open_with(server, {"HOME": str(tmp_path)})
 
 

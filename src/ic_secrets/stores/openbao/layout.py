@@ -1,6 +1,6 @@
-"""Where things lie below the mount of a KV version 2 engine, and what stands there. Pure.
+"""Which paths below the mount of a KV version 2 engine hold what, and in which form. Pure.
 
-    sites/SITE/record                     which organizations it has
+    sites/SITE/record                     its organizations
     sites/SITE/ic/base/NAME               a base that builds may read (its scopes include `ic`)
     sites/SITE/ic/env/ENV/NAME            its override for an environment
     sites/SITE/other/base/NAME            a base that no build may read
@@ -9,7 +9,7 @@
 
 NAME begins with `user:` where the scopes include `user`. So a policy of paths alone can keep a build to what it may
 see, and a person to the values that may be read back. Type, scopes, identity and date of birth are custom metadata,
-which a policy can make immutable; the data are `{"value", "id", "changed", "expires"}`, the version is the server's.
+which a policy can make immutable; the data are `{"value", "id", "changed", "expires"}`; the server counts the versions.
 """
 
 import re
@@ -40,21 +40,19 @@ BUILD = "ic"
 CLASSES = (BUILD, "other")
 SITES = "sites/"
 ORGANIZATIONS = "orgs/"
-# What the last part of a path begins with where a person may read the value back. No name of any type begins so.
+# The last part of a path begins with it where a person may read the value back. No name of any type begins so.
 USER = "user:"
-# A path has no such part as `..`, and no brackets; `=` stands in no name.
+# A path has no part such as `..`, and no brackets; no name contains `=`.
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.:-]|(?:^|(?<=\.))\.")
 _ESCAPED = re.compile(r"=([0-9a-f]{2})")
-
-
 # The keys of the data of a node whose value may not be read.
 UNREADABLE = frozenset({"changed"})
 
 
 class Node(NamedTuple):
-    """What stands at a path: its custom metadata, its data, and the number of its version.
+    """A secret or record at a path: its custom metadata, its data, and the number of its version.
 
-    Where the data may not be read, they are `{"changed"}`, the time of its last change, alone.
+    Where the data may not be read, they are only `{"changed"}`, the time of the last change.
     """
 
     meta: Mapping[str, str]
@@ -63,37 +61,37 @@ class Node(NamedTuple):
 
 
 def owner_root(owner: Owner) -> str:
-    """The folder of all that an owner holds, with its slash."""
+    """Return the folder of all that an owner holds, with its slash."""
     return f"{SITES if owner.is_site else ORGANIZATIONS}{owner.name}/"
 
 
 def record_path(site: str) -> str:
-    """Where a site's organizations stand."""
+    """Return the path of a site's organizations."""
     return f"{SITES}{site}/record"
 
 
 def folder(owner: Owner, kind: str, environment: str | None) -> str:
-    """The folder of an owner's bases or overrides of one class, with its slash."""
+    """Return the folder of an owner's bases or overrides of one class, with its slash."""
     return f"{owner_root(owner)}{kind}/{f'env/{environment}' if environment else 'base'}/"
 
 
 def environments_folder(owner: Owner, kind: str) -> str:
-    """The folder whose folders are the environments that have overrides."""
+    """Return the folder with a folder for each environment that has overrides."""
     return f"{owner_root(owner)}{kind}/env/"
 
 
 def classify(scopes: Scopes) -> str:
-    """The class of a secret with these scopes."""
+    """Return the class of a secret with these scopes."""
     return BUILD if Scope.IC in scopes else "other"
 
 
 def locate(owner: Owner, environment: str | None, name: str, scopes: Scopes) -> str:
-    """The path of a base or an override."""
+    """Return the path of a base or an override."""
     return folder(owner, classify(scopes), environment) + (USER if Scope.USER in scopes else "") + _escape(name)
 
 
-def list_places(owner: Owner, environment: str | None, name: str) -> list[str]:
-    """Every path where that base or override could stand, whatever its scopes."""
+def list_paths(owner: Owner, environment: str | None, name: str) -> list[str]:
+    """Return every path that base or override could have, whatever its scopes."""
     return [folder(owner, kind, environment) + mark + _escape(name) for kind in CLASSES for mark in ("", USER)]
 
 
@@ -102,13 +100,13 @@ def _escape(name: str) -> str:
 
 
 def _find_name(path: str) -> str:
-    """The name whose path it is."""
+    """Return the name of the secret at that path."""
     part = path.rpartition("/")[2].removeprefix(USER)
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), part)
 
 
 def make_site(name: str, node: Node) -> Site:
-    """The site whose record that is; StoreFormatError."""
+    """Return the site of that record; StoreFormatError."""
     organization, supporting = node.data.get("organization"), node.data.get("supporting")
     try:
         check_site_name(name)
@@ -118,32 +116,32 @@ def make_site(name: str, node: Node) -> Site:
             raise ValueError
         return Site(name, organization, tuple(check_site_name(one, "organization") for one in supporting))
     except (IcSecretsError, ValueError, TypeError):
-        raise StoreFormatError(f"{record_path(name)} is no record of a site that ic-secrets wrote") from None
+        raise StoreFormatError(f"{record_path(name)} was not written by ic-secrets") from None
 
 
 def site_data(site: Site) -> dict[str, Any]:
-    """What a site's record holds."""
+    """Return the data of a site's record."""
     return {"organization": site.organization, "supporting": list(site.supporting)}
 
 
 def make_meta(identity: str, kind: SecretType, scopes: Scopes, created: int) -> dict[str, str]:
-    """The custom metadata of a base or an override; `identity` is the base's."""
+    """Return the custom metadata of a base or an override; `identity` is the base's."""
     return {"id": identity, "type": kind.value, "scopes": format_scopes(scopes), "created": str(created)}
 
 
 def make_data(identity: str, value: SecretValue, changed: int, expires: int | None) -> dict[str, Any]:
-    """The data of one version. The identity stands in both halves, so that neither can pass for another's."""
+    """Return the data of one version. The identity is in both halves, so that neither can pass for another's."""
     return {"value": value.reveal(), "id": identity, "changed": changed, "expires": expires}
 
 
 def make_entry(path: str, owner: Owner, environment: str | None, node: Node, *, opened: bool) -> Secret | Override:
-    """The base or override that stands at the path, its value None unless `opened`; StoreFormatError."""
+    """Return the base or override at the path, its value None unless `opened`; StoreFormatError."""
     try:
         return _parse(path, owner, environment, node, opened=opened)
     except (IcSecretsError, ValueError, TypeError, KeyError):
         raise StoreFormatError(
-            f"{path} is no secret that ic-secrets wrote",
-            hint="another tool wrote it, or changed its custom metadata; `ic-secrets delete` removes it",
+            f"{path} is not a secret that ic-secrets wrote",
+            hint="another tool wrote it or changed its custom metadata; `ic-secrets delete` removes it",
         ) from None
 
 
@@ -168,7 +166,7 @@ def _parse(path: str, owner: Owner, environment: str | None, node: Node, *, open
 
 
 def gather(owner: Owner, items: Iterable[Secret | Override]) -> Holdings:
-    """The entries in the order of names; StoreFormatError where one place has two."""
+    """Return the entries in the order of names; StoreFormatError where there are two for one place."""
     bases = sorted((item for item in items if isinstance(item, Secret)), key=lambda item: item.name)
     overrides = sorted(
         (item for item in items if isinstance(item, Override)), key=lambda item: (item.name, item.environment)
@@ -177,7 +175,7 @@ def gather(owner: Owner, items: Iterable[Secret | Override]) -> Holdings:
     for place, following in pairwise(places):
         if place == following:
             raise StoreFormatError(
-                f"{owner} has {place[0]} twice, once for builds and once not",
-                hint="somebody else set it at the same moment: delete it, and set it again",
+                f"{owner} has {place[0]} twice, once with the scope ic and once without",
+                hint="it was set twice at the same moment: delete it, and set it again",
             )
     return Holdings(owner, tuple(bases), tuple(overrides))

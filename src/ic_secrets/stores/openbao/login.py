@@ -1,9 +1,9 @@
-"""Who we are to the server: a token that somebody gives us, or one that we log in for and revoke at the end.
+"""The credentials for an OpenBao server: a token that we are given, or one that we log in for and revoke at the end.
 
-In this order, the first that is set: a token (BAO_TOKEN, VAULT_TOKEN, then the file `bao-token-file`, which an agent
-keeps fresh), AppRole (`bao-role-id` with a secret id), the account of a Kubernetes pod (`bao-kubernetes-role`), a CI
-system's identity token (`bao-jwt-file`, IC_SECRETS_BAO_JWT, or one that GitHub gives, with `bao-role`), and last the
-file where `bao login` leaves a token.
+Credentials are taken from the first of these that is set: a token (BAO_TOKEN, VAULT_TOKEN, then the file
+`bao-token-file`, which an agent keeps fresh), AppRole (`bao-role-id` with a secret id), the account of a Kubernetes pod
+(`bao-kubernetes-role`), a CI job's identity token (`bao-jwt-file`, IC_SECRETS_BAO_JWT, or with `bao-role` one that the
+platform gives), and last the file where `bao login` leaves a token.
 """
 
 import os
@@ -14,7 +14,7 @@ from ...core.files import read_regular
 from ...errors import ConfigError, IcSecretsError, StoreDeniedError
 from .client import BaoClient
 
-# What a setting says, by its name in the catalogue; None where nobody set it.
+# The value of a setting by its name in the catalogue; None where it is not set.
 Ask = Callable[[str], str | None]
 
 _LARGEST_TOKEN = 64 << 10
@@ -24,19 +24,19 @@ _AUDIENCE = "ic-secrets"
 _KUBERNETES_MOUNT = "kubernetes"
 # Where a pod finds the token of its account (https://kubernetes.io/docs/concepts/security/service-accounts/).
 _POD_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
-# Nobody waits longer than so many seconds for the end of a token that ends by itself soon.
+# How long we wait for the revocation of a token, which expires by itself soon, in seconds.
 _FAREWELL = 1.0
 
 
 class Session(NamedTuple):
-    """A token, and whether it was made for us, so that we end it."""
+    """A token, and whether it was made for us, so that we revoke it."""
 
     token: str
     ours: bool
 
 
 def log_in(client: BaoClient, ask: Ask, environment: Mapping[str, str]) -> Session:
-    """The token to ask with. ConfigError where nothing is set; StoreDeniedError where the server refuses the login."""
+    """Return the token to use; ConfigError where nothing is set, StoreDeniedError where the server refuses us."""
     given = environment.get("BAO_TOKEN") or environment.get("VAULT_TOKEN")
     if given:
         return Session(given.strip(), ours=False)
@@ -62,7 +62,7 @@ def log_in(client: BaoClient, ask: Ask, environment: Mapping[str, str]) -> Sessi
     if os.path.lexists(usual):
         return Session(_read(usual, "the token"), ours=False)
     raise ConfigError(
-        "nothing says who we are to the server",
+        "no OpenBao credentials configured",
         hint="set BAO_TOKEN, or IC_SECRETS_BAO_TOKEN_FILE, …_ROLE_ID, …_KUBERNETES_ROLE or …_JWT "
         "(docs/stores/openbao.md)",
     )
@@ -76,7 +76,7 @@ def _request_jwt(ask: Ask, environment: Mapping[str, str]) -> str | None:
 
 
 def log_out(client: BaoClient, session: Session) -> None:
-    """Revoke a token that was made for us. Where that fails it ends with its time to live."""
+    """Revoke a token that was made for us. Where that fails, it ends with its time to live."""
     if session.ours and client.token:
         client.limit(_FAREWELL)
         try:
@@ -90,7 +90,7 @@ def log_out(client: BaoClient, session: Session) -> None:
 def _find_secret_id(
     client: BaoClient, ask: Ask, environment: Mapping[str, str], mount: str, role_id: str
 ) -> dict[str, str]:
-    """The secret id as the login takes it, unwrapped if it comes wrapped; none for a role that needs none."""
+    """Return the secret id for the body of the login, unwrapped if it is wrapped; {} where none is set."""
     wrapped = _find("bao-wrapped-secret-id", ask, environment, "the wrapped secret id")
     if wrapped:
         return {"secret_id": _unwrap(client, wrapped, mount)}
@@ -99,24 +99,24 @@ def _find_secret_id(
 
 
 def _unwrap(client: BaoClient, wrapped: str, mount: str) -> str:
-    """The secret id in the wrapping token. One that was made elsewhere than at the role's path is never unwrapped."""
+    """Return the secret id in the wrapping token, which is never unwrapped unless it was made at the role's path."""
     seen = client.ask("POST", "sys/wrapping/lookup", {"token": wrapped}, token="")
     made_at = str((seen.body.get("data") or {}).get("creation_path") or "")
     if seen.status != 200:
         raise StoreDeniedError(
-            f"{client} does not know the wrapped secret id: it was used, or its time is up",
-            hint="if you did not use it, somebody else did: revoke the role's secret ids, and look into it",
+            f"{client} does not know the wrapped secret id: it was used already, or has expired",
+            hint="if you did not use it, somebody else did: revoke the role's secret ids, and investigate",
         )
     parts = made_at.split("/")
     if made_at != f"auth/{mount}/role/{parts[-2] if len(parts) > 1 else ''}/secret-id" or len(parts) != 5:
         raise StoreDeniedError(
-            f"the wrapped secret id was not made at auth/{mount}/role/ROLE/secret-id, so it was not unwrapped",
-            hint="somebody may have put their own in its place; make a new one",
+            f"the wrapped secret id was not created at auth/{mount}/role/ROLE/secret-id, so it was not unwrapped",
+            hint="somebody may have replaced it with their own; create a new one",
         )
     answer = client.ask("POST", "sys/wrapping/unwrap", token=wrapped)
     secret_id = (answer.body.get("data") or {}).get("secret_id")
     if not isinstance(secret_id, str):
-        raise StoreDeniedError(f"{client} gives no secret id for the wrapping token", hint="make a new one")
+        raise StoreDeniedError(f"{client} returns no secret id for the wrapping token", hint="create a new one")
     return secret_id
 
 
@@ -129,13 +129,13 @@ def _log_in(client: BaoClient, mount: str, body: Mapping[str, Any], how: str) ->
     if not isinstance(token, str):
         raise StoreDeniedError(
             f"{client} refuses the login with {how} at auth/{mount}/",
-            hint="it expired, was used up, belongs to another role, or IC_SECRETS_BAO_AUTH_MOUNT names the wrong place",
+            hint="it expired, was used, belongs to another role, or IC_SECRETS_BAO_AUTH_MOUNT names the wrong mount",
         )
     return Session(token, ours=True)
 
 
 def _find(name: str, ask: Ask, environment: Mapping[str, str], what: str) -> str | None:
-    """What the variable holds, else the file of the setting `NAME-file`. Values stand in no configuration file."""
+    """Return what the variable holds, else the file of the setting `NAME-file`; configuration files hold no values."""
     value = environment.get(f"IC_SECRETS_{name.replace('-', '_').upper()}")
     if value:
         return value.strip()
@@ -144,7 +144,7 @@ def _find(name: str, ask: Ask, environment: Mapping[str, str], what: str) -> str
 
 
 def _read(path: str, what: str) -> str:
-    """What the file holds; ConfigError where it cannot be read, or holds nothing."""
+    """Return the content of the file; ConfigError where it cannot be read, or is empty."""
     try:
         data = read_regular(path, _LARGEST_TOKEN)
         text = (data or b"").decode("ascii").strip()

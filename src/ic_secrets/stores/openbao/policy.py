@@ -1,7 +1,7 @@
-"""Who may do what on the server: one policy, in HCL. Pure.
+"""The policy of an OpenBao token, in HCL. Pure.
 
-A path that no policy names is refused, so a policy says what is allowed, and denies nothing but new tokens, which
-another policy of the same token could allow.
+A path that no policy names is refused, so a policy says what is allowed. It denies new tokens alone, which another
+policy of the same token could allow.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _Rule = tuple[str, tuple[str, ...]]
 
 
 def render_policy(mount: str, site: Site, purpose: str, environment: str = "dev") -> str:
-    """The policy of a build of that environment, of a person who manages the site, or of one who reads it."""
+    """Return the policy of a build of that environment, of a person who manages the site, or of one who reads it."""
     owner = Owner("site", site.name)
     organization = Owner("organization", site.organization) if site.organization else None
     described = {
@@ -46,7 +46,7 @@ def render_policy(mount: str, site: Site, purpose: str, environment: str = "dev"
 
 
 def _rules_of_reader(mount: str, owner: Owner) -> Iterator[_Rule]:
-    """What people may see of the owner: all but the values that may not be read back."""
+    """Yield what people may see of the owner: all but the values that may not be read back."""
     root = layout.owner_root(owner)
     yield f"{mount}/metadata/{root}*", ("read", "list")
     for kind in layout.CLASSES:
@@ -55,7 +55,7 @@ def _rules_of_reader(mount: str, owner: Owner) -> Iterator[_Rule]:
 
 
 def _rules_of_build(mount: str, owner: Owner, environment: str) -> Iterator[_Rule]:
-    """What builds may read of the owner: its bases with the scope `ic`, and their overrides for the environment."""
+    """Yield what builds may read of the owner: bases with the scope `ic`, and their overrides for the environment."""
     for where in (None, environment):
         path = layout.folder(owner, layout.BUILD, where)
         yield f"{mount}/data/{path}*", _READ

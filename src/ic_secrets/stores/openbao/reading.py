@@ -1,4 +1,4 @@
-"""What owners hold, read in as few waves of requests as the layout allows: lists, then what they name."""
+"""Reading what owners hold, in as few waves of requests as the layout allows: lists, then what they name."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,30 +6,30 @@ from typing import NamedTuple
 from ...model.resolve import Holdings
 from ...model.secret import Override, Owner, Scope, Secret
 from . import layout
-from .transaction import Draft
+from .transaction import Transaction
 
-# A path, and the environment whose override stands there, None for a base.
-Place = tuple[str, str | None]
+# A path, and the environment of the override there, None for a base.
+Location = tuple[str, str | None]
 
 
-class Asked(NamedTuple):
-    """Which values are opened, as in `Store.read`; with `is_narrow`, only what can hold one of them is asked for."""
+class Selection(NamedTuple):
+    """Which values are opened, as in `Store.read`; with `is_narrow`, only paths that can hold one are read."""
 
     environment: str | None = None
     scope: Scope | None = None
     values: bool = True
     is_narrow: bool = False
 
-    def is_opened(self, item: Secret | Override, where: str | None) -> bool:
-        """Whether the value of what was read is wanted."""
+    def opens(self, item: Secret | Override, where: str | None) -> bool:
+        """Return whether the value of that item is wanted."""
         is_here = where is None or self.environment in (None, where)
         return self.values and is_here and (self.scope is None or self.scope in item.scopes)
 
 
-def read_owners(draft: Draft, owners: Sequence[Owner], asked: Asked) -> tuple[Holdings, ...]:
-    """What each owner holds. A value that the server does not give back is None, but for a build, which needs it."""
-    found = list_paths(draft, owners, asked)
-    nodes = iter(draft.get([path for each in found for path, _ in each], is_lenient=not asked.is_narrow))
+def read_owners(transaction: Transaction, owners: Sequence[Owner], selection: Selection) -> tuple[Holdings, ...]:
+    """Return what each owner holds. A value that may not be read back is None, but for a build it is an error."""
+    found = list_locations(transaction, owners, selection)
+    nodes = iter(transaction.get([path for each in found for path, _ in each], is_lenient=not selection.is_narrow))
     result = []
     for owner, places in zip(owners, found, strict=True):
         items = []
@@ -37,43 +37,43 @@ def read_owners(draft: Draft, owners: Sequence[Owner], asked: Asked) -> tuple[Ho
             node = next(nodes)
             if node is not None:
                 item = layout.make_entry(path, owner, where, node, opened=True)
-                items.append(item if asked.is_opened(item, where) else item._replace(value=None))
+                items.append(item if selection.opens(item, where) else item._replace(value=None))
         result.append(layout.gather(owner, items))
     return tuple(result)
 
 
-def list_paths(draft: Draft, owners: Sequence[Owner], asked: Asked) -> list[list[Place]]:
-    """Where the entries of each owner stand."""
-    kinds = (layout.BUILD,) if asked.is_narrow and asked.scope is Scope.IC else layout.CLASSES
+def list_locations(transaction: Transaction, owners: Sequence[Owner], selection: Selection) -> list[list[Location]]:
+    """Return where the entries of each owner are."""
+    kinds = (layout.BUILD,) if selection.is_narrow and selection.scope is Scope.IC else layout.CLASSES
     every = [(owner, kind) for owner in owners for kind in kinds]
     folders: list[tuple[Owner, str, str | None]] = [(owner, kind, None) for owner, kind in every]
-    if asked.is_narrow:
-        folders += [(owner, kind, asked.environment) for owner, kind in every]
-        listed = draft.list_folders([layout.folder(*each) for each in folders])
+    if selection.is_narrow:
+        folders += [(owner, kind, selection.environment) for owner, kind in every]
+        listed = transaction.list_folders([layout.folder(*each) for each in folders])
     else:
         tops = {layout.environments_folder(*each): each for each in every}
-        listed = draft.list_folders([layout.folder(*each) for each in folders] + list(tops))
+        listed = transaction.list_folders([layout.folder(*each) for each in folders] + list(tops))
         folders += [(*each, name[:-1]) for top, each in tops.items() for name in listed[top] if name.endswith("/")]
-        listed |= draft.list_folders([layout.folder(*each) for each in folders])
-    found: dict[Owner, list[Place]] = {owner: [] for owner in owners}
+        listed |= transaction.list_folders([layout.folder(*each) for each in folders])
+    found: dict[Owner, list[Location]] = {owner: [] for owner in owners}
     for owner, kind, where in folders:
         path = layout.folder(owner, kind, where)
         found[owner] += [(path + name, where) for name in listed[path] if not name.endswith("/")]
     return [found[owner] for owner in owners]
 
 
-def find_places(draft: Draft, owner: Owner, name: str) -> list[Place]:
-    """Where the owner could have an entry of that name."""
+def list_locations_of(transaction: Transaction, owner: Owner, name: str) -> list[Location]:
+    """Return where the owner could have an entry of that name."""
     tops = [layout.environments_folder(owner, kind) for kind in layout.CLASSES]
-    listed = draft.list_folders(tops)
+    listed = transaction.list_folders(tops)
     environments = sorted({each[:-1] for top in tops for each in listed[top] if each.endswith("/")})
-    return [(path, where) for where in (None, *environments) for path in layout.list_places(owner, where, name)]
+    return [(path, where) for where in (None, *environments) for path in layout.list_paths(owner, where, name)]
 
 
-def read_name(draft: Draft, owner: Owner, name: str) -> Holdings:
-    """What the owner holds under that name."""
-    places = find_places(draft, owner, name)
-    nodes = draft.get([path for path, _ in places], is_lenient=True)
+def read_name(transaction: Transaction, owner: Owner, name: str) -> Holdings:
+    """Return what the owner holds under that name."""
+    places = list_locations_of(transaction, owner, name)
+    nodes = transaction.get([path for path, _ in places], is_lenient=True)
     items = []
     for (path, where), node in zip(places, nodes, strict=True):
         if node is not None:

@@ -1,8 +1,8 @@
 """The store of many machines: an OpenBao server (or one that speaks the same protocol), a KV version 2 engine.
 
-`bao+https://HOST:8200/MOUNT`. Where things lie is said in `bao.layout`, how the server is asked in `bao.client`.
-A token may see less than everything: what is asked for and may not be seen is an error, never an absence. A value alone
-that may not be read back is None.
+`bao+https://HOST:8200/MOUNT`. Its paths are those of `layout`, and `client` asks the server.
+A token may see less than everything: what is read and may not be seen is an error, never an absence. Only a value that
+may not be read back is None.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ from ..registry import StoreRequest
 from . import layout
 from .client import BaoClient, Mount, split_store_url
 from .login import Ask, Session, log_in, log_out
-from .reading import Asked, find_places, list_paths, read_name, read_owners
-from .transaction import Draft
+from .reading import Selection, list_locations, list_locations_of, read_name, read_owners
+from .transaction import Transaction
 
 # How often a write of one secret is tried again, where somebody else's came in between.
 _ATTEMPTS = 8
@@ -31,9 +31,9 @@ _Result = TypeVar("_Result")
 
 
 def open_store(url: str, ask: Ask, environment: Mapping[str, str]) -> "BaoStore":
-    """The store that the URL names, logged in; ConfigError, StoreDeniedError, StoreUnreachableError.
+    """Open the store of the URL, and log in; ConfigError, StoreDeniedError, StoreUnreachableError.
 
-    `ask` says what the settings are, by their names in the catalogue; `environment` holds the tokens.
+    `ask` gives the settings by their names in the catalogue; `environment` holds the tokens.
     """
     address, mount = split_store_url(url)
     client = BaoClient(
@@ -60,12 +60,12 @@ class BaoStore(Store):
     """A mount of a server, as one token sees it."""
 
     def __init__(self, url: str, client: BaoClient, mount: str, session: Session) -> None:
-        """`open_store` is the way here."""
+        """Use `open_store` instead."""
         self.url = url
         self._client = client
         self._session = session
         self._mount = Mount(client, mount)
-        self._draft = Draft(self._mount)
+        self._transaction = Transaction(self._mount)
         self._depth = 0
 
     # --- sites ------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ class BaoStore(Store):
     def sites(self) -> Iterator[Site]:
         with self._reading():
             names = self._folders(layout.SITES)
-            nodes = self._draft.get([layout.record_path(name) for name in names])
+            nodes = self._transaction.get([layout.record_path(name) for name in names])
             found = [layout.make_site(name, node) for name, node in zip(names, nodes, strict=True) if node]
         return iter(found)
 
@@ -103,7 +103,7 @@ class BaoStore(Store):
         self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = True
     ) -> Holdings:
         with self._reading():
-            return read_owners(self._draft, [owner], Asked(environment, scope, values))[0]
+            return read_owners(self._transaction, [owner], Selection(environment, scope, values))[0]
 
     def read_chain(
         self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = False
@@ -116,7 +116,7 @@ class BaoStore(Store):
         with self._reading():
             organization = self._site(owner.name).organization if owner.is_site else None
             owners = [owner, *([Owner("organization", organization)] if organization else [])]
-            return read_owners(self._draft, owners, Asked(environment, scope, values, is_narrow))
+            return read_owners(self._transaction, owners, Selection(environment, scope, values, is_narrow))
 
     def put(self, place: Place, write: Write) -> bool:
         check_site_name(place.owner.name, "site" if place.owner.is_site else "organization")
@@ -134,20 +134,20 @@ class BaoStore(Store):
     def transaction(self) -> Iterator[None]:
         """As every store. The server writes path by path: others may see a part of it while it is being written."""
         if not self._depth:
-            self._draft.clear()
-        size = self._draft.size
+            self._transaction.clear()
+        size = self._transaction.size
         self._depth += 1
         try:
             yield
         except BaseException:
-            self._draft.cut(size)
+            self._transaction.cut(size)
             raise
         finally:
             self._depth -= 1
-            if not self._depth and not self._draft.size:
-                self._draft.clear()
+            if not self._depth and not self._transaction.size:
+                self._transaction.clear()
         if not self._depth:
-            self._draft.commit()
+            self._transaction.commit()
 
     def snapshot(self) -> contextlib.AbstractContextManager[None]:
         """As every store; a server has no such thing, so each read is of its own moment."""
@@ -160,13 +160,13 @@ class BaoStore(Store):
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
-        """Outside of a transaction everything is read anew."""
+        """Read everything anew, unless in a transaction."""
         if not self._depth:
-            self._draft.clear()
+            self._transaction.clear()
         yield
 
     def _write_whole(self, work: Callable[[], _Result]) -> _Result:
-        """Do the work in a transaction, and again where somebody else wrote in between."""
+        """Do the work in a transaction, and repeat it where somebody else wrote in between."""
         for left in reversed(range(_ATTEMPTS)):
             try:
                 with self.transaction():
@@ -182,50 +182,52 @@ class BaoStore(Store):
 
     def _site(self, name: str) -> Site:
         check_site_name(name)
-        node = self._draft.get([layout.record_path(name)])[0]
+        node = self._transaction.get([layout.record_path(name)])[0]
         if node is None:
-            raise UnknownSiteError(f"{self.url} knows no site {name}")
+            raise UnknownSiteError(f"{self.url} does not know the site {name}")
         return layout.make_site(name, node)
 
     def _folders(self, folder: str) -> list[str]:
-        return [name.removesuffix("/") for name in self._draft.list_folders([folder])[folder] if name.endswith("/")]
+        return [
+            name.removesuffix("/") for name in self._transaction.list_folders([folder])[folder] if name.endswith("/")
+        ]
 
     def _read_name_chain(self, owner: Owner, name: str) -> list[Holdings]:
-        chain = [read_name(self._draft, owner, name)]
+        chain = [read_name(self._transaction, owner, name)]
         if owner.is_site:
-            record = self._draft.get([layout.record_path(owner.name)])[0]
+            record = self._transaction.get([layout.record_path(owner.name)])[0]
             organization = layout.make_site(owner.name, record).organization if record else None
             if organization:
-                chain.append(read_name(self._draft, Owner("organization", organization), name))
+                chain.append(read_name(self._transaction, Owner("organization", organization), name))
         return chain
 
     # --- writing ----------------------------------------------------------------------------------------
 
     def _delete_site(self, name: str) -> int:
         self._site(name)
-        paths = list_paths(self._draft, [Owner("site", name)], Asked())[0]
-        nodes = self._draft.get([path for path, _ in paths], is_lenient=True)
+        paths = list_locations(self._transaction, [Owner("site", name)], Selection())[0]
+        nodes = self._transaction.get([path for path, _ in paths], is_lenient=True)
         for path, _ in (*paths, (layout.record_path(name), None)):
-            self._draft.delete(path)
+            self._transaction.delete(path)
         return sum(node is not None for node in nodes)
 
     def _delete(self, place: Place) -> int:
         owner, environment, name = place
-        places = find_places(self._draft, owner, name)
+        places = list_locations_of(self._transaction, owner, name)
         paths = [path for path, where in places if environment in (None, where)]
-        nodes = self._draft.get(paths, is_lenient=True)
+        nodes = self._transaction.get(paths, is_lenient=True)
         paths = [path for path, node in zip(paths, nodes, strict=True) if node is not None]
         if not paths:
             raise UnknownSecretError(f"there is no secret {place}")
         for path in paths:
-            self._draft.delete(path)
+            self._transaction.delete(path)
         return len(paths)
 
     def _write_site(self, site: Site) -> None:
         path = layout.record_path(site.name)
-        node, data = self._draft.get([path])[0], layout.site_data(site)
+        node, data = self._transaction.get([path])[0], layout.site_data(site)
         if node is None or node.data != data:
-            self._draft.put(path, {}, data)
+            self._transaction.put(path, {}, data)
 
     def _put_base(self, place: Place, write: Write) -> bool:
         owner, _, name = place
@@ -233,7 +235,7 @@ class BaoStore(Store):
         kind, scopes = check_base(name, chain, write.type, write.scopes)
         check_name(kind, name)
         old = chain[0].secrets[0] if chain[0].secrets else None
-        if owner.is_site and self._draft.get([layout.record_path(owner.name)])[0] is None:
+        if owner.is_site and self._transaction.get([layout.record_path(owner.name)])[0] is None:
             self._write_site(Site(owner.name))
         self._write(place, write._replace(type=kind, scopes=scopes), old, old.id if old else os.urandom(16).hex())
         return old is None
@@ -246,7 +248,7 @@ class BaoStore(Store):
         old = next((one for one in chain[0].overrides if one.environment == environment), None)
         kept = old
         if old and old.base != base.id:  # it is inert: its custom metadata stay as they are, so it goes
-            self._draft.delete(layout.locate(owner, environment, name, old.scopes))
+            self._transaction.delete(layout.locate(owner, environment, name, old.scopes))
             kept = None
         self._write(place, write._replace(type=base.type, scopes=base.scopes), kept, base.id)
         return old is None
@@ -261,6 +263,6 @@ class BaoStore(Store):
             created = old.created
             changed = changed if write.times else max(changed, old.changed)
         path = layout.locate(*place, write.scopes)
-        self._draft.get([path])
+        self._transaction.get([path])
         meta = layout.make_meta(identity, write.type, write.scopes, created)
-        self._draft.put(path, meta, layout.make_data(identity, write.value, changed, write.expires))
+        self._transaction.put(path, meta, layout.make_data(identity, write.value, changed, write.expires))

@@ -1,7 +1,7 @@
-"""What is written in one transaction, before the server has it: read through, done in order, undone where it fails.
+"""A transaction on a server that writes one path at a time: kept here until its end, then written step by step.
 
-The server writes one path at a time. So a transaction is kept here until its end, and each write is by check-and-set:
-what somebody else wrote meanwhile is not overwritten. Where a write fails, those before it are taken back.
+Each write is by check-and-set: what somebody else wrote meanwhile is not overwritten. Where a write fails, those before
+it are taken back.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ class _Step(NamedTuple):
     after: Node | None
 
 
-class Draft:
+class Transaction:
     """A mount as one transaction sees it. What was read once is read again from here, until `clear`."""
 
     def __init__(self, mount: Mount) -> None:
@@ -41,13 +41,13 @@ class Draft:
 
     @property
     def size(self) -> int:
-        """How many steps there are; `cut` goes back to that many."""
+        """Return how many steps there are; `cut` goes back to that many."""
         return len(self._steps)
 
     # --- reading ----------------------------------------------------------------------------------------
 
     def list_folders(self, folders: Sequence[str]) -> dict[str, list[str]]:
-        """What each folder holds, in order, its folders with a slash."""
+        """Return the names in each folder, in order; those of folders end with a slash."""
         missing = [folder for folder in folders if folder not in self._listed]
         answers = self._mount.client.ask_all([Request("LIST", self._mount.metadata(folder)) for folder in missing])
         for folder, answer in zip(missing, answers, strict=True):
@@ -55,7 +55,7 @@ class Draft:
         return {folder: self._look_into(folder) for folder in folders}
 
     def _look_into(self, folder: str) -> list[str]:
-        """What the folder holds, with what this transaction changes."""
+        """Return the names in the folder, with the changes of this transaction."""
         found = set(self._listed[folder])
         for path in {step.path for step in self._steps}:
             if path.startswith(folder):
@@ -67,16 +67,16 @@ class Draft:
         return sorted(found, key=lambda name: name.removesuffix("/"))
 
     def get(self, paths: Sequence[str], *, is_lenient: bool = False) -> list[Node | None]:
-        """What stands at each path, None where nothing does.
+        """Return the node at each path, None where there is none.
 
-        With `is_lenient`, where the server refuses the data but not the metadata, a node without a value.
+        With `is_lenient`, where the server refuses the data but not the metadata, the node has no value.
         """
         missing = [path for path in dict.fromkeys(paths) if path not in self._nodes]
         self._nodes |= self._fetch(missing, is_lenient=is_lenient)
         return [self._nodes[path] for path in paths]
 
     def _fetch(self, paths: Sequence[str], *, is_lenient: bool) -> dict[str, Node | None]:
-        """What stands there by now."""
+        """Return the nodes as they are on the server now."""
         requests = [Request("GET", self._mount.data(path)) for path in paths]
         answers = dict(zip(paths, self._mount.client.ask_all(requests, is_lenient=is_lenient), strict=True))
         refused = [path for path, answer in answers.items() if answer.status == 403]
@@ -103,7 +103,7 @@ class Draft:
         return Node(meta.get("custom_metadata") or {}, data, int(meta.get("version") or 0))
 
     def _read(self, answer: Answer, path: str) -> Mapping[str, Any]:
-        """What the answer gives. What is absent is so only in an engine of version 2."""
+        """Return the data of the answer. A 404 means absence only in an engine of version 2."""
         if answer.status not in {200, 404}:
             raise StoreBusyError(f"{self._mount.client} cannot read {path}: {answer.errors}")
         found = answer.body.get("data")
@@ -115,20 +115,20 @@ class Draft:
         elif not isinstance(found, dict) or "keys" not in found:
             self._mount.check()
             raise StoreFormatError(
-                f"{self._mount.client} answers {path} with nothing that an engine of version 2 gives"
+                f"{self._mount.client} answers {path} with something that no engine of version 2 gives"
             )
         return found
 
     # --- writing ----------------------------------------------------------------------------------------
 
     def put(self, path: str, meta: Mapping[str, str], data: Mapping[str, Any]) -> None:
-        """Write the data, as a new version of what `get` gave, or as the first one with that custom metadata."""
+        """Write the data as a new version of the node that `get` gave, or as a new node with that custom metadata."""
         before = self._nodes[path]
         after = Node(before.meta if before else meta, data, before.version + 1 if before else 1)
         self._step(path, after)
 
     def delete(self, path: str) -> None:
-        """Delete what stands there, metadata and every version."""
+        """Delete the node with its metadata and every version."""
         self._step(path, None)
 
     def _step(self, path: str, after: Node | None) -> None:
@@ -136,13 +136,13 @@ class Draft:
         self._nodes[path] = after
 
     def cut(self, size: int) -> None:
-        """Take back the steps beyond the first `size`, none of which the server has."""
+        """Drop the steps after the first `size`, none of which the server has."""
         while len(self._steps) > size:
             step = self._steps.pop()
             self._nodes[step.path] = step.before
 
     def commit(self) -> None:
-        """Do all of it on the server; where that fails, take back what was done, and raise."""
+        """Write all steps to the server; where one fails, take back those before it, and raise."""
         steps, done = self._prune(), []
         if steps:
             self._mount.check()
@@ -153,15 +153,15 @@ class Draft:
         except BaseException as error:
             if not self._undo(done):
                 raise StoreWriteError(
-                    f"writing failed in the middle, and could not be taken back whole: {error}",
-                    hint="write the same again when the server is well",
+                    f"a write failed halfway, and not all of it could be taken back: {error}",
+                    hint="repeat the command when the server is well",
                 ) from None
             raise
         finally:
             self.clear()
 
     def _prune(self) -> list[_Step]:
-        """The steps without those of paths that come and go within the transaction."""
+        """Return the steps, without those of paths that come and go within the transaction."""
         first: dict[str, Node | None] = {}
         for step in self._steps:
             first.setdefault(step.path, step.before)
@@ -187,16 +187,16 @@ class Draft:
             raise StoreWriteError(f"{self._mount.client} refuses {step.path}: {answer.errors or answer.status}")
         meta = (answer.body.get("data") or {}).get("custom_metadata") or {}
         if step.after.meta and meta.get("id") != step.after.meta.get("id"):
-            raise StoreBusyError(f"{step.path} was made by somebody else meanwhile")
+            raise StoreBusyError(f"{step.path} was created by somebody else meanwhile")
 
     def _begin(self, path: str, meta: Mapping[str, str]) -> None:
-        """Write the custom metadata of what is new; what an unfinished or half-deleted one left goes first."""
+        """Write the custom metadata of a new node; what an unfinished or half-deleted one left is removed first."""
         answer = self._mount.client.ask("GET", self._mount.metadata(path))
         if answer.status == 200:
             found = self._read(answer, path)
             version = str(found.get("current_version") or 0)
             if (found.get("versions") or {}).get(version) and not _is_gone(found["versions"][version]):
-                raise StoreBusyError(f"{path} was made by somebody else meanwhile")
+                raise StoreBusyError(f"{path} was created by somebody else meanwhile")
             self._write("DELETE", self._mount.metadata(path))
         if meta:
             self._write("POST", self._mount.metadata(path), {"custom_metadata": dict(meta)})
@@ -210,7 +210,7 @@ class Draft:
         return answer
 
     def _undo(self, done: Sequence[_Step]) -> bool:
-        """Put everything back as it was before these steps, of which the last may not be done; whether it is so."""
+        """Put everything back as it was before these steps, the last perhaps not done; return whether we could."""
         whole = True
         for path in dict.fromkeys(step.path for step in reversed(done)):
             wanted = next(step.before for step in done if step.path == path)
@@ -238,7 +238,7 @@ def _is_gone(version: Mapping[str, Any]) -> bool:
 
 
 def _parse_time(text: object) -> int | None:
-    """RFC 3339, as the server writes it, in seconds since 1970; None for anything else."""
+    """Return a time of RFC 3339, as the server writes it, in Unix time; None for anything else."""
     import calendar
 
     found = _TIME.match(str(text))

@@ -55,7 +55,7 @@ class Home(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A status, and the JSON object that came with a success; of a failure only whether it names PATCH."""
+    """A status, and the JSON object of a success; of a failure only whether its text names PATCH."""
 
     status: int
     body: Mapping[str, Any]
@@ -72,18 +72,18 @@ def parse_home(url: str) -> Home:
 
 
 def find_token(ask: Ask, environment: Mapping[str, str]) -> str:
-    """The machine token: of a variable, else of the file `pantheon-token-file`, plain or as Terminus keeps it."""
+    """Return the machine token of a variable, else of the file `pantheon-token-file`, plain or as Terminus keeps it."""
     token = next((environment[name].strip() for name in _VARIABLES if environment.get(name)), None)
     path = ask("pantheon-token-file")
     if token is None and path is None:
         raise ConfigError(
-            "nothing says who we are to the platform",
+            "no Pantheon machine token configured",
             hint="set IC_SECRETS_PANTHEON_TOKEN_FILE, or IC_SECRETS_PANTHEON_TOKEN, to a machine token",
         )
     if token is None and path is not None:
         token = _read_token(path)
     if not re.fullmatch(_TOKEN, token or ""):
-        raise ConfigError("the machine token is none: it is empty, or holds what no token does")
+        raise ConfigError("the machine token is empty or malformed")
     return str(token)
 
 
@@ -94,7 +94,7 @@ def _read_token(path: str) -> str:
     except (OSError, ValueError):
         raise ConfigError(f"{path}, the file with the machine token, cannot be read") from None
     if data is None:
-        raise ConfigError(f"{path}, the file with the machine token, is not there")
+        raise ConfigError(f"{path}, the file with the machine token, does not exist")
     if text.startswith("{"):  # ~/.terminus/cache/tokens/EMAIL
         try:
             return str(parse_object(text, path).get("token") or "")
@@ -118,19 +118,19 @@ class PantheonClient:
         return str(self._home)
 
     def find_site(self, name: str) -> str | None:
-        """The id of the site of that name, None where the platform knows none."""
+        """Return the id of the site, None where the platform does not know it."""
         reply = self.ask("GET", f"/v0/site-names/{quote(name, safe='')}", f"find the site {name}", bearer=True)
         if reply.status == 404:
             return None
         found = reply.body.get("id")
         if not isinstance(found, str) or not re.fullmatch(_ID, found):
-            raise StoreFormatError(f"{self} gives no id for the site {name}")
+            raise StoreFormatError(f"{self} returns no valid id for the site {name}")
         return found
 
     def ask(
         self, method: str, path: str, doing: str, body: Mapping[str, Any] | None = None, *, bearer: bool = False
     ) -> Reply:
-        """The reply: a success, 400, 404 or 409. `doing` is what errors say that was not done.
+        """Return the reply: a success, 400, 404 or 409. `doing` is the task as errors name it ("read …").
 
         StoreDeniedError for 401 and 403, which are never tried again; StoreUnreachableError where no answer came in
         time.
@@ -140,10 +140,10 @@ class PantheonClient:
         header = f"Bearer {self._session}" if bearer else self._session
         reply = self._send(method, path, body, {"Authorization": header}, doing)
         if reply.status in {401, 403}:
-            why = "does not know our session (any more)" if reply.status == 401 else "does not let us"
+            why = "does not accept the session" if reply.status == 401 else "does not allow us"
             raise StoreDeniedError(
-                f"{self} {why}{' to' if reply.status == 401 else ''} {doing}",
-                hint="whoever made the machine token has to be in the site's team, and may have revoked it",
+                f"{self} {why} to {doing}",
+                hint="the owner of the machine token must be in the site's team, and may have revoked the token",
             )
         return self._check(reply, method, doing)
 
@@ -165,7 +165,7 @@ class PantheonClient:
             raise StoreDeniedError(f"{self} refuses the machine token", hint=hint)
         session = self._check(reply, "POST", "log in").body.get("session")
         if not isinstance(session, str) or not re.fullmatch(_TOKEN, session):
-            raise StoreFormatError(f"{self} does not give a session for the machine token")
+            raise StoreFormatError(f"{self} returns no valid session for the machine token")
         return session
 
     def _check(self, reply: Reply, method: str, doing: str) -> Reply:

@@ -1,4 +1,4 @@
-"""Pantheon's secrets.json, also what the platform's API answers: its entries, and what a site holds and inherits by it.
+"""Pantheon's secrets.json, which its API answers with, too: its entries, and what a site holds and inherits by it.
 
     {"SiteID": UUID, "Secrets": {NAME: {"Type", "Value", "Scopes": […], "EnvValues": {ENV: VALUE},
      "OrgValues": {"default": VALUE, ENV: VALUE}}}, "Count": N, "Version": "", "Scopes": […]}
@@ -39,12 +39,12 @@ class Entry(NamedTuple):
 
     @property
     def is_inherited_alone(self) -> bool:
-        """Whether the organization has it and the site has none, as the SDK sees it."""
+        """Return whether only the organization has it, as the SDK sees it."""
         return not self.value and bool(self.org_values)
 
 
 class Omission(NamedTuple):
-    """What is passed over, as the document calls it, and why."""
+    """Something that is left out, by its name in the document, and why."""
 
     what: str
     reason: str
@@ -54,22 +54,22 @@ class Omission(NamedTuple):
 
 
 def parse_object(text: str, what: str) -> dict[str, Any]:
-    """The JSON object; StoreFormatError, which says nothing of what the text holds."""
+    """Return the JSON object; StoreFormatError, which shows nothing of the text."""
     try:
         content = json.loads(
-            text, object_pairs_hook=_refuse_twice, parse_constant=_refuse_number, parse_float=_parse_float
+            text, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_number, parse_float=_parse_float
         )
     except (ValueError, RecursionError) as error:
         place = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        reason = "a key stands there twice" if isinstance(error, _TwiceError) else "not valid JSON"
+        reason = "duplicate key" if isinstance(error, _DuplicateKeyError) else "not valid JSON"
         raise StoreFormatError(f"{what}{place}: {reason}") from None
     if not isinstance(content, dict):
-        raise StoreFormatError(f"{what} holds no JSON object")
+        raise StoreFormatError(f"{what} does not contain a JSON object")
     return content
 
 
 def read_entries(document: Mapping[str, Any]) -> tuple[tuple[Entry, ...], tuple[Omission, ...]]:
-    """The entries in the order of names, and what is passed over: types and scopes that are none here.
+    """Return the entries in the order of names, and what is left out: unknown types and scopes.
 
     StoreFormatError for a document of another shape.
     """
@@ -77,7 +77,7 @@ def read_entries(document: Mapping[str, Any]) -> tuple[tuple[Entry, ...], tuple[
     omissions: list[Omission] = []
     for name, raw in sorted(find_secrets(document).items()):
         if not isinstance(raw, dict):
-            raise StoreFormatError("the file has a secret that is no JSON object")
+            raise StoreFormatError("a secret in the file is not a JSON object")
         found = _read_type(name, raw, omissions)
         if found:
             env_values, org_values = (_read_map(name, raw.get(key)) for key in ("EnvValues", "OrgValues"))
@@ -86,7 +86,7 @@ def read_entries(document: Mapping[str, Any]) -> tuple[tuple[Entry, ...], tuple[
 
 
 def find_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The raw entries by name, the very ones of the document unless there are none; StoreFormatError."""
+    """Return the raw entries by name, the very ones of the document unless it has none; StoreFormatError."""
     secrets = document.get("Secrets")
     if secrets == []:  # how PHP writes an empty object
         secrets = {}
@@ -96,7 +96,7 @@ def find_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def show_word(text: object) -> str:
-    """The word, in quotes, if it can be nothing but one; else only that there is something: it may be a value."""
+    """Return the word in quotes if it is plainly one, else "something else": it may be a value."""
     is_plain = (
         isinstance(text, str) and len(text) <= _LONGEST_WORD and text.replace("-", "").isalpha() and text.islower()
     )
@@ -108,17 +108,17 @@ def _read_type(name: str, entry: Mapping[str, Any], omissions: list[Omission]) -
     kinds = {one.value: one for one in SecretType}
     known = {one.value: one for one in Scope}
     if not isinstance(kind, str) or kind not in kinds:
-        omissions.append(Omission(name, f"its type is {show_word(kind)}, which is none of {', '.join(kinds)}"))
+        omissions.append(Omission(name, f"its type is {show_word(kind)}, not one of {', '.join(kinds)}"))
         return None
     given = scopes if isinstance(scopes, list) else []
     unknown = [show_word(scope) for scope in given if not (isinstance(scope, str) and scope in known)]
     kept = frozenset(known[scope] for scope in given if isinstance(scope, str) and scope in known)
     if not kept:
-        told = ", ".join(unknown) or "none"
-        omissions.append(Omission(name, f"its scopes are {told}, and none of them is {', '.join(known)}"))
+        named = ", ".join(unknown) or "missing"
+        omissions.append(Omission(name, f"its scopes are {named}, not any of {', '.join(known)}"))
         return None
     if unknown:
-        omissions.append(Omission(f"the scope {', '.join(unknown)} of {name}", "there is no such scope here"))
+        omissions.append(Omission(f"the scope {', '.join(unknown)} of {name}", "that scope is unknown"))
     return kinds[kind], kept
 
 
@@ -126,7 +126,7 @@ def _read_map(name: str, values: object) -> dict[str, str | None]:
     if values in (None, []):
         return {}
     if not isinstance(values, dict):
-        raise StoreFormatError(f"{name}: its values by environment are no JSON object")
+        raise StoreFormatError(f"{name}: its values by environment are not a JSON object")
     for environment in values:
         if environment != DEFAULT:
             try:
@@ -138,18 +138,18 @@ def _read_map(name: str, values: object) -> dict[str, str | None]:
 
 def _read_text(name: str, value: object) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise StoreFormatError(f"{name}: a value is no text")
+        raise StoreFormatError(f"{name}: a value is not a string")
     return value
 
 
-class _TwiceError(ValueError):
-    """A key stands in an object twice."""
+class _DuplicateKeyError(ValueError):
+    """An object has a key twice."""
 
 
-def _refuse_twice(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        raise _TwiceError
+        raise _DuplicateKeyError
     return content
 
 
@@ -162,17 +162,17 @@ def _parse_float(text: str) -> float:
     return number if math.isfinite(number) else _refuse_number(text)
 
 
-# --- what it says of a site -----------------------------------------------------------------------------
+# --- what a site holds by it -----------------------------------------------------------------------------
 
 
 def make_holdings(
     entries: Iterable[Entry], site: Owner, organization: Owner, *, is_withheld: bool
 ) -> tuple[Holdings, Holdings]:
-    """What the site holds, and what its organization lends it, with all values that are given.
+    """Return what the site holds, and what it inherits from its organization, with all values that are given.
 
-    `is_withheld` says that whoever wrote the document gives no value without the scope `user`: of such a secret nobody
-    can say whether the site has a value of its own, so it counts as the site's and as not known, and the
-    organization's never stands in for it. InvalidValueError names the secret whose value can be none.
+    `is_withheld` means that the document leaves out values without the scope `user`. Whether the site has a value of
+    its own for such a secret cannot be known, so it counts as the site's, with an unknown value, and the
+    organization's is never taken in its place. InvalidValueError names the secret whose value is not valid.
     """
     own: list[Secret] = []
     lent: list[Secret] = []
@@ -199,13 +199,13 @@ def make_holdings(
 
 
 def narrow(held: Holdings, environment: str | None, scope: Scope | None, *, values: bool) -> Holdings:
-    """The same entries, and of the values only those that `Store.read` is to give."""
+    """Return the same entries, with only those values that `Store.read` is to return."""
 
-    def is_asked(item: Secret | Override, where: str | None) -> bool:
+    def is_wanted(item: Secret | Override, where: str | None) -> bool:
         return values and environment in (None, where or environment) and (scope is None or scope in item.scopes)
 
-    secrets = tuple(one if is_asked(one, None) else one._replace(value=None) for one in held.secrets)
-    overrides = tuple(one if is_asked(one, one.environment) else one._replace(value=None) for one in held.overrides)
+    secrets = tuple(one if is_wanted(one, None) else one._replace(value=None) for one in held.secrets)
+    overrides = tuple(one if is_wanted(one, one.environment) else one._replace(value=None) for one in held.overrides)
     return Holdings(held.owner, secrets, overrides)
 
 
@@ -234,12 +234,12 @@ def _make_value(name: str, text: str | None) -> SecretValue | None:
 
 
 def derive_id(site: str) -> str:
-    """The SiteID that we give a site of that name: always the same, and never one of the platform's."""
+    """Return the SiteID that we give a site of that name: always the same, and never one of the platform's."""
     return str(uuid.uuid5(_SITES, site))
 
 
 def is_derived(site_id: object) -> bool:
-    """Whether a SiteID can be one that `derive_id` gave. The platform's are random."""
+    """Return whether a SiteID can come from `derive_id`. The platform's are random."""
     try:
         return uuid.UUID(str(site_id)).version == 5
     except ValueError:
@@ -247,7 +247,7 @@ def is_derived(site_id: object) -> bool:
 
 
 def render(site: str, entries: Mapping[str, Mapping[str, Any]], scopes: Sequence[str]) -> str:
-    """The document of those raw entries, of these scopes."""
+    """Return the document of those raw entries, with these scopes."""
     return render_document(
         {
             "SiteID": derive_id(site),
@@ -260,7 +260,7 @@ def render(site: str, entries: Mapping[str, Mapping[str, Any]], scopes: Sequence
 
 
 def render_document(document: Mapping[str, Any]) -> str:
-    """The document as text."""
+    """Return the document as text."""
     return json.dumps(document, indent=4, ensure_ascii=False)
 
 
@@ -271,7 +271,7 @@ def render_entry(
     env_values: Mapping[str, str] | None = None,
     org_values: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """A raw entry."""
+    """Return a raw entry."""
     return {
         "Type": kind.value,
         "Value": value,

@@ -1,11 +1,11 @@
 """The platform's own store, Pantheon Secrets, over its API: `pantheon:`, or `pantheon:SITE` for that site alone.
 
-    GET    …/customer-secrets/v1/sites/ID/secrets/showall    what a site holds and inherits, as a `secretsjson` document
+    GET    …/customer-secrets/v1/sites/ID/secrets/showall    what a site holds and inherits, as a secrets.json
     POST   …/customer-secrets/v1/sites/ID/secrets            {name, value, type, scopes}; 400 naming PATCH: it exists
     PATCH  …/customer-secrets/v1/sites/ID/secrets/NAME       {value}, or {env, value}: null deletes that override
     DELETE …/customer-secrets/v1/sites/ID/secrets/NAME
 
-A value without the scope `user` comes back as null, so a build from here names what is missing: only the platform's
+A value without the scope `user` comes back as null, so a build that needs one fails and names it: only the platform's
 own builds see such values.
 """
 
@@ -19,17 +19,17 @@ from ...errors import ConfigError, IcSecretsError, ImmutableError, StoreFormatEr
 from ...model.names import check_site_name
 from ...model.secret import Override, Secret, format_scopes
 from ..registry import StoreRequest
+from .base import SecretsJsonStore, Step
 from .client import HOME, Ask, PantheonClient, Reply, find_token, parse_home
-from .documents import DocumentStore, Step
 from .secrets_json import find_secrets, read_entries
 
 _SECRETS = "/customer-secrets/v1/sites/{}/secrets"
 
 
 def open_store(url: str, ask: Ask, environment: Mapping[str, str]) -> "PantheonStore":
-    """The store that the URL names; ConfigError. Nobody is asked yet.
+    """Open the store of the URL; ConfigError. Nothing is sent yet.
 
-    `ask` says what the settings are, by their names in the catalogue; `environment` may hold the machine token.
+    `ask` gives the settings by their names in the catalogue; `environment` may hold the machine token.
     """
     site = url.partition(":")[2]
     if site:
@@ -52,10 +52,10 @@ def create_request(request: StoreRequest) -> "PantheonStore":
     return open_request(request)
 
 
-class PantheonStore(DocumentStore):
-    """The platform, as whoever made a machine token sees it."""
+class PantheonStore(SecretsJsonStore):
+    """Pantheon Secrets, as the owner of a machine token sees them."""
 
-    _naming_hint = "pantheon:SITE does"
+    _naming_hint = "name it: pantheon:SITE"
 
     def __init__(self, url: str, client: PantheonClient, site: str | None) -> None:
         """`open_store` is the way here."""
@@ -64,7 +64,7 @@ class PantheonStore(DocumentStore):
         self._ids: dict[str, str] = {}
 
     def close(self) -> None:
-        """Let go of the connection and the session."""
+        """Close the connection and the session."""
         self._client.close()
 
     # --- reading ----------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ class PantheonStore(DocumentStore):
     def _load(self, site: str) -> dict[str, Any]:
         if self.only_site not in {None, site}:
             raise UnknownSiteError(
-                f"{self.url} is of {self.only_site}, not of {site}", hint="pantheon: is of all sites"
+                f"{self.url} belongs to {self.only_site}, not to {site}", hint="pantheon: is for all sites"
             )
         path = _SECRETS.format(self._find_id(site)) + "/showall"
         reply = self._client.ask("GET", path, f"read the secrets of {site}")
@@ -86,7 +86,7 @@ class PantheonStore(DocumentStore):
         found = self._ids.get(site) or self._client.find_site(site)
         if found is None:
             raise UnknownSiteError(
-                f"the platform knows no site {site}", hint="`terminus site:list` shows those that it knows"
+                f"Pantheon does not know the site {site}", hint="`terminus site:list` shows those that it knows"
             )
         self._ids[site] = found
         return found
@@ -94,11 +94,11 @@ class PantheonStore(DocumentStore):
     # --- writing ----------------------------------------------------------------------------------------
 
     def _begin(self) -> contextlib.AbstractContextManager[None]:
-        """The platform has no transactions: another may write meanwhile."""
+        """Do nothing: the platform has no transactions, so others may write meanwhile."""
         return contextlib.nullcontext()
 
     def _save(self, steps: Sequence[Step]) -> None:
-        """Do one after the other. Where one fails those before it stay done, since old values cannot be read back."""
+        """Do one after the other. Where one fails, those before it stay, since old values cannot be read back."""
         for done, step in enumerate(steps):
             try:
                 self._do(step)
@@ -106,8 +106,8 @@ class PantheonStore(DocumentStore):
                 if not done:
                     raise
                 raise StoreWriteError(
-                    f"{error}; {done} of {len(steps)} changes had been made before, and stay",
-                    hint="mend that, and do the same again",
+                    f"{error}; {done} of {len(steps)} changes were made before it, and stay",
+                    hint="correct that, and repeat the command",
                 ) from None
 
     def _do(self, step: Step) -> None:
@@ -125,7 +125,7 @@ class PantheonStore(DocumentStore):
             self._write_base(step, secrets, path, doing)
 
     def _write_base(self, step: Step, secrets: str, path: str, doing: str) -> None:
-        """Change a base, or make it where there is none, whatever the document let us think."""
+        """Change a base, or create it where there is none, whatever the document showed."""
         assert step.value is not None
         text = step.value.reveal()
         if not step.is_new:
@@ -143,7 +143,7 @@ class PantheonStore(DocumentStore):
         self._need(reply, doing)
 
     def _check_same(self, site: str, secret: Secret | Override) -> None:
-        """Rule 3, of what somebody else made since we looked."""
+        """Raise ImmutableError where somebody else has created it since, with other properties (rule 3)."""
         entries, _ = read_entries(self._load(site))
         for entry in entries:
             if entry.name == secret.name and (entry.type, entry.scopes) == (secret.type, secret.scopes):

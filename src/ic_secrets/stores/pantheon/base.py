@@ -1,7 +1,7 @@
-"""A store whose sites are documents of `secretsjson`: what a site holds, and beside it what its organization lends it.
+"""What the stores in the form of Pantheon's secrets.json have in common: what a site holds, and what it inherits.
 
-Such a document names no organization. Unless somebody did, the organization is called like the site, `org:my-site`,
-and nothing of it is told to other stores.
+A secrets.json does not name the site's organization. Unless the store's URL does, the organization has the name of the
+site, `org:my-site`, and is not copied to other stores.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ _Chain = tuple[Holdings, Holdings]
 
 
 class Step(NamedTuple):
-    """A base (`environment` None) or an override that is given a value, or, without one, is deleted.
+    """A base (`environment` None) or an override that gets a value, or, without one, is deleted.
 
-    `is_new` says whether there was none before, as far as the document tells.
+    `is_new` says whether there was none before, as far as the document shows.
     """
 
     site: str
@@ -34,15 +34,15 @@ class Step(NamedTuple):
     is_new: bool = False
 
 
-class DocumentStore(Store):
-    """What the two kinds have in common: the rules, and which of the document is whose."""
+class SecretsJsonStore(Store):
+    """A store with one secrets.json for each site, whether in a file or on the platform."""
 
     def __init__(self, url: str, site: str | None, *, organization: str | None = None, is_withheld: bool) -> None:
         self.url = url
         self.only_site = site
         self.has_organizations = organization is not None
         self._notices: list[str] = []
-        self._told: set[str] = set()
+        self._noticed: set[str] = set()
         self._organization = organization
         self._is_withheld = is_withheld
         self._kept: dict[str, _Chain] = {}
@@ -51,19 +51,19 @@ class DocumentStore(Store):
         self._depth = 0
         self._level = 0
 
-    # --- what a kind of document says -------------------------------------------------------------------
+    # --- what each kind of store does -------------------------------------------------------------------
 
     @abstractmethod
     def _load(self, site: str) -> dict[str, Any]:
-        """The site's document, raw; UnknownSiteError."""
+        """Return the site's document, raw; UnknownSiteError."""
 
     @abstractmethod
     def _begin(self) -> contextlib.AbstractContextManager[None]:
-        """Around a transaction, `_save` included."""
+        """Return the context of a transaction, `_save` included."""
 
     @abstractmethod
     def _save(self, steps: Sequence[Step]) -> None:
-        """Do what a transaction has done in the documents that are kept."""
+        """Write the steps of a transaction, which the kept documents show already."""
 
     # --- sites ------------------------------------------------------------------------------------------
 
@@ -76,7 +76,7 @@ class DocumentStore(Store):
     def sites(self) -> Iterator[Site]:
         only = self.only_site
         if only is None:
-            raise UnknownSiteError(f"{self.url} does not say which site is meant", hint=self._naming_hint)
+            raise UnknownSiteError(f"{self.url} does not name a site", hint=self._naming_hint)
         return iter([self.site(only)])
 
     def owners(self) -> Iterator[Owner]:
@@ -88,15 +88,13 @@ class DocumentStore(Store):
     def set_site(self, site: Site) -> None:
         check_site_name(site.name)
         known = self.site(site.name)
-        told = site.organization if self.has_organizations else known.organization
-        if (known.organization, ()) != (told, site.supporting):
-            raise NoPlaceError(
-                f"{self.url} has no place for the organizations of a site", hint="they are set on the platform alone"
-            )
+        organization = site.organization if self.has_organizations else known.organization
+        if (known.organization, ()) != (organization, site.supporting):
+            raise NoPlaceError(f"{self.url} cannot store the organizations of a site", hint="set them on the platform")
 
     def delete_site(self, name: str) -> int:
         self.site(name)
-        raise NoPlaceError(f"{self.url} cannot be without its site", hint="delete its secrets one by one")
+        raise NoPlaceError(f"{self.url} cannot exist without its site", hint="delete its secrets one by one")
 
     # --- secrets ----------------------------------------------------------------------------------------
 
@@ -115,7 +113,7 @@ class DocumentStore(Store):
     def read_chain(
         self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = False
     ) -> tuple[Holdings, ...]:
-        """As every store, of one document."""
+        """Do as every store, from one document."""
         if not owner.is_site:
             return (self.read(owner, environment=environment, scope=scope, values=values),)
         check_site_name(owner.name)
@@ -166,32 +164,28 @@ class DocumentStore(Store):
         return len(overrides) + len(bases)
 
     def check_supported(self, item: Secret | Override) -> None:
-        """NoPlaceError for what the document cannot say: another owner, an expiry, a second type under one name."""
+        """Raise NoPlaceError for what a secrets.json cannot say: another owner, an expiry, two types of one name."""
         self._check_owner(item.owner)
         site, name = item.owner.name, item.name
         if item.expires is not None:
-            raise NoPlaceError(
-                f"{self.url} has no place for when {site} {name} expires", hint="set it without --expires"
-            )
+            raise NoPlaceError(f"{self.url} cannot store when {site} {name} expires", hint="set it without --expires")
         entry = next((entry for entry in self._read_entries(site) if entry.name == name), None)
         if entry is None and name in find_secrets(self._document(site)):
-            raise NoPlaceError(f"{self.url} has {name} already, as something that is left out here")
+            raise NoPlaceError(f"{self.url} has a {name} already, of a kind that is left out here")
         if entry and (entry.type, entry.scopes) != (item.type, item.scopes):
             raise NoPlaceError(
-                f"{self.url} has one type and one set of scopes for {name}, the organization's and the site's",
-                hint="give it those, or another name",
+                f"{self.url} can give {name} of the site no other type or scopes than the organization's",
+                hint="use those, or another name",
             )
         is_empty = item.value is not None and not item.value.reveal()
         if isinstance(item, Secret) and is_empty and entry and entry.org_values:
-            raise NoPlaceError(
-                f"{self.url} has no place for an empty {name}: beside the organization's it counts as none"
-            )
+            raise NoPlaceError(f"{self.url} cannot store an empty {name}: the organization's would count in its place")
 
     # --- transactions -----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """As every store; what is done is written at the end."""
+        """Do as every store; what is done is written at the end."""
         with contextlib.ExitStack() as stack:
             if not self._level:
                 stack.enter_context(self._begin())
@@ -214,7 +208,7 @@ class DocumentStore(Store):
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
-        """As every store: each site is read once."""
+        """Do as every store; each site is read once."""
         self._depth += 1
         try:
             yield
@@ -228,14 +222,14 @@ class DocumentStore(Store):
         return taken
 
     def close(self) -> None:
-        """As every store."""
+        """Do nothing: nothing is open."""
 
     # --- the document -----------------------------------------------------------------------------------
 
     _naming_hint = ""
 
     def _chain(self, site: str) -> _Chain:
-        """What the site holds and inherits, with all values that are given."""
+        """Return what the site holds and inherits, with all values that the document gives."""
         found = self._kept.get(site)
         if found is None:
             entries = self._read_entries(site)
@@ -246,7 +240,7 @@ class DocumentStore(Store):
         return found
 
     def _document(self, site: str) -> dict[str, Any]:
-        """The raw document as it is, or within a transaction as it will be."""
+        """Return the raw document as it is, or within a transaction as it will be."""
         found = self._documents.get(site)
         if found is None:
             found = self._load(site)
@@ -262,8 +256,8 @@ class DocumentStore(Store):
         entries, omissions = read_entries(self._document(site))
         for what, reason in omissions:
             text = f"{what} is left out: {reason}"
-            if text not in self._told:
-                self._told.add(text)
+            if text not in self._noticed:
+                self._noticed.add(text)
                 self._notices.append(text)
         return entries
 
@@ -276,11 +270,11 @@ class DocumentStore(Store):
     def _check_owner(self, owner: Owner) -> None:
         if not owner.is_site:
             raise NoPlaceError(
-                f"{self.url} has no place for the secrets of {owner}", hint="it shows what the site inherits, no more"
+                f"{self.url} cannot change the secrets of {owner}", hint="it only shows what the site inherits"
             )
         only = self.only_site
         if only is not None and owner.name != only:
-            raise NoPlaceError(f"{self.url} is of the site {only}, and has no place for {owner.name}")
+            raise NoPlaceError(f"{self.url} belongs to the site {only}, not to {owner.name}")
 
     # --- changes of it ----------------------------------------------------------------------------------
 
@@ -291,7 +285,7 @@ class DocumentStore(Store):
         return raw
 
     def _write(self, item: Secret | Override) -> bool:
-        """Write the value into the document; whether it is new there."""
+        """Write the value into the document, and return whether it is new there."""
         assert item.value is not None
         own, _ = self._chain(item.owner.name)
         raw = self._find_raw(item)
