@@ -12,9 +12,9 @@ import pytest
 
 from ic_secrets import hookspecs
 from ic_secrets.cli import COMMANDS
-from ic_secrets.cli.formats import list_formats
 from ic_secrets.composer.methods import METHODS
 from ic_secrets.errors import UsageError
+from ic_secrets.transfer.formats.registry import list_formats
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
