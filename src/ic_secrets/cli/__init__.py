@@ -3,14 +3,13 @@
 import contextlib
 import gc
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from .. import __version__
-from ..errors import NOT_STARTED, SIGNAL_BASE, IcSecretsError, UsageError
+from ..errors import NOT_STARTED, IcSecretsError, UsageError
 
 if TYPE_CHECKING:
     from ..hookspecs import Command
@@ -108,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        return SIGNAL_BASE + signal.SIGINT
+        return 130  # 128+SIGINT
     except Exception as error:
         from .output import report
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from typing import Any
 
 from ..core.console import format_message
-from ..errors import LEAK_FOUND, SIGNAL_BASE, IcSecretsError
+from ..errors import LEAK_FOUND, IcSecretsError
 
 REDACTED_VALUE = "[REDACTED]"
 
@@ -53,7 +52,7 @@ def report(error: Exception, failure: int, *, is_debug: bool) -> int:
     if isinstance(error, OSError):
         silence(1)
         if isinstance(error, BrokenPipeError):  # our reader is gone
-            return SIGNAL_BASE + signal.SIGPIPE
+            return 141  # 128+SIGPIPE
         print_message("error", f"cannot go on: {error.strerror or type(error).__name__}")
     else:
         _print_unexpected(error, is_debug=is_debug)
