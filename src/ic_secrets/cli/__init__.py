@@ -43,37 +43,39 @@ COMMANDS = {
     "site": Entry("sites", "run_site", "make, list, show or delete a site", has_actions=True),
     "set": Entry("secrets", "run_set", "set a secret, or its override for an environment", "make_set_parser"),
     "get": Entry("secrets", "run_get", "print the value of a secret that people may read", "make_get_parser"),
-    "list": Entry("listing", "run_list", "what an owner holds and inherits, values redacted"),
+    "list": Entry("secret_list", "run_list", "what an owner holds and inherits, values redacted"),
     "explain": Entry("explain", "run_explain", "every value of a name, which one wins, and why"),
     "delete": Entry(
         "secrets", "run_delete", "delete a secret with its overrides, or one override", "make_delete_parser"
     ),
     "key": Entry("keys", "run_key", "make, show or rotate master keys", has_actions=True),
-    "plan": Entry("planning", "run_plan", "what a run would do, and what would fail; nothing is exposed"),
+    "plan": Entry("plan", "run_plan", "what a run would do, and what would fail; nothing is exposed"),
     "run": Entry("run", "run_run", "run a build with a site's secrets, and leave none behind", failure=NOT_STARTED),
     "pre-build": Entry(
-        "twosteps",
+        "two_steps",
         "run_pre_build",
         "expose a site's secrets to what comes next, under a guard",
         "make_pre_parser",
         failure=NOT_STARTED,
     ),
     "post-build": Entry(
-        "twosteps", "run_post_build", "end what pre-build began, and leave nothing behind", "make_post_parser"
+        "two_steps", "run_post_build", "end what pre-build began, and leave nothing behind", "make_post_parser"
     ),
     "scan": Entry("scan", "run_scan", "find a target's values in files"),
     "mask": Entry("mask", "run_mask", "hide a target's values in what passes"),
     "export": Entry("exporting", "run_export", "write secrets to a file"),
     "import": Entry("importing", "run_import", "bring the secrets of a file into the store"),
-    "copy": Entry("copying", "run_copy", "copy everything from one store to another"),
+    "copy": Entry("store_copy", "run_copy", "copy everything from one store to another"),
     # As of diff(1), 1 says that they differ.
-    "diff": Entry("comparing", "run_diff", "what two stores hold differently, without values", failure=2),
+    "diff": Entry("store_diff", "run_diff", "what two stores hold differently, without values", failure=2),
     "bao": Entry("bao", "run_bao", "print policies for the server that is the store", has_actions=True),
     "audit": Entry("audit", "run_audit", "who did what with which secrets, and whether that log is whole"),
     "report": Entry(
         "report", "run_report", "a page of all sites: where values come from, what is stale, unused, expired"
     ),
-    "check-store": Entry("check", "run_check_store", "verify the whole store; say what is damaged, salvage the rest"),
+    "check-store": Entry(
+        "store_check", "run_check_store", "verify the whole store; say what is damaged, salvage the rest"
+    ),
     "config": Entry("config", "run_config", "every setting, and where it came from"),
     "plugins": Entry("plugins", "run_plugins", "the plugins that are active, and those that are only installed"),
     "scrub": Entry("scrub", "run_scrub", "remove what a dead run left, mend git configurations"),
@@ -152,7 +154,7 @@ def _load_commands(call: Call) -> "dict[str, Command]":
     settings = Settings(call.environment, {"no-plugins": None if call.has_plugins else "true"})
     if settings.plugins is None:
         return {}
-    from .calls import make_context
+    from .call import make_context
 
     plugins = make_context(call, settings).load_plugins()
     return plugins.commands if plugins else {}

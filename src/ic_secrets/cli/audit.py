@@ -16,9 +16,9 @@ from ..core.console import print_table
 from ..core.durations import parse_duration
 from ..errors import AuditError, UsageError
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .output import print_json, print_message
-from .parsing import Parser, add_json
+from .parser import Parser, add_json
 
 # Names are shown up to so many characters in the table; --json has all.
 _WIDTH = 16

@@ -7,8 +7,8 @@ from ..model.secret import parse_owner
 from ..stores.openbao.policy import PURPOSES, render_policy
 from ..stores.registry import find_scheme, split_url
 from . import Call
-from .calls import choose_action, read_call
-from .parsing import Parser, add_store_options
+from .call import choose_action, read_call
+from .parser import Parser, add_store_options
 
 ACTIONS = {"policy": "print the policy of a site's build, of who manages the site, or of who reads it"}
 

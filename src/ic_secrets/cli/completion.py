@@ -15,7 +15,7 @@ from ..config.settings import Settings
 from ..errors import IcSecretsError
 from ..model.secret import Scope, SecretType
 from . import COMMANDS, Call
-from .parsing import Parser
+from .parser import Parser
 from .program import list_nested, make_program_parser
 
 _SHELLS = ("bash", "zsh", "fish")

@@ -11,9 +11,9 @@ from ..config.settings import Setting, Settings
 from ..core.console import print_table, printable
 from ..errors import IcSecretsError, UsageError
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .output import print_json
-from .parsing import Parser, add_json, add_store_options
+from .parser import Parser, add_json, add_store_options
 
 # Of these it is told only that they are set: they are secrets, or, as a command's words, may hold one.
 _SECRET = ("key", "passphrase")

@@ -17,9 +17,9 @@ from ..model.resolve import Definition, Holdings, Verdict, trace
 from ..model.secret import Owner, Scope, SecretType, Target, format_scopes
 from ..stores.base import Store, read_visible_chain
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .output import print_json, print_message
-from .parsing import Parser, add_json, add_store_options
+from .parser import Parser, add_json, add_store_options
 
 _MARKS = {
     Source.ORGANIZATION: "org",

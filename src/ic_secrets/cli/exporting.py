@@ -17,10 +17,10 @@ from ..transfer.formats.base import Format
 from ..transfer.formats.registry import FORMATS, SEALED, guess_format
 from ..transfer.merge import SecretSet, read_secrets
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .importing import print_omissions
 from .output import print_message
-from .parsing import Parser, add_store_options
+from .parser import Parser, add_store_options
 from .transfer import add_owner_options, choose_owners, key_loader, parse_owner_or_all
 
 # A file that is there already is read up to this, to see whether it would change.

@@ -37,9 +37,9 @@ from ..transfer.merge import (
     read_secrets,
 )
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .output import print_json, print_message
-from .parsing import Parser, add_json, add_store_options
+from .parser import Parser, add_json, add_store_options
 from .transfer import add_owner_options, choose_owners, describe_change, key_loader, parse_owner_or_all
 
 # Some thousands of the longest values.

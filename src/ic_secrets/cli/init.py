@@ -15,10 +15,10 @@ from ..model.secret import Site
 from ..stores.registry import EMBEDDED, split_url
 from ..transfer.formats.registry import list_formats
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .importing import add_reading_options
 from .output import print_json, print_message
-from .parsing import Parser, add_json, add_store_options
+from .parser import Parser, add_json, add_store_options
 
 
 def run_init(call: Call) -> int:

@@ -14,9 +14,9 @@ from ..core.console import print_table
 from ..errors import ConfigError, MasterKeyError, StoreError, UsageError
 from ..stores.registry import EMBEDDED, find_scheme, split_url
 from . import Call
-from .calls import choose_action, read_call
+from .call import choose_action, read_call
 from .output import print_json, print_message
-from .parsing import BARE, Parser, add_json, add_store_options
+from .parser import BARE, Parser, add_json, add_store_options
 
 if TYPE_CHECKING:
     from ..keys.sealing import MasterKey

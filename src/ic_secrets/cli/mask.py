@@ -11,9 +11,9 @@ from ..masking.needles import derive_all
 from ..masking.parts import SHORTEST
 from ..process.streams import read_with_silences, write_whole
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .output import print_message
-from .parsing import Parser, add_store_options
+from .parser import Parser, add_store_options
 
 
 def run_mask(call: Call) -> int:

@@ -10,9 +10,9 @@ from ..errors import PluginError
 from ..plugins.discovery import Origin, find_named, list_installed
 from ..plugins.manager import Plugin, Plugins
 from . import COMMANDS, Call
-from .calls import read_call
+from .call import read_call
 from .output import print_error, print_json, print_message
-from .parsing import Parser, add_json
+from .parser import Parser, add_json
 
 
 def run_plugins(call: Call) -> int:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from . import COMMANDS
-from .parsing import Parser
+from .parser import Parser
 
 _DESCRIPTION = """\
 Runs a build with the secrets that it may see, its output masked, and leaves none of them behind. The rules are those

@@ -20,9 +20,9 @@ from ..report.owners import Entry, Limits, OwnerReport, Totals, Usage, report_or
 from ..report.page import START, render_owner, render_page
 from ..stores.base import Store
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .output import print_json, print_message
-from .parsing import Parser, add_json, add_store_options
+from .parser import Parser, add_json, add_store_options
 from .transfer import parse_whole_owner
 
 # So many sites are read at one moment: a writer waits no longer than that takes.

@@ -8,8 +8,8 @@ from ..core.linux import harden
 from ..errors import UsageError
 from ..model.secret import Scope
 from . import Call
-from .calls import read_call, split_command
-from .parsing import Parser, add_exposure_options, add_store_options
+from .call import read_call, split_command
+from .parser import Parser, add_exposure_options, add_store_options
 
 
 def run_run(call: Call) -> int:
@@ -19,7 +19,7 @@ def run_run(call: Call) -> int:
     if not command:
         raise UsageError("no command to run", hint="ic-secrets run SITE.ENV -- COMMAND...")
     if arguments.dry_run:
-        from .planning import show_plan
+        from .plan import show_plan
 
         return show_plan(arguments, context, command)
     harden()

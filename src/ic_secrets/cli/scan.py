@@ -20,9 +20,9 @@ from ..masking.needles import Exposed, derive_all, for_search
 from ..masking.parts import is_common
 from ..model.secret import Target
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .output import print_json, print_message
-from .parsing import Parser, add_json, add_store_options
+from .parser import Parser, add_json, add_store_options
 
 # So many paths are named for each reason why they were not searched; --json names all.
 _MOST_NAMED = 20

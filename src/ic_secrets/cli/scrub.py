@@ -11,9 +11,9 @@ from ..errors import IcSecretsError
 from ..git.clones import find_residue, mend
 from ..process.directory import sweep
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .output import print_json, print_message
-from .parsing import Parser, add_json
+from .parser import Parser, add_json
 
 
 def run_scrub(call: Call) -> int:

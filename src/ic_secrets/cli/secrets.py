@@ -39,9 +39,9 @@ from ..model.secret import (
 from ..stores.base import Place, Store, Write
 from ..transfer.merge import check_value
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .output import print_json, print_message
-from .parsing import Parser, add_json, add_store_options
+from .parser import Parser, add_json, add_store_options
 
 if TYPE_CHECKING:
     from ..audit.recording import Record

@@ -11,9 +11,9 @@ from ..model.names import check_site_name
 from ..model.secret import Owner, Site
 from ..stores.base import Store
 from . import Call
-from .calls import choose_action, read_call
+from .call import choose_action, read_call
 from .output import print_json, print_message
-from .parsing import Parser, add_json, add_store_options
+from .parser import Parser, add_json, add_store_options
 
 ACTIONS = {
     "set": "make a site, or change its organizations",

@@ -12,7 +12,7 @@ from ..model.secret import Owner, parse_owner
 from ..stores.base import Store
 from ..transfer.formats.registry import list_formats
 from ..transfer.merge import Change, add_organizations
-from .parsing import Parser
+from .parser import Parser
 
 
 def add_owner_options(parser: Parser) -> None:

@@ -15,9 +15,9 @@ from ..model.secret import Owner
 from ..stores.base import Store
 from ..stores.registry import find_scheme
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .output import print_json, print_message
-from .parsing import Parser, add_json
+from .parser import Parser, add_json
 from .transfer import key_loader, parse_whole_owner
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from ..model.resolve import Definition, Verdict, trace
 from ..model.secret import Override, Owner, Scope, Secret, format_scopes, parse_owner
 from ..stores.base import Store
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .output import REDACTED_VALUE, print_json, print_message
-from .parsing import Parser, add_json, add_store_options
+from .parser import Parser, add_json, add_store_options
 
 # So many owners are read at one moment: a writer waits no longer than that takes.
 _BATCH = 100

@@ -11,7 +11,7 @@ from ..core.notices import Notice
 from ..errors import UsageError
 from . import COMMANDS, Call
 from .output import print_message
-from .parsing import BARE, Parser
+from .parser import BARE, Parser
 
 # Flags of settings, and where argparse puts them. A list of --leaks-allow is taken as it is: a path may hold a comma.
 _FLAGS = {

@@ -18,9 +18,9 @@ from ..stores.base import Identity
 from ..stores.embedded.repair import Report, Salvage, check, repair
 from ..stores.registry import EMBEDDED, split_url
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .output import print_json, print_message
-from .parsing import BARE, Parser, add_json, add_store_options
+from .parser import BARE, Parser, add_json, add_store_options
 
 # Names of each kind that people are shown; `--json` has them all.
 _MOST_NAMES = 50

@@ -36,9 +36,9 @@ from ..two_steps.pipelines import GitHub, Pipeline, Program, Shell
 from ..two_steps.shells import Change
 from ..two_steps.steps import Term, abandon_build, begin_build, end_build
 from . import Call
-from .calls import print_notice, read_call
+from .call import print_notice, read_call
 from .output import print_bytes, print_error, print_message
-from .parsing import Parser, add_exposure_options, add_store_options
+from .parser import Parser, add_exposure_options, add_store_options
 from .signals import raising_signals
 
 _FORMATS = ("sh", "fish", "github", "json")

@@ -22,9 +22,9 @@ from ..plan.facts import Access, Answer
 from ..plan.plan import Plan, Row, make_plan
 from ..plan.problem import LEVELS, Problem
 from . import Call
-from .calls import read_call, split_command
+from .call import read_call, split_command
 from .output import print_json, print_message
-from .parsing import Parser, add_exposure_options, add_json, add_store_options
+from .parser import Parser, add_exposure_options, add_json, add_store_options
 
 _STATES = {"used": "green", "unused": "yellow", "dropped": "dim", "refused": "red"}
 _STATUSES = {

@@ -14,9 +14,9 @@ from ..model.secret import Owner
 from ..stores.base import Store
 from ..transfer.merge import Action, Change, count_actions, import_secrets, list_written, plan_changes, read_secrets
 from . import Call
-from .calls import read_call
+from .call import read_call
 from .output import print_json, print_message
-from .parsing import Parser, add_json
+from .parser import Parser, add_json
 from .transfer import describe_change, key_loader
 
 if TYPE_CHECKING:
