@@ -1,4 +1,4 @@
-"""`ic-secrets bao policy`: what a token of the OpenBao server needs, and no more."""
+"""`ic-secrets bao policy`: the policy of an OpenBao token that has what it needs, and no more."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from . import Call
 from .call import choose_action, read_call
 from .parser import Parser, add_store_options
 
-ACTIONS = {"policy": "print the policy of a site's build, of who manages the site, or of who reads it"}
+ACTIONS = {"policy": "print the policy for building, managing or reading a site"}
 
 
 def run_bao(call: Call) -> int:
-    """Do the action that the first word names."""
+    """Run the action that the first word names, and return the exit status."""
     chosen = choose_action(call, "bao", ACTIONS, "ic-secrets bao policy my-site | bao policy write my-site-build -")
     return _print_policy(chosen[1]) if chosen else 0
 
 
 def make_parser(action: str) -> Parser:
-    """The arguments of an action."""
+    """Return the parser of an action."""
     parser = Parser(
         f"bao {action}",
-        "Print one policy, in HCL: what a token may do so that a build of the site, a person who manages it, or one\n"
-        "who reads it gets all that they need, and nothing else.",
+        "Print one policy, in HCL: exactly what a token needs to build the site, to manage it, or to read it.",
         "ic-secrets bao policy my-site | bao policy write my-site-build -",
     )
-    parser.add_argument("target", metavar="SITE[.ENV]", help="the site; for a build, its environment (dev)")
-    parser.add_argument("--for", dest="purpose", choices=PURPOSES, default="build", help="who will have it (build)")
+    parser.add_argument("target", metavar="SITE[.ENV]", help="the site; for a build, with its environment (dev)")
+    parser.add_argument("--for", dest="purpose", choices=PURPOSES, default="build", help="what the token is for (build)")
     add_store_options(parser)
     return parser
 
@@ -37,9 +36,9 @@ def _print_policy(call: Call) -> int:
     arguments, context = read_call(call, make_parser("policy"))
     owner, environment = parse_owner(arguments.target)
     if not owner.is_site:
-        raise UsageError(f"{owner} is an organization", hint="a policy is that of a site: SITE[.ENV]")
+        raise UsageError(f"{owner} is an organization", hint="a policy is for a site: SITE[.ENV]")
     if environment and arguments.purpose != "build":
-        raise UsageError("only the policy of a build is for one environment", hint=f"leave .{environment} out")
+        raise UsageError("only a build's policy is for one environment", hint=f"leave out .{environment}")
     url = context.settings.store.value
     scheme, (name, path) = find_scheme(url), split_url(url)
     if not scheme or not scheme.has_policies:
