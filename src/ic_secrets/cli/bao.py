@@ -27,7 +27,9 @@ def make_parser(action: str) -> Parser:
         "ic-secrets bao policy my-site | bao policy write my-site-build -",
     )
     parser.add_argument("target", metavar="SITE[.ENV]", help="the site; for a build, with its environment (dev)")
-    parser.add_argument("--for", dest="purpose", choices=PURPOSES, default="build", help="what the token is for (build)")
+    parser.add_argument(
+        "--for", dest="purpose", choices=PURPOSES, default="build", help="what the token is for (build)"
+    )
     add_store_options(parser)
     return parser
 
