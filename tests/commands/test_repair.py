@@ -12,12 +12,20 @@ import pytest
 
 from children import run_in_child, run_unprivileged
 from commandline import Cli
-from ic_secrets.errors import StoreError, StoreExistsError, StoreFormatError, StoreLockedError, StoreTamperedError
+from ic_secrets.errors import (
+    StoreBusyError,
+    StoreError,
+    StoreExistsError,
+    StoreFormatError,
+    StoreLockedError,
+    StoreReadError,
+    StoreTamperedError,
+)
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.secret import Owner, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, Write
+from ic_secrets.stores.embedded import salvage
 from ic_secrets.stores.embedded import store as local
-from ic_secrets.stores.embedded.pages import Image
 from ic_secrets.stores.embedded.repair import Report, Salvage, check, repair
 from local_stores import (
     AGENCY,
@@ -107,27 +115,6 @@ def hold(path: str) -> Values:
 
 def named(report: Report) -> set[tuple[str, str | None, str]]:
     return {(owner, environment or None, name) for owner, environment, name in report.readable}
-
-
-# --- pages ------------------------------------------------------------------------------------------
-
-
-def test_the_pages_hold_what_sqlite_says(large: bytes, tmp_path: Path) -> None:
-    """Each record once: leaves and interior pages of trees, and values that flow over into other pages."""
-    path = tmp_path / "store.db"
-    path.write_bytes(large)
-    image = Image(str(path), busy_timeout=0)
-    found = dict(image.records())
-    assert all(image.record(place) == columns for place, columns in found.items())
-    image.close()
-    expected = []
-    with raw(str(path)) as db:
-        for table in ("secrets", "owners", "store", "data_keys", "buckets"):
-            expected += db.execute(f"SELECT * FROM {table}").fetchall()
-        for rowid, *columns in db.execute("SELECT rowid, name, tbl_name, rootpage, sql FROM sqlite_master"):
-            expected.append((rowid, *columns))
-    assert len(large) > 100 * PAGE
-    assert sorted(map(repr, found.values())) == sorted(map(repr, expected))
 
 
 # --- whole ------------------------------------------------------------------------------------------
@@ -298,6 +285,27 @@ def test_an_older_copy_gives_identity_and_data_keys_back(path: str, statement: s
     assert bool(report.doubtful) == ("store" in statement)
 
 
+def test_what_a_backup_would_bring_is_said(path: str) -> None:
+    """What it has of the values that are lost, damaged or not vouched for; and nothing of it is taken."""
+    backup = shutil.copy(path, path + ".backup")
+    with local.open_store(path, [KEY]) as store:
+        store.put(Place(AGENCY, None, "MADE_SINCE"), Write(SecretValue("v"), SecretType.ENV, BUILD))
+        generation = store.generation
+    with raw(path) as db:
+        db.execute("DELETE FROM secrets WHERE owner = 'my-site' AND name = 'API_KEY'")
+    assert check_quietly(path).backup is None
+    report, _, values = repair_quietly(path, backup=backup)
+    assert report.backup is not None
+    assert report.backup.generation == generation - 1
+    assert {at[0] for at in report.backup.values} == {"my-site"}
+    assert ("my-site", "live", "API_KEY") in report.backup.values
+    assert ("org:agency", None, "MADE_SINCE") in values
+    assert not [at for at in values if at[0] == "my-site"]
+    Path(backup).write_text("not a store")
+    with pytest.raises(StoreFormatError):
+        check_quietly(path, backup=backup)
+
+
 def test_a_row_that_is_none_is_passed_over(path: str) -> None:
     """Whatever an enemy makes up is named as damaged, printable, or not at all; the rest is still vouched for."""
     with raw(path) as db:
@@ -307,51 +315,33 @@ def test_a_row_that_is_none_is_passed_over(path: str) -> None:
         db.execute(f"INSERT INTO secrets VALUES ({', '.join('?' * 13)})", ("site", "nobody", *row[2:]))
     report = check_quietly(path)
     assert len(report.readable) == 21
-    assert len(report.damaged) == 5
+    assert len(report.damaged) == 6
     assert all(label.isprintable() for label in report.damaged)
 
 
 @pytest.mark.slow
-def test_pages_that_are_gone_take_only_what_was_in_them(large: bytes, rounds: Callable[[int, int], int]) -> None:
-    """Each page in turn is zeros or noise: every value outside of it is salvaged, and none that was not there."""
+def test_a_page_that_is_gone_never_makes_a_value(large: bytes, rounds: Callable[[int, int], int]) -> None:
+    """Each page in turn is zeros or noise: what SQLite still reads is saved, and nothing that was not there."""
     chosen = random.Random(11)
     with memory_directory() as directory:
         path = str(directory / "store.db")
         Path(path).write_bytes(large)
         before = hold(path)
         pages = len(large) // PAGE
-        lost = whole = 0
+        shares = []
         for number in chosen.sample(range(pages), rounds(25, pages)):
             noise = chosen.choice([bytes(PAGE), chosen.randbytes(PAGE)])
             Path(path).write_bytes(large[: number * PAGE] + noise + large[(number + 1) * PAGE :])
             try:
                 _, salvage, values = repair_quietly(path, doubtful=True)
-            except StoreTamperedError:  # the page of the identity, or that of the data keys
-                lost += 1
+            except (StoreFormatError, StoreTamperedError):  # the page of the schema, the identity or the data keys
+                shares.append(0.0)
                 continue
             if salvage is None:  # a page that holds nothing
                 continue
             assert values.items() <= before.items()
-            assert len(values) >= len(before) - 40
-            whole += 1
-        assert lost <= 2
-        assert whole > rounds(12, pages // 2)
-
-
-def test_a_file_that_was_cut_is_read_as_far_as_it_goes(large: bytes) -> None:
-    """At a page, and within one."""
-    with memory_directory() as directory:
-        path = str(directory / "store.db")
-        Path(path).write_bytes(large)
-        before = hold(path)
-        counts = []
-        for size in (len(large) - PAGE, len(large) // 2 + 17, len(large) // 4):
-            Path(path).write_bytes(large[:size])
-            _, _, values = repair_quietly(path, doubtful=True)
-            assert values.items() <= before.items()
-            counts.append(len(values))
-        assert counts == sorted(counts, reverse=True)
-        assert len(before) >= counts[0] > counts[-1] > 0
+            shares.append(len(values) / len(before))
+        assert sum(share > 0.9 for share in shares) > len(shares) // 2
 
 
 @pytest.mark.slow
@@ -379,11 +369,10 @@ def test_flipped_bytes_never_make_a_value(path: str, rounds: Callable[[int, int]
     assert CANARY not in "".join(messages)
 
 
-def test_a_half_written_journal_is_taken_back_in_mind() -> None:
-    """For who may not undo the write: what was there before it can be read, and nothing is touched."""
+def test_a_write_that_was_cut_off_is_reported_to_who_may_not_undo_it() -> None:
+    """With what to do; and nothing is touched."""
     with memory_directory() as directory:
         path = make_store(directory)
-        before = hold(path)
         cut_off_a_write(path)
         files = {name: (directory / name).read_bytes() for name in os.listdir(directory)}
         os.chmod(path, 0o444)
@@ -391,15 +380,28 @@ def test_a_half_written_journal_is_taken_back_in_mind() -> None:
         directory.chmod(0o555)
 
         def child() -> None:
-            report = check_quietly(path)
-            assert "a write was cut off" in report.fault
-            assert "run any command once" in report.hint
-            assert named(report) == before.keys()
-            assert not report.doubts
+            with pytest.raises(StoreReadError, match="a write was cut off") as caught:
+                check_quietly(path)
+            assert "run any command once" in caught.value.hint
 
         assert run_unprivileged(child) == 0
         directory.chmod(0o755)
         assert {name: (directory / name).read_bytes() for name in os.listdir(directory)} == files
+
+
+def test_a_store_that_stays_locked_is_not_a_damaged_one(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a view or a table that somebody put in the place of ours keep the check from ending."""
+    with raw(path) as db:
+        db.executescript(
+            "DROP TABLE buckets; CREATE VIEW buckets AS WITH RECURSIVE n(number) AS "
+            "(SELECT 1 UNION ALL SELECT number + 1 FROM n) SELECT number, zeroblob(32) AS mac FROM n"
+        )
+    assert len(check_quietly(path).readable) == 21
+    monkeypatch.setattr(salvage, "BUSY_TIMEOUT_MS", 0)
+    with raw(path) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreBusyError), salvage.Tables(path):
+            pass
 
 
 # --- what is no damage ------------------------------------------------------------------------------

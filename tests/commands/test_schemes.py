@@ -30,9 +30,9 @@ def run(cli: Cli) -> Run:
     cli("init", check=0)
     cli("set", "my-site", "TOKEN", "--type", "env", "--scope", "ic,user", stdin=b"value", check=0)
 
-    def run(*words: str, status: int = 0) -> subprocess.CompletedProcess[bytes]:
+    def run(*words: str, status: int = 0, **env: str) -> subprocess.CompletedProcess[bytes]:
         command = [sys.executable, "-c", PROGRAM, *words]
-        done = subprocess.run(command, capture_output=True, env=cli.home, cwd=cli.cwd)
+        done = subprocess.run(command, capture_output=True, env={**cli.home, **env}, cwd=cli.cwd)
         assert done.returncode == status, done.stderr
         return done
 
@@ -45,7 +45,10 @@ def test_a_scheme_is_known_to_every_command_by_its_record(run: Run, cli: Cli, ho
     assert (cli.cwd / "copy.db").exists()
     assert b"TOKEN" in run("list", "my-site", "--store", "memo:copy.db").stdout
     assert run("get", "my-site", "TOKEN", "--store", "memo:copy.db").stdout == b"value\n"
-    assert b"my-site" in run("complete", "--", "get", "--store", "memo:copy.db", "").stdout
+    line = "ic-secrets get --store memo:copy.db "
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_SHELL": "fish", "_ARGCOMPLETE_STDOUT_FILENAME": "/dev/fd/1"}
+    done = run(**asked, COMP_LINE=line, COMP_POINT=str(len(line)), _ARGCOMPLETE_IFS="\n")
+    assert b"my-site" in done.stdout
     assert b"opens it" in run("key", "show", "--store", "memo:copy.db").stdout
     run("diff", store, "memo:copy.db")
     for words in (("list", "my-site", "--store", "typo:x"), ("copy", store, "typo:x")):

@@ -74,7 +74,7 @@ COMMANDS = {
         "report", "run_report", "a page of all sites: where values come from, what is stale, unused, expired"
     ),
     "check-store": Entry(
-        "store_check", "run_check_store", "verify the whole store; say what is damaged, salvage the rest"
+        "store_check", "run_check_store", "verify the whole store; say what is damaged, save the rest"
     ),
     "config": Entry("config", "run_config", "every setting, and where it came from"),
     "plugins": Entry("plugins", "run_plugins", "the plugins that are active, and those that are only installed"),

@@ -24,7 +24,7 @@ from .parser import BARE, Parser, add_json, add_store_options
 
 # Names of each kind that people are shown; `--json` has them all.
 _MOST_NAMES = 50
-# What SQLite and the audit log have beside a store; SQLite removes a journal that is none.
+# What SQLite and the audit log have beside a store; SQLite removes what is not a journal.
 _BESIDE = ("", "-journal", "-wal", "-shm", ".audit")
 
 
@@ -32,7 +32,7 @@ def run_check_store(call: Call) -> int:
     """Check all of the store; 0 where it is whole, 1 where it is not, also if it could be repaired."""
     arguments, context = read_call(call, make_parser())
     if arguments.unverified and not arguments.repair:
-        raise UsageError("--unverified goes with --repair", hint="without it nothing is salvaged at all")
+        raise UsageError("--unverified goes with --repair", hint="without it nothing is saved at all")
     settings = context.settings
     scheme, path = split_url(settings.store.value)
     if scheme != EMBEDDED:
@@ -55,7 +55,7 @@ def run_check_store(call: Call) -> int:
     if arguments.json:
         print_json("check-store", _describe(report, salvage))
     else:
-        _tell(report, salvage, arguments)
+        _print_report(report, salvage, arguments)
     return 1 if report.fault else 0
 
 
@@ -74,7 +74,7 @@ class _AgeCheck:
             self._check(f"sqlite:{report.path}", lambda: Identity(report.store_id, report.generation or 0))
 
     def warn(self, report: Report) -> None:
-        """Tell of an older copy."""
+        """Warn about an older copy."""
         try:
             self.refuse(report)
         except StoreRolledBackError as error:
@@ -86,16 +86,16 @@ def _repair(
 ) -> tuple[Report, Salvage | None]:
     target = f"{path}.repaired" if arguments.repair == BARE else arguments.repair
     if any(os.path.realpath(target) == os.path.realpath(path + end) for end in _BESIDE):
-        raise UsageError(f"{target} is a name that belongs to the damaged store", hint="--repair=PATH names another")
+        raise UsageError(f"{target} belongs to the damaged store", hint="name another file: --repair=PATH")
     with context.observed(None, command="check-store") as record, progress("checking") as advance:
         record.write("ok")
         vet = age.warn if arguments.unverified else age.refuse
         try:
             return repair(path, target, keys, advance, backup=arguments.backup, doubtful=arguments.unverified, vet=vet)
         except StoreExistsError as error:
-            raise StoreExistsError(str(error), hint="it was left as it is; --repair=PATH names another") from None
+            raise StoreExistsError(str(error), hint="it was left as it is; name another file: --repair=PATH") from None
         except StoreRolledBackError as error:
-            hint = "salvage from the newest copy; --unverified salvages from this one all the same"
+            hint = "save from the newest copy; --unverified saves from this one all the same"
             raise StoreRolledBackError(str(error), hint=hint) from None
 
 
@@ -103,19 +103,23 @@ def make_parser() -> Parser:
     """Its arguments."""
     parser = Parser(
         "check-store",
-        "Verify every record, row and seal of the embedded store. Where it is damaged, say what can still be read.\n"
-        "With --repair, make a new store of that under the same key; the damaged file is not touched.",
+        "Verify every record, row and seal of the embedded store. Where it is damaged, say what can still be read\n"
+        "and what a backup would bring. With --repair, save what can be read into a new store under the same key;\n"
+        "the damaged file is not touched.",
         "ic-secrets check-store --repair=/srv/secrets/repaired.db",
     )
-    parser.add_optional("repair", metavar="PATH", help="salvage into a new store, STORE.repaired by default")
+    parser.add_optional("repair", metavar="PATH", help="save into a new store, STORE.repaired by default")
     parser.add_argument(
         "--unverified",
         action="store_true",
-        help="salvage also values whose seal is genuine but for which the manifest does not vouch: "
+        help="save also values whose seal is genuine but for which the manifest does not vouch: "
         "somebody may have put older ones back",
     )
     parser.add_argument(
-        "--backup", metavar="FILE", help="an older copy, for the store's identity and data keys where they are lost"
+        "--backup",
+        metavar="FILE",
+        help="an older copy: say what it would bring, and take from it the store's identity and data keys if they are "
+        "lost, but no value",
     )
     add_store_options(parser)
     add_json(parser)
@@ -123,6 +127,7 @@ def make_parser() -> Parser:
 
 
 def _describe(report: Report, salvage: Salvage | None) -> dict[str, Any]:
+    backup = report.backup
     return {
         "store": f"sqlite:{report.path}",
         "whole": not report.fault,
@@ -139,6 +144,7 @@ def _describe(report: Report, salvage: Salvage | None) -> dict[str, Any]:
         "unverified_owners": report.doubts,
         "damaged": report.damaged,
         "lost_records": report.lost_records,
+        "backup": backup and {"generation": backup.generation, "values": [_name(*entry) for entry in backup.values]},
         "repaired": {"store": f"sqlite:{salvage.path}", "values": salvage.values} if salvage else None,
     }
 
@@ -147,11 +153,14 @@ def _name(owner: str, environment: str, name: str) -> dict[str, Any]:
     return {"owner": owner, "environment": environment or None, "name": name}
 
 
-def _tell(report: Report, salvage: Salvage | None, arguments: argparse.Namespace) -> None:
-    counts = ", ".join(
-        f"{getattr(report, noun):,} {noun if getattr(report, noun) != 1 else noun[:-1]}"
-        for noun in ("sites", "organizations", "secrets", "overrides")
-    )
+def _print_report(report: Report, salvage: Salvage | None, arguments: argparse.Namespace) -> None:
+    numbers = {
+        "site": report.sites,
+        "organization": report.organizations,
+        "secret": report.secrets,
+        "override": report.overrides,
+    }
+    counts = ", ".join(f"{number:,} {noun}{'s' * (number != 1)}" for noun, number in numbers.items())
     generation = "unknown" if report.generation is None else report.generation
     if not report.fault:
         print(f"the store {printable(report.path)} is whole: {counts}")
@@ -160,35 +169,47 @@ def _tell(report: Report, salvage: Salvage | None, arguments: argparse.Namespace
     print_message("error", report.fault)
     print(f"id {report.store_id}, generation {generation}, sealed with the key {report.key_id}")
     print(f"what can be read: {counts}")
-    _list("damaged", report.damaged)
+    _print_names("damaged", report.damaged)
     if report.lost_records:
         print(f"lost: the records of {report.lost_records:,} owners or more")
-    _list("not vouched for, perhaps older than what was there", list(_list_doubts(report)))
+    _print_names("not vouched for, perhaps older than what was there", list(_list_doubts(report)))
+    if report.backup:
+        shown = [_show(*entry) for entry in report.backup.values]
+        print(f"the backup has the generation {report.backup.generation}")
+        _print_names("it would bring", shown or ["nothing"])
     sys.stdout.flush()
     if salvage:
         print_message(
             "",
             f"made the store {salvage.path}, which holds {salvage.values:,} of the values; {report.path} is as it was",
         )
-    if report.hint:
-        print_message("hint", report.hint)
-    elif report.doubtful and not (salvage and arguments.unverified):
-        print_message("hint", "compare those with a backup; `check-store --repair --unverified` salvages them too")
-    elif not salvage:
-        print_message("hint", "restore a backup, or make a new store of what can be read: `check-store --repair`")
+    hint = report.hint or _advise(report, salvage, arguments)
+    if hint:
+        print_message("hint", hint)
+
+
+def _advise(report: Report, salvage: Salvage | None, arguments: argparse.Namespace) -> str:
+    """Return what to do next, "" where there is nothing."""
+    look = "" if report.backup else " (`--backup FILE` shows what it would bring)"
+    if report.doubtful and not (salvage and arguments.unverified):
+        return f"compare those with a backup{look}; `check-store --repair --unverified` saves them too"
+    if not salvage:
+        return f"restore a backup{look}, or save what can be read into a new store: `check-store --repair`"
+    return ""
+
+
+def _show(owner: str, environment: str, name: str) -> str:
+    return f"{owner}.{environment} {name}" if environment else f"{owner} {name}"
 
 
 def _list_doubts(report: Report) -> Iterator[str]:
-    """An owner and why, then its values."""
-    names: dict[str, list[str]] = {owner: [] for owner in report.doubts}
-    for owner, environment, name in report.doubtful:
-        names[owner].append(f"  {owner}.{environment} {name}" if environment else f"  {owner} {name}")
-    for owner, lines in names.items():
-        yield f"{owner}: {report.doubts[owner]}"
-        yield from lines
+    """List each owner and why, then its values."""
+    for owner, reason in report.doubts.items():
+        yield f"{owner}: {reason}"
+        yield from (f"  {_show(*entry)}" for entry in report.doubtful if entry[0] == owner)
 
 
-def _list(title: str, names: Sequence[str]) -> None:
+def _print_names(title: str, names: Sequence[str]) -> None:
     if names:
         print(f"{title}:")
         for name in names[:_MOST_NAMES]:

@@ -105,6 +105,12 @@ class Database:
             self.close()
             raise
 
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def query(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         """The rows that the statement gives."""
         try:
@@ -173,11 +179,8 @@ class Database:
         return StoreTamperedError(f"{self.path}: {what} was changed by something other than ic-secrets")
 
     def _connect(self, mode: str) -> sqlite3.Connection:
-        name = "".join(chr(c) if c in _PLAIN else f"%{c:02x}" for c in os.fsencode(self._file))
         try:
-            return sqlite3.connect(
-                f"file://{name}?mode={mode}", uri=True, isolation_level=None, timeout=self._busy_timeout / 1000
-            )
+            return connect(self._file, mode, self._busy_timeout)
         except sqlite3.Error as error:
             raise self._translate(error) from None
 
@@ -255,6 +258,12 @@ class Database:
 
 class _CutOffError(StoreReadError):
     """A killed writer's journal is there, and a connection that only reads cannot undo it."""
+
+
+def connect(path: str, mode: str, busy_timeout: int) -> sqlite3.Connection:
+    """Open the file, which must be there, in that mode of SQLite's; `busy_timeout` is in ms. sqlite3.Error."""
+    name = "".join(chr(c) if c in _PLAIN else f"%{c:02x}" for c in os.fsencode(os.path.abspath(path)))
+    return sqlite3.connect(f"file://{name}?mode={mode}", uri=True, isolation_level=None, timeout=busy_timeout / 1000)
 
 
 def lay_out(path: str) -> None:

@@ -24,7 +24,7 @@ from .rows import has_types
 
 BUCKETS = 256
 _KEY_ID = r"[0-9a-f]{16}"
-_OWNER_COLUMNS = "kind, name, organization, supporting, digest, mac"
+OWNER_COLUMNS = "kind, name, organization, supporting, digest, mac"
 _OWNER_TYPES = ((str, str, str, str, bytes, bytes), (str, str, type(None), str, bytes, bytes))
 
 
@@ -83,7 +83,7 @@ class Manifest:
     def records(self) -> list[Record]:
         """All records of the store, in no particular order; every bucket is verified."""
         rows: dict[int, list[tuple[Any, ...]]] = {number: [] for number in range(BUCKETS)}
-        for number, *columns in self._database.query(f"SELECT bucket, {_OWNER_COLUMNS} FROM owners"):  # noqa: S608
+        for number, *columns in self._database.query(f"SELECT bucket, {OWNER_COLUMNS} FROM owners"):  # noqa: S608
             rows.setdefault(number, []).append(tuple(columns))
         if len(rows) != BUCKETS:
             raise self._database.tampered("the manifest")
@@ -99,7 +99,7 @@ class Manifest:
         self._bucket(record.owner)[record.owner] = (*columns, mac)
         self._dirty.add(bucket_of(record.owner))
         self._database.run(
-            f"INSERT OR REPLACE INTO owners (bucket, {_OWNER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            f"INSERT OR REPLACE INTO owners (bucket, {OWNER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             (bucket_of(record.owner), *columns, mac),
         )
 
@@ -158,7 +158,7 @@ class Manifest:
     def _bucket(self, owner: Owner) -> dict[Owner, tuple[Any, ...]]:
         number = bucket_of(owner)
         if number not in self._owners:
-            found = self._database.query(f"SELECT {_OWNER_COLUMNS} FROM owners WHERE bucket = ?", (number,))  # noqa: S608
+            found = self._database.query(f"SELECT {OWNER_COLUMNS} FROM owners WHERE bucket = ?", (number,))  # noqa: S608
             self._owners[number] = self._check_bucket(number, found)
         return self._owners[number]
 

@@ -21,7 +21,7 @@ _TYPES = (
     (str, str, str, str, str, str, str, int, int, int, int, int, bytes),
     (str, str, str, str, str, str, str, int, int, int, _NONE, int, bytes),
 )
-_COLUMNS = "kind, owner, name, environment, base, type, scopes, version, created, changed, expires, data_key, sealed"
+COLUMNS = "kind, owner, name, environment, base, type, scopes, version, created, changed, expires, data_key, sealed"
 
 
 class Row(NamedTuple):
@@ -114,7 +114,7 @@ def select_rows(database: "Database", owner: Owner) -> list[Row]:
     StoreTamperedError for one whose columns are not of their types, which SQLite lets anyone write.
     """
     found = database.query(
-        f"SELECT {_COLUMNS} FROM secrets WHERE kind = ? AND owner = ? ORDER BY name, environment",  # noqa: S608
+        f"SELECT {COLUMNS} FROM secrets WHERE kind = ? AND owner = ? ORDER BY name, environment",  # noqa: S608
         (owner.kind, owner.name),
     )
     if not all(has_types(columns, *_TYPES) for columns in found):
@@ -124,7 +124,7 @@ def select_rows(database: "Database", owner: Owner) -> list[Row]:
 
 def write_row(database: "Database", row: Row) -> None:
     """Insert the row, or put it in the place of the one for the same owner, name and environment."""
-    database.run(f"INSERT OR REPLACE INTO secrets ({_COLUMNS}) VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
+    database.run(f"INSERT OR REPLACE INTO secrets ({COLUMNS}) VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
 
 
 def delete_row(database: "Database", row: Row) -> None:
