@@ -113,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         from .output import report
 
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()  # what the command printed before it failed
         return report(error, entry.failure if entry else 1, is_debug=call.environment.get("IC_SECRETS_DEBUG") == "1")
 
 
