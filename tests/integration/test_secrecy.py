@@ -228,8 +228,8 @@ def test_memory_does_not_grow_with_the_output(cli: Any, site: Path, home: dict[s
 def test_an_unexpected_error_shows_neither_locals_nor_values(site: Path, home: dict[str, str]) -> None:
     code = (
         "import sys\nfrom ic_secrets import cli\nfrom ic_secrets.build import run\n"
-        "def broken(preparation, watchdog, notify):\n"
-        "    value = preparation.secrets[0].value.reveal()\n"
+        "def broken(prepared, watchdog, notify):\n"
+        "    value = prepared.secrets[0].value.reveal()\n"
         "    raise ValueError(value)\n"
         "run.expose = broken\n"
         "sys.exit(cli.main(['run', 'my-site', '--', 'true']))\n"

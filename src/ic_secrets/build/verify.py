@@ -105,18 +105,18 @@ def judge(status: int, exposure: Exposure, result: SearchResult | None, notify: 
     level = "error" if fails else "warning"
     for finding in findings:
         notify(Notice(f"{finding.name} was left behind in {finding.place} ({finding.encoding})", level=level))
-    withheld = find_withheld(result, exposure.since) if result else []
-    for path in withheld:
+    unreadable = find_unreadable(result, exposure.since) if result else []
+    for path in unreadable:
         text = f"{path}, which the build made or changed, cannot be read, so it was not searched for leaks"
         notify(Notice(text, "search it with `ic-secrets scan` as a user who can read it", level))
     if exposure.failure:
         text = exposure.prepared.secrets.hide_values(str(exposure.failure))
         notify(Notice(text, exposure.failure.hint, "error"))
         return status or exposure.failure.exit_status
-    return status or (LEAK_FOUND if findings and fails else SCRUB_INCOMPLETE if withheld and fails else 0)
+    return status or (LEAK_FOUND if findings and fails else SCRUB_INCOMPLETE if unreadable and fails else 0)
 
 
-def find_withheld(result: SearchResult, since: int) -> list[str]:
+def find_unreadable(result: SearchResult, since: int) -> list[str]:
     """Find what of the unsearched is ours, changed since then (ns), and not readable: no build does that by chance."""
     found = []
     for path, _ in result.unsearched:

@@ -1,10 +1,11 @@
 """A Composer home for one build: the user's own, seen through links, with an auth.json of its own.
 
-Setting COMPOSER_HOME moves more than auth.json: config.json, the global plugins, the keys and the
-cache would be gone. So every entry of the real home is linked into the private one, with a `cache`
-link to the real cache (which keeps the precedence of `cache-dir`, as COMPOSER_CACHE_DIR would not),
-and what a build creates there is carried back afterwards.
+Setting COMPOSER_HOME moves more than auth.json: config.json, the global plugins, the keys and the cache would be gone.
+So every entry of the real home is linked into the private one, with a `cache` link to the real cache (which keeps the
+precedence of `cache-dir`, as COMPOSER_CACHE_DIR would not), and what a build creates there is carried back afterwards.
 """
+
+from __future__ import annotations
 
 import contextlib
 import os
@@ -18,15 +19,15 @@ _KEYS = ("keys.dev.pub", "keys.tags.pub")
 
 
 class ComposerHome(NamedTuple):
-    """Where Composer keeps the user's things when nobody interferes (Composer's `Factory`)."""
+    """The directories of the user's own Composer, as its `Factory` finds them."""
 
     path: str
     cache: str
     data: str
 
     @classmethod
-    def find(cls, environment: Mapping[str, str]) -> "ComposerHome":
-        """The directories that Composer would use with that environment; none need exist."""
+    def find(cls, environment: Mapping[str, str]) -> ComposerHome:
+        """Find the directories that Composer would use with that environment; none need exist."""
         explicit = environment.get("COMPOSER_HOME")
         home = explicit or _find_home(environment)
         return cls(
@@ -37,7 +38,7 @@ class ComposerHome(NamedTuple):
 
 
 class OverlayTrace(NamedTuple):
-    """What was put into a private home: the names of its own files and its links, and the directories made for it."""
+    """What was put into a private home: the names of its files and links, and the directories made outside for it."""
 
     own: tuple[str, ...]
     links: tuple[str, ...]
@@ -47,7 +48,7 @@ class OverlayTrace(NamedTuple):
 class Overlay:
     """The private home of one build, in `path`: links to the real one, and files of its own.
 
-    `own` holds the files that are ours, by name: they replace the user's and are never carried back.
+    `own` are these files by name: they replace the user's and are never carried back.
     """
 
     def __init__(self, path: str, home: ComposerHome, own: Mapping[str, bytes]) -> None:
@@ -58,20 +59,20 @@ class Overlay:
         self._made: list[str] = []
 
     @classmethod
-    def resume(cls, path: str, home: ComposerHome, made: "OverlayTrace") -> "Overlay":
-        """The home that another process has made, to carry back what was added to it since."""
+    def resume(cls, path: str, home: ComposerHome, made: OverlayTrace) -> Overlay:
+        """Return the home that another process made, to carry back what was added to it since."""
         overlay = cls(path, home, dict.fromkeys(made.own, b""))
         overlay._links = set(made.links)
         overlay._made = list(made.directories)
         return overlay
 
     @property
-    def trace(self) -> "OverlayTrace":
+    def trace(self) -> OverlayTrace:
         """What `resume` needs."""
         return OverlayTrace(tuple(self._own), tuple(sorted(self._links)), tuple(self._made))
 
     def make(self, write: Callable[[str, bytes], None]) -> None:
-        """Fill the (empty, private) directory; `write` makes a private file; OSError."""
+        """Fill the empty directory; `write` makes a private file; OSError."""
         for name, data in self._own.items():
             write(os.path.join(self.path, name), data)
         for name in _list(self.home.path):
@@ -86,11 +87,11 @@ class Overlay:
         self._link(self.home.cache, "cache")
 
     def carry_back(self, is_clean: Callable[[str], bool]) -> tuple[str, ...]:
-        """Move what the build created into the real home; the names that were not moved, and are lost.
+        """Move what the build created into the real home; return the names of what was not moved, and is lost.
 
-        A new entry is moved; a link that the build replaced by a file (as an atomic write does)
-        replaces the real file. auth.json never leaves, nor what is not clean: it holds a value. What
-        appeared in the real home meanwhile is never overwritten.
+        A file that the build put in the place of a link, as an atomic write does, replaces the real file. auth.json
+        never leaves, nor what is not clean, since it contains a value. What appeared in the real home in the meantime
+        is never overwritten.
         """
         left = []
         for name in _list(self.path):
@@ -108,7 +109,7 @@ class Overlay:
                 left.append(name)
         for directory in reversed(self._made):
             with contextlib.suppress(OSError):
-                os.rmdir(directory)  # which the build had no use for
+                os.rmdir(directory)  # if the build did not use it
         return tuple(left)
 
     def _make_cache(self, path: str) -> None:
@@ -124,7 +125,7 @@ class Overlay:
     def _move(self, source: str, name: str) -> None:
         import shutil
 
-        if name == "cache":  # the link was replaced: what is there is only a cache
+        if name == "cache":  # the build replaced the link: a cache can be lost
             return
         os.makedirs(self.home.path, exist_ok=True)
         destination = os.path.join(self.home.path, name)

@@ -1,7 +1,7 @@
-"""Tokens that Composer mints while a build runs, and writes into its auth.json: masked from then on.
+"""Tokens that Composer mints while a build runs, and writes into its auth.json: they are masked from then on.
 
-Composer exchanges a Bitbucket consumer for an access token, and refreshes GitLab's, and stores both in
-the auth.json of its home. So that file is looked at before anything of the build's output is shown.
+Composer exchanges a Bitbucket consumer for an access token, refreshes GitLab's, and stores both in the auth.json of its
+home. So that file is checked before any of the build's output is shown.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.files import read_regular
 from ..masking.needles import Needle, derive_needles
+from ..masking.parts import list_leaves
 from .auth_json import Document
 from .credential import split_token
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # a build that prints nothing loads no matcher
     from ..masking.masker import Masker
     from ..masking.matcher import Matcher
 
-# Shorter texts that Composer adds (a type, a number) are no tokens.
+# Shorter texts that Composer adds (a type, a number) are not tokens.
 _SHORTEST = 8
 _LARGEST = 1 << 20
 
@@ -48,7 +49,7 @@ class MintedTokens:
                 self._add(json.loads(read_regular(self._path, _LARGEST) or b"null"))
                 self._state = state
         except (OSError, ValueError, RecursionError):
-            return  # gone, or half-written: the next look sees it whole
+            return  # gone, or half-written: the next time it is whole
 
     def _add(self, document: Any) -> None:
         for name, text in _list_texts(document):
@@ -75,15 +76,15 @@ class LiveMasker:
         return self._masker.masked if self._masker else {}
 
     def feed(self, data: bytes) -> bytes:
-        """What of all that was fed can be shown now."""
+        """Take more of the stream; return what can be shown now."""
         return self._learn().feed(data)
 
     def flush_idle(self) -> bytes:
-        """What can be shown since nothing more came for a while."""
+        """Return what can be shown when nothing more came for a while."""
         return self._learn().flush_idle() if self._masker else b""
 
     def close(self) -> bytes:
-        """The rest."""
+        """Return the rest."""
         return self._learn().close() if self._masker else b""
 
     def _learn(self) -> Masker:
@@ -101,16 +102,8 @@ class LiveMasker:
 
 
 def _list_texts(document: Any) -> Iterator[tuple[str, str]]:
-    """Every text of an auth.json below a host, with the name `METHOD.HOST` that it belongs to."""
+    """Yield every text of an auth.json below a host, with the name `METHOD.HOST` that it belongs to."""
     for method, hosts in document.items() if isinstance(document, dict) else ():
         for host, content in hosts.items() if isinstance(hosts, dict) else ():
-            for text in _list_leaves(content):
+            for _, text in list_leaves(content):
                 yield f"{method}.{host}", text
-
-
-def _list_leaves(content: Any) -> Iterator[str]:
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, dict | list):
-        for item in content.values() if isinstance(content, dict) else content:
-            yield from _list_leaves(item)

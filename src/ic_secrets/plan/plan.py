@@ -47,7 +47,7 @@ class Plan(NamedTuple):
     """A run as it would be. `winners` are what Composer would send to each host that it has a credential for.
 
     `files` are paths below the private directory, `variables` the names of those that the build gets beyond what it
-    inherits. `composer` is the installed one's version. `cached` is as in `Preparation`.
+    inherits. `composer` is the installed one's version. `cached` is as in `build.prepare.Loaded`.
     """
 
     target: Target

@@ -45,7 +45,7 @@ def render_masks(secrets: BuildSecrets, platform: Platform = GITHUB) -> str:
     whole = {text for secret in secrets for text in secret.parts.texts}
     texts = [line.strip() for text in whole for line in re.split(r"[\r\n]+", text)]
     texts += [needle.data.decode(errors="replace") for needle in secrets.needles]
-    chosen = dict.fromkeys(text for text in texts if _is_telling(text, is_whole=text in whole))
+    chosen = dict.fromkeys(text for text in texts if _is_worth_masking(text, is_whole=text in whole))
     return "".join(platform.render_mask(text) for text in sorted(chosen, key=len, reverse=True))
 
 
@@ -71,7 +71,7 @@ def find_file(environment: Mapping[str, str]) -> str:
 
 
 def append(path: str, text: str) -> None:
-    """Add whole lines to the file; ExposureError, and then it is as it was."""
+    """Add whole lines to the file; ExposureError, and then the file is as it was."""
     try:
         with open(path, "r+b", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
@@ -96,6 +96,6 @@ def _choose_delimiter(text: str) -> str:
             return delimiter
 
 
-def _is_telling(text: str, *, is_whole: bool) -> bool:
+def _is_worth_masking(text: str, *, is_whole: bool) -> bool:
     is_line = len(text.encode(errors="replace")) >= SHORTEST and not {"\r", "\n"} & set(text)
     return is_line and (is_whole or any(c.isalnum() for c in text))

@@ -1,8 +1,8 @@
-"""The process that keeps a private directory between two steps of a pipeline, and removes it in the end.
+"""The guard: the process that keeps a private directory between two steps of a pipeline, and removes it in the end.
 
-It is started anew rather than forked, with an empty environment: it has no value and no key, neither in its
-memory nor in what can be read of it. From when it has taken over until it ends it holds the locks that it was
-given, so a directory whose guard was killed is one that any later run sweeps.
+It is started anew rather than forked, with an empty environment, so neither its memory nor anything else that can be
+read of it contains a value or a key. From the moment it takes over until it ends it holds the locks that it was given,
+so any later run sweeps a directory whose guard was killed.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ _PROGRAM = (
 )
 _TAKEN = b"taken\n"
 _LARGEST = 65_536
-# How long it has, in seconds, to start and to take over; and to remove what withstands.
+# How long it has, in seconds, to start and to take over; and to remove what cannot be removed at once.
 _TIMEOUT = 20.0
 _PATIENCE = 5.0
 _INTERVAL = 0.01
-# How often it looks whether there is still something to guard, in seconds.
-_LOOK = 1.0
+# How often it checks that there is still something to guard, in seconds.
+_CHECK_INTERVAL = 1.0
 
 
 class ProcessId(NamedTuple):
-    """A guard's process, by its id and the time at which it started: an id alone would be used again."""
+    """A process, by its id and the time at which it started: an id alone is used again later."""
 
     pid: int
     start: int
 
 
 class StartingGuard:
-    """A guard that has nothing to guard yet, and ends with us unless it takes over; a context manager."""
+    """A guard with nothing to guard yet, which ends with us unless it takes over; a context manager."""
 
     def __init__(self) -> None:
         """Start it; ExposureError."""
@@ -54,18 +54,10 @@ class StartingGuard:
 
         self._ours, theirs = socket.socketpair()
         self._ours.settimeout(_TIMEOUT)
-        words = [
-            sys.executable,
-            "-I",
-            "-S",
-            "-c",
-            _PROGRAM,
-            _SOURCE,
-        ]
         try:
             with theirs:
                 self._middle = subprocess.Popen(
-                    [*words, str(theirs.fileno())],
+                    [sys.executable, "-I", "-S", "-c", _PROGRAM, _SOURCE, str(theirs.fileno())],
                     env={},
                     cwd="/",
                     stdin=subprocess.DEVNULL,
@@ -79,7 +71,7 @@ class StartingGuard:
             raise ExposureError(f"the guard cannot be started: {error.strerror}") from None
 
     def find_id(self) -> ProcessId:
-        """Wait until it stands; ExposureError where it does not."""
+        """Wait until it has started and return its id; ExposureError where it does not start."""
         try:
             self._middle.wait(_TIMEOUT)
             pid = int(self._ours.recv(64))
@@ -88,10 +80,10 @@ class StartingGuard:
         return ProcessId(pid, read_start_time(pid) or 0)
 
     def take_over(self, path: str, descriptors: Sequence[int], ttl: float, until: int | None, note: str) -> None:
-        """Let it keep the directory, and whatever locks the descriptors hold; when this returns, it does.
+        """Hand it the directory, and the locks that the descriptors hold; it has them when this returns.
 
         The first descriptor is that of the directory. The guard scrubs after `ttl` seconds, or when the process ends
-        of which `until` is a pidfd. When its time is up it leaves the file `note` of the directory. ExposureError.
+        that the pidfd `until` is of. When its time is up it leaves the file `note` in the directory. ExposureError.
         """
         import socket
 
@@ -122,14 +114,14 @@ class RunningGuard:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still stands."""
+        """Return whether it still runs."""
         return read_start_time(self._id.pid) == self._id.start != 0 and not is_zombie(self._id.pid)
 
     def watch(self, pid: int) -> None:
-        """It ends no build."""
+        """Do nothing: a guard ends no build."""
 
     def dismiss(self) -> None:
-        """Send it home, and wait until it went: its locks are free then. Where it is gone, nothing happens."""
+        """End it, if it runs, and wait until its locks are free."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self.is_alive:
                 os.kill(self._id.pid, signal.SIGTERM)
@@ -139,17 +131,17 @@ class RunningGuard:
 
 
 def open_process(pid: int) -> int:
-    """A pidfd of the process; ExposureError where there is none, or the system has no such thing."""
+    """Return a pidfd of the process; ExposureError where there is no such process, or the system has no pidfds."""
     try:
         return os.pidfd_open(pid)
     except AttributeError:
-        raise ExposureError("this system cannot tell when another's process ends", hint="--ttl can be used") from None
+        raise ExposureError("this system has no way to wait for another process", hint="use --ttl instead") from None
     except (OSError, OverflowError):
         raise ExposureError(f"there is no process {pid} to wait for") from None
 
 
 def stand_guard(number: int) -> NoReturn:
-    """The guard itself; `number` is the descriptor of its end of the socket."""
+    """Run as the guard; `number` is the descriptor of its end of the socket."""
     try:
         if os.fork():
             os._exit(0)
@@ -165,18 +157,18 @@ def stand_guard(number: int) -> NoReturn:
         os._exit(0)
 
 
-def _guard(number: int, told: int) -> None:
+def _guard(number: int, signals: int) -> None:
     import socket
 
     with socket.socket(fileno=number) as owner:
         owner.sendall(b"%d\n" % os.getpid())
         data, descriptors, _, _ = socket.recv_fds(owner, _LARGEST, 8)
         if not data:
-            return  # our owner has ended, and exposed nothing that is ours to keep
+            return  # our owner has ended, and left nothing to keep
         order = json.loads(data)
         with contextlib.suppress(OSError):
             owner.sendall(_TAKEN)
-    path, ends = order["path"], [told, *(descriptors[-1:] if order["until"] else [])]
+    path, ends = order["path"], [signals, *(descriptors[-1:] if order["until"] else [])]
     is_late = _wait(path, _clock() + order["ttl"], ends)
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
@@ -192,7 +184,7 @@ def _guard(number: int, told: int) -> None:
 
 
 def _is_at(path: str, descriptor: int) -> bool:
-    """Whether the directory that the descriptor is of is still at the path."""
+    """Return whether the directory of the descriptor is still at the path."""
     try:
         return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except OSError:
@@ -200,18 +192,18 @@ def _is_at(path: str, descriptor: int) -> bool:
 
 
 def _wait(path: str, end: float, descriptors: Sequence[int]) -> bool:
-    """Until it is time to scrub, or there is nothing left to do; whether it is because time is up."""
+    """Wait until it is time to scrub, or there is nothing left to do; return whether the time is up."""
     import select
 
     while os.path.isdir(path):
         left = end - _clock()
         if left <= 0:
             return True
-        if select.select(descriptors, [], [], min(left, _LOOK))[0]:
+        if select.select(descriptors, [], [], min(left, _CHECK_INTERVAL))[0]:
             return False
     return False
 
 
 def _clock() -> float:
-    """Seconds that go on while the machine sleeps, where the system has such a clock."""
+    """Return seconds of a clock that goes on while the machine sleeps, where the system has one."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

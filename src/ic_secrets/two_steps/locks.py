@@ -1,8 +1,8 @@
-"""Which checkouts are in the middle of a build in two steps: a lock of each, for all users, that leaves no file.
+"""Locks of checkouts that are in the middle of a build in two steps: seen by all users, and without a file.
 
-On Linux it is a name among the abstract sockets, so that it is nobody else's lock: a pipeline may have its own on the
-directory (`flock . ic-secrets pre-build …`). Elsewhere it is one on the directory all the same. It ends with the last
-process that has the descriptor.
+On Linux the lock is the name of an abstract socket, so that it cannot be mistaken for another lock: a pipeline may hold
+its own on the directory (`flock . ic-secrets pre-build …`). Elsewhere it is a lock on the directory. It is free when
+the last process that has the descriptor ends.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ..errors import AlreadyExposedError, ExposureError
 
 @contextlib.contextmanager
 def locked_checkout(checkout: str) -> Iterator[Sequence[int]]:
-    """The descriptors that hold the lock, none where the system has no such thing; AlreadyExposedError, ExposureError.
+    """Lock the checkout; the descriptors hold the lock in any process that they are passed to.
 
-    Whoever is given the descriptors holds it on.
+    There are none where the file system has no locks. AlreadyExposedError, ExposureError.
     """
     taken = AlreadyExposedError(f"{checkout} has the secrets of another pre-build")
     try:
@@ -38,9 +38,9 @@ def locked_checkout(checkout: str) -> Iterator[Sequence[int]]:
 
 
 def find_holder(directory: str) -> tuple[str, int] | None:
-    """The checkout that the directory is in and that somebody holds the lock of, and that user's id; None for none.
+    """Find the locked checkout that the directory is in, and the id of the user who holds the lock.
 
-    Where the system cannot say who it is, nobody is found.
+    None where there is none, or where the system does not know whose lock it is.
     """
     import socket
 
@@ -59,13 +59,13 @@ def find_holder(directory: str) -> tuple[str, int] | None:
 
 
 def _name(directory: str) -> bytes:
-    """An abstract one: its first byte is 0. A directory has it whatever it is called, and wherever it is mounted."""
+    """Return an abstract name, whose first byte is 0: the same by whatever path the directory is reached."""
     found = os.stat(directory)
     return b"\0ic-secrets-checkout-%x-%x" % (found.st_dev, found.st_ino)
 
 
 def _bind(directory: str) -> int:
-    """The descriptor of a socket of that name; BlockingIOError where somebody has it. OSError."""
+    """Return the descriptor of a socket of that name; BlockingIOError where somebody has it. OSError."""
     import errno
     import socket
 
@@ -81,7 +81,7 @@ def _bind(directory: str) -> int:
 
 
 def _lock(directory: str) -> int | None:
-    """The descriptor of the directory, locked; None on a file system without locks. OSError."""
+    """Return the descriptor of the directory, locked; None on a file system without locks. OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
