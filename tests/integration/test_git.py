@@ -204,7 +204,7 @@ def test_residue_of_an_earlier_build_is_reported_by_run_and_taken_out_by_scrub(
         path.chmod(0o640)
     done = cli("run", "my-site.dev", "--", "true", cwd=work, check=0)
     for path in (config, installed):
-        assert f"{path} holds a credential for git.example.org, left by an earlier build" in done.stderr.decode()
+        assert f"{path} contains a credential for git.example.org, left by an earlier build" in done.stderr.decode()
         assert path.read_text() == text
     assert "stale-pass" not in done.stderr.decode()
     cli("scrub", cwd=work, check=0)
