@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.util.typing import stringify_annotation
 
 from ic_secrets.errors import IcSecretsError
 
@@ -29,8 +30,26 @@ def _process(app: Sphinx, what: str, name: str, thing: object, options: Any, lin
 
 
 def _simplify(app: Sphinx, what: str, name: str, thing: object, *_: Any) -> tuple[str, str] | None:
-    """Leave out the arguments of an error, which are the same for nearly all of them."""
-    return ("", "") if inspect.isclass(thing) and issubclass(thing, IcSecretsError) else None
+    """Leave out the arguments of an error, which are the same for all, and defaults that say nothing."""
+    if not inspect.isclass(thing):
+        return None
+    if issubclass(thing, IcSecretsError):
+        return "", ""
+    if issubclass(thing, tuple) and hasattr(thing, "_fields"):
+        return f"({', '.join(_describe_field(thing, name) for name in thing._fields)})", ""
+    return None
+
+
+def _describe_field(record: Any, name: str) -> str:
+    """Show a default only where it is plain: another one can be of the place where the site is built."""
+    known = record.__annotations__[name]
+    described = f"{name}: {getattr(known, '__forward_arg__', None) or stringify_annotation(known, 'smart')}"
+    if name not in record._field_defaults:
+        return described
+    default = record._field_defaults[name]
+    return (
+        f"{described} = {default!r}" if isinstance(default, (bool, int, str, tuple, type(None))) else f"{described} = …"
+    )
 
 
 def _mark_examples(lines: list[str]) -> list[str]:

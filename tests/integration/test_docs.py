@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from browser import Browser
 
+CANARY = "hunter2-canary"
 DOCS = Path(__file__).parents[2] / "docs"
 # What hangs over the right edge of the window: the page's width beyond it, in pixels.
 OVERHANG = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -39,7 +41,8 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 def build(source: Path, site: Path) -> subprocess.CompletedProcess[str]:
     """Build the site as `make docs` does."""
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", f"{site}.doctrees", source, site]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240)
+    environment = {**os.environ, "CANARY": CANARY}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,12 @@ def test_search_finds_a_page(address: str, browser: Browser) -> None:
     browser.open(f"{address}/search.html?q=watchdog")
     assert browser.evaluate(FOUND)
     assert list_problems(browser, address) == []
+
+
+def test_no_page_shows_the_environment_that_it_was_built_in(site: Path) -> None:
+    pages = [path for path in site.rglob("*") if path.is_file()]
+    assert pages
+    assert [path for path in pages if CANARY.encode() in path.read_bytes()] == []
 
 
 def test_every_command_and_setting_has_its_place(site: Path) -> None:
