@@ -120,7 +120,7 @@ def open_build(
     }
     own = dict(os.environ)
     inherited = own if environment is None else dict(environment)
-    context = Context(Settings(own, flags, directory), notify or _log, owns_stdout=False)
+    context = Context(Settings(own, flags, directory), notify or _log, owns_process=False)
     request = make_request(
         context,
         target,

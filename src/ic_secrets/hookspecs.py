@@ -1,4 +1,4 @@
-"""What a plugin can do: its hooks, each called with what it names, version 1.
+"""What a plugin can do: its hooks, version 1, and the types that they use.
 
     from ic_secrets import hookimpl
     from ic_secrets.hookspecs import BuildPlan
@@ -9,10 +9,12 @@
         if plan.target.environment == "live":
             raise VetoError("nothing is built for live")
 
-A plugin implements the hooks that it needs and takes the arguments that it needs. Wrappers are refused: nothing
-stands between a build and its scrub. A plugin runs inside ic-secrets and can do what that can; name only those that
-you would trust with the master key. A hook runs before anything is exposed or after all is scrubbed. In it stdout is
-stderr, a signal that is to end ic-secrets ends the hook, and `os._exit` and `os.execv` are errors of the plugin.
+A plugin implements the hooks that it needs and takes the arguments that it needs. Wrappers are refused: nothing may
+stand between a build and its scrub. A plugin runs inside ic-secrets and can do what ic-secrets can; name only those
+that you would trust with the master key. A hook runs before anything is exposed or after everything is scrubbed. In a
+hook, stdout is stderr, and a signal that would end ic-secrets ends the hook. A plugin that ends the process (`os._exit`,
+`os.execv`) fails the command. Everything that a plugin needs comes from `ic_secrets`, `ic_secrets.errors`,
+`ic_secrets.testing` and this module.
 """
 
 from __future__ import annotations
@@ -23,10 +25,44 @@ from typing import Any, NamedTuple
 import pluggy
 
 from .build.render import RenderContext, Rendered
-from .model.secret import Target
-from .stores.registry import StoreOpener
+from .build.secrets import BuildSecret, BuildSecrets
+from .composer.credential import Credential
+from .model.resolve import Holdings
+from .model.secret import Override, Owner, Scope, Secret, SecretType, SecretValue, Site, Target
+from .stores.base import Identity, Place, Store, Write
+from .stores.registry import StoreOpener, StoreRequest
 
-# Goes up when a hook or an argument is taken away; what is added changes nothing for plugins that are there.
+__all__ = [
+    "PROJECT",
+    "VERSION",
+    "BuildPlan",
+    "BuildSecret",
+    "BuildSecrets",
+    "Command",
+    "Credential",
+    "Holdings",
+    "Identity",
+    "Override",
+    "Owner",
+    "Place",
+    "PlannedSecret",
+    "RenderContext",
+    "Rendered",
+    "Scope",
+    "Secret",
+    "SecretType",
+    "SecretValue",
+    "Site",
+    "Store",
+    "StoreOpener",
+    "StoreRequest",
+    "Target",
+    "Write",
+    "hookimpl",
+    "hookspec",
+]
+
+# Goes up when a hook or an argument is removed; an added one changes nothing for existing plugins.
 VERSION = 1
 PROJECT = "ic_secrets"
 
@@ -35,7 +71,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class PlannedSecret(NamedTuple):
-    """A secret that a build will get. `destination` is as in a receipt (docs/receipt.schema.json)."""
+    """A secret that a build will get. `destination` has the shape that it has in a receipt (receipt.schema.json)."""
 
     name: str
     type: str
@@ -47,8 +83,8 @@ class PlannedSecret(NamedTuple):
 class BuildPlan(NamedTuple):
     """A build before it starts: what it will get and where, never a value.
 
-    `program` is the last part of the command's path; its arguments are nobody's. `files` are paths below the
-    private directory, `variables` the names of those that secrets and renderers set.
+    `program` is the last part of the command's path; its arguments are not shown. `files` are paths below the private
+    directory, `variables` the names of those that secrets and renderers set.
     """
 
     target: Target
@@ -60,7 +96,7 @@ class BuildPlan(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command that a plugin adds: `run` takes the words after its name and gives the exit status.
+    """A command that a plugin adds: `run` takes the words after its name and returns the exit status.
 
     An IcSecretsError that it raises is shown as `error: …`.
     """
@@ -72,35 +108,36 @@ class Command(NamedTuple):
 
 @hookspec
 def ic_secrets_register_stores() -> Mapping[str, StoreOpener]:  # type: ignore[empty-body]
-    """The stores that the plugin knows: who opens one, by the scheme of its URL (`{"my-vault": open_vault}`).
+    """Return what opens the plugin's stores, by the scheme of their URLs (`{"my-vault": open_vault}`).
 
-    What is opened keeps `ic_secrets.testing.StoreContract`. No built-in scheme, nor another plugin's.
+    A store derives from `Store` and passes `ic_secrets.testing.StoreContract`. A scheme that is built in, or that
+    another plugin has, is refused.
     """
 
 
 @hookspec
 def ic_secrets_register_commands() -> Sequence[Command]:  # type: ignore[empty-body]
-    """The commands that the plugin adds. No built-in one, nor another plugin's."""
+    """Return the commands that the plugin adds. One that is built in, or that another plugin has, is refused."""
 
 
 @hookspec
 def ic_secrets_render_secrets(context: RenderContext) -> Rendered | None:
-    """Further files of the private directory and variables of the build; None where there is nothing to add.
+    """Return further files of the private directory and variables of the build, or None.
 
-    Decide and touch nothing: what is returned is written, 0600, when the build is exposed, and goes with it. A
-    value is opened by `secret.value.reveal()`. Masked is what the secrets' own values look like in usual encodings,
-    so what is computed from them otherwise is not.
+    Decide, and touch nothing: what is returned is written with mode 0600 when the build is exposed, and is removed with
+    it. `secret.value.reveal()` opens a value. Output is masked for the secrets' own values in the usual encodings; what
+    is computed from them in another way is not masked.
     """
 
 
 @hookspec
 def ic_secrets_before_expose(plan: BuildPlan) -> None:
-    """See a build before anything is exposed. `VetoError("why")` keeps it from starting; nothing is returned."""
+    """Look at a build before anything is exposed. `VetoError("why")` keeps it from starting; return nothing."""
 
 
 @hookspec
 def ic_secrets_after_scrub(receipt: Mapping[str, Any]) -> None:
-    """See the receipt of a build that is over and scrubbed, as docs/receipt.schema.json describes it.
+    """Look at the receipt of a build that is over and scrubbed; docs/receipt.schema.json describes it.
 
-    It is a copy. An error in here is told, and makes a successful build end with 121.
+    It is a copy. An error raised here is reported, and makes a successful build end with 121.
     """

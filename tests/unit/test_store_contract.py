@@ -20,7 +20,7 @@ from ic_secrets.errors import (
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.resolve import Holdings
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
-from ic_secrets.plugins.isolation import ContainedStore
+from ic_secrets.plugins.store import PluginStore
 from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.embedded.store import LocalStore
@@ -46,19 +46,19 @@ class TestLocalStore(StoreContract):
         return self.opened[-1]
 
 
-class TestContainedStore(TestLocalStore):
-    """The contract on a plugin's store: what keeps its faults apart changes nothing of what it does."""
+class TestPluginStore(TestLocalStore):
+    """The contract on a plugin's store: reporting its faults changes nothing that it does."""
 
     @pytest.fixture
     def store(self) -> Iterator[Store]:
         self.opened = []
         with memory_directory() as directory, local.create(str(directory / "store.db"), KEY) as store:
-            yield ContainedStore(store, "mine")
+            yield PluginStore(store, "mine")
         for again in self.opened:
             again.close()
 
     def reopen(self, store: Store) -> Store:
-        return ContainedStore(super().reopen(store), "mine")
+        return PluginStore(super().reopen(store), "mine")
 
 
 # --- the contract itself ----------------------------------------------------------------------------

@@ -21,17 +21,17 @@ class Context:
     """The one `Settings` of a command, who hears its notices, and its plugins, which are loaded by their first use."""
 
     def __init__(
-        self, settings: Settings, notify: Notify, *, reserved: Sequence[str] = (), owns_stdout: bool = True
+        self, settings: Settings, notify: Notify, *, reserved: Sequence[str] = (), owns_process: bool = True
     ) -> None:
         """`reserved` are names of commands that no plugin may take.
 
-        Without `owns_stdout` other threads of the program may be writing to stdout, so that what plugins print stays
-        there.
+        Without `owns_process` this is another's program: other threads may be writing to stdout, so that what plugins
+        print stays there, and nothing watches for a plugin that ends the process.
         """
         self.settings = settings
         self.notify = notify
         self._reserved = tuple(reserved)
-        self._owns_stdout = owns_stdout
+        self._owns_process = owns_process
 
     def load_plugins(self) -> Plugins | None:
         """Return the plugins that the person names, None where none is; PluginError for the first that is broken."""
@@ -40,7 +40,14 @@ class Context:
             return None
         from ..plugins.manager import load
 
-        return load(setting.value, setting.source, self._reserved, owns_stdout=self._owns_stdout)
+        return load(setting.value, setting.source, self._reserved, owns_process=self._owns_process)
+
+    def load_plugins_for(self, *urls: str) -> None:
+        """Load the plugins if one of the stores is of a kind that is not ours: before several stores are open."""
+        from ..stores.registry import find_scheme
+
+        if not all(map(find_scheme, urls)):
+            self.load_plugins()
 
     # --- stores -------------------------------------------------------------------------------------
 

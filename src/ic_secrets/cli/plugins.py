@@ -9,6 +9,7 @@ from ..core.console import print_table
 from ..errors import PluginError
 from ..plugins.discovery import Origin, find_named, list_installed
 from ..plugins.manager import Plugin, Plugins
+from ..plugins.supervisor import supervise
 from . import COMMANDS, Call
 from .call import read_call
 from .output import print_error, print_json, print_message
@@ -50,6 +51,8 @@ def make_parser() -> Parser:
 
 def _load_named(setting: Setting | None) -> tuple[list[Plugin], list[PluginError]]:
     """Those that can be used, and what is wrong with the others."""
+    if setting:
+        supervise()
     plugins, errors = Plugins(tuple(COMMANDS)), []
     for word in setting.value.split(",") if setting else []:
         try:

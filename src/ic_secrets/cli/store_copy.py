@@ -28,6 +28,7 @@ def run_copy(call: Call) -> int:
     arguments, context = read_call(call, make_parser())
     settings = context.settings
     _choose_stores(arguments, settings)
+    context.load_plugins_for(arguments.source, arguments.destination)
     from_keys = key_loader(settings, "from-key-file", arguments.from_key_file)
     to_keys = key_loader(settings, "to-key-file", arguments.to_key_file)
     with (

@@ -42,6 +42,7 @@ def run_diff(call: Call) -> int:
     """Compare owner by owner; 0 the same, 1 they differ, 2 where that cannot be said."""
     arguments, context = read_call(call, make_parser())
     chosen = [parse_whole_owner(text) for text in arguments.owners]
+    context.load_plugins_for(arguments.a, arguments.b)
     with _opened(arguments, context) as (a, b):
         owners = _choose_owners(a, b, chosen)
         scheme = find_scheme(arguments.b)

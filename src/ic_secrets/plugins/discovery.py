@@ -1,4 +1,4 @@
-"""Where plugins come from: entry points of installed distributions, and files, as the person names them.
+"""Find plugins: entry points of installed distributions, and files, as the person names them.
 
 Nothing is imported from a checkout: not from the working directory, and not by a path that depends on it.
 """
@@ -35,7 +35,7 @@ class Origin(NamedTuple):
 
 
 def load_origin(origin: Origin) -> object:
-    """The plugin itself, imported or run; whatever that raises."""
+    """Import or run the plugin and return it; raise whatever that raises."""
     if origin.entry is None:
         return _run_file(str(origin.file))
     before = sys.path[:]
@@ -48,13 +48,13 @@ def load_origin(origin: Origin) -> object:
 
 
 def find_named(value: str, source: str) -> list[Origin]:
-    """Where each plugin of the setting comes from; PluginError for one that is nowhere, or twice somewhere."""
+    """Find each plugin of the setting; PluginError for one that is not found, or found twice."""
     words = [word.strip() for word in value.split(",") if word.strip()]
     return [_find_file(word, source) if _is_path(word) else _find_entry(word) for word in words]
 
 
 def list_installed() -> list[Origin]:
-    """Every plugin that is installed, in the order of names. Nothing of them is imported."""
+    """Return every installed plugin, sorted by name, without importing any."""
     from importlib.metadata import distributions
 
     path = _search_path()
@@ -69,7 +69,7 @@ def list_installed() -> list[Origin]:
 
 
 def _search_path() -> list[str]:
-    """Python's, less the working directory, which may be a checkout, and what depends on it."""
+    """Return Python's path without the working directory, which may be a checkout, and what depends on it."""
     here = os.path.realpath(os.getcwd())
     return [path for path in sys.path if os.path.isabs(path) and os.path.realpath(path) != here]
 
@@ -77,10 +77,10 @@ def _search_path() -> list[str]:
 def _find_entry(name: str) -> Origin:
     found = [origin for origin in list_installed() if origin.name == name]
     if not found:
-        raise PluginError(f"there is no plugin {name}", hint="`ic-secrets plugins` lists the installed ones")
+        raise PluginError(f"the plugin {name} is not installed", hint="`ic-secrets plugins` lists the installed ones")
     if len(found) > 1:
         owners = " and ".join(f"{origin.distribution} {origin.version}" for origin in found)
-        raise PluginError(f"{owners} both bring a plugin {name}", hint="uninstall one of them")
+        raise PluginError(f"{owners} both provide a plugin {name}", hint="uninstall one of them")
     return found[0]
 
 
@@ -100,12 +100,12 @@ def _find_file(word: str, source: str) -> Origin:
         path = os.path.join(os.path.dirname(file), path)
     path = os.path.normpath(path)
     if not os.path.isfile(path):
-        raise PluginError(f"there is no plugin {path}")
+        raise PluginError(f"the plugin {path} does not exist")
     return Origin(os.path.splitext(os.path.basename(path))[0], path)
 
 
 def _run_file(path: str) -> object:
-    """The file's module. It is compiled here, so that nothing is written beside it."""
+    """Run the file and return its module. It is compiled here, so that nothing is written beside it."""
     from types import ModuleType
 
     module = ModuleType(f"ic_secrets_plugin_{re.sub('[^A-Za-z0-9_]', '_', os.path.basename(path)[:-3])}")
@@ -117,11 +117,11 @@ def _run_file(path: str) -> object:
 
 
 def _read_own(path: str) -> bytes:
-    """The file's bytes; PluginError where somebody else may have written them: they run where the key is."""
+    """Return the file's bytes; PluginError where somebody else may have written them: they run where the key is."""
     with open(path, "rb") as file:
         found = os.fstat(file.fileno())
         if found.st_uid not in {os.geteuid(), 0}:
-            raise PluginError(f"{path} belongs to somebody else", hint=f"chown it to yourself if you trust it: {path}")
+            raise PluginError(f"{path} belongs to another user", hint=f"if you trust it, chown it to yourself: {path}")
         if stat.S_IMODE(found.st_mode) & 0o022:
             raise PluginError(f"{path} can be written by others", hint=f"chmod go-w {path}")
         return file.read()

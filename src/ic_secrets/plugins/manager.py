@@ -1,4 +1,4 @@
-"""Plugins: those that the person names are loaded, checked, and called when a build or a command needs them.
+"""Load and check the plugins that a person names, and call them when a build or a command needs them.
 
 A plugin is the name of an entry point (group `ic_secrets`) or the path of a file. What is installed but not named
 is never imported.
@@ -18,12 +18,14 @@ import pluggy
 
 from .. import hookspecs
 from ..build.render import RenderContext, Rendered, Renderer
-from ..errors import IcSecretsError, PluginError, VetoError
+from ..errors import SCRUB_INCOMPLETE, IcSecretsError, PluginError, VetoError
 from ..hookspecs import PROJECT, BuildPlan, Command, PlannedSecret
 from ..stores.base import Store
 from ..stores.registry import SCHEMES, StoreOpener, StoreRequest
 from .discovery import Origin, find_named, load_origin
-from .isolation import ContainedStore, contained
+from .faults import contain_faults, describe_fault
+from .store import PluginStore
+from .supervisor import supervise
 
 if TYPE_CHECKING:
     from ..build.prepare import PreparedBuild
@@ -34,7 +36,7 @@ _SCHEME = r"[a-z][a-z0-9]*([+-][a-z0-9]+)*"
 
 
 class Plugin(NamedTuple):
-    """One that is loaded: what it implements, and the schemes and commands that it adds."""
+    """A loaded plugin: what it implements, and the schemes and commands that it adds."""
 
     origin: Origin
     hooks: tuple[str, ...]
@@ -45,9 +47,9 @@ class Plugin(NamedTuple):
 class Plugins:
     """The active plugins of one process: the `Extensions` of its builds, its further stores and commands."""
 
-    def __init__(self, reserved: Sequence[str] = (), *, owns_stdout: bool = True) -> None:
-        """None yet; `reserved` are the names of our own commands; for `owns_stdout` see `isolation.contained`."""
-        self._contained = functools.partial(contained, owns_stdout=owns_stdout)
+    def __init__(self, reserved: Sequence[str] = (), *, owns_process: bool = True) -> None:
+        """Begin with none. `reserved` are the names of our own commands; for `owns_process` see `contain_faults`."""
+        self._contain = functools.partial(contain_faults, owns_process=owns_process)
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._reserved = frozenset({*reserved, "help"})
@@ -56,12 +58,12 @@ class Plugins:
         self.commands: dict[str, Command] = {}
 
     def add(self, origin: Origin) -> Plugin:
-        """Load it; PluginError where it cannot be, or takes what is another's. Then it stays out."""
+        """Load a plugin; PluginError where it is broken, or claims what another has, and then it stays out."""
         if any(plugin.origin.name == origin.name for plugin in self.active):
             raise PluginError(
                 f"two plugins are called {origin.name}", hint="name each once, and give files names of their own"
             )
-        with self._contained(str(origin), "to load", PluginError):
+        with self._contain(str(origin), "to load", PluginError):
             plugin = load_origin(origin)
         self._register(origin, plugin)
         try:
@@ -71,7 +73,7 @@ class Plugins:
             self._manager.unregister(plugin)
             raise
         for name, opener in openers.items():
-            self._openers[name] = _contain_opener(str(origin), opener, self._contained)
+            self._openers[name] = _contain_opener(str(origin), opener, self._contain)
         self.commands |= {name: _contain_command(str(origin), command) for name, command in commands.items()}
         hooks = sorted(caller.name for caller in self._manager.get_hookcallers(plugin) or ())
         loaded = Plugin(origin, tuple(hooks), tuple(sorted(openers)), tuple(sorted(commands)))
@@ -79,15 +81,15 @@ class Plugins:
         return loaded
 
     def find_opener(self, scheme: str) -> StoreOpener | None:
-        """Who opens stores with URLs of that scheme."""
+        """Return what opens stores with URLs of that scheme."""
         return self._openers.get(scheme)
 
     # --- what a build asks (`build.prepare.Extensions`) ---
 
     def list_renderers(self) -> Sequence[tuple[str, Renderer]]:
-        """The plugins that render, each with its name."""
+        """Return the plugins that render, each with its name."""
         return [
-            (f"the plugin {name}", _make_renderer(name, call, self._contained))
+            (f"the plugin {name}", _make_renderer(name, call, self._contain))
             for name, call in self._list_calls("ic_secrets_render_secrets")
         ]
 
@@ -96,7 +98,7 @@ class Plugins:
         calls = self._list_calls("ic_secrets_before_expose")
         for name, call in calls:
             try:
-                with self._contained(name, "in ic_secrets_before_expose", VetoError):
+                with self._contain(name, "in ic_secrets_before_expose", VetoError):
                     answer = call(plan=make_plan(prepared))
             except VetoError as veto:
                 text, hint = (prepared.secrets.hide_values(each) for each in (str(veto), veto.hint))
@@ -105,11 +107,12 @@ class Plugins:
                 raise PluginError(f"the plugin {name} returned something from ic_secrets_before_expose")
 
     def show_receipt(self, receipt: Mapping[str, Any]) -> None:
-        """Show a copy of the receipt to every plugin; then raise the PluginError of those that failed, if any."""
+        """Show a copy of the receipt to every plugin; then raise a PluginError for those that failed, if any."""
         failures: list[PluginError] = []
         for name, call in self._list_calls("ic_secrets_after_scrub"):
             try:
-                with self._contained(name, "in ic_secrets_after_scrub"):
+                status = int(receipt.get("status") or 0) or SCRUB_INCOMPLETE
+                with self._contain(name, "in ic_secrets_after_scrub", status=status):
                     call(receipt=json.loads(json.dumps(receipt)))
             except PluginError as error:
                 failures.append(error)
@@ -119,7 +122,7 @@ class Plugins:
     # --- registration ---
 
     def _register(self, origin: Origin, plugin: object) -> None:
-        with self._contained(str(origin), "to load", PluginError):
+        with self._contain(str(origin), "to load", PluginError):
             _check_marks(origin, plugin)
             try:
                 self._manager.register(plugin, origin.name)
@@ -139,10 +142,10 @@ class Plugins:
             self._manager.unregister(plugin)
 
     def _check(self, origin: Origin, plugin: object) -> None:
-        """Every hook is one that there is, and none is a wrapper."""
+        """Check that every hook exists and that none is a wrapper."""
         callers = self._manager.get_hookcallers(plugin) or []
         if not callers:
-            raise PluginError(f"the plugin {origin} implements no hook", hint="@ic_secrets.hookimpl marks them")
+            raise PluginError(f"the plugin {origin} implements no hook", hint="mark them with @ic_secrets.hookimpl")
         known = sorted(name for name in vars(hookspecs) if name.startswith("ic_secrets_"))
         for caller in callers:
             for implementation in caller.get_hookimpls():
@@ -152,19 +155,20 @@ class Plugins:
                 from difflib import get_close_matches
 
                 close = get_close_matches(caller.name, known, n=1)
-                hint = f"did it mean {close[0]}?" if close else f"there are {', '.join(known)}"
-                raise PluginError(f"the plugin {origin} implements {caller.name}, which is no hook", hint=hint)
+                hint = f"did it mean {close[0]}?" if close else f"the hooks are {', '.join(known)}"
+                raise PluginError(f"the plugin {origin} implements {caller.name}, which is not a hook", hint=hint)
             for implementation in caller.get_hookimpls():
                 if implementation.plugin is plugin and (implementation.wrapper or implementation.hookwrapper):
                     raise PluginError(
-                        f"the plugin {origin} wraps {caller.name}", hint="a hook sees a build; none stands around one"
+                        f"the plugin {origin} wraps {caller.name}",
+                        hint="a hook may look at a build, but not stand between it and its scrub",
                     )
 
     def _find_openers(self, origin: Origin) -> dict[str, StoreOpener]:
         found = self._ask(origin, "ic_secrets_register_stores", Mapping)
         for scheme, opener in found.items():
             if not isinstance(scheme, str) or not re.fullmatch(_SCHEME, scheme) or not callable(opener):
-                raise PluginError(f"the plugin {origin} registers {scheme!a}, which is no scheme of a URL")
+                raise PluginError(f"the plugin {origin} registers {scheme!a}, which is not a valid URL scheme")
             if scheme in SCHEMES:
                 raise PluginError(f"the plugin {origin} registers {scheme}:, a kind of store that is built in")
             self._check_free(origin, scheme, f"{scheme}:", lambda plugin: plugin.schemes)
@@ -175,7 +179,7 @@ class Plugins:
         for command in self._ask(origin, "ic_secrets_register_commands", Sequence):
             fits = isinstance(command, Command) and isinstance(command.name, str) and callable(command.run)
             if not fits or not re.fullmatch(_COMMAND, command.name) or not isinstance(command.summary, str):
-                raise PluginError(f"the plugin {origin} registers something that is no hookspecs.Command")
+                raise PluginError(f"the plugin {origin} registers something that is not a hookspecs.Command")
             if command.name in self._reserved:
                 raise PluginError(f"the plugin {origin} registers the command {command.name}, which is built in")
             if command.name in found:
@@ -190,18 +194,18 @@ class Plugins:
                 raise PluginError(f"the plugins {plugin.origin} and {origin} both register {shown}")
 
     def _ask(self, origin: Origin, hook: str, kind: type) -> Any:
-        """What the plugin's own hook gives, an empty one of its `kind` where it has none."""
+        """Return what the plugin's own hook returns, an empty one of its `kind` where it has no such hook."""
         calls = [call for name, call in self._list_calls(hook) if name == origin.name]
         if not calls:
             return {} if kind is Mapping else []
-        with self._contained(str(origin), f"in {hook}"):
+        with self._contain(str(origin), f"in {hook}"):
             answer = calls[0]()
         if not isinstance(answer, kind) or isinstance(answer, str):
-            raise PluginError(f"the plugin {origin} gives no {kind.__name__.lower()} from {hook}")
+            raise PluginError(f"the plugin {origin} does not return a {kind.__name__.lower()} from {hook}")
         return answer
 
     def _list_calls(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
-        """The plugins that implement it, in pluggy's order; each is called alone, so that its fault is its own."""
+        """Return who implements the hook, in pluggy's order; each is called alone, so that its fault is its own."""
         implementations = reversed(getattr(self._manager.hook, hook).get_hookimpls())
         return [(each.plugin_name, functools.partial(_call, each.function, each.argnames)) for each in implementations]
 
@@ -212,7 +216,7 @@ def _call(function: Callable[..., Any], names: Sequence[str], **arguments: objec
 
 def _check_marks(origin: Origin, plugin: object) -> None:
     if isinstance(plugin, type):
-        raise PluginError(f"the plugin {origin} is a class", hint="its entry point names a module or an object")
+        raise PluginError(f"the plugin {origin} is a class", hint="its entry point must name a module or an object")
     for name in dir(plugin):
         value = getattr(plugin, name, None) if name.startswith("ic_secrets_") else None
         if callable(value) and not isinstance(value, type) and not hasattr(value, f"{PROJECT}_impl"):
@@ -220,11 +224,11 @@ def _check_marks(origin: Origin, plugin: object) -> None:
 
 
 def _check_parameters(origin: Origin, hook: str, function: Callable[..., Any]) -> None:
-    """Only what is plainly named is handed over: a hook with a default or `**` would be called without its argument."""
+    """Refuse parameters that are not plainly named: a hook with a default or `**` would be called without them."""
     import inspect
 
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise PluginError(f"in the plugin {origin}, {hook} is async, and nobody would await it")
+        raise PluginError(f"in the plugin {origin}, {hook} is async, which no hook may be")
     for parameter in inspect.signature(function).parameters.values():
         is_plain = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty
         if not is_plain:
@@ -235,7 +239,7 @@ def _check_parameters(origin: Origin, hook: str, function: Callable[..., Any]) -
 
 
 def make_plan(prepared: PreparedBuild) -> BuildPlan:
-    """What plugins see of a build."""
+    """Return what plugins see of a build."""
     from types import MappingProxyType
 
     from ..build.receipt import describe_secret
@@ -255,16 +259,16 @@ def make_plan(prepared: PreparedBuild) -> BuildPlan:
     )
 
 
-def _make_renderer(name: str, call: Callable[..., Any], contained: Contain) -> Renderer:
+def _make_renderer(name: str, call: Callable[..., Any], contain: Contain) -> Renderer:
     def render(context: RenderContext) -> Rendered:
         from types import MappingProxyType
 
-        with contained(name, "in ic_secrets_render_secrets"):
+        with contain(name, "in ic_secrets_render_secrets"):
             rendered = call(context=context._replace(environment=MappingProxyType(dict(context.environment))))
         if rendered is None:
             return Rendered()
         if not isinstance(rendered, Rendered) or not _is_sound(rendered):
-            raise PluginError(f"the plugin {name} gives no Rendered from ic_secrets_render_secrets")
+            raise PluginError(f"the plugin {name} does not return a valid Rendered from ic_secrets_render_secrets")
         return Rendered(dict(rendered.files), dict(rendered.variables), dict(rendered.paths))
 
     return render
@@ -278,26 +282,24 @@ def _is_sound(rendered: Rendered) -> bool:
     )
 
 
-def _contain_opener(name: str, opener: StoreOpener, contained: Contain) -> StoreOpener:
-    def open_contained(request: StoreRequest) -> Store:
-        with contained(name, "to open its store", IcSecretsError):
+def _contain_opener(name: str, opener: StoreOpener, contain: Contain) -> StoreOpener:
+    def open_it(request: StoreRequest) -> Store:
+        with contain(name, "to open its store", IcSecretsError):
             store = opener(request)
         if not isinstance(store, Store):
             raise PluginError(
                 f"the plugin {name} opened something that is not a store",
-                hint="its class must derive from ic_secrets.stores.base.Store",
+                hint="its class must derive from ic_secrets.hookspecs.Store",
             )
-        return ContainedStore(store, name, contained)
+        return PluginStore(store, name, contain)
 
-    return open_contained
+    return open_it
 
 
 def _contain_command(name: str, command: Command) -> Command:
-    """The same command; what it prints is its own, what it raises is charged to it, and `sys.exit` is its status."""
+    """Return the same command; what it prints is its own, what it raises names it, and `sys.exit` gives its status."""
 
     def run(words: Sequence[str]) -> int:
-        from .isolation import describe_fault
-
         try:
             status = command.run(words)
         except (IcSecretsError, KeyboardInterrupt, BrokenPipeError):
@@ -308,7 +310,7 @@ def _contain_command(name: str, command: Command) -> Command:
             fault = describe_fault(error)
             raise PluginError(f"the plugin {name} failed in its command {command.name}: {fault}") from None
         if not isinstance(status, int) or not 0 <= status < 256:
-            raise PluginError(f"the plugin {name} gives no exit status from its command {command.name}")
+            raise PluginError(f"the plugin {name} does not return an exit status from its command {command.name}")
         return int(status)
 
     return command._replace(run=run)
@@ -318,12 +320,15 @@ def _contain_command(name: str, command: Command) -> Command:
 
 
 @functools.cache
-def load(value: str, source: str, reserved: tuple[str, ...] = (), *, owns_stdout: bool = True) -> Plugins:
-    """The plugins that the setting names, loaded once; the first PluginError.
+def load(value: str, source: str, reserved: tuple[str, ...] = (), *, owns_process: bool = True) -> Plugins:
+    """Load the plugins that the setting names, once; PluginError for the first that is broken.
 
-    `source` is where the setting comes from: a variable's name, or `FILE:LINE`. `reserved` are our own commands.
+    `source` is where the setting comes from: a variable's name, or `FILE:LINE`. `reserved` are our own commands. In a
+    process of our own (`owns_process`) the command goes on in a child; see `supervisor.supervise`.
     """
-    plugins = Plugins(reserved, owns_stdout=owns_stdout)
+    if owns_process:
+        supervise()
+    plugins = Plugins(reserved, owns_process=owns_process)
     for origin in find_named(value, source):
         plugins.add(origin)
     return plugins

@@ -28,6 +28,9 @@ _NOTED = (signal.SIGCHLD, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 # While processes are being ended, new ones are looked for at this interval, in seconds.
 _INTERVAL = 0.05
+# A signal to our group may come twice: once from its sender, once from a parent of ours that passes on its own. The
+# same signal again within this many seconds is taken for that.
+_SAME_SIGNAL = 0.05
 # A killed process that is still there after this many seconds hangs in the kernel; we go on.
 _PATIENCE = 5.0
 
@@ -39,6 +42,7 @@ class SignalCatcher:
         self.ending: list[int] = []
         self._queue: list[int] = []
         self._raises = False
+        self._moment = 0.0
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> "SignalCatcher":
@@ -103,6 +107,10 @@ class SignalCatcher:
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if number in _ENDING:
+            now, before = time.monotonic(), self._moment
+            self._moment = now
+            if self.ending[-1:] == [number] and now - before < _SAME_SIGNAL:
+                return
             self.ending.append(number)
         self._queue.append(number)
         if number in _ENDING and self._raises:

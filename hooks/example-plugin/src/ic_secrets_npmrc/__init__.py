@@ -1,19 +1,18 @@
-"""An `.npmrc` and a `.netrc` for the build, from the secrets that it gets anyway."""
+"""Render an `.npmrc` and a `.netrc` for the build from the secrets that it gets anyway."""
 
 import os
 
 from ic_secrets import hookimpl
-from ic_secrets.composer.credential import Credential
-from ic_secrets.hookspecs import RenderContext, Rendered
+from ic_secrets.hookspecs import Credential, RenderContext, Rendered
 
 NPM = "registry.npmjs.org"
-# A netrc has no way to write these, whichever program reads it.
+# No program that reads a netrc has a way to write these.
 UNWRITABLE = frozenset(" \t\r\n\"'\\")
 
 
 @hookimpl
 def ic_secrets_render_secrets(context: RenderContext) -> Rendered | None:
-    """Render both files, each only where there is something to say."""
+    """Return both files, each only where it has content."""
     credentials = context.secrets.credentials
     tokens = {each.host: each.content for each in credentials if each.method == "bearer"}
     for secret in context.secrets:
@@ -40,7 +39,7 @@ def _is_writable(credential: Credential) -> bool:
 
 
 def _read_own(context: RenderContext, variable: str, name: str) -> str:
-    """The person's own file, empty where there is none."""
+    """Return the person's own file, or "" where there is none."""
     path = context.environment.get(variable) or os.path.join(context.environment.get("HOME", "/"), name)
     try:
         with open(path, encoding="utf-8") as file:
