@@ -12,9 +12,9 @@
 A plugin implements the hooks that it needs and takes the arguments that it needs. Wrappers are refused: nothing may
 stand between a build and its scrub. A plugin runs inside ic-secrets and can do what ic-secrets can; name only those
 that you would trust with the master key. A hook runs before anything is exposed or after everything is scrubbed. In a
-hook, stdout is stderr, and a signal that would end ic-secrets ends the hook. A plugin that ends the process (`os._exit`,
-`os.execv`) fails the command. Everything that a plugin needs comes from `ic_secrets`, `ic_secrets.errors`,
-`ic_secrets.testing` and this module.
+hook, stdout is stderr, and a signal that would end ic-secrets ends the hook. A plugin that ends the process
+(`os._exit`, `os.execv`) fails the command. Everything that a plugin needs comes from `ic_secrets`,
+`ic_secrets.errors`, `ic_secrets.testing` and this module.
 """
 
 from __future__ import annotations

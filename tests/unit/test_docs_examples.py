@@ -9,7 +9,6 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from ic_secrets.cli.formats import list_formats
 
 from ic_secrets import hookspecs
 from ic_secrets.cli import COMMANDS
