@@ -20,7 +20,8 @@ from bench_mask import LETTERS, MadeSecret, make_exposed
 from programs import list_programs, measure_in_turns, print_ratios
 
 from ic_secrets.core.shares import count_shares
-from ic_secrets.leaks.search import Place, search
+from ic_secrets.leaks.search import search
+from ic_secrets.leaks.walk import Place
 from ic_secrets.masking.matcher import Matcher
 from ic_secrets.masking.needles import Needle, derive_all, for_search
 

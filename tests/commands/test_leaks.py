@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.leaks.search import Finding, Place, SearchResult, search
+from ic_secrets.leaks.findings import Finding, SearchResult
+from ic_secrets.leaks.search import search
+from ic_secrets.leaks.walk import Place
 from ic_secrets.masking.matcher import Matcher
 from ic_secrets.masking.needles import derive_needles, for_search
 from ic_secrets.masking.parts import split_value
@@ -260,7 +262,7 @@ def test_a_mount_that_loops_is_walked_once(tmp_path: Path) -> None:
 def test_file_systems_of_the_kernel_are_left_out() -> None:
     result = look(Path("/proc"))
     assert (result.files, result.failures) == (0, 0)
-    assert result.unsearched == [("/proc", "a file system of the kernel's (proc)")]
+    assert result.unsearched == [("/proc", "a kernel file system (proc)")]
 
 
 def test_a_phar_is_known_by_what_stands_far_behind_its_first_line(tmp_path: Path) -> None:
@@ -340,7 +342,7 @@ def test_archives_are_named_or_with_deep_searched(tmp_path: Path) -> None:
     assert shallow.unsearched == [(f"{tmp_path}/a.zip", "an archive, not searched inside")]
     deep = look(tmp_path, matcher, deep=True)
     assert tell(deep, tmp_path) == ["a.zip!b/***/other (name) NAME raw", "a.zip!src/a.php:2 TOKEN raw"]
-    assert deep.unsearched == [(f"{tmp_path}/a.zip!nested.tar.gz", "an archive inside of an archive")]
+    assert deep.unsearched == [(f"{tmp_path}/a.zip!nested.tar.gz", "an archive inside an archive")]
 
 
 def test_a_finding_shows_no_value(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from ic_secrets.core.linux import list_descendants
 from ic_secrets.core.shares import count_shares, do_shares
-from ic_secrets.leaks.search import Place, search
+from ic_secrets.leaks.search import search
+from ic_secrets.leaks.walk import Place
 from ic_secrets.masking.matcher import Matcher
 from ic_secrets.masking.needles import Needle
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ic_secrets.cli.sarif import render
-from ic_secrets.leaks.search import Finding
+from ic_secrets.leaks.findings import Finding
 
 
 def render_one(**changes: Any) -> dict[str, Any]:

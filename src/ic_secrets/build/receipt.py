@@ -24,7 +24,7 @@ from .secrets import BuildSecret
 
 if TYPE_CHECKING:  # what searches is loaded while the build runs, not before
     from ..git.clones import Residue
-    from ..leaks.search import SearchResult
+    from ..leaks.findings import SearchResult
     from .expose import Exposure
 
 SCHEMA = "ic-secrets.receipt/1"

@@ -79,7 +79,7 @@ def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
     places = _list_places(prepared)
     skip = [exposure.directory.path, *exposure.outputs, *([record] if record else [])]
     walk = Walk(exposure.since, skip)
-    if not any(True for _ in walk.list_due(places)) and not walk.left_out and not walk.failed:
+    if not any(True for _ in walk.list_entries(places)) and not walk.left_out and not walk.failed:
         return SearchResult()  # nothing changed: then nothing is loaded to look into it
     from ..core.shares import count_shares
     from ..leaks.search import search

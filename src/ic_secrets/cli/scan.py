@@ -14,7 +14,9 @@ from ..core.files import replace_file
 from ..core.linux import harden
 from ..core.shares import count_shares
 from ..errors import IcSecretsError, UsageError
-from ..leaks.search import Place, SearchResult, search
+from ..leaks.findings import SearchResult
+from ..leaks.search import search
+from ..leaks.walk import Place
 from ..masking.matcher import Matcher
 from ..masking.needles import Exposed, derive_all, for_search
 from ..masking.parts import is_common

@@ -1,1 +1,8 @@
-"""Search what a build wrote for values: walk its places, look into archives, report findings."""
+"""Finds values that were left in files: in their content, their names, the targets of links, and inside archives.
+
+- `search`: the search of trees, shared among processes
+- `walk`: what there is to search
+- `reader`: reading it, in batches and windows
+- `archives`: the members of archives
+- `findings`: what was found, and what was not searched
+"""

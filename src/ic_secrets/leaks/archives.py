@@ -1,7 +1,7 @@
-"""What is inside of archives: zip, tar (also compressed), gzip, bzip2, xz, and PHP's phar.
+"""Reading inside archives: zip, tar (also compressed), gzip, bzip2, xz, and PHP's phar.
 
-Archives come from anywhere. None can make us unpack more than a limit, or hold more than a piece of a
-member in memory, and whatever is wrong with one is an ArchiveError or a MemberError.
+Archives come from anywhere. None can make us unpack more than a limit, or hold more than a piece of a member in memory,
+and whatever is wrong with one is an ArchiveError or a MemberError.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _TAR_MAGIC = b"ustar"
 _TAR_OFFSET = 257
 _TAR_BLOCK = 512
 
-# What is unpacked of one archive at the most, in bytes and in members: more is an attack, or no business of a build.
+# The most that is unpacked of one archive, in bytes and in members: more is an attack, or nothing that a build needs.
 _LARGEST = 1 << 30
 _MOST_MEMBERS = 200_000
-# A header of a tar, the list of a phar, or a member of one as it is packed: they are held in memory.
+# The header of a tar, and the list or a packed member of a phar, are held in memory.
 _LARGEST_HEADER = 1 << 20
 _LARGEST_PIECE = 64 << 20
 
@@ -44,7 +44,7 @@ _PHAR_ZLIB, _PHAR_BZIP2 = 0x1000, 0x2000
 
 
 class ArchiveError(Exception):
-    """The archive cannot be read to its end; the message says why."""
+    """An archive cannot be read to its end; the message says why."""
 
 
 class MemberError(Exception):
@@ -52,7 +52,7 @@ class MemberError(Exception):
 
 
 class Member(NamedTuple):
-    """A file or link inside. `read` gives up to so many bytes of its content: ArchiveError, MemberError."""
+    """A file or link in an archive. `read` returns up to so many bytes of its content; ArchiveError, MemberError."""
 
     name: str
     target: str
@@ -60,7 +60,7 @@ class Member(NamedTuple):
 
 
 def is_archive(name: str, start: bytes) -> bool:
-    """Whether the name or the first bytes are those of an archive."""
+    """Return whether the name or the first bytes are those of an archive."""
     return (
         name[name.rfind(".") :].lower() in _SUFFIXES
         or (start[:1] in _FIRST_BYTES and start.startswith(_MAGIC))
@@ -70,7 +70,7 @@ def is_archive(name: str, start: bytes) -> bool:
 
 
 def open_members(file: IO[bytes], name: str) -> Iterator[Member]:
-    """The members of the archive that the file holds, each to be read before the next; ArchiveError."""
+    """Yield the members of the archive in the file, each to be read before the next; ArchiveError."""
     import zipfile
 
     budget = _Budget()
@@ -86,7 +86,7 @@ def open_members(file: IO[bytes], name: str) -> Iterator[Member]:
         elif _find_halt(file) is not None:
             members = _open_phar(file, budget)
         else:
-            raise ArchiveError("an archive of a kind that is not read, or a damaged one")
+            raise ArchiveError("an archive of an unknown kind, or a damaged one")
         for number, member in enumerate(members):
             if number == _MOST_MEMBERS:
                 raise ArchiveError(f"more than {_MOST_MEMBERS:,} files inside")
@@ -98,20 +98,20 @@ def open_members(file: IO[bytes], name: str) -> Iterator[Member]:
 
 
 class _Budget:
-    """How much may still be unpacked of one archive."""
+    """How much of one archive may still be unpacked."""
 
     def __init__(self) -> None:
         self._left = _LARGEST
 
     def spend(self, data: bytes) -> bytes:
-        """The data; ArchiveError when all in all it is too much."""
+        """Return the data; ArchiveError if the total is too much."""
         self._left -= len(data)
         if self._left < 0:
             raise ArchiveError(f"more than {_LARGEST >> 20} MiB inside")
         return data
 
     def guard(self, read: Read) -> Read:
-        """The same function, within the budget; whatever is wrong with the member is a MemberError."""
+        """Return the function, limited by the budget; whatever is wrong with the member is a MemberError."""
 
         def guarded(size: int) -> bytes:
             try:
@@ -171,7 +171,7 @@ def _refuse(reason: str) -> Read:
 
 
 def _is_tar(start: bytes) -> bool:
-    """Whether the first block is the header of a tar: its checksum is right, whatever the format."""
+    """Return whether the first block is the header of a tar, of any format: its checksum is right."""
     import tarfile
 
     try:
@@ -182,14 +182,14 @@ def _is_tar(start: bytes) -> bool:
 
 
 class _Stream:
-    """What tarfile reads from: a bounded stream that begins with what was read of it already."""
+    """A limited stream for tarfile, which begins with what has been read of it already."""
 
     def __init__(self, start: bytes, read: Read) -> None:
         self._start = start
         self._read = read
 
     def read(self, size: int) -> bytes:
-        """Up to so many bytes."""
+        """Return up to `size` bytes."""
         data, self._start = self._start[:size], self._start[size:]
         return data or self._read(size)
 
@@ -198,14 +198,14 @@ def _open_tar(stream: IO[bytes] | _Stream, budget: _Budget) -> Iterator[Member]:
     import tarfile
 
     class Info(tarfile.TarInfo):
-        """A header; one that makes tarfile read too much into memory is refused."""
+        """A header, refused if it makes tarfile read too much into memory."""
 
         @classmethod
         def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Info:
             try:
                 info = super().frombuf(buf, encoding, errors)
             except tarfile.HeaderError:
-                if buf.strip(b"\0"):  # tarfile would take it for the end
+                if buf.strip(b"\0"):  # to tarfile it would be the end
                     raise ArchiveError("a damaged archive") from None
                 raise
             if info.type not in tarfile.REGULAR_TYPES and info.size > _LARGEST_HEADER:
@@ -221,7 +221,7 @@ def _open_tar(stream: IO[bytes] | _Stream, budget: _Budget) -> Iterator[Member]:
 
 
 def _find_unpacker(start: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
-    """What opens a stream that was compressed as a whole."""
+    """Return what opens a stream that was compressed as a whole."""
     import bz2
     import gzip
     import lzma
@@ -238,11 +238,11 @@ def _find_unpacker(start: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
 def _open_packed(
     unpacker: Callable[[IO[bytes]], IO[bytes]], file: IO[bytes], name: str, budget: _Budget
 ) -> Iterator[Member]:
-    """The members of the tar that was compressed, or the one file that was."""
+    """Yield the members of the tar that was compressed, or the one file that was."""
     file.seek(0)
     with unpacker(file) as unpacked:
         start = unpacked.read(_TAR_BLOCK)
-        # What a tar is made of counts too: its headers may unpack to more than all its members.
+        # The structure of a tar counts too: its headers may unpack to more than all its members.
         stream = _Stream(start, lambda size: budget.spend(unpacked.read(size)))
         if _is_tar(start):
             yield from _open_tar(stream, _Budget())
@@ -254,7 +254,7 @@ def _open_packed(
 
 
 def _find_manifest(data: bytes) -> int:
-    """The offset behind the end of the stub, as PHP finds it (phar_parse_pharfile); -1 where there is none."""
+    """Return the offset after the stub, as PHP finds it (phar_parse_pharfile); -1 if there is no stub."""
     start = data.find(_HALT)
     if start < 0:
         return -1
@@ -266,13 +266,13 @@ def _find_manifest(data: bytes) -> int:
 
 
 def _find_halt(file: IO[bytes]) -> int | None:
-    """The offset of a phar's list of files; the stub before it is a program, and never large."""
+    """Return the offset of a phar's list of files; the stub before it is a program, and never large."""
     position = _find_manifest(_read_at(file, 0, _LARGEST_HEADER))
     return position if position > 0 else None
 
 
 def _open_phar(file: IO[bytes], budget: _Budget) -> Iterator[Member]:
-    """The files of a phar in PHP's own format (https://www.php.net/manual/en/phar.fileformat.phar.php)."""
+    """Yield the files of a phar in PHP's own format (https://www.php.net/manual/en/phar.fileformat.phar.php)."""
     start = _find_halt(file) or 0
     (length,) = struct.unpack("<I", _read_at(file, start, 4))
     if length > _LARGEST_PIECE:
@@ -294,7 +294,7 @@ def _open_phar(file: IO[bytes], budget: _Budget) -> Iterator[Member]:
 
 
 def _open_packed_piece(file: IO[bytes], offset: int, packed: int, flags: int) -> Read:
-    """A function that unpacks what lies there, as far as it is asked."""
+    """Return a function that unpacks what is there, as far as it is asked."""
     import bz2
     import zlib
 
@@ -310,7 +310,7 @@ def _open_packed_piece(file: IO[bytes], offset: int, packed: int, flags: int) ->
         if unpacker.eof:
             return b""
         data = unpacker.decompress(body, size)
-        body = getattr(unpacker, "unconsumed_tail", b"")  # only zlib hands back what it has not come to
+        body = getattr(unpacker, "unconsumed_tail", b"")  # only zlib returns what it has not used
         if not data and not unpacker.eof:
             raise EOFError
         return data

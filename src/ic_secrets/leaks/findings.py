@@ -1,4 +1,4 @@
-"""Findings: where a value lies, and how the occurrences of needles become one of them each."""
+"""Findings: where a value is, and how the occurrences of needles are grouped into them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..masking.needles import Needle
 
-if TYPE_CHECKING:  # where nothing is found, no matcher is loaded
+if TYPE_CHECKING:  # no matcher is loaded if nothing has to be searched
     from ..masking.occurrences import Match
 
-# Where NUL stands this early, it is no text, and has offsets instead of lines.
+# A NUL this early means that the data is not text, and has offsets instead of lines.
 PROLOGUE = 8192
 
 
 class Finding(NamedTuple):
-    """One place where a value lies. `line` counts from 1, None where there are no lines; `offset` is in bytes.
+    """One place where a value is. `line` counts from 1, and is None if there are no lines; `offset` is in bytes.
 
-    Forms of one secret that overlap, stand in one line or go on from line to line are one finding, with
-    the plainest encoding of them. `member` is the file's name inside of an archive. `where` is
-    `content`, `name` (of the file) or `link` (its target).
+    Forms of one secret that overlap, are in one line or continue from line to line are one finding, with their plainest
+    encoding. `member` is the name of the file inside an archive. `where` is `content`, `name` (of the file) or `link`
+    (its target).
     """
 
     path: str
@@ -34,7 +34,7 @@ class Finding(NamedTuple):
 
     @property
     def place(self) -> str:
-        """`FILE:LINE`, `FILE@OFFSET`, with the member of an archive behind `!`."""
+        """`FILE:LINE` or `FILE@OFFSET`; the member of an archive follows a `!`."""
         path = f"{self.path}!{self.member}" if self.member else self.path
         if self.where != "content":
             return f"{path} ({self.where})"
@@ -42,10 +42,10 @@ class Finding(NamedTuple):
 
 
 class SearchResult:
-    """What a search found, and what it did not look at: paths and why.
+    """What a search found, and the paths that it did not search, each with the reason.
 
-    `files` and `size` (in bytes) are what was read; `failures` counts those of the `unsearched` that
-    could not be read, unlike those that were left out.
+    `files` and `size` (in bytes) are what was read; `failures` counts those of the `unsearched` that could not be read,
+    rather than were left out.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class SearchResult:
         self.failures = failures
 
     def without(self, allowed: Collection[str], base: str) -> SearchResult:
-        """The result less the findings that are allowed, by a secret's name or a glob of the path (below `base`)."""
+        """Return the result without findings that are allowed: by a secret's name, or a glob of the path in `base`."""
 
         def is_allowed(finding: Finding) -> bool:
             paths = (finding.path, os.path.relpath(finding.path, base))
@@ -77,7 +77,7 @@ class SearchResult:
 
 
 class Names:
-    """Which secrets a needle tells of, the plainest encoding first."""
+    """The secrets that needles give away, in the order of the needles: the plainest encoding first."""
 
     def __init__(self, needles: Collection[Needle]) -> None:
         self._rank = {needle: rank for rank, needle in enumerate(needles)}
@@ -86,16 +86,16 @@ class Names:
             self._same.setdefault(needle.data.strip(), []).append(needle)
 
     def list_needles(self, needle: Needle) -> list[Needle]:
-        """The needle, and those of other secrets that are the same bytes."""
+        """Return the needle, and those of other secrets that are the same bytes."""
         return self._same[needle.data.strip()]
 
-    def plainer(self, one: Needle, other: Needle) -> Needle:
-        """The one of two that stands first."""
+    def choose_plainer(self, one: Needle, other: Needle) -> Needle:
+        """Return the one of two that comes first."""
         return one if self._rank[one] <= self._rank[other] else other
 
 
 class _Group:
-    """Occurrences of one secret that are one finding; `end` and `last` are where, and in which line, it ends."""
+    """Occurrences of one secret that are one finding; `end` is the offset and `last` the line of its end."""
 
     __slots__ = ("end", "last", "line", "needle", "offset")
 
@@ -107,7 +107,7 @@ class _Group:
 
 
 class Places:
-    """Occurrences in one content, name or link on their way to findings, window by window."""
+    """The occurrences in one content, name or link, window by window, and the findings that they become."""
 
     def __init__(self, names: Names, path: str, where: str = "content", member: str | None = None) -> None:
         self._names = names
@@ -120,22 +120,22 @@ class Places:
         self._has_lines: bool | None = None
         self._line, self._counted = 1, 0
 
-    def take(self, data: bytes, matches: Iterable[Match], start: int = 0, owned: int | None = None) -> None:
-        """Take the matches in the window, their offsets less `start`; what begins after `owned` bytes, the next has."""
+    def add(self, data: bytes, matches: Iterable[Match], start: int = 0, owned: int | None = None) -> None:
+        """Add the matches in the window, their offsets less `start`, but for those that begin after `owned` bytes."""
         if self._has_lines is None:
             self._has_lines = self._where == "content" and b"\0" not in data[:PROLOGUE]
         owned = len(data) if owned is None else owned
         for match in matches:
             first = match.start - start
             if first < owned:
-                self._add(match, self._offset + first, self._offset + match.end - start, self._count(data, first))
+                self._group(match, self._offset + first, self._offset + match.end - start, self._count(data, first))
         if owned < len(data):
             self._count(data, owned)
         self._offset += owned
 
     @property
     def findings(self) -> list[Finding]:
-        """A finding for each group."""
+        """One finding for each group."""
         return [
             Finding(
                 self._path,
@@ -150,18 +150,18 @@ class Places:
         ]
 
     def _count(self, data: bytes, position: int) -> int | None:
-        """The line of that position in the window; positions only go forward."""
+        """Return the line of that position in the window; positions only go forward."""
         if not self._has_lines:
             return None
         self._line += data.count(b"\n", self._counted - self._offset, position)
         self._counted = max(self._counted, self._offset + position)
         return self._line
 
-    def _add(self, match: Match, offset: int, end: int, line: int | None) -> None:
+    def _group(self, match: Match, offset: int, end: int, line: int | None) -> None:
         for needle in self._names.list_needles(match.needle):
             group = self._latest.get(needle.name)
-            if group and (offset < group.end or self._where != "content" or _goes_on(group, needle, line)):
-                group.needle = self._names.plainer(group.needle, needle)
+            if group and (offset < group.end or self._where != "content" or _continues(group, needle, line)):
+                group.needle = self._names.choose_plainer(group.needle, needle)
                 group.end = max(group.end, end)
                 group.last = line
                 continue
@@ -170,8 +170,8 @@ class Places:
             self._groups.append(group)
 
 
-def _goes_on(group: _Group, needle: Needle, line: int | None) -> bool:
-    """Whether an occurrence in that line is one finding with the group: in the same line, or the value's next one."""
+def _continues(group: _Group, needle: Needle, line: int | None) -> bool:
+    """Return whether an occurrence in that line continues the group: in its last line, or as the value's next line."""
     if line is None or group.last is None:
         return False
     return line == group.last or (line == group.last + 1 and group.needle.encoding == needle.encoding == "line")

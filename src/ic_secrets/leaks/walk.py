@@ -1,4 +1,4 @@
-"""The walk over trees that a search goes: each directory once, nothing through links."""
+"""The walk over the trees to search: each directory once, and not through links."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..core.linux import list_file_systems
 
-# File systems that hold no files but show what the kernel knows; some of theirs have no end.
+# File systems that show what the kernel knows; some of their files never end.
 _KERNEL_TYPES = frozenset(
     "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts efivarfs fusectl mqueue nsfs proc pstore "
     "rpc_pipefs securityfs selinuxfs sysfs tracefs".split()
@@ -20,7 +20,7 @@ _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Kind(enum.Enum):
-    """What an entry of a directory is; `OTHER` are pipes, sockets and devices."""
+    """What an entry of a directory is; `OTHER` is a pipe, a socket or a device."""
 
     FILE = "file"
     LINK = "link"
@@ -29,7 +29,7 @@ class Kind(enum.Enum):
 
 
 class Entry(NamedTuple):
-    """One thing that the walk has come by."""
+    """One thing that the walk has found."""
 
     path: str
     name: str
@@ -37,9 +37,9 @@ class Entry(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A tree to search. `most` limits the entries that are walked; `own` passes over what others own.
+    """A tree to search, or a file. `most` limits the entries that are walked; `own` skips what others own.
 
-    One that is `required` is a failure where it is not there.
+    A place that is `required` but missing is a failure.
     """
 
     path: str
@@ -49,10 +49,10 @@ class Place(NamedTuple):
 
 
 class Walk:
-    """Which entries are to be searched. `left_out` and `failed` tell of those that were not walked, and why."""
+    """The entries to search; `left_out` and `failed` are the places that were not walked, and why."""
 
     def __init__(self, since: int | None, skip: Collection[str]) -> None:
-        """`since` leaves out what has not changed from then on (ns); `skip` are paths to pass over."""
+        """Leave out what has not changed since that time (ns), and the paths to `skip`."""
         self.left_out: list[tuple[str, str]] = []
         self.failed: list[tuple[str, OSError]] = []
         self._since = since
@@ -66,10 +66,10 @@ class Walk:
                 self._skipped.add((found.st_dev, found.st_ino))
         self._seen.update(self._skipped)
 
-    def list_due(self, places: Iterable[Place]) -> Iterator[Entry]:
-        """What is below the places, and a place itself where it is a file or a link to one.
+    def list_entries(self, places: Iterable[Place]) -> Iterator[Entry]:
+        """Yield what is below the places, and the places that are files or links to one.
 
-        Files come last: those in a tree that was walked are known by then.
+        Files come last: by then it is known which of them are in a tree that was walked.
         """
         files: dict[str, str] = {}
         for place in places:
@@ -115,7 +115,7 @@ class Walk:
                                 yield Entry(prefix + entry.name, entry.name, kind)
                 finally:
                     os.close(descriptor)
-            except (FileNotFoundError, NotADirectoryError):  # it has gone, or become another thing
+            except (FileNotFoundError, NotADirectoryError):  # it is gone, or has become something else
                 continue
             except OSError as error:
                 self.failed.append((directory, error))
@@ -130,11 +130,11 @@ class Walk:
         self._seen.add(identity)
         kernel = self._kernel.get(found.st_dev)
         if kernel:
-            self.left_out.append((directory, f"a file system of the kernel's ({kernel})"))
+            self.left_out.append((directory, f"a kernel file system ({kernel})"))
         return not kernel
 
     def _is_due(self, entry: os.DirEntry[str], *, own: bool) -> bool:
-        """Whether the entry has changed, and is ours if it has to be."""
+        """Return whether the entry has changed, and is ours if it must be."""
         try:
             found = entry.stat(follow_symlinks=False)
         except FileNotFoundError:

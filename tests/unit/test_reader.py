@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.leaks import batch
-from ic_secrets.leaks.search import Finding, Place, search
+from ic_secrets.leaks import reader
+from ic_secrets.leaks.findings import Finding
+from ic_secrets.leaks.search import search
+from ic_secrets.leaks.walk import Place
 from ic_secrets.masking.matcher import Matcher
 from ic_secrets.masking.needles import Needle
 
@@ -29,7 +31,7 @@ def test_halves_in_two_files_are_no_value(tmp_path: Path) -> None:
     assert look(tmp_path) == []
 
 
-@pytest.mark.parametrize("size", [len(VALUE), 512, 513, batch.LONG - 1, batch.LONG, batch.LONG + 1, 3 * batch.LONG])
+@pytest.mark.parametrize("size", [len(VALUE), 512, 513, reader.LONG - 1, reader.LONG, reader.LONG + 1, 3 * reader.LONG])
 def test_a_value_is_found_at_both_ends_of_a_file(tmp_path: Path, size: int) -> None:
     for number in range(9):
         (tmp_path / f"{number}-first").write_bytes(VALUE + b"." * (size - len(VALUE)))
@@ -70,11 +72,11 @@ def test_a_name_is_found_among_many(tmp_path: Path) -> None:
 def test_a_batch_may_end_with_any_piece() -> None:
     """Pieces of every length up to the longest, of which each holds a value."""
     found: list[tuple[str, bytes]] = []
-    pieces = batch.Batch(MATCHER, lambda source, data: found.append((source[0], data)))
-    sizes = [len(VALUE) + step for step in (0, 1, 2, 1000, batch.LONG - len(VALUE), 0, batch.LONG - len(VALUE), 5)]
+    pieces = reader.Batch(MATCHER, lambda source, data: found.append((source[0], data)))
+    sizes = [len(VALUE) + step for step in (0, 1, 2, 1000, reader.LONG - len(VALUE), 0, reader.LONG - len(VALUE), 5)]
     for number, size in enumerate(sizes):
         pieces.make_room(size)[:] = VALUE.rjust(size)
-        pieces.take((str(number), "content", None), size)
+        pieces.add((str(number), "content", None), size)
     pieces.flush()
     pieces.flush()
     assert found == [(str(number), VALUE.rjust(size)) for number, size in enumerate(sizes)]
