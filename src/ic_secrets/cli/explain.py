@@ -1,4 +1,4 @@
-"""`ic-secrets explain`: every value that a name has, which one won, and why. No value is opened."""
+"""`ic-secrets explain`: every definition of a name, which one won, and why. No value is opened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ..core.console import find_width, print_table, printable
 from ..core.moments import format_date, format_time
 from ..errors import UnknownSecretError
-from ..model.environments import NEVER_BUILT, Cell, Matrix, Source, make_matrix
+from ..model.environments import NEVER_BUILT, Cell, EnvironmentTable, Source, make_table
 from ..model.names import split_composer_name
 from ..model.resolve import Definition, Holdings, Verdict, trace
 from ..model.secret import Owner, Scope, SecretType, Target, format_scopes
@@ -44,7 +44,7 @@ def run_explain(call: Call) -> int:
     if not is_whole:
         print_message("warning", f"the store shows us only what {_READERS[scope]} of {target} gets")
     if arguments.name is None:
-        _explain_all(arguments, target, make_matrix(chain, scope, [target.environment]))
+        _explain_all(arguments, target, make_table(chain, scope, [target.environment]))
         return 0
     cell = Cell(target.environment, _order(traced[arguments.name]))
     if arguments.json:
@@ -55,12 +55,12 @@ def run_explain(call: Call) -> int:
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "explain",
-        "Every definition of a name, weakest first: the organization's value, its override, the site's, its override;\n"
-        "which of them were left out and why, and which one won. Without a name, a table of all names and where each\n"
-        "environment's value comes from. No value is opened.",
+        "Show every definition of a name, weakest first: the organization's value, its override, the site's, its\n"
+        "override; which of them were left out and why, and which one won. Without a name, a table of all names and\n"
+        "where each environment's value comes from. No value is opened.",
         "ic-secrets explain my-site.dev ACF_PRO_KEY\n  ic-secrets explain my-site",
     )
     parser.add_argument("target", metavar="SITE[.ENV]", help="the site; the environment is dev unless it is named")
@@ -74,12 +74,12 @@ def make_parser() -> Parser:
 
 
 def _order(definitions: tuple[Definition, ...]) -> tuple[Definition, ...]:
-    """Weakest first still, and one owner's overrides in the order of their environments."""
+    """Sort them weakest first, and one owner's overrides by environment."""
     return tuple(sorted(definitions, key=lambda d: (d.owner.is_site, d.environment or "")))
 
 
 def _unknown(store: Store, target: Target, name: str, known: Sequence[str]) -> UnknownSecretError:
-    """The error for a name that nobody defines; its hint is a supporting organization that does, or a like name."""
+    """Return the error for an undefined name; it hints at a supporting organization that has it, or a similar name."""
     from difflib import get_close_matches
 
     site = store.site(target.site)
@@ -88,7 +88,7 @@ def _unknown(store: Store, target: Target, name: str, known: Sequence[str]) -> U
     for each in site.supporting:
         if any(secret.name == name for secret in store.read(Owner.organization(each), values=False).secrets):
             return UnknownSecretError(
-                message, hint=f"org:{each} has, but only supports the site: nothing comes of that"
+                message, hint=f"org:{each} has, but it only supports the site, which gets nothing from it"
             )
     by_case = {each.lower(): each for each in known}
     close = get_close_matches(name.lower(), by_case, n=1, cutoff=0.5)
@@ -128,7 +128,7 @@ def _describe_name(target: Target, scope: Scope, cell: Cell) -> dict[str, Any]:
 
 
 def _describe_destination(winner: Definition, scope: Scope) -> dict[str, Any] | None:
-    """Where the value goes, as a receipt says it; None where it goes nowhere."""
+    """Return where the value goes, as in a receipt; None where it goes nowhere."""
     if scope is Scope.IC and winner.type is SecretType.COMPOSER:
         method, host = split_composer_name(winner.name)
         return {"auth_json": True, "method": method, "host": host}
@@ -139,7 +139,7 @@ def _describe_destination(winner: Definition, scope: Scope) -> dict[str, Any] | 
     return {"command": "get"} if scope is Scope.USER else None
 
 
-def _tell_destination(target: Target, scope: Scope, cell: Cell) -> str:
+def _format_destination(target: Target, scope: Scope, cell: Cell) -> str:
     winner = cell.winner
     if winner is None:
         return f"{_READERS[scope]} of {target} gets nothing under this name"
@@ -154,8 +154,8 @@ def _tell_destination(target: Target, scope: Scope, cell: Cell) -> str:
         case {"command": _}:
             where = f"to whoever may `ic-secrets get {target} {winner.name}`"
         case _:
-            where = f"nowhere: {_READERS[scope]} gets nothing of the type {kind}"
-    note = f" (no build is made for {target.environment})" if _is_unbuilt(target, scope) else ""
+            where = f"nowhere: {_READERS[scope]} never gets the type {kind}"
+    note = f" ({target.environment} is never built)" if _is_unbuilt(target, scope) else ""
     return f"{winner.source} goes {where}{note}"
 
 
@@ -163,7 +163,7 @@ def _is_unbuilt(target: Target, scope: Scope) -> bool:
     return scope is Scope.IC and target.environment in NEVER_BUILT
 
 
-def _tell_verdict(definition: Definition, target: Target, scope: Scope, cell: Cell) -> str:
+def _format_verdict(definition: Definition, target: Target, scope: Scope, cell: Cell) -> str:
     match definition.verdict:
         case Verdict.OVERRIDDEN:
             return f"replaced by {definition.owner}.{target.environment}"
@@ -172,15 +172,15 @@ def _tell_verdict(definition: Definition, target: Target, scope: Scope, cell: Ce
                 f"loses to {cell.winner.source if cell.winner else target.site}: a site's value beats an organization's"
             )
         case Verdict.OUT_OF_SCOPE:
-            return f"left out: it has not the scope {scope.value}"
+            return f"left out: it lacks the scope {scope.value}"
         case Verdict.OTHER_ENVIRONMENT:
             return "for another environment"
         case Verdict.INERT:
-            return "inert: the secret that it was set over is gone"
+            return "inert: the secret it overrode is gone"
     return "won"
 
 
-def _tell_facts(definition: Definition, now: float) -> str:
+def _format_facts(definition: Definition, now: float) -> str:
     facts = [
         definition.type.value,
         format_scopes(definition.scopes),
@@ -195,14 +195,14 @@ def _tell_facts(definition: Definition, now: float) -> str:
 
 
 def _print_tree(target: Target, scope: Scope, cell: Cell, chain: Sequence[Holdings], now: float) -> None:
-    """A tree on a terminal; elsewhere the same lines, indented."""
+    """Print a tree on a terminal; elsewhere the same lines, indented."""
     title = f"{cell.definitions[0].name} for {_READERS[scope]} of {target} (scope {scope.value})"
-    end = _tell_destination(target, scope, cell)
+    end = _format_destination(target, scope, cell)
     branches = []
     for holdings in reversed(chain):
         own = [definition for definition in cell.definitions if definition.owner == holdings.owner]
         leaves = [
-            (f"{_label(each)}: {_tell_verdict(each, target, scope, cell)}", _tell_facts(each, now), each.verdict)
+            (f"{_label(each)}: {_format_verdict(each, target, scope, cell)}", _format_facts(each, now), each.verdict)
             for each in own
         ]
         branches.append((str(holdings.owner) if own else f"{holdings.owner}: nothing", leaves))
@@ -242,29 +242,29 @@ def _label(definition: Definition) -> str:
 # --- all names --------------------------------------------------------------------------------------
 
 
-def _explain_all(arguments: argparse.Namespace, target: Target, matrix: Matrix) -> None:
+def _explain_all(arguments: argparse.Namespace, target: Target, table: EnvironmentTable) -> None:
     if arguments.json:
         environment = target.environment if "." in arguments.target else None
-        print_json("matrix", {"site": target.site, "environment": environment, **_describe_matrix(matrix)})
-    elif matrix.rows:
-        _print_matrix(matrix, target.site)
+        print_json("matrix", {"site": target.site, "environment": environment, **_describe_table(table)})
+    elif table.rows:
+        _print_environments(table, target.site)
     else:
-        print_message("", f"{target.site} holds nothing, and inherits nothing")
+        print_message("", f"{target.site} holds and inherits nothing")
 
 
-def _describe_matrix(matrix: Matrix) -> dict[str, Any]:
+def _describe_table(table: EnvironmentTable) -> dict[str, Any]:
     return {
-        "scope": matrix.scope.value,
-        "environments": list(matrix.environments),
+        "scope": table.scope.value,
+        "environments": list(table.environments),
         "names": [
             {
                 "name": row.name,
                 "type": row.type.value,
                 "scopes": format_scopes(row.scopes).split(","),
-                "destination": _describe_destination(row.shown, matrix.scope) if row.is_resolved else None,
+                "destination": _describe_destination(row.shown, table.scope) if row.is_resolved else None,
                 "cells": [_describe_cell(cell) for cell in row.cells],
             }
-            for row in matrix.rows
+            for row in table.rows
         ],
     }
 
@@ -280,36 +280,36 @@ def _describe_cell(cell: Cell) -> dict[str, Any]:
 
 
 def _mark(cell: Cell) -> str:
-    """A cell in a word; without a value, why there is none."""
+    """Return the cell in a word; without a value, why."""
     if cell.source:
         return _MARKS[cell.source]
     return "(inert)" if cell.reason is Verdict.INERT else "(scope)"
 
 
-def _print_matrix(matrix: Matrix, site: str) -> None:
-    """On a terminal as many tables as its width asks for, elsewhere one; then what the words mean."""
-    names = [[row.name, row.type.value] for row in matrix.rows]
-    marks = [[_mark(cell) for cell in row.cells] for row in matrix.rows]
-    for first, last in _split(matrix.environments, max(len(name) for name, _ in names)):
-        columns = ["NAME", "TYPE", *matrix.environments[first:last]]
+def _print_environments(table: EnvironmentTable, site: str) -> None:
+    """Print as many tables as a terminal's width needs, elsewhere one; then what the words mean."""
+    names = [[row.name, row.type.value] for row in table.rows]
+    marks = [[_mark(cell) for cell in row.cells] for row in table.rows]
+    for first, last in _split(table.environments, max(len(name) for name, _ in names)):
+        columns = ["NAME", "TYPE", *table.environments[first:last]]
         print_table(columns, [[*a, *b[first:last]] for a, b in zip(names, marks, strict=True)], _STYLES)
     shown = {mark for row in marks for mark in row}
     legend = {
         "org": "the organization's value",
         "site": "the site's own",
         "*": "an override for that environment",
-        "(scope)": f"what there is has not the scope {matrix.scope.value}",
+        "(scope)": f"there is a value, but it lacks the scope {table.scope.value}",
         "(inert)": "an override whose secret is gone",
     }
-    told = [f"{mark}: {text}" for mark, text in legend.items() if any(mark in each for each in shown)]
-    _print_folded("; ".join(told))
-    if matrix.scope is Scope.IC and any(row.type is SecretType.RUNTIME and row.is_resolved for row in matrix.rows):
+    lines = [f"{mark}: {text}" for mark, text in legend.items() if any(mark in each for each in shown)]
+    _print_folded("; ".join(lines))
+    if table.scope is Scope.IC and any(row.type is SecretType.RUNTIME and row.is_resolved for row in table.rows):
         _print_folded("type runtime: for the application; no build gets it")
     _print_folded(f"`ic-secrets explain {site}.ENV NAME` shows the whole chain of one")
 
 
 def _split(environments: Sequence[str], name: int) -> list[tuple[int, int]]:
-    """Which columns go into one table. Names may take half of the terminal, and are folded where they need more."""
+    """Choose the columns of each table. Names may take half of the terminal, and are folded where they need more."""
     if not sys.stdout.isatty():
         return [(0, len(environments))]
     left = find_width() - min(name + 2, find_width() // 2) - len("composer") - 4
@@ -324,7 +324,7 @@ def _split(environments: Sequence[str], name: int) -> list[tuple[int, int]]:
 
 
 def _print_folded(text: str) -> None:
-    """The text on stderr, in lines of whole words that fit the terminal."""
+    """Print the text on stderr, in lines of whole words that fit the terminal."""
     import textwrap
 
     width = find_width() if sys.stderr.isatty() else 10_000

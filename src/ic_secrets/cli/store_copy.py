@@ -48,14 +48,14 @@ def run_copy(call: Call) -> int:
     for change in refused:
         print_message("warning", f"{change} was not copied: {change.reason}")
     if not arguments.json:
-        told = ", ".join(f"{count:,} {action}" for action, count in counts.items())
+        counted = ", ".join(f"{count:,} {action}" for action, count in counts.items())
         many = f"{len(owners):,} {'owner' if len(owners) == 1 else 'owners'}"
-        print_message("", f"copied {many}: {told}" if owners else "there is nothing to copy")
+        print_message("", f"copied {many}: {counted}" if owners else "there is nothing to copy")
     return 1 if refused else 0
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "copy",
         "Copy all that one store holds to another; an embedded one is made when it is missing. Each owner is read\n"
@@ -84,7 +84,7 @@ def _choose_stores(arguments: argparse.Namespace, settings: Settings) -> None:
 
 
 def _choose_owners(source: Store, destination: Store) -> list[Owner]:
-    """All that the source has, or the one site that the destination has a place for; UnknownSiteError."""
+    """Return all that the source has, or the only site that fits the destination; UnknownSiteError."""
     only = destination.only_site
     if only is not None:
         source.site(only)
@@ -95,7 +95,7 @@ def _choose_owners(source: Store, destination: Store) -> list[Owner]:
 def _copy_owners(
     source: Store, destination: Store, owners: Sequence[Owner], record: Record
 ) -> tuple[list[Change], Counter[str]]:
-    """What could not be carried over, and how many definitions were made, changed, the same and refused."""
+    """Copy owner by owner; return what was refused, and how many definitions were made, changed, same and refused."""
     refused: list[Change] = []
     counts: Counter[str] = Counter()
     with progress("copying owners", len(owners)) as advance:

@@ -1,4 +1,4 @@
-"""`ic-secrets diff`: what two stores hold differently, without values."""
+"""`ic-secrets diff`: the differences between two stores, without values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STYLES = {"only in A": "red", "only in B": "green"}
 
 
 class Result(NamedTuple):
-    """What is not the same, how many definitions are what, and what `copy A B` would do (made, changed, refused)."""
+    """All differences, how many definitions have which, and what `copy A B` would make, change and refuse."""
 
     differences: Sequence[Difference]
     counts: Counter[Drift]
@@ -46,7 +46,7 @@ def run_diff(call: Call) -> int:
     with _opened(arguments, context) as (a, b):
         owners = _choose_owners(a, b, chosen)
         scheme = find_scheme(arguments.b)
-        result = _compare(a, b, owners, foresees=bool(scheme and scheme.create))
+        result = _compare(a, b, owners, forecasts=bool(scheme and scheme.create))
         urls = (a.url, b.url)
     if arguments.json:
         _print_object(result, urls, owners)
@@ -59,12 +59,12 @@ def run_diff(call: Call) -> int:
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "diff",
-        "What two stores hold differently, without values: what only A or only B has, and where a value, type,\n"
-        "scopes, expiry, an override's base or a site's organizations differ. Versions and times of setting do\n"
-        "not count. Nothing is written. Exit status: 0 the same; 1 they differ; 2 trouble, also where nothing differs\n"
+        "Show the differences between two stores, without values: what only A or only B has, and where a value, type,\n"
+        "scopes, expiry, an override's base or a site's organizations differ. Versions and times of changes do not\n"
+        "count. Nothing is written. Exit status: 0 the same; 1 they differ; 2 trouble, also where nothing differs\n"
         "but a store does not give a value back, so that it could not be compared.",
         "ic-secrets diff store.db bao+https://bao.example.org:8200/ic\n"
         "  ic-secrets diff old.db new.db my-site org:agency",
@@ -80,7 +80,7 @@ def make_parser() -> Parser:
 
 @contextlib.contextmanager
 def _opened(arguments: argparse.Namespace, context: Context) -> Iterator[tuple[Store, Store]]:
-    """Both stores, only to be read, with the keys that `copy` would find. The least generation is that of A."""
+    """Open both stores for reading, with the keys that `copy` would find. The least generation is that of A."""
     settings = context.settings
     from_keys = key_loader(settings, "from-key-file", arguments.from_key_file)
     to_keys = key_loader(settings, "to-key-file", arguments.to_key_file)
@@ -94,7 +94,7 @@ def _opened(arguments: argparse.Namespace, context: Context) -> Iterator[tuple[S
 
 
 def _choose_owners(a: Store, b: Store, chosen: Sequence[Owner]) -> Sequence[Owner]:
-    """Those of both stores, organizations first, or the one site that a store is of.
+    """Return those of both stores, organizations first, or the only site of a store.
 
     UnknownSecretError for an owner that neither knows: it may be mistyped.
     """
@@ -106,36 +106,36 @@ def _choose_owners(a: Store, b: Store, chosen: Sequence[Owner]) -> Sequence[Owne
     return sorted(set(chosen) or known, key=lambda owner: (owner.is_site, owner.name))
 
 
-def _compare(a: Store, b: Store, owners: Sequence[Owner], *, foresees: bool) -> Result:
-    """Only one owner's values are held at a time."""
-    from ..transfer.drift import Drift, compare, foresee_copy, read_owner
+def _compare(a: Store, b: Store, owners: Sequence[Owner], *, forecasts: bool) -> Result:
+    """Compare owner by owner: only one owner's values are held at a time."""
+    from ..transfer.drift import Drift, compare, forecast_copy, read_owner
 
-    tells = a.has_organizations and b.has_organizations
+    know_organizations = a.has_organizations and b.has_organizations
     counts: Counter[Drift] = Counter()
     copied: Counter[str] = Counter()
     differences: list[Difference] = []
     with progress("comparing owners", len(owners)) as advance:
         for done, owner in enumerate(owners, 1):
-            found = compare(owner, read_owner(a, owner), read_owner(b, owner), tells=tells)
+            found = compare(owner, read_owner(a, owner), read_owner(b, owner), know_organizations=know_organizations)
             counts.update(each.drift for each in found)
             fresh = [each for each in found if each.drift is not Drift.SAME]
             differences += fresh
-            if foresees and fresh:
-                copied.update(foresee_copy(a, b, owner)._asdict())
+            if forecasts and fresh:
+                copied.update(forecast_copy(a, b, owner)._asdict())
             advance(done, len(owners))
-    return Result(differences, counts, (copied["made"], copied["changed"], copied["refused"]) if foresees else None)
+    return Result(differences, counts, (copied["made"], copied["changed"], copied["refused"]) if forecasts else None)
 
 
 def _print_text(result: Result, arguments: argparse.Namespace, many: int) -> None:
-    rows = [[_place(each), each.name or "(the site)", _tell(each)] for each in result.differences]
+    rows = [[_place(each), each.name or "(the site)", _format(each)] for each in result.differences]
     if rows:
         print_table(["OWNER", "NAME", "DIFFERENCE"], rows, _STYLES)
     from ..transfer.drift import Drift
 
-    told = ", ".join(f"{result.counts[drift]:,} {drift.value}" for drift in Drift)
-    print_message("", f"compared {many:,} {'owner' if many == 1 else 'owners'}: {told}")
+    counts = ", ".join(f"{result.counts[drift]:,} {drift.value}" for drift in Drift)
+    print_message("", f"compared {many:,} {'owner' if many == 1 else 'owners'}: {counts}")
     if result.counts[Drift.UNKNOWN]:
-        print_message("warning", "unknown is what a store gives no value of, so that it could not be compared")
+        print_message("warning", "unknown: a store does not give the value, so it could not be compared")
     made, changed, refused = result.copied or (0, 0, 0)
     if made or changed:
         more = f", and could not carry {refused:,}" if refused else ""
@@ -147,7 +147,7 @@ def _print_text(result: Result, arguments: argparse.Namespace, many: int) -> Non
 
 
 def _print_object(result: Result, urls: tuple[str, str], owners: Sequence[Owner]) -> None:
-    """As docs/diff.schema.json describes it."""
+    """Print the document that docs/diff.schema.json describes."""
     from ..transfer.drift import Drift
 
     content = {
@@ -180,13 +180,13 @@ def _place(difference: Difference) -> str:
     return f"{difference.owner}.{difference.environment}" if difference.environment else str(difference.owner)
 
 
-def _tell(difference: Difference) -> str:
+def _format(difference: Difference) -> str:
     if not difference.aspects:
         return difference.drift.value + (" (inert)" if difference.is_inert else "")
-    return ", ".join(_tell_aspect(aspect) for aspect in difference.aspects)
+    return ", ".join(_format_aspect(aspect) for aspect in difference.aspects)
 
 
-def _tell_aspect(aspect: Aspect) -> str:
+def _format_aspect(aspect: Aspect) -> str:
     if aspect.what == "value":
         return "value" if aspect.is_known else "value unknown"
     one, other = (_show(aspect.what, fact) for fact in (aspect.a, aspect.b))

@@ -1,6 +1,6 @@
 """Where a project takes its packages from: the one reader of composer.json and composer.lock. Pure.
 
-Whatever another program wrote into these files can be read: what has not the expected shape counts as absent.
+Whatever another program wrote into these files can be read: what lacks the expected shape counts as absent.
 """
 
 from __future__ import annotations

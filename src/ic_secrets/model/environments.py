@@ -54,7 +54,7 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A name and its cells, one for each environment of the matrix, and one for all others."""
+    """A name and its cells, one for each environment of the table, and one for all others."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -85,7 +85,7 @@ class Row(NamedTuple):
         return self.shown.scopes
 
 
-class Matrix(NamedTuple):
+class EnvironmentTable(NamedTuple):
     """What a site gets, for one scope: its rows in the order of their names."""
 
     environments: tuple[str, ...]
@@ -93,8 +93,8 @@ class Matrix(NamedTuple):
     rows: tuple[Row, ...]
 
 
-def make_matrix(chain: Sequence[Holdings], scope: Scope, also: Collection[str] = ()) -> Matrix:
-    """The matrix of the site that holds `chain[0]`, with a column for each environment `also`."""
+def make_table(chain: Sequence[Holdings], scope: Scope, also: Collection[str] = ()) -> EnvironmentTable:
+    """The table of the site that holds `chain[0]`, with a column for each environment `also`."""
     environments = list_environments(chain, also)
     traced = [trace(environment, scope, chain) for environment in environments]
     elsewhere = trace(None, scope, chain)
@@ -106,7 +106,7 @@ def make_matrix(chain: Sequence[Holdings], scope: Scope, also: Collection[str] =
         )
         for name in elsewhere
     ]
-    return Matrix(environments, scope, tuple(rows))
+    return EnvironmentTable(environments, scope, tuple(rows))
 
 
 def list_environments(chain: Sequence[Holdings], also: Collection[str] = ()) -> tuple[str, ...]:

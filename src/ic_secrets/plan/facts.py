@@ -56,7 +56,7 @@ class Access(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """A run that is planned, without a value.
+    """What is known of a planned run, without any value.
 
     `definitions` are all that the target's owners have; `used` and `variables` are the names of the secrets that the
     build gets and of its variables. `winners` and `git_logins` say by host what Composer and git would send. `version`
@@ -79,7 +79,7 @@ class Facts(NamedTuple):
 
     @property
     def certain(self) -> str:
-        """The level of what makes Composer fail: it is certain only where Composer itself is the command."""
+        """The level of what makes Composer fail: certain only where Composer itself is the command."""
         return "error" if self.is_composer else "warning"
 
 
@@ -103,7 +103,7 @@ def find_access(repository: Repository, facts: Facts) -> Access:
 
 
 def list_unused(host: str, facts: Facts) -> list[Definition]:
-    """The definitions that are named like a credential for the host, of which the build gets none."""
+    """List the definitions that are named like a credential for the host and that the build does not get."""
     named = (definition.name.partition(".") for definition in facts.definitions)
     pairs = zip(facts.definitions, named, strict=True)
     return [d for d, (method, _, rest) in pairs if rest == host and method in METHODS and d.name not in facts.used]

@@ -1,6 +1,6 @@
-"""Repositories asked whether they take their credential: `plan --online`.
+"""Ask repositories whether they accept their credential: `plan --online`.
 
-A Composer repository by a HEAD of its packages.json, a git one by `git ls-remote`. A credential goes to its own host
+A Composer repository gets a HEAD of its packages.json, a git one a `git ls-remote`. A credential goes to its own host
 alone, in a header or by a helper; never into arguments or a file, and never along with a redirect to another host.
 """
 
@@ -38,8 +38,8 @@ _NO_HEAD = frozenset({405, 501})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
 _BY_STATUS = {401: "expired", 403: "refused", 404: "not found"}
-# What git says, in the language C, and what it means.
-_SAYINGS = (
+# What git says, in the locale C, and what it means.
+_GIT_MESSAGES = (
     ("could not read username", "expired", ""),
     ("authentication failed", "expired", ""),
     ("returned error: 401", "expired", ""),
@@ -56,7 +56,7 @@ _SAYINGS = (
 )
 _HELPER = '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$ASKED_USER" "$ASKED_PASSWORD"; }; f'
 
-# The user's own helpers, asked and never told what became of it; without our entries of the configuration.
+# The user's own helpers, which are asked but never learn what became of it; without our entries of the configuration.
 _USERS_HELPERS = '!f() {{ test "$1" != get || GIT_CONFIG_COUNT={} git credential fill; }}; f'
 
 
@@ -79,9 +79,9 @@ def ask_all(
     progress: Callable[[int], object] = lambda done: None,
     timeout: float = TIMEOUT,
 ) -> dict[Repository, Answer]:
-    """What each says, all asked at once; one that says nothing in `timeout` seconds is unreachable.
+    """Ask all of them at once; one that does not answer in `timeout` seconds is unreachable.
 
-    `progress` is told how many have answered.
+    `progress` gets how many have answered.
     """
     waiting: queue.SimpleQueue[Question] = queue.SimpleQueue()
     answered: queue.SimpleQueue[tuple[Repository, Answer]] = queue.SimpleQueue()
@@ -114,7 +114,7 @@ def ask_all(
 
 
 def ask(question: Question, environment: Mapping[str, str], timeout: float = TIMEOUT) -> Answer:
-    """What the repository says. Raises nothing: a message of an error might hold a credential."""
+    """Ask the repository. Raises nothing: a message of an error might hold a credential."""
     try:
         if question.is_for_git:
             return _ask_git(question.repository.url, question.login, environment, timeout)
@@ -225,22 +225,22 @@ def _ask_git(url: str, login: Login | None, environment: Mapping[str, str], time
         preexec_fn=end_by_term,
     )
     try:
-        _, told = process.communicate(timeout=timeout)
+        _, output = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         return Answer("unreachable", f"no answer within {timeout:g} seconds")
     if process.returncode == 0:
         return Answer("ok")
-    text = told.decode(errors="replace").lower()
-    for saying, outcome, detail in _SAYINGS:
-        if saying in text.replace(url.lower(), ""):
+    text = output.decode(errors="replace").lower()
+    for message, outcome, detail in _GIT_MESSAGES:
+        if message in text.replace(url.lower(), ""):
             return Answer(outcome, detail)
     return Answer("failed", "git failed")
 
 
 def _make_environment(url: str, login: Login | None, environment: Mapping[str, str]) -> dict[str, str]:
-    """That of git: no prompts, and a helper for the one host that takes the login from variables."""
+    """Return the environment of git: no prompts, and a helper for the one host that takes the login from variables."""
     own = inherit(environment)
     own |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS": "", "LC_ALL": "C", "LANGUAGE": "C"}
     scheme, _, rest = url.partition("://")

@@ -117,7 +117,7 @@ def _name_known_hosts(accesses: tuple[Access, ...], answers: Mapping[Repository,
 def _make_hider(prepared: PreparedBuild) -> Callable[[str], str]:
     """Return what masks values in words that come from elsewhere: a command, a directory, or a URL may hold one.
 
-    It knows the values of all that was read: whoever plans a run has not asked to see what it would be denied.
+    It knows the values of all that was read, also of what the run would not get.
     """
     from ..masking.masker import mask_text
     from ..masking.matcher import Matcher

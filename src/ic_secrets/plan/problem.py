@@ -1,4 +1,4 @@
-"""What is wrong with a run that is planned."""
+"""The one result of all checks."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Problem(NamedTuple):
 
     @classmethod
     def from_error(cls, error: IcSecretsError) -> Problem:
-        """What would keep the run from starting."""
+        """Make the problem of an error that would keep the run from starting."""
         return cls("error", str(error), error.hint)
 
     @classmethod
     def from_notice(cls, notice: Notice) -> Problem:
-        """What the run would say."""
+        """Make the problem of what the run would say."""
         return cls(notice.level, notice.text, notice.hint)

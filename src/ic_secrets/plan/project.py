@@ -78,7 +78,7 @@ def _list_variables(sources: PackageSources) -> dict[str, str]:
 
 
 def _read(path: str) -> str:
-    """Return the text; an empty one where there is none that can be read."""
+    """Return the text; an empty one where it cannot be read."""
     try:
         return (read_regular(path, _LARGEST) or b"").decode(errors="replace")
     except OSError:

@@ -1,1 +1,5 @@
-"""Survey all sites, and show that as a page."""
+"""Report all sites and organizations, and what of their secrets needs attention.
+
+- `owners`: what is found of one owner
+- `page`: the report as one HTML page, by `templates/`
+"""

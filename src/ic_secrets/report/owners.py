@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ..model.environments import NEVER_BUILT, Cell, Row, make_matrix
+from ..model.environments import NEVER_BUILT, Cell, Row, make_table
 from ..model.resolve import Definition, Holdings, Verdict
 from ..model.secret import Owner, Scope, SecretType, Site, format_scopes
 
@@ -127,9 +127,9 @@ class Usage:
 
 def report_site(site: Site, chain: Sequence[Holdings], limits: Limits) -> OwnerReport:
     """Report what the site has and inherits, and what of its own needs attention."""
-    matrix = make_matrix(chain, Scope.IC)
+    table = make_table(chain, Scope.IC)
     entries = []
-    for row in matrix.rows:
+    for row in table.rows:
         own = [d for d in _list_definitions(row) if d.owner == chain[0].owner]
         findings = [finding for each in own for finding in _inspect(each, row, limits)]
         lost = [d for d in row.elsewhere.definitions if d.verdict is Verdict.SHADOWED]
@@ -139,7 +139,7 @@ def report_site(site: Site, chain: Sequence[Holdings], limits: Limits) -> OwnerR
         owner=chain[0].owner,
         site=site,
         sites=None,
-        environments=matrix.environments,
+        environments=table.environments,
         entries=tuple(entries),
         secrets=len(chain[0].secrets),
         overrides=len(chain[0].overrides),
@@ -148,9 +148,9 @@ def report_site(site: Site, chain: Sequence[Holdings], limits: Limits) -> OwnerR
 
 def report_organization(held: Holdings, usage: Usage, limits: Limits) -> OwnerReport:
     """Report what the organization has, which of it no site uses, and what else needs attention."""
-    matrix = make_matrix((held,), Scope.IC)
+    table = make_table((held,), Scope.IC)
     name, entries = held.owner.name, []
-    for row in matrix.rows:
+    for row in table.rows:
         findings = []
         for each in _list_definitions(row):
             found = list(_inspect(each, row, limits))
@@ -165,7 +165,7 @@ def report_organization(held: Holdings, usage: Usage, limits: Limits) -> OwnerRe
         owner=held.owner,
         site=None,
         sites=usage.sites[name],
-        environments=matrix.environments,
+        environments=table.environments,
         entries=tuple(entries),
         secrets=len(held.secrets),
         overrides=len(held.overrides),

@@ -1,7 +1,7 @@
-"""What two stores hold differently, told without values.
+"""The differences between two stores, without values.
 
-`compare` says it of one owner. What it gives holds no value, nor a hash or length of one. Versions, and when something
-was set, make no difference: they are each store's own.
+A difference holds neither a value nor a hash or length of one. Versions, and when something was set, make no
+difference: they are each store's own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Fact = str | int | None
 
 
 class Drift(enum.Enum):
-    """How one definition, or a site, is in two stores, A and B."""
+    """How a definition or a site differs between two stores, A and B."""
 
     ONLY_IN_A = "only in A"
     ONLY_IN_B = "only in B"
@@ -31,7 +31,7 @@ class Drift(enum.Enum):
 
 
 class Aspect(NamedTuple):
-    """One thing in which a definition differs, with what it is in A and in B; never the value itself.
+    """One thing in which a definition differs, as it is in A and in B; never the value itself.
 
     `is_known` is False for a value that a store does not give back.
     """
@@ -43,7 +43,7 @@ class Aspect(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A site (no name), base (no environment) or override, and how it is in both stores.
+    """A site (no name), base (no environment) or override, and how it differs.
 
     `is_inert` says of an override that only one store has that its base is gone there.
     """
@@ -56,7 +56,7 @@ class Difference(NamedTuple):
     is_inert: bool = False
 
 
-class Brought(NamedTuple):
+class CopyForecast(NamedTuple):
     """How many definitions copying would make, change and refuse."""
 
     made: int = 0
@@ -65,38 +65,42 @@ class Brought(NamedTuple):
 
 
 def read_owner(store: Store, owner: Owner) -> SecretSet:
-    """What the store holds of the owner; nothing where it does not know it."""
+    """Read what the store holds of the owner; nothing where it does not know the owner."""
     try:
         return read_secrets(store, [owner])
     except UnknownSiteError:
         return SecretSet((), (Holdings(owner),))
 
 
-def compare(owner: Owner, a: SecretSet, b: SecretSet, *, tells: bool = True) -> tuple[Difference, ...]:
-    """How each thing of the owner is in both: the site first, then by name, the base before its overrides.
+def compare(owner: Owner, a: SecretSet, b: SecretSet, *, know_organizations: bool = True) -> tuple[Difference, ...]:
+    """Compare each thing of the owner: the site first, then by name, the base before its overrides.
 
-    Unless both stores tell the organizations of sites (`tells`), neither those nor the owners of bases are compared.
+    Unless both stores `know_organizations`, neither those nor the owners of bases are compared.
     """
-    site = [_compare_sites(owner, a.sites, b.sites)] if tells and owner.is_site and (a.sites or b.sites) else []
-    mine, others = _describe(a), _describe(b)
+    site = (
+        [_compare_sites(owner, a.sites, b.sites)]
+        if know_organizations and owner.is_site and (a.sites or b.sites)
+        else []
+    )
+    mine, others = _index(a), _index(b)
     keys = sorted({*mine, *others}, key=lambda key: (key[0], key[1] or ""))
-    return (*site, *(_compare_items(owner, key, mine.get(key), others.get(key), tells) for key in keys))
+    return (*site, *(_compare_items(owner, key, mine.get(key), others.get(key), know_organizations) for key in keys))
 
 
-def foresee_copy(a: Store, b: Store, owner: Owner) -> Brought:
-    """What copying the owner from A to B would do, after its organization was copied. Writes nothing."""
+def forecast_copy(a: Store, b: Store, owner: Owner) -> CopyForecast:
+    """Count what copying the owner from A to B would do, after its organization was copied. Writes nothing."""
     try:
         secret_set = read_secrets(a, [owner])
         if secret_set.inherited:
             secret_set = read_secrets(a, add_organizations(a, [owner]))
     except UnknownSiteError:
-        return Brought()
+        return CopyForecast()
     counts = count_actions(change for change in plan_changes(b, secret_set) if change.owner == owner)
-    return Brought(*(counts[action.value] for action in (Action.MADE, Action.CHANGED, Action.REFUSED)))
+    return CopyForecast(*(counts[action.value] for action in (Action.MADE, Action.CHANGED, Action.REFUSED)))
 
 
-class _Described(NamedTuple):
-    """A definition, and whose base it is or belongs to: None where that is gone."""
+class _Item(NamedTuple):
+    """A definition, and the owner of its base: None where that is gone."""
 
     item: Secret | Override
     base: str | None
@@ -106,15 +110,15 @@ class _Described(NamedTuple):
         return self.base is None
 
 
-def _describe(secret_set: SecretSet) -> dict[Key, _Described]:
-    """The definitions of the one owner that the secret_set is of, by name and environment."""
+def _index(secret_set: SecretSet) -> dict[Key, _Item]:
+    """Return the definitions of the only owner in the set, by name and environment."""
     (held,) = secret_set.holdings
     linked = next((site.organization for site in secret_set.sites), None)
-    lenders = [each for each in secret_set.inherited if each.owner.name == linked]
-    bases = {secret.id: str(each.owner) for each in (*lenders, held) for secret in each.secrets}
-    found: dict[Key, _Described] = {(each.name, None): _Described(each, str(held.owner)) for each in held.secrets}
+    organizations = [each for each in secret_set.inherited if each.owner.name == linked]
+    bases = {secret.id: str(each.owner) for each in (*organizations, held) for secret in each.secrets}
+    found: dict[Key, _Item] = {(each.name, None): _Item(each, str(held.owner)) for each in held.secrets}
     for override in held.overrides:
-        found[override.name, override.environment] = _Described(override, bases.get(override.base))
+        found[override.name, override.environment] = _Item(override, bases.get(override.base))
     return found
 
 
@@ -130,18 +134,18 @@ def _compare_sites(owner: Owner, a: Iterable[Site], b: Iterable[Site]) -> Differ
     return Difference(owner, None, None, Drift.DIFFERING if aspects else Drift.SAME, aspects)
 
 
-def _compare_items(owner: Owner, key: Key, a: _Described | None, b: _Described | None, tells: bool) -> Difference:
+def _compare_items(owner: Owner, key: Key, a: _Item | None, b: _Item | None, know_organizations: bool) -> Difference:
     name, environment = key
     if a is None or b is None:
         only = a or b
         drift = Drift.ONLY_IN_B if a is None else Drift.ONLY_IN_A
-        return Difference(owner, environment, name, drift, is_inert=bool(tells and only and only.is_inert))
-    aspects = tuple(each for each in _find_aspects(a, b) if tells or each.what != "base")
+        return Difference(owner, environment, name, drift, is_inert=bool(know_organizations and only and only.is_inert))
+    aspects = tuple(each for each in _find_aspects(a, b) if know_organizations or each.what != "base")
     drift = Drift.DIFFERING if any(each.is_known for each in aspects) else Drift.UNKNOWN if aspects else Drift.SAME
     return Difference(owner, environment, name, drift, aspects)
 
 
-def _find_aspects(a: _Described, b: _Described) -> Iterable[Aspect]:
+def _find_aspects(a: _Item, b: _Item) -> Iterable[Aspect]:
     one, other = a.item, b.item
     if one.value is None or other.value is None:
         yield Aspect("value", is_known=False)

@@ -73,17 +73,17 @@ class Change(NamedTuple):
 
     @property
     def owner(self) -> Owner:
-        """The site itself, or whose secret it is."""
+        """The site itself, or the owner of the secret."""
         return Owner("site", self.item.name) if isinstance(self.item, Site) else self.item.owner
 
     @property
     def environment(self) -> str | None:
-        """That of an override."""
+        """The environment of an override."""
         return self.item.environment if isinstance(self.item, Override) else None
 
     @property
     def name(self) -> str | None:
-        """That of a secret."""
+        """The name of a secret."""
         return None if isinstance(self.item, Site) else self.item.name
 
     def __str__(self) -> str:
@@ -250,7 +250,7 @@ class _Merge:
         except IcSecretsError as error:
             return Change(Action.REFUSED, secret, str(error))
         if self._secret_set.is_partial:
-            secret = _keep_date(secret, old)
+            secret = _keep_expiry(secret, old)
         change = _judge(secret, old)
         if change.action is not Action.REFUSED:
             held.secrets[secret.name] = secret._replace(id=old.id if old else f"new {secret.owner} {secret.name}")
@@ -271,7 +271,7 @@ class _Merge:
             return Change(Action.REFUSED, override, str(error))
         old = held.overrides.get(override.name, {}).get(override.environment)
         if self._secret_set.is_partial:
-            override = _keep_date(override, old)
+            override = _keep_expiry(override, old)
         change = _judge(override, old)
         if old and old.base != base.id and change.action is Action.SAME:
             change = change._replace(action=Action.CHANGED)
@@ -288,7 +288,7 @@ class _Merge:
         return self._held[owner]
 
     def _inherited(self, owner: Owner, name: str) -> Holdings:
-        """What the primary organization that the owner has, or will have, holds under the name."""
+        """Return what the primary organization that the owner has, or will have, holds under the name."""
         site = self._sites.get(owner.name) if owner.is_site else None
         if site is None or site.organization is None:
             return Holdings(owner)
@@ -306,19 +306,19 @@ class _Held:
             self.overrides.setdefault(override.name, {})[override.environment] = override
 
     def named(self, name: str) -> Holdings:
-        """That of it which has the name."""
+        """Return what has the name."""
         secret = self.secrets.get(name)
         return Holdings(self.owner, (secret,) if secret else (), tuple(self.overrides.get(name, {}).values()))
 
 
 def _own_all(held: Holdings) -> bool:
-    """Whether each override belongs to a base of the same owner."""
+    """Return whether each override belongs to a base of the same owner."""
     own = {secret.id for secret in held.secrets}
     return all(override.base in own for override in held.overrides)
 
 
-def _keep_date(item: Item, old: Secret | Override | None) -> Item:
-    """The item with the date of what is there, where that has the same value and the item has no date."""
+def _keep_expiry(item: Item, old: Secret | Override | None) -> Item:
+    """Return the item with the expiry of the old one, if that has the same value and the item has no expiry."""
     if old is None or item.expires is not None or item.value is None or item.value != old.value:
         return item
     return item._replace(expires=old.expires)

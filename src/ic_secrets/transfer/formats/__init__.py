@@ -1,1 +1,7 @@
-"""Read and write files that people have already; each format is one module."""
+"""Read and write files that people have already.
+
+- `registry`: the table of formats
+- `base`: what a format is, and what they share
+- `auth`, `definitions`, `dotenv`, `pantheon`: formats in plain text
+- `sealed`: the format in ciphertext
+"""

@@ -18,7 +18,7 @@ from ..merge import SecretSet
 
 
 class ReadOptions(NamedTuple):
-    """What is known beside the file: whose it is, and what its secrets become.
+    """What the person and the store say beyond the file: whose it is, and what its secrets become.
 
     `kind` and `scopes` are for formats that lack them; `organization` is the site's in the store; `now` is Unix time.
     """

@@ -33,7 +33,7 @@ def write(store: Store, secret_set: SecretSet, asked: Sequence[str], keys: Seque
 
 
 def is_same(before: bytes, after: bytes, load_keys: Callable[[], Sequence[MasterKey]]) -> bool:
-    """Whether both hold the same. A damaged one never does, though every line of it may be right."""
+    """Return whether both hold the same. A damaged one never does, though every line of it may be right."""
     if not sealed_file.is_same_content(before, after):
         return False
     try:

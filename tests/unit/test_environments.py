@@ -1,4 +1,4 @@
-"""The matrix: each cell is what a build, an application or a person of that environment gets, and says whence."""
+"""The table: each cell is what a build, an application or a person of that environment gets, and says whence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from ic_secrets.model.environments import Source, make_matrix
+from ic_secrets.model.environments import Source, make_table
 from ic_secrets.model.resolve import Holdings, Verdict, resolve
 from ic_secrets.model.secret import Override, Owner, Scope, Scopes, Secret, SecretType
 
@@ -67,28 +67,35 @@ CASES = {
 def test_a_cell_says_where_its_value_comes_from_or_why_there_is_none(
     held: tuple[Holdings, ...], environment: str, expected: Source | Verdict
 ) -> None:
-    matrix = make_matrix(held, Scope.IC)
-    cell = matrix.rows[0].cells[matrix.environments.index(environment)]
+    table = make_table(held, Scope.IC)
+    cell = table.rows[0].cells[table.environments.index(environment)]
     assert (cell.source or cell.reason) is expected
     assert (cell.source is None) is (cell.winner is None)
 
 
 def test_the_columns_are_the_platforms_environments_then_those_that_anything_names() -> None:
     held = chain((override(SITE, "pr-2"),), (ORG_BASE, override(ORG, "live", ORG_BASE), override(ORG, "a", ORG_BASE)))
-    assert make_matrix(held, Scope.IC, ["pr-1", "dev"]).environments == ("dev", "test", "live", "a", "pr-1", "pr-2")
+    assert make_table(held, Scope.IC, ["pr-1", "dev"]).environments == (
+        "dev",
+        "test",
+        "live",
+        "a",
+        "pr-1",
+        "pr-2",
+    )
 
 
 def test_a_site_that_has_nothing_has_no_rows() -> None:
-    assert make_matrix(chain(), Scope.IC).rows == ()
+    assert make_table(chain(), Scope.IC).rows == ()
 
 
 def test_a_row_shows_the_type_of_what_wins() -> None:
     held = chain((base(SITE, USER, kind=SecretType.RUNTIME),), (ORG_BASE,))
-    row = make_matrix(held, Scope.IC).rows[0]
+    row = make_table(held, Scope.IC).rows[0]
     assert (row.type, row.scopes) == (SecretType.ENV, IC)
-    row = make_matrix(held, Scope.USER).rows[0]
+    row = make_table(held, Scope.USER).rows[0]
     assert (row.type, row.scopes) == (SecretType.RUNTIME, USER)
-    row = make_matrix(held, Scope.WEB).rows[0]
+    row = make_table(held, Scope.WEB).rows[0]
     assert (row.is_resolved, row.type) == (False, SecretType.RUNTIME)
 
 
@@ -112,10 +119,10 @@ def chains(draw: st.DrawFn) -> tuple[Holdings, ...]:
 
 @hypothesis.given(held=chains(), scope=st.sampled_from(Scope))
 def test_every_cell_agrees_with_what_a_build_there_would_resolve(held: tuple[Holdings, ...], scope: Scope) -> None:
-    matrix = make_matrix(held, scope)
-    for position, environment in enumerate(matrix.environments):
-        winners = [row.cells[position].winner for row in matrix.rows]
+    table = make_table(held, scope)
+    for position, environment in enumerate(table.environments):
+        winners = [row.cells[position].winner for row in table.rows]
         assert tuple(winner for winner in winners if winner) == resolve(environment, scope, held)
         assert all(
-            (row.cells[position].reason is None) is (row.cells[position].winner is not None) for row in matrix.rows
+            (row.cells[position].reason is None) is (row.cells[position].winner is not None) for row in table.rows
         )
