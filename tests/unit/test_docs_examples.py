@@ -112,3 +112,10 @@ def test_the_table_of_hooks_is_that_of_the_code() -> None:
 def test_the_table_of_formats_is_that_of_the_code() -> None:
     found = {name for row in read_table("stores/formats.md", "Files you already have") for name in row[0].split(", ")}
     assert found == set(list_formats())
+
+
+def test_everything_that_plugins_import_is_described() -> None:
+    pages = "".join((ROOT / "docs" / "reference" / "api" / page).read_text() for page in ("hookspecs.md", "types.md"))
+    described = set(re.findall(r"^\.\. auto\w+:: (\w+)$", pages, re.MULTILINE))
+    hooks = {name for name in vars(hookspecs) if name.startswith("ic_secrets_")}
+    assert described == {*hookspecs.__all__, *hooks} - {"PROJECT", "VERSION", "hookimpl", "hookspec"}
