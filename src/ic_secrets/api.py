@@ -32,25 +32,25 @@ from .process.child import Outcome, find_program
 
 
 class OpenBuild:
-    """A build while its secrets are exposed, and what came of it."""
+    """A build while its secrets are exposed, and how it ended."""
 
     def __init__(self, build: _build.Build) -> None:
         self._build = build
         self.env: dict[str, str] = dict(build.exposure.environment)
-        """The environment to build with, whole."""
+        """The complete environment to build with."""
         self._status = 0
         self.receipt: dict[str, Any] | None = None
-        """After the block, the receipt (docs/receipt.schema.json)."""
+        """The receipt (docs/receipt.schema.json), once the block has ended."""
 
     def __repr__(self) -> str:
         return f"OpenBuild({self._build.request.target})"
 
     @property
     def status(self) -> int:
-        """The build's exit status, for its receipt: set it. Where the block raises and it is 0, it becomes 1.
+        """The build's exit status, for its receipt: set it. If the block raises while it is 0, it becomes 1.
 
-        What `subprocess` gives for a build that a signal ended, -N, becomes 128+N, as a shell says it. TypeError for
-        None, which says that the build was not waited for; ValueError.
+        The -N that `subprocess` gives for a build ended by a signal becomes 128+N, as in a shell. TypeError for None,
+        which means that nobody waited for the build; ValueError.
         """
         return self._status
 
@@ -59,17 +59,17 @@ class OpenBuild:
         if not isinstance(status, int) or isinstance(status, bool):
             raise TypeError(f"an exit status is a number, not {type(status).__name__}")
         if not -SIGNAL_BASE < status < 256:
-            raise ValueError(f"{status} is no exit status")
+            raise ValueError(f"{status} is not an exit status")
         self._status = status if status >= 0 else SIGNAL_BASE - status
 
     def mask(self, text: str) -> str:
-        """The text with the build's values masked, in every encoding that `run` masks."""
+        """Return the text with the build's values masked, in every encoding that `run` masks."""
         return self._build.exposure.prepared.secrets.hide_values(text)
 
     def watch(self, pid: int) -> None:
-        """Let the watchdog end this process group with the secrets when this program is killed.
+        """Let the watchdog end this process group, and remove the secrets, if this program is killed.
 
-        `pid` leads a group of its own: `Popen(…, start_new_session=True)`.
+        `pid` must lead a group of its own: `Popen(…, start_new_session=True)`.
         """
         self._build.exposure.directory.watchdog.watch(pid)
 
@@ -93,20 +93,20 @@ def open_build(
     run_dir: str | os.PathLike[str] | None = None,
     notify: Notify | None = None,
 ) -> Iterator[OpenBuild]:
-    """Expose the target's secrets for the time of the block, then scrub and look for what the build left.
+    """Expose the target's secrets while the block runs, then scrub and search for leaks.
 
-    What is not given, or False, comes from the settings, as for `run`: variables of this process, and the files
-    of the `project` and of the person. `environment` is what the build inherits, else this process's. `command` is what
-    will be built with, as far as it is known (`composer install`, where Composer is installed). Notices go to `notify`,
-    else to the logger `ic_secrets`.
+    Arguments that are not given, or False, come from the settings, as for `run`: variables of this process, the files
+    of the `project` and of the person. The build inherits `environment`, by default this process's. `command` is the
+    command of the build, if it is known (by default `composer install`, if Composer is installed). Notices go to
+    `notify`, by default to the logger `ic_secrets`.
 
-    Raises IcSecretsError when the build cannot be started: nothing is exposed then. When the block itself raised,
-    that goes through; when it succeeded, with `status` 0, a leak is a LeakFoundError and an incomplete scrub a
-    ScrubIncompleteError. The build's output is not masked: `OpenBuild.mask` masks a text.
+    IcSecretsError if the build cannot be started: then nothing is exposed. What the block raises passes through; if it
+    succeeds, with `status` 0, a leak is a LeakFoundError and an incomplete scrub a ScrubIncompleteError. The build's
+    output is not masked: `OpenBuild.mask` masks a text.
     """
     directory = os.path.abspath(project)
     if not os.path.isdir(directory):
-        raise BuildError(f"there is no directory {directory} to build in")
+        raise BuildError(f"the project directory {directory} does not exist")
     flags = {
         "store": store,
         "key-file": None if key_file is None else os.fspath(key_file),
@@ -154,7 +154,7 @@ def _open(context: Context, request: BuildRequest) -> Iterator[OpenBuild]:
 
 
 def _raise_for(build: _build.Build) -> None:
-    """A build that succeeded and what it left, as an error."""
+    """Raise what a build that succeeded left behind."""
     if build.status == LEAK_FOUND:
         what = "a secret" if build.leaks == 1 else "secrets"
         raise LeakFoundError(
@@ -163,14 +163,14 @@ def _raise_for(build: _build.Build) -> None:
     if build.status == SCRUB_INCOMPLETE:
         failure = build.exposure.failure
         raise failure or ScrubIncompleteError(
-            "what came after the build could not be done in full", hint="the notices say what"
+            "what follows the build could not be completed", hint="the notices say what is missing"
         )
 
 
 def _checked(name: str, words: Sequence[str]) -> Sequence[str]:
-    """The words; TypeError for one text, which would be a sequence of letters, ValueError for none at all."""
+    """Return the words; TypeError for a single text, which is a sequence of letters, ValueError for an empty one."""
     if isinstance(words, (str, bytes)) or not all(isinstance(word, str) for word in words):
-        raise TypeError(f"{name} takes a sequence of texts")
+        raise TypeError(f"{name} must be a sequence of strings")
     if not words:
         raise ValueError(f"{name} is empty")
     return words
@@ -178,7 +178,7 @@ def _checked(name: str, words: Sequence[str]) -> Sequence[str]:
 
 def _check_leaks(leaks: str | None) -> str | None:
     if leaks not in {None, "fail", "warn", "off"}:
-        raise ValueError("leaks is fail, warn or off")
+        raise ValueError("leaks must be fail, warn or off")
     return leaks
 
 

@@ -1,4 +1,4 @@
-"""ic-secrets as a pluggy plugin of another pipeline: its builds get their secrets by hooks.
+"""ic-secrets as a pluggy plugin of another pipeline, whose builds get their secrets through hooks.
 
     import pluggy
     from ic_secrets import plugin
@@ -10,8 +10,8 @@
     status = subprocess.run(["composer", "install"], cwd="checkout", env=env).returncode
     receipt = manager.hook.ic_secrets_after_build(status=status)
 
-Where the pipeline has a build hook of its own, `wrap` does both around it. Should the pipeline end in between, or be
-killed, a watchdog scrubs.
+For a pipeline with a build hook of its own, `wrap` does both around it. If the pipeline ends in between, or is killed,
+a watchdog scrubs.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ import pluggy
 from .api import OpenBuild, open_build
 from .errors import BuildError
 
-# Goes up when a hook or an argument is taken away; what is added changes nothing for pipelines that are there.
+# Raised when a hook or an argument is removed; additions do not affect existing pipelines.
 VERSION = 1
 NAME = "ic-secrets"
 
 
 class Specs:
-    """The hooks that a pipeline gets, each answered once (`firstresult`). `register` adds them."""
+    """The hooks that a pipeline gets, each called once (`firstresult`). `register` adds them."""
 
     def ic_secrets_before_build(self, target: str, project: str) -> dict[str, str]:  # type: ignore[empty-body]
-        """Expose the secrets of `target` (`SITE[.ENV]`) for a build in the directory `project`; its environment, whole.
+        """Expose the secrets of `target` (`SITE[.ENV]`) for a build in the directory `project`; return its environment.
 
-        IcSecretsError, and nothing is exposed, where the build cannot be started: a plugin's veto, an unknown site, …
-        One build at a time: a second one before the first has ended is a BuildError.
+        IcSecretsError, with nothing exposed, if the build cannot be started: a plugin's veto, an unknown site, …
+        One build at a time: starting a second one before the first has ended is a BuildError.
         """
 
     def ic_secrets_after_build(self, status: int) -> dict[str, Any] | None:
-        """Scrub, look for what the build left, and give the receipt (docs/receipt.schema.json).
+        """Scrub, search for leaks, and return the receipt (docs/receipt.schema.json).
 
-        `status` is the build's exit status. Safe to call twice, or with no build before it: then None. Where `status`
+        `status` is the build's exit status. Safe to call twice, or without a build: it then returns None. If `status`
         is 0, a leak is a LeakFoundError and an incomplete scrub a ScrubIncompleteError.
         """
 
@@ -60,7 +60,7 @@ class Plugin:
     def ic_secrets_before_build(self, target: str, project: str) -> dict[str, str]:
         """See `Specs`."""
         if self._stack is not None:
-            raise BuildError("a build is open already", hint="ic_secrets_after_build ends it")
+            raise BuildError("a build is already open", hint="ic_secrets_after_build ends it")
         stack = contextlib.ExitStack()
         build = stack.enter_context(open_build(target, project=project, **self._options))
         self._stack, self._build = stack, build
@@ -78,7 +78,7 @@ class Plugin:
 
 
 def register(manager: pluggy.PluginManager, **options: Any) -> Plugin:
-    """Add our hooks to the pipeline's manager, whatever project its markers name, and answer them."""
+    """Add our hooks to the pipeline's manager, whatever project its markers name, and implement them."""
     plugin = Plugin(options)
     specify = pluggy.HookspecMarker(manager.project_name)
     implement = pluggy.HookimplMarker(manager.project_name)
@@ -100,12 +100,12 @@ def wrap(
     environment: str = "environment",
     **options: Any,
 ) -> None:
-    """Stand around the pipeline's own build hook, the one that is called `hook`.
+    """Wrap the pipeline's own build hook, which is called `hook`.
 
-    `target`, `project` and `environment` are the names of its arguments that hold `SITE[.ENV]`, the directory, and
-    the environment of the build: a dict, which is what the build inherits, holds the secrets while the hook's other
-    implementations run, and is as it was afterwards. Where the hook gives an exit status (an int, or an object with
-    a `returncode`), the receipt has it. What the hook raises goes through.
+    `target`, `project` and `environment` are the names of its arguments for `SITE[.ENV]`, the directory, and the
+    environment of the build. That is a dict: it is what the build inherits, it holds the secrets while the hook's other
+    implementations run, and it is restored afterwards. If the hook returns an exit status (an int, or an object with a
+    `returncode`), it goes into the receipt. Exceptions of the hook pass through.
     """
     spec = getattr(manager.hook, hook).spec
     missing = {target, project, environment} - set(spec.argnames)
@@ -127,20 +127,20 @@ def wrap(
             build.status = _find_status(result)
         return result
 
-    around.__wrapped__ = spec.function  # type: ignore[attr-defined]  # whence pluggy takes the arguments' names
+    around.__wrapped__ = spec.function  # type: ignore[attr-defined]  # pluggy takes the arguments' names from here
     holder = _Holder()
     setattr(holder, hook, pluggy.HookimplMarker(manager.project_name)(wrapper=True)(around))
     manager.register(holder, f"{NAME} around {hook}")
 
 
 class _Holder:
-    """A plugin of one function."""
+    """A plugin with one function."""
 
 
 def _copy(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function anew, to be marked: another manager may have another project's name."""
+    """Return a copy of the function to mark, since another manager may have another project's name."""
 
-    @functools.wraps(function)  # whence pluggy takes the arguments' names
+    @functools.wraps(function)  # pluggy takes the arguments' names from here
     def call(*values: Any) -> Any:
         return function(*values)
 
@@ -148,7 +148,7 @@ def _copy(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _find_status(result: object) -> int:
-    """The exit status that a hook's result says; of several results, the first that is none of success."""
+    """Return the exit status in a hook's result; of several results, the first that is not 0."""
     for one in result if isinstance(result, list) else [result]:
         status = getattr(one, "returncode", one)
         if isinstance(status, int) and not isinstance(status, bool) and status:

@@ -181,7 +181,7 @@ def test_one_build_at_a_time(site: Cli, work: Path, private: Path) -> None:
     manager = pluggy.PluginManager("pipeline")
     plugin.register(manager)
     manager.hook.ic_secrets_before_build(target="my-site", project=str(work))
-    with pytest.raises(BuildError, match="open already"):
+    with pytest.raises(BuildError, match="already open"):
         manager.hook.ic_secrets_before_build(target="my-site", project=str(work))
     manager.hook.ic_secrets_after_build(status=1)
     assert list(private.iterdir()) == []

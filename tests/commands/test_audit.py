@@ -160,7 +160,7 @@ def test_a_log_that_was_removed_is_told_of(path: str) -> None:
     log = Log(path)
     log.append([{"text": "a"}])
     os.unlink(path)
-    with pytest.raises(AuditError, match="was removed meanwhile"):
+    with pytest.raises(AuditError, match="was removed in the meantime"):
         log.append([{"text": "b"}])
     log.close()
     assert not os.path.exists(path)
@@ -188,10 +188,10 @@ def put_open_file(path: str) -> None:
     [
         (put_link, "is a symbolic link"),
         (put_dangling_link, "is a symbolic link"),
-        (put_open_file, r"can be written by other users \(mode 0620\)"),
+        (put_open_file, r"is writable by other users \(mode 0620\)"),
         (os.mkdir, "Is a directory"),
-        (os.mkfifo, "is no regular file"),
-        (lambda path: os.mknod(path, 0o600 | 0o020000, os.makedev(1, 3)), "is no regular file"),
+        (os.mkfifo, "is not a regular file"),
+        (lambda path: os.mknod(path, 0o600 | 0o020000, os.makedev(1, 3)), "is not a regular file"),
     ],
     ids=["link", "dangling link", "writable", "directory", "fifo", "device"],
 )

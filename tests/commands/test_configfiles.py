@@ -59,7 +59,7 @@ def test_flags_win_over_variables_over_the_project_over_the_person(work: Path, p
 
 def test_a_mistake_in_a_file_of_windows_has_its_line_too(work: Path, person: Path) -> None:
     (work / "ic-secrets.toml").write_bytes(b'site = "my-site"\r\nleeks = "warn"\r\n')
-    with pytest.raises(ConfigError, match=r"ic-secrets\.toml:2: there is no setting"):
+    with pytest.raises(ConfigError, match=r"ic-secrets\.toml:2: .* is not a setting"):
         settings(work, person).find("leaks")
 
 
@@ -181,8 +181,8 @@ def make_link(path: Path) -> None:
 BAD: list[tuple[str, Callable[[Path], Any], str]] = [
     ("link", make_link, "is a symbolic link"),
     ("dangling", lambda path: path.symlink_to("nowhere"), "is a symbolic link"),
-    ("fifo", lambda path: os.mkfifo(path), "is no regular file"),
-    ("directory", lambda path: path.mkdir(), "is no regular file"),
+    ("fifo", lambda path: os.mkfifo(path), "is not a regular file"),
+    ("directory", lambda path: path.mkdir(), "is not a regular file"),
     ("large", make_large, "is larger than 64 KiB"),
     ("nul", lambda path: path.write_bytes(b'site = "a\0b"'), ":1:10: not valid TOML"),
     ("bytes", lambda path: path.write_bytes(b'site = "\xff"'), "is not UTF-8"),
@@ -190,14 +190,14 @@ BAD: list[tuple[str, Callable[[Path], Any], str]] = [
     ("twice", lambda path: path.write_text(f'site = "a"\nsite = "{CANARY}"\n'), ":2:"),
     ("deep", lambda path: path.write_text("site = " + "[" * 30_000), "not valid TOML"),
     ("digits", lambda path: path.write_text("grace = " + "9" * 10_000), "not valid TOML"),
-    ("table", lambda path: path.write_text(f'[site]\nname = "{CANARY}"\n'), ":1: this is nothing that site takes"),
-    ("dotted", lambda path: path.write_text(f'\nsite.name = "{CANARY}"\n'), ":2: this is nothing that site takes"),
-    ("type", lambda path: path.write_text("leaks = 1\n"), ":1: this is nothing that leaks takes"),
-    ("number", lambda path: path.write_text("grace = -1\n"), ":1: this is nothing that grace takes"),
-    ("comma", lambda path: path.write_text('only = ["a,b"]\n'), ":1: this is nothing that only takes"),
-    ("none", lambda path: path.write_text("only = []\n"), ":1: this is nothing that only takes"),
-    ("site", lambda path: path.write_text(f'site = "{CANARY}.dev"\n'), ":1: this is nothing that site takes"),
-    ("unknown", lambda path: path.write_text('"no such" = 1\n'), ":1: there is no setting 'no such'"),
+    ("table", lambda path: path.write_text(f'[site]\nname = "{CANARY}"\n'), ":1: not a valid value for site"),
+    ("dotted", lambda path: path.write_text(f'\nsite.name = "{CANARY}"\n'), ":2: not a valid value for site"),
+    ("type", lambda path: path.write_text("leaks = 1\n"), ":1: not a valid value for leaks"),
+    ("number", lambda path: path.write_text("grace = -1\n"), ":1: not a valid value for grace"),
+    ("comma", lambda path: path.write_text('only = ["a,b"]\n'), ":1: not a valid value for only"),
+    ("none", lambda path: path.write_text("only = []\n"), ":1: not a valid value for only"),
+    ("site", lambda path: path.write_text(f'site = "{CANARY}.dev"\n'), ":1: not a valid value for site"),
+    ("unknown", lambda path: path.write_text('"no such" = 1\n'), ":1: 'no such' is not a setting"),
 ]
 
 
@@ -231,14 +231,14 @@ def test_many_lines_that_look_like_a_key_take_no_time(work: Path) -> None:
 def test_a_persons_file_that_others_can_write_is_refused(work: Path, person: Path, mode: int) -> None:
     person.write_text('key-command = "print key"\n')
     person.chmod(mode)
-    with pytest.raises(ConfigError, match="can be written by others"):
+    with pytest.raises(ConfigError, match="is writable by others"):
         settings(work, person).find("store")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_persons_file_of_somebody_else_is_refused(work: Path, person: Path) -> None:
     os.chown(person, 12345, 12345)
-    with pytest.raises(ConfigError, match="belongs to somebody else"):
+    with pytest.raises(ConfigError, match="is owned by another user"):
         settings(work, person).find("store")
 
 
@@ -254,7 +254,7 @@ def test_a_key_in_a_file_is_refused_with_the_way_that_there_is(work: Path, perso
     person.write_text(f'{name} = "{CANARY}"\n')
     with pytest.raises(ConfigError) as caught:
         settings(work, person).find("store")
-    assert "lies in no configuration file" in caught.value.hint
+    assert "does not belong in a configuration file" in caught.value.hint
     assert CANARY not in str(caught.value)
 
 

@@ -317,7 +317,7 @@ def test_a_person_types_a_passphrase_unseen(cli: Cli, tmp_path: Path) -> None:
     status, shown = type_in("init", typed=["canary one\n"])
     assert (status, b"made the store" in shown) == (0, True)
     status, shown = type_in("site", "list", typed=["\x04"])
-    assert (status, b"no passphrase was typed" in shown) == (1, True)
+    assert (status, b"no passphrase entered" in shown) == (1, True)
 
 
 def test_each_passphrase_is_asked_for_once(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_receipt_takes_the_place_of_a_receipt_alone(site: Cli, work: Path, tmp
 def test_nothing_is_logged_into_what_is_no_log(site: Cli, tmp_path: Path, name: str) -> None:
     content = (tmp_path / name).read_bytes()
     done = site("get", "my-site", "TOKEN", env={"IC_SECRETS_AUDIT_FILE": str(tmp_path / name)})
-    assert b"is no audit log" in done.stderr
+    assert b"is not an audit log" in done.stderr
     assert (tmp_path / name).read_bytes() == content
 
 

@@ -307,7 +307,7 @@ def test_a_file_that_others_can_write_is_no_plugin(site: Cli, plugin: Make, tmp_
     path = plugin("@hookimpl\ndef ic_secrets_before_expose(plan): pass")
     Path(path).chmod(mode)
     done = site("run", "my-site", "--", "touch", str(tmp_path / "ran"), check=125)
-    assert b"can be written by others" in done.stderr
+    assert b"is writable by others" in done.stderr
     assert not (tmp_path / "ran").exists()
 
 

@@ -1,12 +1,12 @@
-"""The audit log: JSON lines, each with the hash of the line before it, that are only ever added to.
+"""The audit log: JSON lines, each with the hash of the line before it, and only ever appended to.
 
 A line is an object: `previous` (SHA-256 of the bytes of the line before, without its newline; 64 zeros
 for the first), `time` (UTC, with milliseconds), `id` (random, common to all lines of one command), and
-what `cli.recording` adds. A line that a kill cut off is ended by whoever adds the next one, and is
+what `recording` adds. A line that a kill cut off is ended by whoever appends the next one, and is
 hashed like any other. No line holds a value.
 
-Whoever changes, removes or puts in a line breaks the chain behind it. Whoever may write the file can
-write a whole new chain, or take lines from the end: that is seen by who keeps a head elsewhere.
+Changing, removing or inserting a line breaks the chain after it. Whoever can write to the file can write a
+whole new chain, or cut lines off the end: keep a head elsewhere to notice that.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from ..errors import AuditError
 
 START = "0" * 64
-"""What stands for the hash of the line before the first."""
+"""The hash that the first line names."""
 
 # How every line begins, and so the file.
 _BEGINNING = b'{"previous":'
@@ -31,9 +31,9 @@ _CHUNK = 1 << 16
 
 
 class Line(NamedTuple):
-    """A line as it was read: its number from 1, its own hash, and the entry, None where it is damaged.
+    """A line that was read: its number from 1, its own hash, and the entry, None if it is damaged.
 
-    `follows` says whether it names the hash of the line before, as far as there is anything of it.
+    `follows` is whether it names the hash of the line before, as far as the line goes.
     """
 
     number: int
@@ -43,23 +43,23 @@ class Line(NamedTuple):
 
 
 class Log:
-    """The log, opened to add to it: several processes may, at once.
+    """The log, open for appending; several processes may have it open at once.
 
-    Nothing is ever read of it but its last line, whatever its length.
+    Only its last line is ever read, however long the log is.
     """
 
     def __init__(self, path: str) -> None:
-        """Open the file or make it, 0600, in a directory that is there; AuditError.
+        """Open the file or create it, mode 0600, in an existing directory; AuditError.
 
-        It must be regular, no symbolic link, and closed to the writes of others.
+        It must be a regular file, not a symbolic link, and not writable by others.
         """
         self.path = path
         self._descriptor = _open(path)
 
     def append(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        """Add a line for each, on disk when this returns, or AuditError and none of them.
+        """Append a line for each; all are on disk when this returns, or none is: AuditError.
 
-        They may hold whatever JSON can; `previous` and `time` are set here.
+        Entries may hold whatever JSON can; `previous` and `time` are set here.
         """
         try:
             self._lock()
@@ -71,21 +71,21 @@ class Log:
             raise AuditError(f"the audit log {self.path} cannot be written: {error.strerror}") from None
 
     def close(self) -> None:
-        """Let go of the file; safe to call twice."""
+        """Close the file; safe to call twice."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     def _lock(self) -> None:
-        """Hold the lock on the file that has the name now: it may have been moved away since it was opened.
+        """Lock the file that has the name now: the log may have been moved away since it was opened.
 
-        AuditError where it was removed, or where what has the name now is no log.
+        AuditError if it was removed, or if the file that has the name now is not a log.
         """
         while True:
             _wait_for_lock(self._descriptor, self.path)
             found = os.fstat(self._descriptor)
             if not found.st_nlink:
-                raise AuditError(f"the audit log {self.path} was removed meanwhile, with what was written in it")
+                raise AuditError(f"the audit log {self.path} was removed in the meantime, with everything in it")
             with contextlib.suppress(OSError):
                 if os.path.samestat(os.stat(self.path, follow_symlinks=False), found):
                     return
@@ -112,7 +112,7 @@ class Log:
             raise
 
     def _undo(self, size: int) -> None:
-        """Take back what was written of lines that did not fit; where that is forbidden, they stay cut off."""
+        """Remove lines that did not fit; where that is not allowed, they stay cut off."""
         try:
             os.ftruncate(self._descriptor, size)
         except OSError:
@@ -120,7 +120,7 @@ class Log:
 
 
 def read_log(path: str) -> Iterator[Line]:
-    """The lines of the log, as far as it goes now; AuditError where there is none, or it cannot be read."""
+    """Yield the lines that the log has now; AuditError if it does not exist or cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -130,7 +130,7 @@ def read_log(path: str) -> Iterator[Line]:
     with open(descriptor, "rb") as file:
         try:
             _check_regular(path, os.fstat(descriptor))
-            _wait_for_lock(descriptor, path, fcntl.LOCK_SH)  # else the last line might be half there
+            _wait_for_lock(descriptor, path, fcntl.LOCK_SH)  # otherwise the last line might be half written
             left = os.fstat(descriptor).st_size
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             previous, number = START, 0
@@ -148,20 +148,20 @@ def _parse(number: int, data: bytes, previous: str) -> Line:
     text = data.removesuffix(b"\n")
     digest = hashlib.sha256(text).hexdigest()
     entry = None
-    if text is not data:  # a line without an end is no line, even where it could be read
+    if text is not data:  # without its newline it was cut off, even if it could be parsed
         try:
             entry = json.loads(text)
         except (ValueError, RecursionError):
             entry = None
     if isinstance(entry, dict):
         return Line(number, digest, entry, entry.get("previous") == previous)
-    # A line that was cut off is the beginning of one that follows; what else is there came from elsewhere.
+    # A line that was cut off is the start of one that follows; anything else was not written by us.
     start = json.dumps({"previous": previous}, separators=(",", ":"))[:-1].encode()
     return Line(number, digest, None, start.startswith(text) or (text.startswith(start) and not _is_ended(text)))
 
 
 def _is_ended(text: bytes) -> bool:
-    """Whether a whole JSON value stands at the beginning of the text: then nothing was cut off."""
+    """Return whether the text begins with a complete JSON value: then nothing was cut off."""
     try:
         json.JSONDecoder().raw_decode(text.decode(errors="replace"))
     except (ValueError, RecursionError):
@@ -183,12 +183,12 @@ def _open(path: str) -> int:
         _check_regular(path, found)
         if found.st_mode & 0o022:
             raise AuditError(
-                f"the audit log {path} can be written by other users (mode {stat.S_IMODE(found.st_mode):04o})",
-                hint=f"find out who wrote to it, then chmod 600 {path}",
+                f"the audit log {path} is writable by other users (mode {stat.S_IMODE(found.st_mode):04o})",
+                hint=f"find out who wrote to it, then: chmod 600 {path}",
             )
         start = os.pread(descriptor, len(_BEGINNING), 0)
-        if start != _BEGINNING[: len(start)]:  # to add to a store or a key would be to break it
-            raise AuditError(f"{path} is no audit log", hint="IC_SECRETS_AUDIT_FILE names another")
+        if start != _BEGINNING[: len(start)]:  # appending to a store or a key would break it
+            raise AuditError(f"{path} is not an audit log", hint="IC_SECRETS_AUDIT_FILE names another")
     except BaseException:
         os.close(descriptor)
         raise
@@ -196,7 +196,7 @@ def _open(path: str) -> int:
 
 
 def _create(path: str, flags: int) -> int:
-    """A new file, in its directory on disk; or the one that another process has made meanwhile."""
+    """Create the file, synced with its directory; or open the one that another process has just created."""
     try:
         descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -216,11 +216,11 @@ def _create(path: str, flags: int) -> int:
 
 def _check_regular(path: str, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise AuditError(f"the audit log {path} is no regular file")
+        raise AuditError(f"the audit log {path} is not a regular file")
 
 
 def _wait_for_lock(descriptor: int, path: str, kind: int = fcntl.LOCK_EX) -> None:
-    """Take the lock; AuditError when others keep it for longer than any of us writes."""
+    """Take the lock; AuditError if others hold it for longer than a write takes."""
     until = time.monotonic() + _PATIENCE
     pause = 0.0005
     while True:
@@ -235,7 +235,7 @@ def _wait_for_lock(descriptor: int, path: str, kind: int = fcntl.LOCK_EX) -> Non
 
 
 def _hash_last_line(descriptor: int, size: int) -> tuple[str, bool]:
-    """The hash of the last line of a file of that size, and whether it lacks its newline."""
+    """Return the hash of the last line of a file of that size, and whether its newline is missing."""
     if not size:
         return START, False
     is_cut = os.pread(descriptor, 1, size - 1) != b"\n"

@@ -1,9 +1,9 @@
-"""What a command leaves in the audit log.
+"""The entries that a command leaves in the audit log.
 
     with recorded(store, settings, notify, command="set", owner="my-site", names=["A"]):
         store.put(…)
 
-`recorded` is for what writes, `observed` for what reveals values, `BuildRecord` for `run`.
+`recorded` is for commands that write, `observed` for those that reveal values, `BuildRecord` for builds.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from ..errors import (
 from ..model.secret import parse_owner
 from ..stores.base import Identity, Store
 
-if TYPE_CHECKING:  # loaded where there is something to write
+if TYPE_CHECKING:  # imported when there is something to write
     from .log import Log
 
-# What stands for an owner where a command is about all of them.
+# The owner of an entry about all owners.
 _EVERYBODY = "--all"
-# So many names stand in a line; the rest are in lines that follow.
 _UNANSWERED = (StoreUnreachableError, StoreUntrustedError, StoreDeniedError)
+# More names than this go into further lines.
 _NAMES_A_LINE = 1000
 
 
 class Record:
-    """The entries of one command, all with one `id`. `names` and `identity` may be given as late as they are known."""
+    """The entries of one command, all with the same `id`. `names` and `identity` are set once they are known."""
 
     identity: Identity | None = None
 
@@ -52,7 +52,7 @@ class Record:
         *,
         place: str | None = None,
     ) -> None:
-        """`place` is the directory whose git revision is logged, the working directory where it is not named."""
+        """`place` is the directory whose git revision is logged, by default the working directory."""
         self.names = tuple(names)
         self.is_written = False
         self.place = place
@@ -69,7 +69,7 @@ class Record:
 
     @property
     def memento(self) -> Mapping[str, Any]:
-        """What another process needs to write further entries, as JSON holds it."""
+        """What another process needs to write further entries, ready for JSON."""
         return {
             "path": self.path,
             "mode": self._mode,
@@ -81,7 +81,7 @@ class Record:
 
     @classmethod
     def resume(cls, memento: Mapping[str, Any], command: str, environment: Mapping[str, str], notify: Notify) -> Record:
-        """The record that another process began; the entries that follow are of `command`."""
+        """Return the record that another process began; its next entries are those of `command`."""
         record = cls.__new__(cls)
         record.path, record._mode, record.place = memento["path"], memento["mode"], memento["place"]
         record._command = {**memento["command"], "command": command}
@@ -93,7 +93,7 @@ class Record:
         return record
 
     def write(self, result: str, *, must: bool = False, **details: object) -> None:
-        """Add an entry; where that fails, AuditError if it `must` be or the person requires it, else one warning."""
+        """Append an entry. A failure is an AuditError if it `must` succeed or is required to, else one warning."""
         if self.path is None:
             return
         try:
@@ -110,12 +110,12 @@ class Record:
             self._notify(Notice(f"{error}: this is not logged", error.hint))
 
     def fail(self, error: BaseException) -> None:
-        """Add an entry for what the error ended: its class, since its message may hold anything. Raises nothing."""
+        """Append an entry with the error's class, since its message may hold anything. Never raises."""
         refused = isinstance(error, IcSecretsError) and not isinstance(error, (StoreError, AuditError))
-        if isinstance(error, AuditError):  # said already
+        if isinstance(error, AuditError):  # reported already
             return
         if not self.is_written:
-            # A server that gives no answer is not asked again, and nobody who ends us waits for one.
+            # A server that does not answer is not asked again, and a signal does not wait for one.
             is_silent = isinstance(error, _UNANSWERED) or not isinstance(error, Exception)
             self._forget_unknown(None if is_silent else self._store)
         try:
@@ -124,20 +124,20 @@ class Record:
             self._notify(Notice(str(unwritten), unwritten.hint))
 
     def close(self) -> None:
-        """Let go of the log."""
+        """Close the log."""
         if self._log is not None:
             self._log.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """A transaction of the store whose entry is on disk before it is committed: nothing changes unlogged."""
+        """Open a transaction of the store whose entry is on disk before it commits: nothing changes unlogged."""
         assert self._store is not None
         with self._store.transaction():
             yield
             self.write("ok", must=True)
 
     def _forget_unknown(self, store: Store | None) -> None:
-        """Keep the owner and the names only where the store knows them: others may be a value in the wrong place."""
+        """Drop the owner and the names that the store does not know: they may be a value in the wrong place."""
         owner = self._command["owner"]
         known = _recall(store, str(owner)) if owner not in (None, _EVERYBODY) else frozenset()
         if known is None:
@@ -162,7 +162,7 @@ class Record:
 
 
 def check_log(settings: Settings) -> None:
-    """AuditError where a log is required of this command, and there is none or it cannot be written. Writes nothing."""
+    """Raise AuditError if a log is required but missing or not writable. Write nothing."""
     if settings.audit != "required":
         return
     path = settings.audit_file
@@ -183,10 +183,10 @@ def observed(
     owner: str | None = None,
     names: Iterable[str] = (),
 ) -> Iterator[Record]:
-    """One entry for what the block does, however it ends; what it reveals is to be shown after it.
+    """Log what the block does in one entry, however it ends; show what it reveals only after it.
 
     For commands that read. One that asks for something before it writes does the latter within
-    `record.transaction()`. A log that cannot be written is warned of, unless the person requires it.
+    `record.transaction()`. A log that cannot be written is a warning, unless the person requires it.
     """
     record = Record(store, settings, notify, command, owner, names)
     try:
@@ -210,46 +210,46 @@ def recorded(
     owner: str | None = None,
     names: Iterable[str] = (),
 ) -> Iterator[Record]:
-    """The block is one transaction, logged before it is committed; AuditError, and nothing is changed.
+    """Run the block as one transaction that is logged before it commits; AuditError, and nothing changes.
 
-    An error within, or in the commit, is logged too: as a second entry where the first was written.
+    An error in the block or the commit is logged too, as a second entry if the first was written.
     """
     with observed(store, settings, notify, command=command, owner=owner, names=names) as record, record.transaction():
         yield record
 
 
 class BuildRecord:
-    """The entries of a build: `started` before anything is exposed, `ended` when all is over (`build.Record`)."""
+    """The entries of a build (`build.run.Record`): `started` before anything is exposed, `ended` when all is over."""
 
     def __init__(self, store: Store, settings: Settings, notify: Notify, target: str, command: str = "run") -> None:
         self._record = Record(store, settings, notify, command, target)
 
     @property
     def path(self) -> str | None:
-        """The file that is written, if any."""
+        """The log file, if any."""
         return self._record.path
 
     @property
     def memento(self) -> Mapping[str, Any]:
-        """What `ResumedRecord` goes on from."""
+        """What `ResumedRecord` continues from."""
         return self._record.memento
 
     def start(self, names: Iterable[str], directory: str, store: Identity | None) -> None:
-        """AuditError where the person requires what cannot be written."""
+        """Append `started`; AuditError if the person requires a log that cannot be written."""
         self._record.names = tuple(names)
         self._record.identity = store
         self._record.place = directory
         self._record.write("started")
 
     def end(self, status: int, leaks: int | None) -> None:
-        """The build has ended with that status, and left so many values behind; None where nobody looked."""
+        """Append `ended`, with the exit status and how many leaks were found (None if nobody looked)."""
         try:
             self._record.write("ended", status=status, leaks=leaks)
         finally:
             self._record.close()
 
     def fail(self, error: BaseException) -> None:
-        """The build was not started, or could not be ended as it should."""
+        """Append that the build was not started, or could not be ended properly."""
         self._record.fail(error)
         self._record.close()
 
@@ -262,10 +262,10 @@ class ResumedRecord(BuildRecord):
 
 
 def _recall(store: Store | None, owner: str) -> frozenset[str] | None:
-    """The names that the owner has or inherits in the store; None where it knows no such owner, or cannot say."""
+    """Return the names that the owner has or inherits; None if the store does not know the owner, or fails."""
     try:
         chain = store.read_chain(parse_owner(owner)[0]) if store else ()
-    except Exception:  # the store, or one of a plugin, may be what failed
+    except Exception:  # the store, perhaps a plugin's, may be what failed
         return None
     if not chain or not (chain[0].owner.is_site or chain[0].secrets or chain[0].overrides):
         return None
@@ -274,7 +274,7 @@ def _recall(store: Store | None, owner: str) -> frozenset[str] | None:
 
 
 def _identify(store: Store | None) -> Identity | None:
-    """Which store it is; within a transaction, with the generation before it."""
+    """Return which store it is; inside a transaction, with the generation before it."""
     try:
         return store.identify() if store else None
     except StoreError:  # it may be what failed

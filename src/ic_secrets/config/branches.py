@@ -1,4 +1,4 @@
-"""The environment of a git branch, as on Pantheon: `dev` for the main one, else the multidev of its name."""
+"""The environment of a git branch, as on Pantheon: `dev` for the main branch, else a multidev named after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HINT = "name the environment: SITE.ENV, or IC_SECRETS_ENV"
 
 
 def find_environment(directory: str, environment: Mapping[str, str], *, is_ci: bool) -> str:
-    """The environment of the branch that is checked out there; ConfigError.
+    """Return the environment of the branch that is checked out in the directory; ConfigError.
 
     Where a commit is checked out rather than a branch, the variables of the CI platform name the branch.
     """
@@ -28,12 +28,17 @@ def find_environment(directory: str, environment: Mapping[str, str], *, is_ci: b
 
 
 def name_environment(branch: str) -> str:
-    """`main` is dev; else lower case, other characters as hyphens, at most 11; ConfigError for a reserved name."""
+    """Return the environment of a branch: dev for the main one, else its name in lower case, cut to 11 characters.
+
+    Other characters become hyphens; ConfigError for a reserved name.
+    """
     if branch in _MAIN:
         return "dev"
     name = re.sub(r"[^a-z0-9-]", "-", branch.lower()).strip("-")[:_LONGEST].rstrip("-")
     if not name:
-        raise ConfigError(f"env is auto, and the branch {branch!r} makes no name of an environment", hint=_HINT)
+        raise ConfigError(f"env is auto, and the branch {branch!r} does not give a valid environment name", hint=_HINT)
     if name in _RESERVED:
-        raise ConfigError(f"env is auto, but no multidev is called {name}, as the branch {branch!r} is", hint=_HINT)
+        raise ConfigError(
+            f"env is auto, but the branch {branch!r} would be the reserved environment {name}", hint=_HINT
+        )
     return name

@@ -1,4 +1,4 @@
-"""Every setting that a configuration file can hold: what it takes, and who may say it. The schemas are made of it."""
+"""Every setting that a configuration file can hold: what it takes, and who may set it. The schemas come from here."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from ..core.durations import PATTERN, is_duration
 from ..model.names import ENVIRONMENT, SITE
 
-# What joins the elements of a list in a variable, so no element can hold it.
+# It joins the elements of a list in a variable, so no element can hold it.
 SEPARATOR = ","
 
 
 class Known(NamedTuple):
-    """A setting. What a checkout may say is what decides about its own build alone (`checkout`).
+    """A setting. A checkout may set only what decides about its own build (`checkout`).
 
     The kinds: `text` (with a `pattern`, if any), `path`, `store` (a URL or a path), `choice`, `flag`, `duration`,
     `number`, `names` (a list), `globs`, `plugins` (lists too) and `preserve` (a flag or a list).
@@ -33,37 +33,37 @@ SETTINGS = {
     "key-file": Known("path", "the file that holds its key"),
     "key-command": Known("text", "a command that prints the key, run without a shell"),
     "key-keyring": Known("text", "SERVICE[/USER] of the key in the system's keyring"),
-    "min-generation": Known("number", "refuse an older copy of the store than this generation"),
+    "min-generation": Known("number", "refuse a copy of the store that is older than this generation"),
     "state-file": Known("path", "the file that remembers the store's newest generation"),
     "bao-token-file": Known("path", "the file in which an agent keeps a token of the OpenBao server"),
-    "bao-role-id": Known("text", "the role id of an AppRole there"),
+    "bao-role-id": Known("text", "the role id of an AppRole on that server"),
     "bao-secret-id-file": Known("path", "the file that holds its secret id"),
     "bao-wrapped-secret-id-file": Known("path", "the file that holds a wrapping token of its secret id"),
     "bao-jwt-file": Known("path", "the file that holds an identity token (JWT) to log in with"),
-    "bao-role": Known("text", "the role that an identity token logs in to"),
-    "bao-audience": Known("text", "whom the identity token of a job on GitHub is for (ic-secrets)"),
-    "bao-kubernetes-role": Known("text", "the role that the account of a Kubernetes pod logs in to"),
-    "bao-auth-mount": Known("text", "where that way to log in is mounted (approle, kubernetes, jwt)"),
-    "bao-timeout": Known("duration", "how long a request to the server is tried again (30s)"),
-    "cache": Known("duration", "how long a server's secrets are kept, sealed, for when it cannot be reached (0)"),
+    "bao-role": Known("text", "the role that an identity token logs in as"),
+    "bao-audience": Known("text", "the audience of the identity token of a job (ic-secrets)"),
+    "bao-kubernetes-role": Known("text", "the role that the service account of a Kubernetes pod logs in as"),
+    "bao-auth-mount": Known("text", "where that login method is mounted (approle, kubernetes, jwt)"),
+    "bao-timeout": Known("duration", "how long a request to the server is retried (30s)"),
+    "cache": Known("duration", "how long a server's secrets are kept, sealed, in case it cannot be reached (0)"),
     "pantheon-token-file": Known("path", "the file that holds a machine token of Pantheon"),
     "pantheon-url": Known("text", "where Pantheon's API is (https://api.pantheon.io)"),
-    "pantheon-timeout": Known("duration", "how long a request to Pantheon is tried again (30s)"),
-    "audit": Known("choice", "what a log that cannot be written does", choices=("required", "warn", "off")),
+    "pantheon-timeout": Known("duration", "how long a request to Pantheon is retried (30s)"),
+    "audit": Known("choice", "what happens when the log cannot be written", choices=("required", "warn", "off")),
     "audit-file": Known("path", "the log of who did what"),
-    "plugins": Known("plugins", "what extends ic-secrets: names of installed plugins, or ./FILE.py"),
+    "plugins": Known("plugins", "plugins: names of installed ones, or ./FILE.py"),
     "run-dir": Known("path", "where private directories are made"),
-    "only": Known("names", "expose these secrets alone", checkout=True),
+    "only": Known("names", "expose only these secrets", checkout=True),
     "except": Known("names", "expose all but these secrets", checkout=True),
-    "preserve-env": Known("preserve", "variables that are set already win: all, or these", checkout=True),
-    "pristine": Known("flag", "pass on only PATH, HOME, TERM and their like", checkout=True),
+    "preserve-env": Known("preserve", "variables that are already set win: all, or these", checkout=True),
+    "pristine": Known("flag", "pass on only PATH, HOME, TERM and the like", checkout=True),
     "no-mask": Known("flag", "do not mask the output", checkout=True),
-    "grace": Known("duration", "between TERM and KILL", checkout=True),
+    "grace": Known("duration", "the time between TERM and KILL", checkout=True),
     "allow-background": Known("flag", "let processes of the build outlive it", checkout=True),
-    "leaks": Known("choice", "what a leak does", checkout=True, choices=("fail", "warn", "off")),
-    "leaks-allow": Known("globs", "leaks that are known: names of secrets, or paths", checkout=True),
+    "leaks": Known("choice", "what happens when a leak is found", checkout=True, choices=("fail", "warn", "off")),
+    "leaks-allow": Known("globs", "known leaks: names of secrets, or paths", checkout=True),
     "receipt": Known("path", "where a receipt of each build is written", checkout=True),
-    "expiry-warning": Known("duration", "how long before its end a secret is warned of", checkout=True),
+    "expiry-warning": Known("duration", "how long before a secret expires to warn", checkout=True),
 }
 _TAKES = {
     "text": "a string in quotes",
@@ -80,17 +80,17 @@ _TAKES = {
 _LISTS = frozenset({"names", "globs", "plugins", "preserve"})
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
-# The largest that SQLite counts to.
+# The largest integer of SQLite.
 _LARGEST = 2**63 - 1
 
 
-def tell_what_it_takes(known: Known) -> str:
-    """For a hint."""
+def describe_values(known: Known) -> str:
+    """Return what the setting takes, for a hint."""
     return ", ".join(known.choices) if known.choices else _TAKES[known.kind]
 
 
 def as_text(known: Known, value: object) -> str | None:
-    """The value of a file as a variable would say it, None where it is none that the setting takes.
+    """Return the value of a file as a variable would hold it, None where the setting does not take it.
 
     A flag is `true` or `false`, a list joined by commas, `preserve-env = true` is `*`.
     """
@@ -122,7 +122,7 @@ def _is_text(known: Known, value: str) -> bool:
 
 
 def read_variable(known: Known, value: str) -> str | None:
-    """The value of a variable for a flag or a choice as a file would say it, None where it takes no such thing."""
+    """Return a flag's or choice's variable as a file would hold it, None where the setting does not take it."""
     if known.kind == "flag":
         return "true" if value.lower() in _TRUE else "false" if value.lower() in _FALSE else None
     return value if value in known.choices else None
@@ -132,12 +132,12 @@ def read_variable(known: Known, value: str) -> str | None:
 
 
 def make_schema(*, checkout: bool) -> dict[str, Any]:
-    """The JSON schema of the project's file, or of the person's own."""
+    """Return the JSON schema of the project's file, or of the person's own."""
     known = {name: one for name, one in SETTINGS.items() if one.checkout or not checkout}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "ic-secrets.toml" if checkout else "config.toml",
-        "description": "What a project says of its own build." if checkout else "A person's settings of ic-secrets.",
+        "description": "A project's settings for its own build." if checkout else "A person's settings for ic-secrets.",
         "type": "object",
         "properties": {name: {"description": one.summary, **_describe(one)} for name, one in known.items()},
         "additionalProperties": False,

@@ -1,6 +1,6 @@
 """Configuration files: the project's ic-secrets.toml, which comes with every pull request, and the person's own.
 
-A mistake is told with its file and line; what a file holds is never shown, since it may be any file at all.
+A mistake is reported with its file and line; the content of a file is never shown, since it may be any file at all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..core.files import is_below
 from ..errors import ConfigError
-from .catalogue import SEPARATOR, SETTINGS, Known, as_text, tell_what_it_takes
+from .catalogue import SEPARATOR, SETTINGS, Known, as_text, describe_values
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,24 +24,24 @@ else:
 _LARGEST = 64 << 10
 # A key of very many parts would take the parser gigabytes.
 _MOST_DOTS = 200
-# So many lines that look like a key are tried for which one it is.
+# Of the lines that look like a key, this many are tried.
 _MOST_TRIED = 8
-# What people may look for here, and where it is said instead.
+# What people may look for here, and where it belongs.
 _ELSEWHERE = {
-    "key": "a key lies in no configuration file: key-file names its file, key-command what prints it",
-    "passphrase": "a passphrase lies in no configuration file: IC_SECRETS_PASSPHRASE_FILE names its file",
+    "key": "a key does not belong in a configuration file: see key-file and key-command",
+    "passphrase": "a passphrase does not belong in a configuration file: IC_SECRETS_PASSPHRASE_FILE names its file",
 }
 
 
 class Entry(NamedTuple):
-    """What a file says for a setting, as a variable would say it, and in which line (0: not known)."""
+    """A setting in a file, as a variable would hold it, and its line (0 where that is not known)."""
 
     value: str
     line: int
 
 
 def read_config(path: str, *, checkout: bool) -> Mapping[str, Entry]:
-    """The settings of the file, its relative paths below its own directory; ConfigError with file and line."""
+    """Return the settings of the file, relative paths made absolute from it; ConfigError with file and line."""
     text = _read_checkout(path) if checkout else _read_own(path)
     for number, line in enumerate(text.split("\n"), 1):
         if line.count(".") > _MOST_DOTS:
@@ -50,13 +50,13 @@ def read_config(path: str, *, checkout: bool) -> Mapping[str, Entry]:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}{_find_fault(error, text)}: not valid TOML") from None
-    except (ValueError, RecursionError):  # a number of too many digits, a date that is none
+    except (ValueError, RecursionError):  # a number with too many digits, an impossible date
         raise ConfigError(f"{path}: not valid TOML") from None
     return {name: _read_entry(name, value, text, path, checkout=checkout) for name, value in content.items()}
 
 
 def read_text(path: str) -> str:
-    """The text of a small file of the checkout itself; ConfigError. Links are not followed out of it."""
+    """Return the text of a small file of the checkout itself; ConfigError. Symbolic links are refused."""
     return _read_checkout(path)
 
 
@@ -67,12 +67,12 @@ def _read_checkout(path: str) -> str:
 
 
 def _read_own(path: str) -> str:
-    """It can name commands that give keys: whoever can write it has them."""
+    """Read the person's file. It can name commands that print keys, so whoever can write it has the keys."""
     text, found = _read(path)
     if found.st_uid not in {os.geteuid(), 0}:
-        raise ConfigError(f"{path} belongs to somebody else", hint=f"chown it to yourself if you trust it: {path}")
+        raise ConfigError(f"{path} is owned by another user", hint=f"chown it to yourself if you trust it: {path}")
     if found.st_mode & 0o022:
-        raise ConfigError(f"{path} can be written by others", hint=f"chmod go-w {path}")
+        raise ConfigError(f"{path} is writable by others", hint=f"chmod go-w {path}")
     return text
 
 
@@ -82,10 +82,10 @@ def _read(path: str) -> tuple[str, os.stat_result]:
         found = os.fstat(descriptor)
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(found.st_mode):
-                raise ConfigError(f"{path} is no regular file")
+                raise ConfigError(f"{path} is not a regular file")
             data = file.read(_LARGEST + 1)
     except IsADirectoryError:
-        raise ConfigError(f"{path} is no regular file") from None
+        raise ConfigError(f"{path} is not a regular file") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     if len(data) > _LARGEST:
@@ -97,7 +97,7 @@ def _read(path: str) -> tuple[str, os.stat_result]:
 
 
 def _find_fault(error: Exception, text: str) -> str:
-    """`:LINE:COLUMN` of the fault; only numbers are taken from the message, which may show the text."""
+    """Return `:LINE:COLUMN` of the fault; only numbers are taken from the message, which may show the text."""
     found = re.search(r"\(at line (\d+), column (\d+)\)$", str(error))
     if found:
         return f":{found[1]}:{found[2]}"
@@ -112,24 +112,24 @@ def _read_entry(name: str, value: object, text: str, path: str, *, checkout: boo
     place = f"{path}:{line}" if line else path
     known = SETTINGS.get(name)
     if known is None:
-        raise ConfigError(f"{place}: there is no setting {name!r}", hint=_suggest(name, checkout=checkout))
+        raise ConfigError(f"{place}: {name!r} is not a setting", hint=_suggest(name, checkout=checkout))
     if checkout and not known.checkout:
         raise ConfigError(
             f"{place}: a checkout may not set {name}",
-            hint="its files come with every pull request: say it in your own configuration (`ic-secrets config` names "
+            hint="its files come with every pull request: set it in your own configuration (`ic-secrets config` names "
             f"the file) or as IC_SECRETS_{name.replace('-', '_').upper()}",
         )
     given = as_text(known, value)
     if given is None:
-        raise ConfigError(f"{place}: this is nothing that {name} takes", hint=f"it takes {tell_what_it_takes(known)}")
-    given = _place(known, given, os.path.dirname(path))
+        raise ConfigError(f"{place}: not a valid value for {name}", hint=f"it takes {describe_values(known)}")
+    given = _make_absolute(known, given, os.path.dirname(path))
     if checkout and known.kind == "path" and not is_below(given, os.path.dirname(path)):
         raise ConfigError(f"{place}: a checkout may set {name} only to a path below itself")
     return Entry(given, line)
 
 
-def _place(known: Known, value: str, directory: str) -> str:
-    """The value with what are paths in it made absolute: `~` is the home, the rest is seen from the file."""
+def _make_absolute(known: Known, value: str, directory: str) -> str:
+    """Return the value with its paths made absolute: `~` is the home, others are relative to the file."""
 
     def absolute(path: str) -> str:
         return os.path.normpath(os.path.join(directory, os.path.expanduser(path)))
@@ -158,12 +158,12 @@ def _suggest(name: str, *, checkout: bool) -> str:
 
 
 def _find_line(name: str, text: str) -> int:
-    """The line in which the key stands, 0 where it is written in some other way than plainly."""
+    """Return the line of the key, 0 where it is not written plainly."""
     key = re.compile(rf"\s*\[*\s*([\"']?){re.escape(name)}\1\s*[.=\]]")
     lines = text.split("\n")
-    candidates = [at for at, line in enumerate(lines) if key.match(line)][:_MOST_TRIED]
-    # Within a string of several lines, what stands before is no TOML by itself.
-    return next((at + 1 for at in candidates if _is_whole("".join(f"{line}\n" for line in lines[:at]))), 0)
+    starts = [at for at, line in enumerate(lines) if key.match(line)][:_MOST_TRIED]
+    # Inside a string of several lines, the text before is not valid TOML by itself.
+    return next((at + 1 for at in starts if _is_whole("".join(f"{line}\n" for line in lines[:at]))), 0)
 
 
 def _is_whole(text: str) -> bool:

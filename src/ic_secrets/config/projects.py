@@ -1,4 +1,4 @@
-"""What other tools' files of a project say of its site on Pantheon: Lando's and DDEV's.
+"""The site on Pantheon that a project's files for Lando or DDEV name.
 
 YAML is read as a graph of nodes, and no object is made of it: a tag runs nothing, an alias copies nothing.
 Only the site is taken. The environment that these files name is the one from which a database is fetched.
@@ -21,7 +21,7 @@ from .files import read_text
 LANDO = ".lando.yml"
 DDEV = ".ddev/config.yaml"
 _DDEV_PROVIDER = "providers/pantheon.yaml"
-# What DDEV's template of a provider has where the site is to be written.
+# DDEV's template of a provider has this where the site belongs.
 _PLACEHOLDER = "yourproject"
 _DEEPEST = 40
 
@@ -35,14 +35,14 @@ class Found(NamedTuple):
 
 
 def read_site(paths: list[str]) -> Found | None:
-    """The site that the files of one project name, None where they name none; ConfigError where they disagree."""
+    """Return the site that the files of one project name, None without one; ConfigError where they disagree."""
     found = [one for path in paths for one in _find_sites(path)]
     for one in found:
         if not re.fullmatch(SITE, one.site):
-            raise ConfigError(f"{one.path}:{one.line}: what stands there is no name of a site")
+            raise ConfigError(f"{one.path}:{one.line}: not a valid site name")
         if one.site != found[0].site:
             raise ConfigError(
-                f"{one.path}:{one.line} names another site than {found[0].path}:{found[0].line}",
+                f"{one.path}:{one.line} names a different site than {found[0].path}:{found[0].line}",
                 hint="site = in ic-secrets.toml decides",
             )
     return found[0] if found else None
@@ -80,14 +80,14 @@ def _read(path: str) -> yaml.Node | None:
 
 
 def _look(node: yaml.Node | None, *keys: str) -> yaml.ScalarNode | None:
-    """The scalar below those keys."""
+    """Return the scalar below those keys."""
     for key in keys:
         node = _step(node, key)
     return node if isinstance(node, yaml.ScalarNode) else None
 
 
 def _look_list(node: yaml.Node | None, key: str) -> list[yaml.ScalarNode]:
-    """The scalars of the list below the key."""
+    """Return the scalars of the list below the key."""
     found = _step(node, key)
     if not isinstance(found, yaml.SequenceNode):
         return []

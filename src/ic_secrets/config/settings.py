@@ -1,7 +1,7 @@
 """Settings, and where each came from.
 
-Flags, then `IC_SECRETS_*` variables, the project's ic-secrets.toml, the person's own configuration, what Lando or DDEV
-say of the project, and defaults. A checkout's files come with every pull request, so they decide about its build alone.
+In this order: flags, `IC_SECRETS_*` variables, the project's ic-secrets.toml, the person's own configuration, the files
+of Lando or DDEV, defaults. A checkout's files come with every pull request, so they decide about its own build alone.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _APP = "ic-secrets"
 _PROJECT_FILE = "ic-secrets.toml"
 _DEFAULTS = {"audit": "warn", "leaks": "fail", "grace": "10s", "expiry-warning": "14d"}
-# Directories of the platform, where no variable is needed to know them: (variable, below the home).
+# The platform's directories: (variable, default below the home directory).
 _LINUX_DIRECTORIES = {
     "config": ("XDG_CONFIG_HOME", ".config"),
     "data": ("XDG_DATA_HOME", ".local/share"),
@@ -43,12 +43,12 @@ class Setting(NamedTuple):
 
     @property
     def is_of_checkout(self) -> bool:
-        """Whether whoever writes a pull request says it."""
+        """Whether the author of a pull request decides it."""
         return self.layer in {"project", "found"}
 
 
 class Settings:
-    """The settings of one command. Files are read, and defaults worked out, only when they are asked for."""
+    """The settings of one command. Files are read once, and only when they are needed."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Settings:
     ) -> None:
         """`flags` are values by name (`store`, `key-file`, `no-plugins`), None where a flag was not given.
 
-        The project is looked for from `directory` on, by default the working directory.
+        The project is searched for upward from `directory`, by default the working directory.
         """
         self.environment = environment
         self._flags = flags or {}
@@ -67,39 +67,39 @@ class Settings:
         self._filed: Mapping[str, Setting] | None = None
 
     def find(self, name: str) -> Setting | None:
-        """The setting as somebody gave it, None where only a default is left; ConfigError for a bad file."""
+        """Return the setting if somebody set it, None where only a default is left; ConfigError for a bad file."""
         flag = self._flags.get(name)
         if flag:
             return Setting(flag, f"--{name}", "flag")
         return self.find_variable(name) or self._read_files().get(name)
 
     def find_variable(self, name: str) -> Setting | None:
-        """What the setting's variable says, None where it is not set or empty."""
+        """Return the setting of its variable, None where that is unset or empty."""
         variable = f"IC_SECRETS_{name.replace('-', '_').upper()}"
         value = self.environment.get(variable)
         return Setting(value, variable, "variable") if value else None
 
     def get(self, name: str) -> Setting:
-        """The setting, or its default; ConfigError for a value that it cannot have."""
+        """Return the setting, or its default; ConfigError for a value that it cannot have."""
         found = self.find(name) or Setting(_DEFAULTS.get(name, ""), "default")
         if found.layer != "variable":
             return found
-        from .catalogue import SETTINGS, read_variable, tell_what_it_takes
+        from .catalogue import SETTINGS, describe_values, read_variable
 
         known = SETTINGS[name]
         if known.kind not in {"flag", "choice"}:
             return found
         value = read_variable(known, found.value)
         if value is None:
-            raise ConfigError(f"{found.source} is {found.value!r}", hint=f"it takes {tell_what_it_takes(known)}")
+            raise ConfigError(f"{found.source} is {found.value!r}", hint=f"it takes {describe_values(known)}")
         return found._replace(value=value)
 
     def is_on(self, name: str) -> bool:
-        """A flag's state; ConfigError."""
+        """Return whether a flag is on; ConfigError."""
         return self.get(name).value == "true"
 
     def find_value(self, name: str) -> str | None:
-        """Return the value of a setting that somebody gave, None where nobody did; ConfigError."""
+        """Return the value of a setting if somebody set it, else None; ConfigError."""
         found = self.find(name)
         return found.value if found else None
 
@@ -110,9 +110,9 @@ class Settings:
             return parse_duration(found.value)
 
     def find_names(self, name: str) -> frozenset[str] | None:
-        """Return a list of names as a set, None where nobody gave one.
+        """Return a list of names as a set, None where nobody set one.
 
-        An empty list, which would otherwise mean all, is a UsageError for a flag, else a ConfigError.
+        An empty list, which would mean all, is a UsageError for a flag, else a ConfigError.
         """
         found = self.find(name)
         if found is None:
@@ -130,16 +130,16 @@ class Settings:
 
     @property
     def project_file(self) -> str | None:
-        """The project's ic-secrets.toml, if there is one. Where it lies is the project's root."""
+        """The project's ic-secrets.toml, if there is one. Its directory is the project's root."""
         directory = self._find_directory()
         found = find_upward(directory, [_PROJECT_FILE]) if directory else []
         return found[0] if found else None
 
     @property
     def person_file(self) -> tuple[str, bool]:
-        """The person's own configuration, and whether it is there; ConfigError where the named one is not.
+        """The person's own configuration, and whether it exists; ConfigError if one is named that does not.
 
-        /dev/null is none.
+        /dev/null means no configuration.
         """
         named = self.environment.get("IC_SECRETS_CONFIG")
         path = os.path.abspath(named) if named else _default_path(self.environment, "config", "config.toml")
@@ -167,7 +167,7 @@ class Settings:
         except OSError:  # it is gone
             return None
 
-    # --- what they say ------------------------------------------------------------------------------
+    # --- single settings ------------------------------------------------------------------------------
 
     @property
     def store(self) -> Setting:
@@ -188,12 +188,12 @@ class Settings:
 
     @property
     def audit(self) -> str:
-        """`required`, `warn` or `off`: what a log that cannot be written does to a command that changes nothing."""
+        """What happens when the log cannot be written, in a command that only reads: `required`, `warn` or `off`."""
         return self.get("audit").value
 
     @property
     def audit_file(self) -> str | None:
-        """The audit log: beside an embedded store, unless it is named. None where a store has no place for one."""
+        """The audit log: beside an embedded store unless it is named; None where the store has no place for one."""
         from ..stores.registry import EMBEDDED, split_url
 
         found = self.find("audit-file")
@@ -209,12 +209,12 @@ class Settings:
 
     @property
     def cache_directory(self) -> str:
-        """Where secrets of servers are kept, sealed, for as long as the setting `cache` says."""
+        """Where secrets of servers are kept, sealed, for as long as the setting `cache` allows."""
         return _default_path(self.environment, "cache", "secrets")
 
     @property
     def site(self) -> Setting | None:
-        """The site of the settings, else the one that Lando or DDEV know of the project; ConfigError."""
+        """The site of the settings, else the one that Lando or DDEV name; ConfigError."""
         site = self.find("site")
         directory = None if site else self._find_directory()
         found = find_upward(directory, (".lando.yml", ".ddev/config.yaml")) if directory else []
@@ -227,27 +227,27 @@ class Settings:
 
     @property
     def plugins(self) -> Setting | None:
-        """The plugins that the person names, separated by commas; None where there is none of them.
+        """The plugins that the person names, separated by commas, or None.
 
-        None too with `--no-plugins`, or an IC_SECRETS_PLUGINS that is set and empty, whatever a file says.
+        None with `--no-plugins` and with an IC_SECRETS_PLUGINS that is set but empty, whatever a file says.
         """
         is_off = self._flags.get("no-plugins") or self.environment.get("IC_SECRETS_PLUGINS") == ""
         return None if is_off else self.find("plugins")
 
     def target(self, text: str | None) -> Target:
-        """The target that the command line names, else the site and the environment of the settings; ConfigError.
+        """Return the target of the command line, else the site and environment of the settings; ConfigError.
 
-        In a pipeline a checkout does not choose its site: a pull request could name another's.
+        In a pipeline a checkout may not choose its site: a pull request could name somebody else's.
         """
         if text:
             return Target.parse(text)
         site = self.site
         if not site:
-            raise ConfigError("no site is named", hint="name it as SITE.ENV, or set IC_SECRETS_SITE")
+            raise ConfigError("no site named", hint="name it as SITE.ENV, or set IC_SECRETS_SITE")
         if site.is_of_checkout and self._is_ci:
             raise ConfigError(
-                f"{site.source} alone names the site, and in a pipeline (CI is set) no checkout does",
-                hint="name it as SITE.ENV, or set IC_SECRETS_SITE: a pull request could name another's site",
+                f"only {site.source} names the site, and in a pipeline (CI is set) a checkout may not",
+                hint="name it as SITE.ENV, or set IC_SECRETS_SITE: a pull request could name somebody else's site",
             )
         if "." in site.value:
             return Target.parse(site.value)
@@ -267,10 +267,10 @@ class Settings:
 
     @property
     def key_sources(self) -> "list[KeySource]":
-        """Where the master key comes from, in the order in which the sources are asked.
+        """Where the master key comes from: the sources in the order in which they are tried.
 
-        `--key-file`, IC_SECRETS_KEY, IC_SECRETS_KEY_FILE, IC_SECRETS_KEY_COMMAND, IC_SECRETS_KEY_KEYRING; where none
-        of them is set, those of the person's file; where that names none, the default key file.
+        `--key-file`, IC_SECRETS_KEY, IC_SECRETS_KEY_FILE, IC_SECRETS_KEY_COMMAND, IC_SECRETS_KEY_KEYRING; if none
+        of them is set, those of the person's file; if that names none, the default key file.
         """
         from ..keys.sources import KeySource
 
@@ -292,7 +292,7 @@ class Settings:
 
     @property
     def keyholder(self) -> "Keyholder":
-        """What asks the sources for their keys; always the same, so that a person is asked once."""
+        """What reads keys from the sources; one for all, so that a person is asked for a passphrase once."""
         if self._keyholder is None:
             from ..keys.sources import Keyholder
 
@@ -300,7 +300,7 @@ class Settings:
         return self._keyholder
 
     def load_keys(self) -> "Sequence[MasterKey]":
-        """The master keys, the current one first; MasterKeyError when a source gives none, or two disagree."""
+        """Return the master keys, the current one first; MasterKeyError if a source has none, or two disagree."""
         return self.keyholder.load(self.key_sources)
 
 
@@ -314,7 +314,7 @@ def split_names(text: str) -> frozenset[str]:
 
 @contextlib.contextmanager
 def _blaming(setting: Setting) -> Iterator[None]:
-    """Say of a UsageError in the block where the setting is, unless it is a flag: then a ConfigError."""
+    """Turn a UsageError in the block into a ConfigError that names the setting's source, unless that is a flag."""
     try:
         yield
     except UsageError as error:
@@ -324,20 +324,20 @@ def _blaming(setting: Setting) -> Iterator[None]:
 
 
 def _ask_passphrase(prompt: str) -> str:
-    """What a person types at the terminal, unseen; MasterKeyError where there is none."""
+    """Return what a person types at the terminal, unseen; MasterKeyError without a terminal."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
         raise MasterKeyError(
             "the key is locked, and there is no terminal to ask for its passphrase",
-            hint="IC_SECRETS_PASSPHRASE_FILE names a file with it",
+            hint="IC_SECRETS_PASSPHRASE_FILE names a file that holds it",
         ) from None
     from getpass import getpass
 
     try:
         return getpass(prompt)
     except (EOFError, UnicodeError):
-        raise MasterKeyError("no passphrase was typed") from None
+        raise MasterKeyError("no passphrase entered") from None
 
 
 def _default_path(environment: Mapping[str, str], kind: str, name: str) -> str:
