@@ -4,7 +4,8 @@ from __future__ import annotations
 
 WRAPPER = """
 import os, sys
-from ic_secrets.process.child import Child, SignalCatcher, find_program
+from ic_secrets.process.child import Child, find_program
+from ic_secrets.process.signals import SignalCatcher
 from ic_secrets.process.streams import open_channels
 
 class Upper:

@@ -85,7 +85,7 @@ def test_a_file_is_never_written_through_a_link(tmp_path: Path) -> None:
 def test_a_parent_that_cannot_hold_it_is_refused() -> None:
     with pytest.raises(ExposureError):
         PrivateDirectory.make("/nowhere/at/all", Watchdog())
-    with pytest.raises(ExposureError, match="no directory"):
+    with pytest.raises(ExposureError, match="not a directory"):
         choose_parent({}, ["/project"], "/nowhere/at/all")
 
 

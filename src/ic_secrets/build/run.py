@@ -13,8 +13,9 @@ from typing import Protocol, TypeVar
 
 from ..core.notices import Notice, Notify
 from ..errors import SCRUB_INCOMPLETE, SIGNAL_BASE, EndedError, IcSecretsError
-from ..process.child import Child, Outcome, SignalCatcher
+from ..process.child import Child, Outcome
 from ..process.directory import sweep
+from ..process.signals import SignalCatcher
 from ..process.streams import open_channels
 from ..process.watchdog import Watchdog
 from ..stores.base import Identity, Store

@@ -1,1 +1,10 @@
-"""What everything stands on: notices, bounded and private files, shares of work, the system calls that Python lacks."""
+"""Provide what everything else is built on.
+
+- `console`, `notices`: what a person sees
+- `collector`: errors that are shown together
+- `durations`, `moments`: times as text
+- `files`, `new_files`: private files, and trees that are removed
+- `linux`: system calls that Python lacks
+- `shares`: work in several processes
+- `yaml_graph`: untrusted YAML
+"""

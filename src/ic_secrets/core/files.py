@@ -1,4 +1,4 @@
-"""Files that are private from their first byte, and trees that are removed whatever they hold."""
+"""Write files that are private from their first byte, and remove trees whatever they contain."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .linux import list_mounts
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-# Names of files that hold credentials: they go before the bulk of a tree.
+# Files that hold credentials are removed before the rest of a tree.
 _FIRST = frozenset({"auth.json"})
 
 
 def write_private(path: str, data: bytes, mode: int = 0o600) -> None:
-    """A new file with that mode from its first byte, never through a link; OSError, and then no file."""
+    """Write a new file with that mode from its first byte, never through a link; OSError leaves no file."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         os.fchmod(descriptor, mode)  # whatever the umask
@@ -31,9 +31,9 @@ def write_private(path: str, data: bytes, mode: int = 0o600) -> None:
 
 
 def replace_file(path: str, data: bytes) -> None:
-    """Give the file that content at once; OSError, and then it is as it was.
+    """Replace the file's content at once; OSError leaves it as it was.
 
-    Mode and owner stay those of the file, or are what the umask makes of a new one.
+    An existing file keeps its mode and owner; a new one gets those of the umask.
     """
     with replacing(path) as file:
         file.write(data)
@@ -41,9 +41,9 @@ def replace_file(path: str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: str, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """What is written inside takes the file's place at the end, as with `replace_file`; after an error nothing does.
+    """Replace the file at the end of the block with what is written inside; after an error it is as it was.
 
-    Mode and owner stay those of the file; a new one has that mode, less what the umask takes.
+    An existing file keeps its mode and owner; a new one gets `mode` less the umask.
     """
     partial = f"{path}.{os.urandom(6).hex()}.partial"
     write_private(partial, b"")
@@ -66,7 +66,7 @@ def replacing(path: str, mode: int = 0o666) -> Iterator[BinaryIO]:
 
 
 def is_private_directory(path: str) -> bool:
-    """Whether it is a directory of ours that nobody else can enter."""
+    """Return whether it is a directory of ours that nobody else can enter."""
     try:
         found = os.stat(path)
     except OSError:
@@ -75,16 +75,16 @@ def is_private_directory(path: str) -> bool:
 
 
 def is_below(path: str, directory: str) -> bool:
-    """Whether the path is the directory or lies below it, links followed; nothing is below the root itself."""
+    """Return whether the path is the directory or below it, links followed; nothing is below the root itself."""
     path, directory = os.path.realpath(path), os.path.realpath(directory)
     return os.path.commonpath([path, directory]) == directory != os.path.sep
 
 
 def find_upward(directory: str, names: Collection[str]) -> list[str]:
-    """Those of the names that are there, in the nearest directory that has one: this one or one above.
+    """Return those of the names that exist in the nearest directory that has one: this one or one above.
 
-    What somebody else put into a directory above, such as /tmp, is passed over: it is ours, root's, or of whoever
-    owns the directory where we are.
+    A file above must belong to us, to root, or to the owner of the directory where we are: what others put into /tmp is
+    ignored.
     """
     start = directory = os.path.abspath(directory)
     while True:
@@ -104,9 +104,9 @@ def _is_trusted(path: str, start: str) -> bool:
 
 
 def read_regular(path: str, limit: int) -> bytes | None:
-    """The file's bytes, at most `limit` of them; None where there is no regular file (nor a link to one).
+    """Return at most `limit` bytes of the file, None where it is not a regular file (or a link to one); OSError.
 
-    A pipe that nobody writes to, or a device without an end, is not waited for. OSError.
+    A pipe that nobody writes to, or an endless device, is not waited for.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -117,10 +117,10 @@ def read_regular(path: str, limit: int) -> bytes | None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove the directory and all below it, never through a link or into what is mounted there.
+    """Remove the directory and everything below it, but nothing through a link or in what is mounted there.
 
-    Directories that were made unwritable are made writable first. All that can be removed is, before
-    OSError names the first path that withstands. What is gone already is no error.
+    Unwritable directories are made writable first. Everything that can be removed is, before OSError names the first
+    path that cannot. What is gone already is not an error.
     """
     failed: list[OSError] = []
     _remove(os.path.realpath(os.path.dirname(path)) + "/" + os.path.basename(path), list_mounts(path), failed)
@@ -129,17 +129,17 @@ def remove_tree(path: str) -> None:
 
 
 def remove_directory(path: str, descriptor: int | None) -> None:
-    """Remove what is at the path, and the directory that the descriptor is of, wherever it was moved to; OSError."""
+    """Remove what is at the path, and the descriptor's directory wherever it was moved to; OSError."""
     remove_tree(path)
     if descriptor is not None and os.fstat(descriptor).st_nlink:
-        with contextlib.suppress(FileNotFoundError):  # the system does not tell its name, or it has none
+        with contextlib.suppress(FileNotFoundError):  # the system does not give its name, or it has none
             place = os.readlink(f"/proc/self/fd/{descriptor}")
             if os.path.samestat(os.lstat(place), os.fstat(descriptor)):
                 remove_tree(place)
 
 
 def remove_all_but(path: str, kept: str) -> None:
-    """Remove all that is in the directory but the file `kept`, as `remove_tree` does; OSError."""
+    """Remove everything in the directory except the file `kept`, as `remove_tree` does; OSError."""
     failed: list[OSError] = []
     for name in sorted(os.listdir(path), key=lambda name: name not in _FIRST):
         if name != kept:

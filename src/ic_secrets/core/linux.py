@@ -1,4 +1,4 @@
-"""The few system calls that the standard library lacks. Where the system has none, nothing happens."""
+"""Make the few system calls that the standard library lacks. On a system without them, nothing happens."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def harden() -> None:
-    """No core dump of us or of what we start, and no look into our memory and environment.
+    """Prevent core dumps of us and of what we start, and other processes from reading our memory and environment.
 
-    RLIMIT_CORE is inherited by the build; PR_SET_DUMPABLE=0 keeps /proc/PID/environ and ptrace from
-    other processes of the same user, and ends at the next exec.
+    The build inherits RLIMIT_CORE. PR_SET_DUMPABLE=0 keeps /proc/PID/environ and ptrace from other processes of the
+    same user, and ends at the next exec.
     """
     import resource
 
@@ -28,12 +28,12 @@ def harden() -> None:
 
 
 def adopt_orphans() -> bool:
-    """Become the parent of every descendant whose own parent ends; whether the system can."""
+    """Become the parent of every descendant whose own parent ends; return whether the system can do that."""
     return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def end_with(parent: int) -> None:
-    """Be killed when our parent, which has that id, ends; where it has ended, end."""
+    """Be killed when our parent, which has that id, ends; end at once if it has ended already."""
     import signal
 
     _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
@@ -54,26 +54,26 @@ def rename_process(name: str) -> None:
 
 
 def is_in_memory(path: str) -> bool:
-    """Whether the directory lies on a tmpfs or ramfs."""
+    """Return whether the directory is on a tmpfs or ramfs."""
     with contextlib.suppress(OSError):
         return find_file_system(os.stat(path).st_dev) in {"tmpfs", "ramfs"}
     return False
 
 
 def find_file_system(device: int) -> str:
-    """The type of the file system that has this `st_dev`, or "" where that is not known."""
+    """Return the type of the file system with this `st_dev`, or "" where it is unknown."""
     return list_file_systems().get(device, "")
 
 
 def list_file_systems() -> dict[int, str]:
-    """The types of the mounted file systems by their devices; none where the system does not tell."""
+    """Return the types of the mounted file systems by device; nothing where the system does not say."""
     with contextlib.suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
         return parse_mounts(mounts)
     return {}
 
 
 def parse_mounts(lines: Iterable[bytes]) -> dict[int, str]:
-    """The types by device that the lines of a mountinfo tell (proc(5)); what is no such line tells nothing."""
+    """Return the types by device from the lines of a mountinfo (proc(5)); other lines are ignored."""
     found = {}
     for line in lines:
         fields, _, tail = line.partition(b" - ")
@@ -84,7 +84,7 @@ def parse_mounts(lines: Iterable[bytes]) -> dict[int, str]:
 
 
 def list_mounts(path: str) -> frozenset[str]:
-    """The directories below `path` that something is mounted on, bind mounts of the same file system included."""
+    """Return the mount points below `path`, bind mounts of the same file system included."""
     below = f"{os.path.realpath(path)}/"
     found = set()
     with contextlib.suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
@@ -96,7 +96,7 @@ def list_mounts(path: str) -> frozenset[str]:
 
 
 def list_descendants(pid: int) -> list[int]:
-    """The processes below `pid`, parents first; those that end meanwhile may be missing."""
+    """Return the descendants of `pid`, parents first; those that end meanwhile may be missing."""
     found: list[int] = []
     queue = [pid]
     while queue:
@@ -108,7 +108,7 @@ def list_descendants(pid: int) -> list[int]:
 
 
 def list_children(pid: int) -> list[int]:
-    """The processes whose parent is `pid` now; none where the system does not tell."""
+    """Return the children of `pid`; nothing where the system does not say."""
     children: list[int] = []
     try:
         for task in os.listdir(f"/proc/{pid}/task"):
@@ -120,7 +120,7 @@ def list_children(pid: int) -> list[int]:
 
 
 def read_start_time(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot: with the pid, its identity. None if gone."""
+    """Return when the process started, in clock ticks since boot: with the pid, its identity. None if gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return int(file.read().rpartition(b")")[2].split()[19])
@@ -129,7 +129,7 @@ def read_start_time(pid: int) -> int | None:
 
 
 def is_zombie(pid: int) -> bool:
-    """Whether the process has ended and only waits to be reaped."""
+    """Return whether the process has ended and only waits to be reaped."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()[0] == b"Z"
@@ -138,7 +138,7 @@ def is_zombie(pid: int) -> bool:
 
 
 def list_processes_with(marker: bytes) -> list[int]:
-    """The processes of ours whose environment, as they were started, holds the bytes."""
+    """Return the processes of this user that were started with an environment that contains the bytes."""
     found = []
     own = os.getpid()
     for name in os.listdir("/proc") if sys.platform == "linux" else ():

@@ -1,4 +1,4 @@
-"""New files that are private from their first byte, and that are there whole or not at all."""
+"""Make files that are private from their first byte, and that exist whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from collections.abc import Iterator
 
 from .files import write_private
 
-# Whoever can read the directory can lock it, so that a lock is not waited for without end, in seconds.
+# Whoever can read the directory can lock it, so a lock is waited for no longer than this, in seconds.
 _PATIENCE = 30.0
 
 
 @contextlib.contextmanager
 def new_file(path: str) -> Iterator[str]:
-    """The name of an empty file, 0600, that becomes `path` on disk when the block ends well.
+    """Yield the name of an empty file, 0600, that becomes `path` on disk when the block succeeds.
 
-    Missing directories are made, 0700. FileExistsError where `path` is there already, in whatever
-    shape: it is never overwritten. When the block raises, no file is left. A process killed within it
-    leaves `PATH.new` at most, which nothing reads and the next call removes; one call works in a
-    directory at a time.
+    Missing directories are made, 0700. FileExistsError where `path` exists in any form: it is never overwritten. When
+    the block raises, no file is left. A process killed within it leaves `PATH.new` at most, which nothing reads and
+    the next call removes; one call works in a directory at a time.
     """
     path = os.path.abspath(path)
     directory = os.path.dirname(path)
@@ -46,7 +45,7 @@ def new_file(path: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def locked_directory(path: str) -> Iterator[int]:
-    """A descriptor of the directory; meanwhile `new_file`, too, makes none there, so hold it shortly. OSError."""
+    """Lock the directory and yield its descriptor; hold it briefly, since `new_file` waits as well. OSError."""
     lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     until = time.monotonic() + _PATIENCE
     try:
@@ -64,10 +63,10 @@ def locked_directory(path: str) -> Iterator[int]:
 
 
 def replace_private(path: str, data: bytes) -> None:
-    """Put a file, 0600, in the place of the one at `path`, on disk when this returns; OSError, and it is as it was.
+    """Replace the file at `path` with a new one, 0600, on disk when this returns; OSError leaves it as it was.
 
-    For one caller at a time. A process killed within it leaves `PATH.new` at most, which nothing reads and
-    the next call removes.
+    For one caller at a time. A process killed within it leaves `PATH.new` at most, which nothing reads and the next
+    call removes.
     """
     partial = f"{path}.new"
     with contextlib.suppress(FileNotFoundError):
@@ -84,7 +83,7 @@ def replace_private(path: str, data: bytes) -> None:
 
 
 def make_private_directory(path: str) -> None:
-    """Make the directory and its missing parents, 0700 each; what is there stays as it is."""
+    """Make the directory and its missing parents, 0700 each; existing ones stay as they are."""
     if os.path.isdir(path):
         return
     make_private_directory(os.path.dirname(path))
@@ -93,7 +92,7 @@ def make_private_directory(path: str) -> None:
 
 
 def flush(path: str) -> None:
-    """Put what was written to the file, or a directory's names, on the disk; OSError."""
+    """Flush a file's content, or a directory's names, to the disk; OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

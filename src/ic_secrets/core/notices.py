@@ -1,4 +1,4 @@
-"""What a person is told while a build is prepared, runs or has ended."""
+"""Notices for a person while a build is prepared, runs, or has ended."""
 
 from collections.abc import Callable
 from typing import NamedTuple

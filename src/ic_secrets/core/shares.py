@@ -1,4 +1,4 @@
-"""Work in equal shares, done by as many processes at once: threads would wait for one another."""
+"""Do work in equal shares, in as many processes at once: threads would wait for one another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST = 4
 
 
 def count_shares() -> int:
-    """How many shares are worth making here: one for each processor that we may use, up to four; one beside threads."""
+    """Return how many shares to make: one for each processor that we may use, up to four; one beside threads."""
     if threading.active_count() > 1:
         return 1
     if hasattr(os, "sched_getaffinity"):
@@ -23,9 +23,9 @@ def count_shares() -> int:
 
 
 def do_shares(work: Callable[[int], bytes], count: int) -> list[bytes]:
-    """What `work` gives for each number below `count`; all but the first are done in children of ours.
+    """Return what `work` returns for each number below `count`; all but the first run in child processes.
 
-    Not for a process with threads. A share whose child fails is done here; where we are killed, so are the children.
+    Not for a process with threads. A share whose child fails is done here; when we are killed, so are the children.
     """
     children = [_start(work, number) for number in range(1, count)]
     try:
@@ -46,7 +46,7 @@ def do_shares(work: Callable[[int], bytes], count: int) -> list[bytes]:
 
 
 def _start(work: Callable[[int], bytes], number: int) -> tuple[int, int]:
-    """A child that writes its share to a pipe; its id, and our end of the pipe."""
+    """Start a child that writes its share to a pipe; return its id, and our end of the pipe."""
     ours, theirs = os.pipe()
     parent = os.getpid()
     child = os.fork()
@@ -54,7 +54,7 @@ def _start(work: Callable[[int], bytes], number: int) -> tuple[int, int]:
         os.close(theirs)
         return child, ours
     status = 1
-    gc.disable()  # it would touch, and so copy, all that is shared with the parent
+    gc.disable()  # it would touch, and so copy, everything that is shared with the parent
     try:
         end_with(parent)
         os.close(ours)
@@ -62,4 +62,4 @@ def _start(work: Callable[[int], bytes], number: int) -> tuple[int, int]:
             pipe.write(work(number))
         status = 0
     finally:
-        os._exit(status)  # whatever happened: nothing of the parent's is this process's to end
+        os._exit(status)  # in any case: this process must not run what the parent does at its end

@@ -1,6 +1,6 @@
-"""YAML of strangers as a graph of nodes: no object is made of it, and its depth is bounded by us, not by the parser.
+"""Read untrusted YAML as a graph of nodes: no object is made of it, and the limit of its depth is ours.
 
-A tag runs nothing and an alias copies nothing; what the nodes mean is for the caller to say.
+A tag runs nothing and an alias copies nothing; the caller decides what the nodes mean.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from typing import Any
 
 import yaml
 
-# libyaml is faster by far, and not everywhere.
+# libyaml is much faster, but not always installed.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _OPENING, _CLOSING = "[{", "]}"
 
 
 class YamlGraphError(Exception):
-    """The text is not valid YAML, is nested too deeply, or has an alias where none may be.
+    """The text is not valid YAML, is nested too deeply, or has an alias where none is allowed.
 
-    `problem` is in words, without content; `line` and `column` count from 1, None where the parser does not tell them.
+    `problem` is in words, without content; `line` and `column` count from 1, or are None where the parser has none.
     """
 
     def __init__(self, problem: str, mark: Any) -> None:
@@ -57,7 +57,7 @@ def _check_nesting(text: str, deepest: int, *, aliases: bool) -> None:
                 raise YamlGraphError(HAS_ALIAS, event.start_mark)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        # A parser reads ahead before it reports an event, and may have a limit there: what it read counts as well.
+        # A parser reads ahead of the events that it reports, and may have a limit there: what it read counts as well.
         ahead = text[read : mark.index] if mark else ""
         depth += sum(map(ahead.count, _OPENING)) - sum(map(ahead.count, _CLOSING))
         raise YamlGraphError(TOO_DEEP if depth > deepest else NOT_VALID, mark) from None

@@ -17,8 +17,11 @@ from collections.abc import Iterator
 
 from ..core.linux import end_with
 from ..errors import SIGNAL_BASE, PluginError
+from ..process.signals import SignalCatcher
 
 _SIZE = 4096
+# A signal to our group reaches the child twice, the second time from its parent within so many seconds.
+_REPEAT = 0.05
 _PASSED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 # Shared with the parent, in the child alone.
 _page: mmap.mmap | None = None
@@ -44,6 +47,7 @@ def supervise() -> None:
     if child == 0:
         end_with(parent)
         _page = page
+        SignalCatcher.repeat = _REPEAT
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return
     status = _wait(child, watched)

@@ -1,127 +1,37 @@
-"""The build's processes: started in a group of their own, signalled as a group, ended to the last.
+"""Start the build's processes in a group of their own, signal them as a group, and end every one of them.
 
-The order of things is: catch signals, expose, start. A signal that ends us is passed to the whole
-group (a Composer that waits for a script would go on and give 0), and what withstands it is killed
-after a grace. Descendants that fled their parents are ours (PR_SET_CHILD_SUBREAPER), and end too.
+The order is: catch signals, expose, start. A signal that ends us is passed to the whole group (a Composer that waits
+for a script would go on and give 0), and what ignores it is killed after a grace. Descendants that left their parents
+become ours (PR_SET_CHILD_SUBREAPER), and end too.
 """
 
 import contextlib
 import errno
 import os
-import select
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FrameType, TracebackType
 from typing import NamedTuple
 
 from ..core.linux import adopt_orphans, is_zombie, list_descendants, read_start_time
-from ..errors import SIGNAL_BASE, BuildError, EndedError, ProgramNotExecutableError, ProgramNotFoundError
+from ..errors import SIGNAL_BASE, BuildError, ProgramNotExecutableError, ProgramNotFoundError
+from .signals import ENDING, NOTED, PASSED, SignalCatcher
 from .streams import Channel, Filter
 from .terminal import give_foreground, is_foreground
 from .watchdog import end_processes
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_PASSED = (signal.SIGUSR1, signal.SIGUSR2)
-_NOTED = (signal.SIGCHLD, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
-# Python ignores these two for itself; the child gets what it would have had.
+# Python ignores these two; the child gets the default.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 # While processes are being ended, new ones are looked for at this interval, in seconds.
 _INTERVAL = 0.05
-# A signal to our group may come twice: once from its sender, once from a parent of ours that passes on its own. The
-# same signal again within this many seconds is taken for that.
-_SAME_SIGNAL = 0.05
-# A killed process that is still there after this many seconds hangs in the kernel; we go on.
+# A killed process that still exists after this many seconds hangs in the kernel; we go on.
 _PATIENCE = 5.0
-
-
-class SignalCatcher:
-    """From enter to exit, no signal that can be caught ends us: it is noted, and waits to be read."""
-
-    def __init__(self) -> None:
-        self.ending: list[int] = []
-        self._queue: list[int] = []
-        self._raises = False
-        self._moment = 0.0
-        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
-
-    def __enter__(self) -> "SignalCatcher":
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.set_blocking(self._writer, False)
-        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for number in (*_ENDING, *_PASSED, *_NOTED):
-            # What nohup or a shell's background job ignores stays ignored; the end of children cannot be.
-            if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._note)
-        # Who called us may have blocked them, and then we would wait for the end of the child without end.
-        self._mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._wakeup)
-        os.close(self._reader)
-        os.close(self._writer)
-
-    @property
-    def status(self) -> int:
-        """128+n for the first signal that was to end us, 0 when there was none."""
-        return SIGNAL_BASE + self.ending[0] if self.ending else 0
-
-    @contextlib.contextmanager
-    def raising(self) -> Iterator[None]:
-        """Inside, the first signal that is to end us raises EndedError: for what may wait long, and leaves nothing."""
-        self._raises = True
-        try:
-            if self.ending:
-                raise EndedError(self.ending[0])
-            yield
-        finally:
-            self._raises = False
-
-    def post(self, number: int) -> None:
-        """Note a signal as if it had come (from a thread)."""
-        self._note(number, None)
-        os.write(self._writer, b"\0")
-
-    def wait(self, timeout: float | None) -> list[int]:
-        """The signals since the last call; waits for one, at most `timeout` seconds."""
-        if not self._queue:
-            select.select([self._reader], [], [], timeout)
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self._reader, 512):
-                pass
-        queue, self._queue = self._queue, []
-        return queue
-
-    def stop_ourselves(self) -> None:
-        """Stop our process group, as the suspend key would; returns when we are continued."""
-        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.killpg(0, signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, handler)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if number in _ENDING:
-            now, before = time.monotonic(), self._moment
-            self._moment = now
-            if self.ending[-1:] == [number] and now - before < _SAME_SIGNAL:
-                return
-            self.ending.append(number)
-        self._queue.append(number)
-        if number in _ENDING and self._raises:
-            self._raises = False
-            raise EndedError(number)
 
 
 class Outcome(NamedTuple):
     """How a build ended: its exit status, and how many processes had to be ended after it.
 
-    `is_cut` says that a fault of ours kept the rest of its output from being shown.
+    With `is_cut`, an error of ours kept the rest of its output from being shown.
     """
 
     status: int
@@ -130,24 +40,24 @@ class Outcome(NamedTuple):
 
 
 def find_program(name: str, environment: Mapping[str, str]) -> str:
-    """The path of the program; ProgramNotFoundError (127) or ProgramNotExecutableError (126)."""
-    candidates = [name]
+    """Return the path of the program; ProgramNotFoundError (127) or ProgramNotExecutableError (126)."""
+    paths = [name]
     if "/" not in name:
-        path = environment.get("PATH", os.defpath)
-        candidates = [os.path.join(directory or ".", name) for directory in path.split(os.pathsep)]
-    existing = [candidate for candidate in candidates if name and os.path.isfile(candidate)]
-    for candidate in existing:
-        if os.access(candidate, os.X_OK):
-            return candidate
+        directories = environment.get("PATH", os.defpath).split(os.pathsep)
+        paths = [os.path.join(directory or ".", name) for directory in directories]
+    existing = [path for path in paths if name and os.path.isfile(path)]
+    for path in existing:
+        if os.access(path, os.X_OK):
+            return path
     if existing or (name and "/" in name and os.path.exists(name)):
         raise ProgramNotExecutableError(f"{existing[0] if existing else name} is not executable")
     raise ProgramNotFoundError(
-        f"{name or 'an empty word'}: command not found", hint="what comes after -- is the command to run"
+        f"{name or 'an empty word'}: command not found", hint="the command to run comes after --"
     )
 
 
 class Child:
-    """One build, running. `channels` are empty when its output is not masked."""
+    """A running build. `channels` is empty when its output is not masked."""
 
     def __init__(
         self,
@@ -157,15 +67,15 @@ class Child:
         signals: SignalCatcher,
         channels: Sequence[Channel] = (),
     ) -> None:
-        """Start it; ProgramNotExecutableError when the kernel will not."""
+        """Start the build; ProgramNotExecutableError when the kernel refuses."""
         self._signals = signals
         self._channels = channels
         self._terminal = next((channel.terminal for channel in channels if channel.terminal), None)
         self._keyboard = self._terminal is not None and os.isatty(0)
         self._exit: int | None = None
         self._deadline: float | None = None
-        self._told: set[int] = set()
-        # Who called us with exec may have left us children that are none of the build's.
+        self._signalled: set[int] = set()
+        # A caller that executed us may have left us children that do not belong to the build.
         self._strangers = {pid: read_start_time(pid) for pid in list_descendants(os.getpid())}
         adopt_orphans()
         if channels:
@@ -175,21 +85,21 @@ class Child:
         except OSError as error:
             if error.errno not in {errno.EACCES, errno.ENOEXEC, errno.ENOENT, errno.ENOTDIR, errno.EPERM}:
                 raise BuildError(f"{program} cannot be started: {error.strerror}") from None
-            # The file was found to be there: what is missing is its interpreter, or its format is unknown.
+            # The file exists: its interpreter is missing, or its format is unknown.
             raise ProgramNotExecutableError(f"{program} cannot be executed: {error.strerror}") from None
 
     def run(
         self, make_filter: Callable[[], Filter], *, grace: float, allow_background: bool, on_end: Callable[[], None]
     ) -> Outcome:
-        """Wait for its end, and for all that it started; then all its output has been written.
+        """Wait for the build and everything that it started to end, and for all its output to be written.
 
-        `on_end` is called as soon as no process of the build is left, before its output is waited for.
+        `on_end` is called as soon as no process of the build is left, before the output is waited for.
         """
         try:
             reader, writer = os.pipe()
             self._start_streams(make_filter, reader)
         except BaseException:
-            self._signal_group(signal.SIGKILL)  # unmasked it must not go on
+            self._signal_group(signal.SIGKILL)  # it must not go on unmasked
             raise
         try:
             self._wait(grace)
@@ -212,8 +122,8 @@ class Child:
             actions.append((os.POSIX_SPAWN_OPEN, stream, self._terminal.name, os.O_RDWR, 0))
         for channel in self._channels:
             actions += [(os.POSIX_SPAWN_DUP2, channel.child_end, stream) for stream in channel.streams]
-        ignored = {number for number in (*_ENDING, *_PASSED) if signal.getsignal(number) is signal.SIG_IGN}
-        defaults = [number for number in (*_ENDING, *_PASSED, *_NOTED, *_IGNORED_BY_PYTHON) if number not in ignored]
+        ignored = {number for number in (*ENDING, *PASSED) if signal.getsignal(number) is signal.SIG_IGN}
+        defaults = [number for number in (*ENDING, *PASSED, *NOTED, *_IGNORED_BY_PYTHON) if number not in ignored]
         # Secrets are UTF-8 whatever the locale; what was inherited keeps its bytes.
         encoded = {name.encode(errors="surrogateescape"): _encode(value) for name, value in environment.items()}
         own = {"setsid": True} if self._terminal else {"setpgroup": 0}
@@ -224,7 +134,7 @@ class Child:
     def _start_streams(self, make_filter: Callable[[], Filter], stop: int) -> None:
         maskers = [make_filter() for _ in self._channels]
         if self._keyboard and self._terminal:
-            # Before the first output: who reads it may answer with a key at once.
+            # Before the first output: whoever reads it may answer with a key at once.
             self._shared = any(channel.terminal is None for channel in self._channels)
             self._terminal.pass_keys(shared=self._shared)
         for channel, masker in zip(self._channels, maskers, strict=True):
@@ -246,12 +156,12 @@ class Child:
                 self._signal_group(signal.SIGKILL)
 
     def _handle(self, number: int, grace: float) -> None:
-        if number in _ENDING:
-            self._told = {self.pid, *list_descendants(self.pid)}
+        if number in ENDING:
+            self._signalled = {self.pid, *list_descendants(self.pid)}
             self._signal_group(number)
             # The first signal asks, the second one does not wait.
             self._deadline = time.monotonic() + (grace if len(self._signals.ending) == 1 else 0)
-        elif number in _PASSED:
+        elif number in PASSED:
             self._signal_group(number)
         elif number == signal.SIGTSTP:
             self._suspend()
@@ -263,11 +173,11 @@ class Child:
                     channel.terminal.copy_size()
 
     def _end_newcomers(self) -> None:
-        """What is started after the signal does not know of it: Composer tries a git again that was ended."""
+        """End what was started after the signal: Composer starts a git again that was ended."""
         if self._deadline is not None:
-            new = set(list_descendants(self.pid)) - self._told
+            new = set(list_descendants(self.pid)) - self._signalled
             end_processes(new, signal.SIGTERM)
-            self._told |= new
+            self._signalled |= new
 
     def _time_left(self) -> float | None:
         if self._deadline is None:
@@ -286,7 +196,7 @@ class Child:
                     os.killpg(group, signal.SIGCONT)
 
     def _reap(self) -> bool:
-        """Take what has ended or stopped; whether the child itself has ended."""
+        """Collect what has ended or stopped; return whether the child itself has ended."""
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
@@ -300,7 +210,7 @@ class Child:
         return self._exit is not None
 
     def _stopped(self, number: int) -> None:
-        """The child stopped: it wants the terminal, or it was suspended."""
+        """Handle a stopped child: it wants the terminal, or it was suspended."""
         if self._terminal:
             return  # it was us
         with _controlling_terminal() as tty:
@@ -336,30 +246,30 @@ class Child:
                             give_foreground(tty, os.getpgrp())
 
     def _end_descendants(self, grace: float) -> int:
-        """End what the build left running: TERM, a grace, KILL; how many processes that were."""
-        told: set[int] = set()
+        """End what the build left running: TERM, a grace, KILL; return how many processes that was."""
+        signalled: set[int] = set()
         deadline = time.monotonic() + grace if self._deadline is None else self._deadline
         while True:
             self._reap()
             living = {pid for pid in self._list_own() if not is_zombie(pid)}
             if not living or time.monotonic() > deadline + _PATIENCE:
-                return len(told)
+                return len(signalled)
             if time.monotonic() >= deadline:
                 end_processes(living, signal.SIGKILL)
             else:
-                end_processes(living - told, signal.SIGTERM)
-            told |= living
-            if any(number in _ENDING for number in self._signals.wait(_INTERVAL)):
+                end_processes(living - signalled, signal.SIGTERM)
+            signalled |= living
+            if any(number in ENDING for number in self._signals.wait(_INTERVAL)):
                 deadline = min(deadline, time.monotonic())
 
     def _list_own(self) -> list[int]:
-        """Our descendants, less those that we had before the build, and theirs."""
+        """Return our descendants without those that we had before the build, and theirs."""
         strangers = [pid for pid, start in self._strangers.items() if start and read_start_time(pid) == start]
         theirs = {pid for stranger in strangers for pid in (stranger, *list_descendants(stranger))}
         return [pid for pid in list_descendants(os.getpid()) if pid not in theirs]
 
     def _drain(self) -> None:
-        """Wait for the last output. A reader that does not read keeps us only until a signal comes."""
+        """Wait for the last output. A reader that does not read delays us only until a signal arrives."""
         for channel in self._channels:
             while not channel.join(_INTERVAL):
                 if self._signals.ending and self._signals.wait(0):
@@ -367,7 +277,7 @@ class Child:
 
 
 def _keep_descriptors() -> None:
-    """Let the child inherit no stream but the standard ones: what it wrote to others would pass no mask."""
+    """Let the child inherit only the standard streams: what it wrote to others would not be masked."""
     for name in os.listdir("/dev/fd"):
         if int(name) > 2:
             with contextlib.suppress(OSError):  # the listing's own is gone by now

@@ -1,8 +1,8 @@
-"""The private directory of a build: made, filled, scrubbed and swept.
+"""Make, fill, scrub and sweep the private directory of a build.
 
-It lies on a tmpfs where there is one, since nothing reliably erases a disk. Its owner holds a lock
-(flock) on the directory itself; a directory whose lock is free belongs to nobody alive and may be
-swept. A process id would prove nothing: ids are used again.
+It is on a tmpfs if there is one, since nothing reliably erases a disk. Its owner holds a lock (flock) on the directory
+itself; a directory whose lock is free has no living owner and may be swept. A process id would prove nothing: ids are
+used again.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ from ..core.linux import is_in_memory
 from ..errors import ExposureError, ScrubIncompleteError
 from .watchdog import Watchdog
 
-# What a guard leaves of a directory when its time is up, for whoever ends the build: no value is in it. It lies there
+# What a guard leaves of a directory when its time is up, for whoever ends the build: it contains no value. It stays for
 # so long, in seconds.
 NOTE = "note.json"
 _NOTE_LIFE = 86_400
-# What the two steps of a build share is in here, as long as the secrets are exposed.
+# What the two steps of a build share, as long as the secrets are exposed.
 STEPS = "build"
 _PREFIX = "ic-secrets-"
 _TRIES = 10
@@ -34,19 +34,19 @@ _LAST_RESORT = "/tmp"  # noqa: S108
 
 
 class Keeper(Protocol):
-    """Who removes a private directory when its owner cannot."""
+    """Removes a private directory when its owner cannot."""
 
     def watch(self, pid: int) -> None:
-        """The process group of the build."""
+        """Name the process group of the build."""
 
     def dismiss(self) -> None:
-        """There is nothing left to do. Safe to call twice."""
+        """Say that nothing is left to do. Safe to call twice."""
 
 
 class PrivateDirectory:
-    """A 0700 directory that one build owns, with a watchdog that outlives us; a context manager.
+    """A 0700 directory that one build owns, with a watchdog that outlives us; a context manager that scrubs it.
 
-    Leaving it scrubs. `parent` is where it is made; `in_memory` says whether that is a tmpfs.
+    `in_memory` says whether it is on a tmpfs.
     """
 
     def __init__(self, path: str, descriptor: int, watchdog: Keeper) -> None:
@@ -58,8 +58,8 @@ class PrivateDirectory:
 
     @classmethod
     def make(cls, parent: str, watchdog: Watchdog) -> "PrivateDirectory":
-        """A new directory in `parent`, guarded from before it is there, and locked; ExposureError when it cannot be."""
-        problem = "a sweep took it again and again"
+        """Make a directory in `parent`, guarded before it exists, and locked; ExposureError."""
+        problem = "a sweep removed it again and again"
         for _ in range(_TRIES):
             path = os.path.join(parent, f"{_PREFIX}{os.geteuid()}-{os.urandom(8).hex()}")
             watchdog.guard(path)
@@ -78,7 +78,7 @@ class PrivateDirectory:
 
     @classmethod
     def resume(cls, path: str, written: Iterable[str], keeper: Keeper) -> "PrivateDirectory":
-        """The directory that another process has filled with the files `written`; OSError where it is not ours."""
+        """Take over the directory that another process filled with the files `written`; OSError if it is not ours."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         if os.fstat(descriptor).st_uid != os.geteuid():
             os.close(descriptor)
@@ -89,12 +89,12 @@ class PrivateDirectory:
 
     @property
     def descriptor(self) -> int:
-        """That of the directory, which holds its lock."""
+        """Return the directory's descriptor, which holds its lock."""
         return self._descriptor
 
     @property
     def written(self) -> tuple[str, ...]:
-        """The paths that were written, below the directory."""
+        """Return the paths that were written, relative to the directory."""
         return tuple(os.path.relpath(path, self.path) for path in self._written)
 
     def release(self) -> None:
@@ -105,11 +105,11 @@ class PrivateDirectory:
 
     @property
     def is_scrubbed(self) -> bool:
-        """Whether it is ours no more: `scrub` or `release` was called."""
+        """Return whether `scrub` or `release` was called."""
         return self._descriptor < 0
 
     def write(self, path: str, data: bytes, mode: int = 0o600) -> None:
-        """A new file below the directory, private from its first byte; ExposureError when it fails."""
+        """Write a new file below the directory, private from its first byte; ExposureError."""
         try:
             write_private(path, data, mode)
         except OSError as error:
@@ -117,7 +117,7 @@ class PrivateDirectory:
         self._written.append(path)
 
     def subdirectory(self, name: str) -> str:
-        """A new 0700 directory below; its path."""
+        """Make a 0700 directory below this one and return its path; ExposureError."""
         path = os.path.join(self.path, name)
         try:
             os.mkdir(path, 0o700)
@@ -127,7 +127,7 @@ class PrivateDirectory:
         return path
 
     def remove_secrets(self) -> None:
-        """Remove the files that we wrote, at once; the rest goes with `scrub`."""
+        """Remove the files that we wrote, at once; `scrub` removes the rest."""
         with contextlib.suppress(OSError):
             os.chmod(self.path, 0o700)
         for path in self._written:
@@ -135,10 +135,9 @@ class PrivateDirectory:
                 os.unlink(path)
 
     def scrub(self) -> Sequence[str]:
-        """Remove all of it and stand the watchdog down; the paths that we had written, now gone.
+        """Remove all of it, dismiss the watchdog, and return the paths that we had written.
 
-        ScrubIncompleteError names the directory when something could not be removed. Safe to call
-        twice.
+        ScrubIncompleteError names what could not be removed. Safe to call twice.
         """
         try:
             remove_directory(self.path, None if self.is_scrubbed else self._descriptor)
@@ -150,7 +149,7 @@ class PrivateDirectory:
                 os.close(self._descriptor)
                 self._descriptor = -1
         if any(os.path.lexists(path) for path in (self.path, *self._written)):
-            raise ScrubIncompleteError(f"{self.path} is still there")
+            raise ScrubIncompleteError(f"{self.path} still exists")
         return self._written
 
     def __enter__(self) -> "PrivateDirectory":
@@ -163,26 +162,26 @@ class PrivateDirectory:
 
 
 def choose_parent(environment: Mapping[str, str], projects: Iterable[str], explicit: str | None = None) -> str:
-    """Where private directories go: `explicit`, else a tmpfs of the user's, else of the system's.
+    """Return where private directories go: `explicit`, else a tmpfs of the user's, else of the system's.
 
-    Where there is no tmpfs it is the temporary directory. It is never below one of the projects;
-    ExposureError when no place is left, or `explicit` is unfit.
+    Without a tmpfs it is the temporary directory. It is never below one of the projects; ExposureError when no place is
+    left, or `explicit` cannot be used.
     """
     if explicit is not None and not os.path.isdir(explicit):
-        raise ExposureError(f"{explicit!r} is no directory", hint="name one that exists with --run-dir")
+        raise ExposureError(f"{explicit!r} is not a directory", hint="name an existing one with --run-dir")
     parents = [os.path.abspath(explicit)] if explicit else _list_parents(environment)
     projects = tuple(projects)
     for parent in parents:
         if not any(is_below(parent, project) for project in projects):
             return parent
     raise ExposureError(
-        f"{parents[-1]} lies below the project, where nothing secret is ever written",
+        f"{parents[-1]} is below the project, where nothing secret is ever written",
         hint="name a directory on a tmpfs with --run-dir",
     )
 
 
 class Sweep(NamedTuple):
-    """The private directories of dead runs: those that went, and those that withstood, with why."""
+    """The private directories of dead runs: those that were removed, and those that could not be, and why."""
 
     removed: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
@@ -191,8 +190,7 @@ class Sweep(NamedTuple):
 def sweep(environment: Mapping[str, str], explicit: str | None = None) -> Sweep:
     """Remove the private directories that no living run owns.
 
-    Never touches the directory of a living run, nor what another user made; safe at any time. The note that a guard
-    left stays for a day.
+    Safe at any time: directories of living runs and of other users are not touched. A guard's note stays for a day.
     """
     removed: list[str] = []
     failed: list[tuple[str, str]] = []
@@ -208,24 +206,24 @@ def sweep(environment: Mapping[str, str], explicit: str | None = None) -> Sweep:
 
 
 def list_directories(environment: Mapping[str, str], explicit: str | None = None) -> Sequence[str]:
-    """The private directories of this user, living and dead, wherever they are made."""
+    """Return the private directories of this user, of living and dead runs, in every place where they are made."""
     parents = dict.fromkeys([explicit] if explicit else [])
     parents |= dict.fromkeys(_list_parents(environment))
     return [path for parent in parents if parent for path in _list_own(parent)]
 
 
 def find_owner(path: str) -> int | None:
-    """The id of the user that a private directory belongs to; None where it is gone."""
+    """Return the id of the user that owns a private directory; None where it is gone."""
     try:
         return os.lstat(path).st_uid
-    except PermissionError:  # what is around it is another's, and closed
+    except PermissionError:  # a directory above it belongs to another user, and is closed
         return int(os.path.basename(path).split("-")[2])
     except OSError:
         return None
 
 
 def find_enclosing(path: str) -> str | None:
-    """The private directory, of anybody, that the path names as its own or as that of something in it."""
+    """Return the private directory, of any user, that the path is or is below; None without one."""
     while path and path != os.path.dirname(path):
         if re.fullmatch(rf"{_PREFIX}[0-9]+-[0-9a-f]{{16}}", os.path.basename(path)):
             return path
@@ -234,19 +232,19 @@ def find_enclosing(path: str) -> str | None:
 
 
 def _list_parents(environment: Mapping[str, str]) -> list[str]:
-    """The places for private directories, best first; there is always one."""
-    candidates = []
+    """Return the places for private directories, best first; there is always one."""
+    places = []
     runtime = environment.get("XDG_RUNTIME_DIR")
     if runtime and is_private_directory(runtime):
-        candidates.append(runtime)
-    candidates.append(_MEMORY)
-    parents = [path for path in candidates if os.access(path, os.W_OK | os.X_OK) and is_in_memory(path)]
+        places.append(runtime)
+    places.append(_MEMORY)
+    parents = [path for path in places if os.access(path, os.W_OK | os.X_OK) and is_in_memory(path)]
     parents.append(os.path.abspath(environment.get("TMPDIR") or _LAST_RESORT))
     return parents
 
 
 def _list_own(parent: str) -> list[str]:
-    """What is named like a private directory of ours there, and is a directory that we own."""
+    """Return the directories there that we own and that are named like a private directory of ours."""
     prefix = f"{_PREFIX}{os.geteuid()}-"
     found = []
     with contextlib.suppress(OSError):
@@ -260,7 +258,7 @@ def _list_own(parent: str) -> list[str]:
 
 
 def remove_dead(path: str) -> bool:
-    """Remove the directory unless a living run owns it, or all but a guard's note; whether it went. OSError."""
+    """Remove the directory, or all but a guard's note, unless a living run owns it; return whether it is gone."""
     if os.lstat(path).st_mode & 0o700 != 0o700:
         os.chmod(path, 0o700)  # a lock needs it to be readable
     descriptor = _lock(path)
@@ -277,7 +275,7 @@ def remove_dead(path: str) -> bool:
 
 
 def _is_noted(path: str) -> bool:
-    """Whether a guard has scrubbed the directory in time, and less than a day ago."""
+    """Return whether a guard has scrubbed the directory less than a day ago."""
     try:
         age = time.time() - os.lstat(os.path.join(path, NOTE)).st_mtime
     except OSError:
@@ -286,14 +284,14 @@ def _is_noted(path: str) -> bool:
 
 
 def _lock(path: str) -> int | None:
-    """A locked descriptor of the directory; None when another holds it, or it is gone. OSError."""
+    """Lock the directory and return its descriptor; None when another holds the lock, or it is gone. OSError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # A sweep may have won the moment between mkdir and lock, and removed what we just locked.
+        # Between mkdir and lock a sweep may have removed what we just locked.
         if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
             return descriptor
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The child's output on its way to ours: one channel for each place where it goes.
+"""Carry the child's output to ours: one channel for each place where it goes.
 
-stdout and stderr stay two streams, unless both go to the same place: then they share a channel, so
-that their order stays too. A terminal is stood for by a pseudo-terminal, anything else by a pipe.
+stdout and stderr stay two streams, unless both go to the same place: then they share a channel, so that their order
+stays too. The child gets a pseudo-terminal for a terminal, and a pipe for anything else.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _PIPE_SIZE = 1_048_576
 
 
 class Filter(Protocol):
-    """What stands between a stream of the child and ours (`mask.Masker`)."""
+    """Changes what passes from a stream of the child to ours (`masking.masker.Masker`)."""
 
     def feed(self, data: bytes) -> bytes:
-        """What of all that was fed can be shown now."""
+        """Take more data; return what can be shown now."""
 
     def flush_idle(self) -> bytes:
-        """What can be shown since nothing more came for a while."""
+        """Return what can be shown because nothing more came for a while."""
 
     def close(self) -> bytes:
-        """The rest."""
+        """Return the rest."""
 
 
 class Channel:
-    """One place where output goes, and the child's end of it. `is_broken` when its filter failed."""
+    """A place where output goes, and the child's end of it. It `is_broken` when its filter failed."""
 
     def __init__(self, sink: int, streams: Sequence[int]) -> None:
         """`sink` is our descriptor of the place, `streams` the child's (1, 2) that go there."""
@@ -55,13 +55,13 @@ class Channel:
                 fcntl.fcntl(self.child_end, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
 
     def start(self, masker: Filter, stop: int) -> None:
-        """Let the output flow, from a thread of its own; `stop` becomes readable when no more is due."""
+        """Carry the output in a thread; `stop` becomes readable when no more is due."""
         os.close(self.child_end)
         self._thread = threading.Thread(target=self._pump, args=(masker, stop), daemon=True)
         self._thread.start()
 
     def join(self, timeout: float | None) -> bool:
-        """Wait until all has been written; whether it has."""
+        """Wait until everything has been written; return whether it has."""
         if self._thread is not None:
             self._thread.join(timeout)
             return not self._thread.is_alive()
@@ -82,7 +82,7 @@ class Channel:
 
 
 def read_with_silences(source: int, stop: int | None = None) -> Iterator[bytes]:
-    """What comes from the descriptor, and an empty string for each silence after it, until its end.
+    """Yield what comes from the descriptor, and an empty string for each silence after it, until its end.
 
     When `stop` becomes readable, only what is there already is still read.
     """
@@ -116,7 +116,7 @@ def read_with_silences(source: int, stop: int | None = None) -> Iterator[bytes]:
 
 
 def write_whole(sink: int, data: bytes) -> None:
-    """Write all of it, in as many pieces as it takes; OSError."""
+    """Write all of the data, in as many pieces as it takes; OSError."""
     view = memoryview(data)
     while view:
         try:
@@ -128,7 +128,7 @@ def write_whole(sink: int, data: bytes) -> None:
 
 
 def open_channels() -> list[Channel]:
-    """A channel for each place where our own stdout and stderr go."""
+    """Open a channel for each place where our own stdout and stderr go."""
     places: dict[tuple[int, ...], list[int]] = {}
     for stream in (1, 2):
         found = os.fstat(stream)

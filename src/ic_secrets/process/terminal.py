@@ -1,4 +1,4 @@
-"""A terminal in the middle: the child's own pseudo-terminal, standing for the real one."""
+"""Give the child a pseudo-terminal of its own in place of the real terminal."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class Terminal:
         self._saved: Any = None  # what termios gives, and takes back as it is
 
     def copy_size(self) -> None:
-        """Give the child's terminal the size of the real one; the kernel tells the child."""
+        """Give the child's terminal the size of the real one; the kernel notifies the child."""
         with contextlib.suppress(OSError):
             size = fcntl.ioctl(self.real, termios.TIOCGWINSZ, b"\0" * 8)
             fcntl.ioctl(self.master, termios.TIOCSWINSZ, size)
 
     def pass_keys(self, *, shared: bool) -> None:
-        """Let the real terminal hand on every key as it is, if it is ours to read at the moment.
+        """Let the real terminal pass on every key as it is, if we may read it at the moment.
 
-        `shared` says that another program, further down a pipe, writes to it too: then the real
-        terminal goes on turning line ends into what a screen needs.
+        With `shared`, another program further down a pipe writes to it too: then the real terminal still turns line
+        ends into what a screen needs.
         """
         if self._saved is not None or not is_foreground(self.real):
             return
@@ -72,7 +72,7 @@ class Terminal:
             self._saved = None
 
     def forward_keys(self, keyboard: int, suspend: Callable[[], None], hang_up: Callable[[], None]) -> None:
-        """From now on, a thread carries what is typed to the child."""
+        """Carry what is typed to the child, in a thread."""
         threading.Thread(target=self._forward, args=(keyboard, suspend, hang_up), daemon=True).start()
 
     def _forward(self, keyboard: int, suspend: Callable[[], None], hang_up: Callable[[], None]) -> None:
@@ -100,7 +100,7 @@ class Terminal:
             data = data[os.write(self.master, data) :]
 
     def _suspend_key(self) -> bytes:
-        """The key that suspends, empty while the child wants to read it as a key like others."""
+        """Return the key that suspends, empty while the child wants to read it like any other key."""
         with contextlib.suppress(termios.error):
             settings = termios.tcgetattr(self.master)
             if settings[_LFLAG] & termios.ISIG:
@@ -110,7 +110,7 @@ class Terminal:
 
 
 def is_foreground(terminal: int) -> bool:
-    """Whether our process group is the one that may read from the terminal."""
+    """Return whether our process group is the one that may read from the terminal."""
     with contextlib.suppress(OSError):
         return os.tcgetpgrp(terminal) == os.getpgrp()
     return False
@@ -124,7 +124,7 @@ def give_foreground(terminal: int, group: int) -> None:
 
 @contextlib.contextmanager
 def block_stop_signals() -> Iterator[None]:
-    """Inside, changing a terminal from the background does not stop us."""
+    """Within the block, changing a terminal from the background does not stop us."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
     try:
         yield

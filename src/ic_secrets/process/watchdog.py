@@ -1,11 +1,11 @@
-"""The process that ends a build and removes its secrets when ic-secrets itself is killed.
+"""End a build and remove its secrets when ic-secrets itself is killed.
 
-It is forked from us, so it costs no start of an interpreter, and detached into a session of its own,
-so that no signal to our process group or session reaches it. It blocks on a pipe that only we hold:
-when we die, however we die, the pipe closes, and it does in our place what we can no longer do.
+The watchdog is forked from us, which costs no start of an interpreter, and has a session of its own, so that no signal
+to our process group or session reaches it. It blocks on a pipe that only we hold: however we die, the pipe closes, and
+the watchdog does what we no longer can.
 
-While a build runs it also looks, now and then, which processes have become ours since their own parents ended:
-of a daemon that has cleared its environment nothing else would tell, once we are gone, that it was the build's.
+While a build runs it also notes which processes have become ours because their parents ended: nothing else would show,
+once we are gone, that a daemon that cleared its environment belonged to the build.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from ..core.linux import (
 )
 from ..errors import ExposureError
 
-# What it is told, a line each; a line that our death cut off counts for nothing.
+# The messages that it gets, a line each; a line that our death cut off is ignored.
 _GUARD = b"guard "
 _WATCH = b"watch "
 _DISMISSED = b"dismissed\n"
-# A build gets this long, in seconds, between TERM and KILL once its ic-secrets is dead.
+# A build gets this many seconds between TERM and KILL once its ic-secrets is dead.
 _GRACE = 0.3
 _PATIENCE = 5.0
 _INTERVAL = 0.01
@@ -45,11 +45,11 @@ _LOOK = 0.1
 class Watchdog:
     """Our end of the watchdog of one private directory; a context manager that dismisses it.
 
-    It is started before any value is in our memory, of which it has a copy, and gets ready while we go on.
+    It is started before any value is in our memory, since it has a copy of that, and gets ready while we go on.
     """
 
     def __init__(self) -> None:
-        """Start it; it has nothing to guard yet. ExposureError."""
+        """Start the watchdog, with nothing to guard yet; ExposureError."""
         try:
             self._owner = os.getpid()
             reader, self._writer = os.pipe()
@@ -67,20 +67,20 @@ class Watchdog:
             raise ExposureError(f"the watchdog cannot be started: {error.strerror}") from None
 
     def guard(self, path: str) -> None:
-        """Let it guard the path, where nothing is yet, not any before; when this returns, it does. ExposureError."""
+        """Have it guard the path, where nothing exists yet, instead of any before; ExposureError."""
         if not self._is_ready():
             raise ExposureError("the watchdog ended at once")
-        self._tell(_GUARD + os.fsencode(path).hex().encode() + b"\n")
+        self._send(_GUARD + os.fsencode(path).hex().encode() + b"\n")
 
     def watch(self, pid: int) -> None:
-        """Tell it which process group is the build's."""
-        self._tell(b"%b%d %d\n" % (_WATCH, pid, read_start_time(pid) or 0))
+        """Name the build's process group."""
+        self._send(b"%b%d %d\n" % (_WATCH, pid, read_start_time(pid) or 0))
 
     def dismiss(self) -> None:
-        """Send it home: there is nothing left to do. Safe to call twice."""
+        """End the watchdog: nothing is left to do. Safe to call twice."""
         if self._writer >= 0:
             self._is_ready()
-            self._tell(_DISMISSED)
+            self._send(_DISMISSED)
             os.close(self._writer)
             self._writer = -1
 
@@ -94,7 +94,7 @@ class Watchdog:
             self.dismiss()
 
     def _is_ready(self) -> bool:
-        """Wait until it is, or has failed."""
+        """Wait until it is ready or has failed; return whether it is ready."""
         if self._listener >= 0:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._middle, 0)
@@ -103,13 +103,13 @@ class Watchdog:
             self._listener = -1
         return self._ready
 
-    def _tell(self, line: bytes) -> None:
+    def _send(self, line: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):  # it was killed; the next sweep does its work
             os.write(self._writer, line)
 
 
 def end_processes(pids: Iterable[int], number: int) -> None:
-    """Send the signal to each, and wake those that are stopped so that they get it."""
+    """Send the signal to each process, and continue those that are stopped so that they get it."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
@@ -120,7 +120,7 @@ class _Charge:
     """What the watchdog has to end and to remove."""
 
     def __init__(self, owner: int, others: frozenset[int]) -> None:
-        """`owner` is who is guarded; the `others` are children that it had before."""
+        """`owner` is the process that is guarded; `others` are children that it had before."""
         self._owner = owner
         self._others = others
         self._heard = b""
@@ -131,11 +131,11 @@ class _Charge:
 
     @property
     def is_building(self) -> bool:
-        """Whether there are processes of a build."""
+        """Return whether a build has been started."""
         return self._group[0] > 0
 
     def hear(self, data: bytes) -> None:
-        """Take in what our owner told; what has no end yet waits."""
+        """Read what our owner sent; an incomplete line waits for its end."""
         *lines, self._heard = (self._heard + data).split(b"\n")
         for line in lines:
             if line == _DISMISSED.strip():
@@ -154,7 +154,7 @@ class _Charge:
             self._orphans[pid] = read_start_time(pid) or 0
 
     def list_build(self) -> set[int]:
-        """The build's processes: its group's leader, orphans, what descends from them, its environment's heirs."""
+        """Return the build's processes: its group's leader, orphans, descendants, and heirs of its environment."""
         pids = set(list_processes_with(os.fsencode(self._path))) if self._path else set()
         for pid, start in (self._group, *self._orphans.items()):
             if start > 0 and read_start_time(pid) == start:
@@ -162,12 +162,12 @@ class _Charge:
         return {pid for pid in pids if not is_zombie(pid)}
 
     def find_group(self) -> int | None:
-        """The build's process group, if its leader is still there."""
+        """Return the build's process group if its leader still runs."""
         pid, start = self._group
         return pid if start > 0 and read_start_time(pid) == start else None
 
     def remove(self) -> bool:
-        """Remove the directory; whether it is gone."""
+        """Remove the directory; return whether it is gone."""
         try:
             if self._path is not None:
                 remove_directory(self._path, self._directory)
@@ -177,7 +177,7 @@ class _Charge:
 
 
 def _detach(reader: int, ready: int, charge: _Charge) -> NoReturn:
-    """In the forked child: become a process that nobody waits for, and stand guard."""
+    """In the forked child: become a process that nobody waits for, and guard."""
     try:
         signal.set_wakeup_fd(-1)
         os.setsid()
@@ -215,11 +215,11 @@ def _guard(reader: int, charge: _Charge) -> None:
 
 
 def _end_build(charge: _Charge) -> None:
-    """TERM, a short grace, then KILL, for all of its processes."""
+    """End all processes of the build: TERM, a short grace, KILL."""
     group = charge.find_group()
     deadline = time.monotonic() + _GRACE
     number = signal.SIGTERM
-    told: set[int] = set()
+    signalled: set[int] = set()
     while True:
         pids = charge.list_build()
         now = time.monotonic()
@@ -227,11 +227,11 @@ def _end_build(charge: _Charge) -> None:
             return
         if now > deadline:
             number = signal.SIGKILL
-        if group and (number == signal.SIGKILL or not told):
+        if group and (number == signal.SIGKILL or not signalled):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, number)
-        end_processes(pids if number == signal.SIGKILL else pids - told, number)
-        told |= pids
+        end_processes(pids if number == signal.SIGKILL else pids - signalled, number)
+        signalled |= pids
         time.sleep(_INTERVAL)
 
 

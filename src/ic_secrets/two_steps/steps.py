@@ -15,8 +15,9 @@ from ..build.prepare import BuildRequest, Extensions, PreparedBuild
 from ..build.run import Build, Record
 from ..core.notices import Notify
 from ..errors import AlreadyExposedError, ExposureError, ScrubbedMeanwhileError
-from ..process.child import Outcome, SignalCatcher
+from ..process.child import Outcome
 from ..process.directory import NOTE, find_enclosing
+from ..process.signals import SignalCatcher
 from ..process.watchdog import Watchdog
 from ..stores.base import Store
 from .guard import StartingGuard, open_process
