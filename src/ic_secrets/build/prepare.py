@@ -18,6 +18,7 @@ from ..core.collector import RAISED, Errors
 from ..core.durations import format_duration
 from ..core.notices import Notice, Notify
 from ..errors import BuildError, UnknownSecretError
+from ..model.environments import NEVER_BUILT
 from ..model.resolve import Definition, inert_overrides, resolve
 from ..model.secret import Owner, Scope, SecretType, Target
 from ..model.variables import Preserve, check_size, inherit
@@ -36,8 +37,6 @@ from .render import (
 )
 from .secrets import BuildSecrets
 
-# Environments that no build runs for on the platform (rule 12).
-_NEVER_BUILT = frozenset({"test", "live"})
 # What the private directory's paths add to the environment, at the most, in bytes.
 _ADDED = 16_384
 # How long before its end a secret is warned of, in seconds.
@@ -192,7 +191,7 @@ def prepare(
 
 def warn_of_environment(request: BuildRequest, notify: Notify) -> None:
     """Warn of an environment for which the platform builds nothing (rule 12)."""
-    if request.scope is Scope.IC and request.target.environment in _NEVER_BUILT:
+    if request.scope is Scope.IC and request.target.environment in NEVER_BUILT:
         notify(
             Notice(
                 f"{request.target.environment} is never built on the platform",

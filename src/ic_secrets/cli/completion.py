@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from ..config.settings import Settings
 from ..errors import IcSecretsError
+from ..model.environments import PERMANENT
 from ..model.secret import Scope, SecretType
 from . import COMMANDS, Call
 from .parser import Parser
@@ -20,7 +21,6 @@ from .program import list_nested, make_program_parser
 
 _SHELLS = ("bash", "zsh", "fish")
 # The platform's own environments; the others are those that the store has overrides for.
-_ENVIRONMENTS = ("dev", "test", "live")
 _FILES = frozenset({"FILE", "F", "DIR", "PATH", "SRC", "DST", "URL"})
 
 
@@ -90,7 +90,7 @@ class _Names:
     def list_environments(self, owner: str) -> list[str]:
         """Return the platform's environments, and those of the owner's and its organization's overrides."""
         found = {environment for _, environment in self._list_held(owner, inherited=True)}
-        return [*_ENVIRONMENTS, *sorted(found - {"", *_ENVIRONMENTS})]
+        return [*PERMANENT, *sorted(found - {"", *PERMANENT})]
 
     def list_names(self, owner: str, *, inherited: bool) -> list[str]:
         """Return the names of the owner's secrets, and if wanted of those that it inherits."""

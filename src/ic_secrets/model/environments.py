@@ -1,6 +1,6 @@
-"""Names by environments: what each environment of a site gets under each name, and whence. Pure.
+"""What each environment of a site gets under each name, and where from. Pure.
 
-Every cell is what `resolve.trace` decided for its environment, so it is also what a build there gets.
+Each cell is what `resolve.trace` decides for its environment, so it is what a build there gets.
 """
 
 import enum
@@ -10,14 +10,14 @@ from typing import NamedTuple
 from .resolve import Definition, Holdings, Verdict, trace
 from .secret import Scope, Scopes, SecretType
 
-# What every site of the platform has; the others are multidevs.
+# The environments that every site of the platform has; the others are multidevs.
 PERMANENT = ("dev", "test", "live")
-# Where nothing is built: there the platform deploys what was built for dev (rule 12).
+# The platform never builds for these, but deploys what was built for dev (rule 12).
 NEVER_BUILT = frozenset({"test", "live"})
 
 
 class Source(enum.Enum):
-    """Where the value of a cell comes from."""
+    """Where the value in a cell comes from."""
 
     ORGANIZATION = "organization"
     ORGANIZATION_OVERRIDE = "organization override"
@@ -26,9 +26,9 @@ class Source(enum.Enum):
 
 
 class Cell(NamedTuple):
-    """What became of a name in one environment, None for any that no override names.
+    """What a name resolves to in one environment, or, with None, in those that no override names.
 
-    `definitions` are all of the chain, weakest first, each with its verdict for that environment.
+    `definitions` are those of the whole chain, weakest first, each with its verdict for the environment.
     """
 
     environment: str | None
@@ -46,7 +46,7 @@ class Cell(NamedTuple):
 
     @property
     def reason(self) -> Verdict | None:
-        """Why nothing won: OUT_OF_SCOPE, else INERT, else that all there is belongs to another environment."""
+        """Why nothing won: OUT_OF_SCOPE, else INERT, else OTHER_ENVIRONMENT; None if something won."""
         verdicts = {definition.verdict for definition in self.definitions}
         order = (Verdict.WON, Verdict.OUT_OF_SCOPE, Verdict.INERT, Verdict.OTHER_ENVIRONMENT)
         first = next((verdict for verdict in order if verdict in verdicts), None)
@@ -54,7 +54,7 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A name and its cells, one for each environment of the table, and one for all others."""
+    """A name and its cells: one for each environment of the table, and `elsewhere` for all others."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -62,9 +62,9 @@ class Row(NamedTuple):
 
     @property
     def shown(self) -> Definition:
-        """What stands for the row: what wins where nothing overrides it, or anywhere, else the strongest definition.
+        """The definition that wins without an override, else one that wins anywhere, else the strongest.
 
-        All winners of a row agree in type and scopes: an override has those of its base (rule 6).
+        All winners of a row have the same type and scopes, since an override has those of its base (rule 6).
         """
         winners = (cell.winner for cell in (self.elsewhere, *self.cells))
         return next(filter(None, winners), self.elsewhere.definitions[-1])
@@ -76,7 +76,7 @@ class Row(NamedTuple):
 
     @property
     def type(self) -> SecretType:
-        """The type of what is shown."""
+        """The type of that definition."""
         return self.shown.type
 
     @property
@@ -86,7 +86,7 @@ class Row(NamedTuple):
 
 
 class EnvironmentTable(NamedTuple):
-    """What a site gets, for one scope: its rows in the order of their names."""
+    """What a site gets for one scope: its rows in the order of their names."""
 
     environments: tuple[str, ...]
     scope: Scope
@@ -94,7 +94,7 @@ class EnvironmentTable(NamedTuple):
 
 
 def make_table(chain: Sequence[Holdings], scope: Scope, also: Collection[str] = ()) -> EnvironmentTable:
-    """The table of the site that holds `chain[0]`, with a column for each environment `also`."""
+    """Make the table of the site that holds `chain[0]`, with a column for each environment in `also` as well."""
     environments = list_environments(chain, also)
     traced = [trace(environment, scope, chain) for environment in environments]
     elsewhere = trace(None, scope, chain)
@@ -110,13 +110,13 @@ def make_table(chain: Sequence[Holdings], scope: Scope, also: Collection[str] = 
 
 
 def list_environments(chain: Sequence[Holdings], also: Collection[str] = ()) -> tuple[str, ...]:
-    """dev, test and live, then every other that an override of the chain names, or `also` does, in order."""
+    """Return dev, test and live, then, in order, all others that an override in the chain or `also` names."""
     named = {override.environment for holdings in chain for override in holdings.overrides} | {*also}
     return (*PERMANENT, *sorted(named.difference(PERMANENT)))
 
 
 def find_source(definition: Definition) -> Source:
-    """Which of the four it is."""
+    """Return where the definition belongs."""
     if definition.owner.is_site:
         return Source.SITE_OVERRIDE if definition.environment else Source.SITE
     return Source.ORGANIZATION_OVERRIDE if definition.environment else Source.ORGANIZATION

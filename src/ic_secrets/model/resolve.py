@@ -1,7 +1,6 @@
-"""Which value a build gets, and why: select, resolve, explain. All of it is pure.
+"""Which value a build gets, and why (rules 3, 5, 6, 7 and 8), the same for every store. Pure.
 
-Rules 3, 5, 6, 7 and 8 of the model live here, for every store alike. `trace` decides; `resolve`
-and whatever explains a result only read its verdicts, so that both always say the same.
+`trace` decides; `resolve` and all that explains a result only read its verdicts, so that they always agree.
 """
 
 import enum
@@ -13,7 +12,7 @@ from .secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretVa
 
 
 class Holdings(NamedTuple):
-    """What one owner holds, verified by its store."""
+    """What one owner holds, as its store has verified it."""
 
     owner: Owner
     secrets: tuple[Secret, ...] = ()
@@ -21,7 +20,7 @@ class Holdings(NamedTuple):
 
 
 class Verdict(enum.Enum):
-    """What became of one definition of a name in a resolution."""
+    """The result for one definition of a name."""
 
     WON = "won"
     OVERRIDDEN = "overridden"  # by its own owner's override for the environment
@@ -32,7 +31,7 @@ class Verdict(enum.Enum):
 
 
 class Definition(NamedTuple):
-    """One value that a name has somewhere in the chain; `environment` is None for a base."""
+    """One value that a name has somewhere in the chain; the `environment` of a base is None."""
 
     owner: Owner
     environment: str | None
@@ -48,16 +47,16 @@ class Definition(NamedTuple):
 
     @property
     def source(self) -> str:
-        """Where it is defined, as the command line takes it: `org:agency`, `my-site.dev`."""
+        """Where it is defined, as on the command line: `org:agency`, `my-site.dev`."""
         return f"{self.owner}.{self.environment}" if self.environment else str(self.owner)
 
 
 def trace(environment: str | None, scope: Scope, chain: Sequence[Holdings]) -> dict[str, tuple[Definition, ...]]:
-    """Every definition of every name, weakest first, each with its verdict; names in order.
+    """Return every definition of every name in order, the weakest first, each with its verdict.
 
-    `chain` is what the site holds, then what its primary organization holds, if it has one.
-    `environment` None resolves the bases alone. For each owner: the scope filters first, then the
-    override for the environment replaces the base; then the site beats the organization (rule 7).
+    `chain` is what the site holds, then what its primary organization holds, if it has one. Without an `environment`
+    only bases count. For each owner the scope is applied first, then the override for the environment replaces the
+    base; then the site beats the organization (rule 7).
     """
     live = {secret.id for holdings in chain for secret in holdings.secrets}
     traced: dict[str, list[Definition]] = {}
@@ -81,13 +80,13 @@ def trace(environment: str | None, scope: Scope, chain: Sequence[Holdings]) -> d
 
 
 def resolve(environment: str | None, scope: Scope, chain: Sequence[Holdings]) -> tuple[Definition, ...]:
-    """The definition of each name that has won, in the order of names."""
+    """Return the definition that wins for each name, in the order of the names."""
     traced = trace(environment, scope, chain)
     return tuple(d for definitions in traced.values() for d in definitions if d.verdict is Verdict.WON)
 
 
 def inert_overrides(chain: Sequence[Holdings]) -> tuple[Override, ...]:
-    """The first owner's overrides whose base is gone: reported, never applied (rule 6)."""
+    """Return the first owner's overrides whose base is gone: they are reported, never applied (rule 6)."""
     live = {secret.id for holdings in chain for secret in holdings.secrets}
     return tuple(override for override in chain[0].overrides if override.base not in live)
 
@@ -98,10 +97,10 @@ def check_base(
     kind: SecretType | None,
     scopes: Scopes | None,
 ) -> tuple[SecretType, Scopes]:
-    """Type and scopes of a base that is about to be written on `chain[0].owner`.
+    """Return the type and scopes of a base that is about to be written on `chain[0].owner`.
 
-    An existing secret keeps its own (rule 3: ImmutableError when others are named); a new one must
-    name both (UndefinedSecretError) and agree with the live overrides that it joins (rule 6).
+    An existing secret keeps its own (rule 3); ImmutableError if others are named. A new one must have both, or
+    UndefinedSecretError, and must agree with the live overrides of that name (rule 6).
     """
     owner = chain[0].owner
     existing = next((secret for secret in chain[0].secrets if secret.name == name), None)
@@ -109,7 +108,7 @@ def check_base(
         live = {secret.id for holdings in chain for secret in holdings.secrets}
         joined = [o for o in chain[0].overrides if o.name == name and o.base in live]
         if kind is None or scopes is None:
-            raise UndefinedSecretError(f"{owner} has no secret {name} yet, so its type and scopes are not known")
+            raise UndefinedSecretError(f"{owner} has no secret {name} yet, so its type and scopes are unknown")
         for override in joined:
             _check_same(f"the override {owner}.{override.environment} {name}", override, kind, scopes)
         return kind, scopes
@@ -124,10 +123,10 @@ def find_base(
     kind: SecretType | None,
     scopes: Scopes | None,
 ) -> Secret:
-    """The base that an override on `chain[0].owner` would belong to (rule 6).
+    """Return the base that an override on `chain[0].owner` would belong to (rule 6).
 
-    It is the owner's own, else, for a site, that of its primary organization; BaseMissingError when
-    there is none, ImmutableError when type or scopes are named and are not the base's.
+    It is the owner's own, else, for a site, that of its primary organization. BaseMissingError if there is none,
+    ImmutableError if another type or other scopes than those of the base are named.
     """
     for holdings in chain:
         for secret in holdings.secrets:
@@ -138,7 +137,7 @@ def find_base(
 
 
 def _judge(item: Secret | Override, environment: str | None, scope: Scope, live: Iterable[str]) -> Definition:
-    """The definition with the verdict that it has on its own; WON is still to be contested."""
+    """Return the definition with its verdict before it is compared with others: WON may still change."""
     verdict = Verdict.WON
     where = None
     if isinstance(item, Override):

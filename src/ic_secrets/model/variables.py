@@ -1,4 +1,4 @@
-"""The environment of a build: what is inherited, what is taken out, what secrets add. Pure."""
+"""The environment variables of a build: what it inherits, what is withheld, and what secrets add. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -6,8 +6,8 @@ from typing import NamedTuple
 from ..errors import EnvironmentTooBigError, InvalidValueError, ReservedNameError
 from .secret import SecretValue
 
-# Variables that decide what runs, or from where code is loaded. A secret is data: one that is named
-# like these is a mistake or an attack, and is refused.
+# Variables that decide what runs, or where code is loaded from. A secret is data: one with such a name is a mistake or
+# an attack, and is refused.
 _RESERVED = frozenset(
     """
     PATH HOME SHELL IFS ENV BASH_ENV BASHOPTS SHELLOPTS PS4 PROMPT_COMMAND CDPATH GLOBIGNORE PWD OLDPWD
@@ -24,7 +24,7 @@ _RESERVED = frozenset(
 )
 _RESERVED_PREFIXES = ("LD_", "DYLD_", "PYTHON", "IC_SECRETS_", "BASH_FUNC_", "GIT_CONFIG", "GIT_TRACE")
 
-# Ours, and those of the stores: what opens every secret is not for a build that may see a few.
+# Ours, and those of the stores: a build that may see a few secrets must not get what opens all of them.
 _OWN_PREFIX = "IC_SECRETS_"
 _OWN = frozenset(
     """
@@ -36,7 +36,7 @@ _OWN = frozenset(
     """.split()
 )
 
-# What `--pristine` passes on: enough for programs to find themselves, the person and the terminal.
+# What `--pristine` passes on: enough for programs to find their files, the person and the terminal.
 _PRISTINE = frozenset(
     """
     PATH HOME USER LOGNAME SHELL PWD TMPDIR TERM COLORTERM COLUMNS LINES NO_COLOR LANG LANGUAGE TZ CI
@@ -51,26 +51,26 @@ _POINTER = 8
 
 
 class Preserve(NamedTuple):
-    """Which variables that are already set win over a secret: all, or those named."""
+    """Which variables that are already set win over a secret: all, or those in `names`."""
 
     everything: bool = False
     names: frozenset[str] = frozenset()
 
     def keeps(self, name: str) -> bool:
-        """Whether that variable wins."""
+        """Return whether the variable wins."""
         return self.everything or name in self.names
 
 
 def check_variable(name: str, text: str) -> None:
     """Raise ReservedNameError or InvalidValueError where an `env` secret with that value cannot become a variable."""
     if name in _RESERVED or name.startswith(_RESERVED_PREFIXES):
-        raise ReservedNameError(f"{name} is a reserved name: it changes what programs do, and cannot be a secret")
+        raise ReservedNameError(f"{name} is a reserved name: it changes what programs do, so it cannot be a secret")
     if "\0" in text:
-        raise InvalidValueError(f"the value of {name} contains a NUL, which no environment variable can")
+        raise InvalidValueError(f"the value of {name} contains a NUL, which an environment variable cannot hold")
 
 
 def inherit(environment: Mapping[str, str], *, pristine: bool = False) -> dict[str, str]:
-    """What the build may inherit: all but what opens the store; with `pristine` only the basics."""
+    """Return what the build may inherit: all but what opens the store, or with `pristine` only the basics."""
     inherited = {
         name: value for name, value in environment.items() if name not in _OWN and not name.startswith(_OWN_PREFIX)
     }
@@ -94,17 +94,17 @@ def choose_variables(
 
 
 def check_size(environment: Mapping[str, str], command: Sequence[str], limit: int) -> None:
-    """EnvironmentTooBigError where execve would refuse the environment and the command together.
+    """Raise EnvironmentTooBigError if execve would refuse the environment and the command together.
 
-    `limit` is the kernel's for all strings and their pointers, in bytes (`sysconf(SC_ARG_MAX)`).
+    `limit` is the kernel's, in bytes, for all strings and their pointers (`sysconf(SC_ARG_MAX)`).
     """
     total = 0
     for name, value in environment.items():
         size = len(name.encode(errors="surrogateescape")) + len(value.encode(errors="surrogateescape")) + 2
         if size > _MAX_STRING:
-            raise EnvironmentTooBigError(f"the variable {name} has {size:,} bytes; the kernel takes {_MAX_STRING:,}")
+            raise EnvironmentTooBigError(f"the variable {name} has {size:,} bytes; the kernel accepts {_MAX_STRING:,}")
         total += size + _POINTER
     total += sum(len(word.encode(errors="surrogateescape")) + 1 + _POINTER for word in command)
-    # The kernel also puts the program's name and its own vectors there.
+    # The kernel also puts the name of the program and its own vectors there.
     if total + 4096 > limit:
-        raise EnvironmentTooBigError(f"the build's environment has {total:,} bytes; the kernel takes {limit:,}")
+        raise EnvironmentTooBigError(f"the build's environment has {total:,} bytes; the kernel accepts {limit:,}")
