@@ -14,6 +14,7 @@ from ic_secrets import hookspecs
 from ic_secrets.cli import COMMANDS
 from ic_secrets.composer.methods import METHODS
 from ic_secrets.errors import UsageError
+from ic_secrets.stores.registry import SCHEMES
 from ic_secrets.transfer.formats.registry import list_formats
 
 ROOT = Path(__file__).parents[2]
@@ -119,3 +120,23 @@ def test_everything_that_plugins_import_is_described() -> None:
     described = set(re.findall(r"^\.\. auto\w+:: (\w+)$", pages, re.MULTILINE))
     hooks = {name for name in vars(hookspecs) if name.startswith("ic_secrets_")}
     assert described == {*hookspecs.__all__, *hooks} - {"PROJECT", "VERSION", "hookimpl", "hookspec"}
+
+
+@pytest.mark.parametrize(
+    ("page", "heading"), [("design.md", "Where things live"), ("../CONTRIBUTING.md", "Where things live")]
+)
+def test_the_list_of_folders_is_that_of_the_source(page: str, heading: str) -> None:
+    named = [row[0].rstrip("/") for row in read_table(page, heading)]
+    assert set(named) == {path.parent.name for path in (ROOT / "src" / "ic_secrets").glob("*/__init__.py")}
+
+
+def test_every_kind_of_store_has_its_row() -> None:
+    text = " ".join(row[0] for row in read_table("stores/index.md", "Stores"))
+    assert [name for name in SCHEMES if f"{name}:" not in text] == []
+
+
+def test_files_that_contributing_names_exist() -> None:
+    source = ROOT / "src" / "ic_secrets"
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for name in re.findall(r"`([a-z_]+/[a-z_/-]*(?:\.[a-z]+)?)`", text):
+        assert (ROOT / name).exists() or (source / name).exists() or (ROOT / "tests" / name).exists(), name
