@@ -262,17 +262,17 @@ def _describe_table(table: EnvironmentTable) -> dict[str, Any]:
                 "type": row.type.value,
                 "scopes": format_scopes(row.scopes).split(","),
                 "destination": _describe_destination(row.shown, table.scope) if row.is_resolved else None,
-                "cells": [_describe_cell(cell) for cell in row.cells],
+                "cells": [{"environment": cell.environment, **describe_cell(cell)} for cell in row.cells],
             }
             for row in table.rows
         ],
     }
 
 
-def _describe_cell(cell: Cell) -> dict[str, Any]:
+def describe_cell(cell: Cell) -> dict[str, str | None]:
+    """Return what wins in the cell, where it comes from, and else why nothing does, as documents have it."""
     winner, source, reason = cell.winner, cell.source, cell.reason
     return {
-        "environment": cell.environment,
         "winner": winner.source if winner else None,
         "source": source.value if source else None,
         "reason": reason.value if reason else None,

@@ -21,6 +21,7 @@ from ..report.page import START, render_owner, render_page
 from ..stores.base import Store
 from . import Call
 from .call import read_call
+from .explain import describe_cell
 from .output import print_json, print_message
 from .parser import Parser, add_json, add_store_options
 from .transfer import parse_whole_owner
@@ -222,14 +223,6 @@ def _describe(report: OwnerReport) -> dict[str, Any]:
 
 def _describe_entry(entry: Entry) -> dict[str, Any]:
     row, shown = entry.row, entry.row.shown
-    cells = {}
-    for cell in row.cells:
-        winner, source, reason = cell.winner, cell.source, cell.reason
-        cells[str(cell.environment)] = {
-            "winner": winner.source if winner else None,
-            "source": source.value if source else None,
-            "reason": reason.value if reason else None,
-        }
     return {
         "name": row.name,
         "type": row.type.value,
@@ -237,7 +230,7 @@ def _describe_entry(entry: Entry) -> dict[str, Any]:
         "changed": format_time(shown.changed),
         "expires": None if shown.expires is None else format_time(shown.expires),
         "used_by_sites": entry.sites,
-        "cells": cells,
+        "cells": {str(cell.environment): describe_cell(cell) for cell in row.cells},
         "findings": [{"flag": each.flag.value, "source": each.source, "text": each.text} for each in entry.findings],
     }
 

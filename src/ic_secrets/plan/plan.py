@@ -6,7 +6,7 @@ It is made of a dry run, which takes the steps that `run` takes, so that the two
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..build.prepare import BuildRequest, PreparedBuild
 from ..build.receipt import describe_secret
@@ -40,7 +40,7 @@ class Row(NamedTuple):
     expires: int | None
     state: str
     reason: str
-    destination: Mapping[str, Any] | None
+    destination: Mapping[str, object] | None
 
 
 class Plan(NamedTuple):

@@ -17,13 +17,16 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import IcSecretsError, ImportFileError
 from ...model.names import check_environment
-from ...model.secret import MAX_TIME, Owner, format_scopes, parse_scopes, parse_type
+from ...model.secret import MAX_TIME, Override, Owner, Secret, format_scopes, parse_scopes, parse_type
 from ..merge import SecretSet
 from .base import Builder, Format, Omission, ParsedFile, ReadOptions, reveal
+
+if TYPE_CHECKING:
+    import yaml
 
 _REQUIRED = frozenset({"type", "scopes"})
 _KEYS = frozenset({"type", "scopes", "value", "expires", "overrides"})
@@ -113,7 +116,7 @@ def _read(content: object, options: ReadOptions) -> ParsedFile:
     return builder.finish()
 
 
-def _read_entry(builder: Builder, options: ReadOptions, name: str, entry: Mapping[str, Any]) -> None:
+def _read_entry(builder: Builder, options: ReadOptions, name: str, entry: Mapping[str, object]) -> None:
     scopes = entry["scopes"]
     try:
         kind = parse_type(str(entry["type"]))
@@ -163,7 +166,7 @@ def _describe(
 ) -> dict[str, dict[str, Any]]:
     from time import gmtime, strftime
 
-    show: Callable[[Any], str] = reveal if values else lambda item: ""
+    show: Callable[[Secret | Override], str] = reveal if values else lambda item: ""
     described: dict[str, dict[str, Any]] = {}
     for held in secret_set.holdings:
         if held.owner != owner:
@@ -194,12 +197,12 @@ def _to_toml(value: str | list[str]) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _to_data(node: Any) -> Any:
+def _to_data(node: yaml.Node | None) -> object:
     """Return the node as maps, lists and texts: a scalar that looks like a number stays as it is written."""
     import yaml
 
     if isinstance(node, yaml.MappingNode):
-        content: dict[Any, Any] = {}
+        content: dict[str, object] = {}
         for key, value in node.value:
             name = _to_data(key)
             if not isinstance(name, str) or name in content:
