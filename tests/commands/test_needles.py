@@ -8,17 +8,11 @@ import subprocess
 import pytest
 
 from ic_secrets.masking.masker import mask_bytes
-from ic_secrets.masking.needles import (
-    derive,
-)
 from ic_secrets.model.secret import SecretType, SecretValue
+from needles import derive
 
-ENV, COMPOSER, RUNTIME = SecretType.ENV, SecretType.COMPOSER, SecretType.RUNTIME
-
-
+ENV = SecretType.ENV
 PLAIN = "example-value_0123"
-
-
 ODD = "p@ss/w\"rd's $x`+é&<b>\\ ~!,;%"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -224,7 +225,7 @@ def test_a_state_file_is_waited_for_and_not_for_ever(path: str, state: str, monk
     monkeypatch.setattr(rollback, "_PATIENCE", 0.1)
     descriptor = os.open(state, os.O_RDONLY)
     try:
-        rollback.fcntl.flock(descriptor, rollback.fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         with pytest.raises(StateFileError, match="locked by another process"):
             look(path, state)
     finally:

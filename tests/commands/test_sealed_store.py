@@ -15,7 +15,7 @@ from ic_secrets.model.secret import SecretValue
 from ic_secrets.stores import sealed_file as sealed
 from ic_secrets.stores.base import Place, Store, Write
 from ic_secrets.stores.embedded import store as local
-from ic_secrets.transfer.merge import read_bundle
+from ic_secrets.transfer.merge import read_secrets
 from local_stores import (
     KEY,
     MY_SITE,
@@ -29,7 +29,7 @@ ID = "0123456789abcdef" * 2
 
 def export(store: Store, generation: int = 7, key: MasterKey = KEY) -> bytes:
     """All that the store holds, as a file."""
-    bundle = read_bundle(store, list(store.owners()))
+    bundle = read_secrets(store, list(store.owners()))
     return sealed.render(key, ID, generation, bundle.sites, bundle.holdings)
 
 

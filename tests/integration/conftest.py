@@ -23,8 +23,8 @@ def job(cli: Any, servers: Servers, tmp_path: Path, private: Path) -> Job:
     cli("init", check=0)
     words = ("set", "my-site", servers.basic.secret_name, "--type", "composer", "--scope", "ic")
     cli(*words, stdin=servers.basic.secret_value, check=0)
-    words = ("export", "my-site", "--format", "sealed", "--seal-key-file", "pipeline.key")
-    cli(*words, "-o", checkout / "secrets.sealed", check=0)
+    export = ("export", "my-site", "--format", "sealed", "--seal-key-file", "pipeline.key")
+    cli(*export, "-o", checkout / "secrets.sealed", check=0)
     key = (tmp_path / "pipeline.key").read_text().strip()
     scratch = tmp_path / "scratch"
     scratch.mkdir()

@@ -11,6 +11,7 @@ import pytest
 from bao_servers import ROOT, Server, running
 from commandline import Cli
 from ic_secrets.keys.master import create_key_file
+from ic_secrets.model.secret import Override, Secret
 from ic_secrets.stores.base import Store
 from ic_secrets.stores.embedded import store as local
 from ic_secrets.stores.openbao import store as openbao
@@ -41,10 +42,10 @@ def open_bao(url: str) -> openbao.BaoStore:
 def values(store: Store) -> object:
     """What the owners hold, told without ids and versions."""
     sites, holdings = dump(store)
+    items: list[Secret | Override] = [item for holding in holdings for item in (*holding.secrets, *holding.overrides)]
     held = [
         (item.name, getattr(item, "environment", None), item.type, item.scopes, item.value, item.expires, item.created)
-        for holding in holdings
-        for item in (*holding.secrets, *holding.overrides)
+        for item in items
     ]
     return sites, [holding.owner for holding in holdings], held
 

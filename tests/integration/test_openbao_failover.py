@@ -141,7 +141,7 @@ def test_the_leader_is_killed_during_two_hundred_reads_and_writes(cluster: Clust
         worker.join(OPERATIONS * (DEADLINE + SLACK))
     onlooker.join(2 * (DEADLINE + SLACK))
     leader.start()
-    assert [each.failure for each in (*workers, onlooker)] == [None] * (WORKERS + 1)
+    assert [*(worker.failure for worker in workers), onlooker.failure] == [None] * (WORKERS + 1)
     assert onlooker.looked
     assert max(worker.slowest for worker in workers) < DEADLINE + SLACK
     expected = {worker.name_of_secret: SecretValue(worker.last) for worker in workers}

@@ -128,8 +128,8 @@ def test_the_receipt_follows_its_schema_and_holds_no_value(
             check=0,
         )
     receipt = project / "receipt.json"
-    command = ("composer", "install", "--no-interaction", "--no-progress")
-    cli("run", "my-site.dev", "--receipt", receipt, "--", *command, cwd=project, check=0)
+    install = ("composer", "install", "--no-interaction", "--no-progress")
+    cli("run", "my-site.dev", "--receipt", receipt, "--", *install, cwd=project, check=0)
     document = json.loads(receipt.read_text())
     jsonschema.validate(document, SCHEMA)
     assert search_tree([receipt], [*servers.needles, CANARY.encode()]) == []

@@ -31,7 +31,8 @@ def list_values(content: ParsedFile) -> dict[tuple[str, str | None, str], str | 
     """Every value by owner, environment and name."""
     found = {}
     for held in content.secret_set.holdings:
-        for item in (*held.secrets, *held.overrides):
+        items: tuple[Secret | Override, ...] = (*held.secrets, *held.overrides)
+        for item in items:
             environment = item.environment if isinstance(item, Override) else None
             found[str(item.owner), environment, item.name] = item.value.reveal() if item.value else None
     return found
