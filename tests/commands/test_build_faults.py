@@ -1,0 +1,104 @@
+"""A build to which something happens after it began: each fault is reported, the rest of the work is done, and 121."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from commandline import PROGRAM, Cli
+
+VALUE = b"a-canary-of-a-token"
+UNSHARE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+
+
+@pytest.fixture
+def site(cli: Cli, private: Path) -> Cli:
+    """A store whose site has a variable and a login for git."""
+    cli("init", check=0)
+    cli("set", "my-site", "TOKEN", "--type", "env", "--scope", "ic", stdin=VALUE, check=0)
+    name = "http-basic.git.example.org"
+    cli("set", "my-site", name, "--type", "composer", "--scope", "ic", stdin=b"deploy a-canary-of-a-word", check=0)
+    return cli
+
+
+def run_mounted(site: Cli, work: Path, before: str, script: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a build in a mount namespace of its own, after the commands `before`."""
+    command = f'{before}\nexec {PROGRAM} run my-site -- sh -c "$1"'
+    return subprocess.run(
+        [*UNSHARE, "sh", "-ec", command, "sh", script], env=site.home, cwd=work, capture_output=True, timeout=60
+    )
+
+
+def test_a_receipt_whose_directory_the_build_removed_is_reported(site: Cli, work: Path) -> None:
+    (work / "made").mkdir()
+    done = site("run", "my-site", "--receipt", "made/receipt", "--", "rmdir", "made", cwd=work, check=121)
+    assert b"made/receipt cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize(("script", "status"), [("true", 121), ("exit 7", 7)])
+@pytest.mark.parametrize("step", ["find_leaks", "mend_clones"])
+def test_an_unexpected_error_after_the_build_hides_neither_its_status_nor_shows_a_value(
+    site: Cli, work: Path, private: Path, step: str, script: str, status: int
+) -> None:
+    code = (
+        "import sys\nfrom ic_secrets import cli\nfrom ic_secrets.build import run\n"
+        "def broken(exposure, *others):\n"
+        "    raise ValueError(exposure.prepared.secrets[0].value.reveal())\n"
+        f"run.{step} = broken\n"
+        f"sys.exit(cli.main(['run', 'my-site', '--receipt', 'receipt', '--', 'sh', '-c', {script!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=work, env=site.home, capture_output=True, timeout=60)
+    assert done.returncode == status
+    assert b"error: an unexpected ValueError after the build" in done.stderr
+    assert b"canary" not in done.stderr
+    assert json.loads((work / "receipt").read_text())["status"] == status
+    assert list(private.iterdir()) == []
+
+
+def test_what_the_build_mounted_into_the_private_directory_is_reported(site: Cli, work: Path) -> None:
+    done = run_mounted(site, work, "", 'mkdir "$COMPOSER_HOME/m"; mount --bind . "$COMPOSER_HOME/m"')
+    assert done.returncode == 121, done.stderr
+    assert b"composer/m cannot be removed" in done.stderr
+
+
+def test_a_dead_run_whose_directory_cannot_be_removed_is_reported(site: Cli, work: Path, private: Path) -> None:
+    dead = private / f"ic-secrets-{os.geteuid()}-0"
+    (dead / "m").mkdir(parents=True)
+    done = run_mounted(site, work, f"mount --bind . {dead}/m", "true")
+    assert done.returncode == 0, done.stderr
+    assert b"/m, left by a dead run, cannot be removed" in done.stderr
+
+
+def test_a_tmpfs_on_which_nothing_can_be_executed_is_warned_of(site: Cli, work: Path, private: Path) -> None:
+    done = run_mounted(site, work, f"mount -t tmpfs -o noexec,mode=700 none {private}", "true")
+    assert done.returncode == 0, done.stderr
+    assert b"no program can be executed in" in done.stderr
+
+
+def test_a_clone_that_cannot_be_rewritten_is_reported(site: Cli, work: Path) -> None:
+    clone = work / "vendor/acme/package/.git"
+    clone.mkdir(parents=True)
+    script = f"""printf '[remote "origin"]\\nurl = https://deploy:a-password@git.example.org/x\\n' > {clone}/config
+        mount --bind {clone} {clone}; mount -o remount,bind,ro {clone}"""
+    done = run_mounted(site, work, "", script)
+    assert b"config contains a credential and cannot be rewritten" in done.stderr
+
+
+def test_a_build_without_git_gets_no_helper_for_it(site: Cli, work: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/env").symlink_to("/usr/bin/env")
+    done = site("run", "my-site", "--", "env", cwd=work, env={"PATH": str(tmp_path / "bin")}, check=0)
+    assert b"GIT_CONFIG_COUNT" not in done.stdout
+    assert b"GIT_CONFIG_COUNT" in site("run", "my-site", "--", "env", cwd=work, check=0).stdout
+
+
+def test_more_than_the_kernel_takes_is_refused_before_anything_is_exposed(site: Cli, work: Path) -> None:
+    most, size = os.sysconf("SC_ARG_MAX") - 20_000, 100_000  # which we ourselves can still be started with
+    words = [*["x" * size] * (most // size), "x" * (most % size)]
+    done = site("run", "my-site", "--", "true", *words, cwd=work)
+    assert (done.returncode, b"the kernel takes" in done.stderr) == (125, True)
