@@ -107,28 +107,22 @@ def open_build(
     directory = os.path.abspath(project)
     if not os.path.isdir(directory):
         raise BuildError(f"the project directory {directory} does not exist")
-    flags = {
+    flags: dict[str, str | None] = {
         "store": store,
-        "key-file": None if key_file is None else os.fspath(key_file),
-        "only": None if only is None else ",".join(_checked("only", only)),
-        "except": ",".join(_checked("excluded", excluded)) if excluded else None,
-        "preserve-env": "*" if preserve is True else ",".join(_checked("preserve", preserve)) if preserve else None,
+        "key-file": os.fspath(key_file) if key_file else None,
+        "only": None if only is None else _join("only", only),
+        "except": _join("excluded", excluded) if excluded else None,
+        "preserve-env": "*" if preserve is True else _join("preserve", preserve) if preserve else None,
         "pristine": "true" if pristine else None,
         "leaks": _check_leaks(leaks),
-        "receipt": None if receipt is None else os.path.abspath(receipt),
-        "run-dir": None if run_dir is None else os.fspath(run_dir),
+        "receipt": os.path.abspath(receipt) if receipt else None,
+        "run-dir": os.fspath(run_dir) if run_dir else None,
     }
-    own = dict(os.environ)
-    inherited = own if environment is None else dict(environment)
-    context = Context(Settings(own, flags, directory), notify or _log, owns_process=False)
-    request = make_request(
-        context,
-        target,
-        tuple(command or _guess_command(inherited)),
-        directory=directory,
-        environment=inherited,
-        leaks_allowed=_checked("leaks_allowed", leaks_allowed) if leaks_allowed else (),
-    )
+    inherited = dict(os.environ if environment is None else environment)
+    context = Context(Settings(dict(os.environ), flags, directory), notify or _log, owns_process=False)
+    known = _checked("leaks_allowed", leaks_allowed) if leaks_allowed else ()
+    words = tuple(command or _guess_command(inherited))
+    request = make_request(context, target, words, directory=directory, environment=inherited, leaks_allowed=known)
     with _open(context, request) as build:
         yield build
 
@@ -174,6 +168,10 @@ def _checked(name: str, words: Sequence[str]) -> Sequence[str]:
     if not words:
         raise ValueError(f"{name} is empty")
     return words
+
+
+def _join(name: str, words: Sequence[str]) -> str:
+    return ",".join(_checked(name, words))
 
 
 def _check_leaks(leaks: str | None) -> str | None:

@@ -469,7 +469,7 @@ def test_a_plugins_command_is_run_and_listed_only_when_it_is_active(site: Cli, p
     assert site("hello", "you", check=4).stdout == b"hello you\n"
     assert b"greet somebody" in site("--help", check=0).stdout
     assert b"greet somebody" not in site("--help", "--no-plugins", check=0).stdout
-    assert b"there is no command 'hello'" in site("hello", "you", env={"IC_SECRETS_PLUGINS": ""}, check=2).stderr
+    assert b"'hello' is not a command" in site("hello", "you", env={"IC_SECRETS_PLUGINS": ""}, check=2).stderr
 
 
 @pytest.mark.parametrize(

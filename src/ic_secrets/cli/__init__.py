@@ -1,4 +1,9 @@
-"""The command line: a table of commands, each in a module that only its own use imports."""
+"""The command line: a table of commands, each in a module that is imported when it is used.
+
+- `call`, `parser`, `output`: how every command begins, reads its words, and reports
+- `program`, `completion`: all parsers as one, for shells, the manual page and the reference
+- every other module: a command, or a group of them, as COMMANDS lists them
+"""
 
 import contextlib
 import gc
@@ -18,8 +23,8 @@ if TYPE_CHECKING:
 class Entry(NamedTuple):
     """A command: the module and function that do it, what it does in a line, and what makes its parser.
 
-    One with actions has a parser for each, which `parser` makes of the
-    action's name; the module's ACTIONS lists them. `failure` is the exit status for errors that have no special one.
+    One with actions has a parser for each, which `parser` makes from the action's name; the module's ACTIONS lists
+    them. `failure` is the exit status for errors that have no special one.
     """
 
     module: str
@@ -82,12 +87,12 @@ COMMANDS = {
     "completion": Entry("completion", "run_completion", "the script that makes a shell complete"),
 }
 
-# Starting makes some ten thousand objects that all stay: looking for garbage among them again and again costs a tenth.
+# Starting creates some ten thousand objects that all stay: collecting garbage again and again takes a tenth of it.
 _COLLECT_AFTER = 20_000
 
 
 def start() -> NoReturn:
-    """The program: `main`, and an end without the interpreter's tidying up, which takes longer than a short command."""
+    """Run `main`, and exit without the interpreter's cleanup, which takes longer than a short command."""
     gc.set_threshold(_COLLECT_AFTER)
     if "_ARGCOMPLETE" in os.environ:
         from .completion import complete
@@ -138,12 +143,12 @@ def _run_other(call: Call) -> int:
         return 0
     command = _load_commands(call).get(name)
     if command is None:
-        raise UsageError(f"there is no command {name!r}", hint=_suggest(name))
+        raise UsageError(f"{name!r} is not a command", hint=_suggest(name))
     return command.run(words)
 
 
 def _make_call(words: list[str]) -> Call:
-    """Return the call, without the `--no-plugins` that every command takes before `--`."""
+    """Return the call, with the `--no-plugins` that every command takes before `--` taken out."""
     end = words.index("--") if "--" in words else len(words)
     own = [word for word in words[:end] if word != "--no-plugins"]
     return Call(own + words[end:], dict(os.environ), has_plugins=len(own) == end)
@@ -163,7 +168,7 @@ def _load_commands(call: Call) -> "dict[str, Command]":
 
 
 def _find_more(call: Call) -> dict[str, str]:
-    """Return what the commands of active plugins do. A broken plugin is reported, and hinders no help."""
+    """Return what the commands of active plugins do. A broken plugin is reported, but does not prevent the help."""
     try:
         return {name: command.summary for name, command in _load_commands(call).items()}
     except IcSecretsError as error:
@@ -200,7 +205,7 @@ def _suggest(word: str) -> str:
 
 
 def _open_missing_streams() -> None:
-    """Point standard streams that our caller closed to /dev/null, so that no file of ours takes their place."""
+    """Open /dev/null for standard streams that the caller closed, so that no file of ours takes their place."""
     for stream, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         with contextlib.suppress(OSError):
             os.fstat(stream)

@@ -20,7 +20,7 @@ from .call import read_call
 from .output import print_json, print_message
 from .parser import Parser, add_json
 
-# Names are shown up to so many characters in the table; --json has all.
+# The table shows names up to this many characters; --json shows all.
 _WIDTH = 16
 
 _DESCRIPTION = """\
@@ -33,7 +33,7 @@ still goes on from there, which a log rewritten or cut short does not. No key is
 
 
 def run_audit(call: Call) -> int:
-    """Print the entries, or what is to be said of the whole; 1 where the chain is broken or a hash is missing."""
+    """Print the entries, or a verdict on the whole log; 1 if the chain is broken or the expected hash is missing."""
     arguments, context = read_call(call, make_parser())
     if arguments.expect and not re.fullmatch("[0-9a-f]{64}", arguments.expect):
         raise UsageError("--expect takes a hash as --verify prints it: 64 digits, 0-9 and a-f")
@@ -42,7 +42,7 @@ def run_audit(call: Call) -> int:
     survey = _Survey(arguments.expect)
     chosen: deque[Line] = deque(maxlen=arguments.last)
     for line in read_log(path):
-        survey.take(line)
+        survey.add(line)
         if not arguments.is_check and line.entry is not None and wanted.fits(line.entry):
             chosen.append(line)
     if arguments.json:
@@ -50,12 +50,12 @@ def run_audit(call: Call) -> int:
         print_json("audit", {"log": path, **survey.describe(), **entries})
     elif not arguments.is_check:
         _print_entries(chosen)
-    survey.tell(in_full=arguments.is_check and not arguments.json)
+    survey.report(in_full=arguments.is_check and not arguments.json)
     return 1 if survey.breaks or not survey.is_expected_found else 0
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser("audit", _DESCRIPTION, "ic-secrets audit --since 7d --owner my-site --command get")
     parser.add_argument("--since", metavar="T", help="entries from then on")
     parser.add_argument("--until", metavar="T", help="entries before then")
@@ -63,7 +63,7 @@ def make_parser() -> Parser:
     parser.add_argument("--command", metavar="C", help="those of this command: `run`, `set`, `site delete`, ...")
     parser.add_argument("--owner", metavar="OWNER[.ENV]", help="those about this owner, in all environments or one")
     parser.add_argument("--name", metavar="N", help="those about secrets of this name")
-    parser.add_argument("--last", metavar="N", type=int, help="the last so many of them")
+    parser.add_argument("--last", metavar="N", type=int, help="the last N of them")
     parser.add_argument("--verify", action="store_true", dest="is_check", help="show only whether the log is whole")
     parser.add_argument("--expect", metavar="HASH", help="also verify that this line is still in the log")
     parser.add_argument("--audit-file", metavar="FILE", help="the log (IC_SECRETS_AUDIT_FILE)")
@@ -80,7 +80,7 @@ def _find_log(settings: Settings) -> str:
 
 
 class _Filter(NamedTuple):
-    """What an entry must be to be shown."""
+    """The conditions that an entry must meet to be shown."""
 
     since: str | None
     until: str | None
@@ -103,7 +103,7 @@ class _Filter(NamedTuple):
         )
 
     def fits(self, entry: dict[str, Any]) -> bool:
-        """Whether the entry is one of those; what it does not say fits no filter."""
+        """Return whether the entry meets them all; a missing field meets none."""
         moment, owner, names = str(entry.get("time")), entry.get("owner"), entry.get("names")
         return (
             (self.since is None or moment >= self.since)
@@ -116,7 +116,7 @@ class _Filter(NamedTuple):
 
 
 class _Survey:
-    """What is to be said of the whole log."""
+    """The state of the whole log."""
 
     def __init__(self, expected: str | None) -> None:
         self.lines = 0
@@ -126,8 +126,8 @@ class _Survey:
         self._expected = expected
         self._expected_line = 0 if expected == START else None
 
-    def take(self, line: Line) -> None:
-        """Count the next line in."""
+    def add(self, line: Line) -> None:
+        """Add the next line."""
         self.lines, self.head = line.number, line.digest
         if not line.follows:
             self.breaks.append(line.number)
@@ -138,11 +138,11 @@ class _Survey:
 
     @property
     def is_expected_found(self) -> bool:
-        """Whether the expected hash, if any, is one of the chain's."""
+        """Whether the expected hash, if any, was found."""
         return self._expected is None or self._expected_line is not None
 
     def describe(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return it for JSON."""
         expected = {"expected": {"hash": self._expected, "line": self._expected_line}} if self._expected else {}
         return {
             "lines": self.lines,
@@ -152,12 +152,12 @@ class _Survey:
             **expected,
         }
 
-    def tell(self, *, in_full: bool) -> None:
-        """Print it; unless in full, only what is not as it should be."""
+    def report(self, *, in_full: bool) -> None:
+        """Print it; unless in full, only what is wrong."""
         for number in self.damaged:
             print_message("warning", f"line {number} was cut off by the end of the process that wrote it")
         for number in self.breaks:
-            what = f"does not follow on line {number - 1}" if number > 1 else "is no beginning"
+            what = f"does not follow on line {number - 1}" if number > 1 else "is not a valid first line"
             print_message("error", f"line {number} {what}: a line there was changed, removed, added or moved")
         if not self.is_expected_found:
             print_message(
@@ -184,7 +184,7 @@ def _print_entries(lines: Iterable[Line]) -> None:
     if rows:
         print_table(["TIME (UTC)", "USER", "COMMAND", "OWNER", "NAMES", "RESULT"], rows)
     else:
-        print_message("", "no entry is like that")
+        print_message("", "no matching entries")
 
 
 def _row(entry: dict[str, Any]) -> list[str]:
@@ -195,7 +195,7 @@ def _row(entry: dict[str, Any]) -> list[str]:
         str(entry.get("command")),
         str(entry.get("owner") or "-"),
         _shorten([str(name) for name in names] if isinstance(names, list) else []),
-        _tell_result(entry),
+        _describe_result(entry),
     ]
 
 
@@ -207,13 +207,13 @@ def _shorten(names: Sequence[str]) -> str:
     return ", ".join(names[:shown]) + more or "-"
 
 
-def _tell_result(entry: dict[str, Any]) -> str:
+def _describe_result(entry: dict[str, Any]) -> str:
     status = entry.get("status")
     return str(entry.get("result")) if status is None else f"{entry.get('result')} {status}"
 
 
 def _parse_time(text: str) -> str:
-    """The moment as the log writes it; UsageError."""
+    """Return the moment as the log writes it; UsageError."""
     from datetime import datetime, timezone
 
     try:
@@ -222,7 +222,7 @@ def _parse_time(text: str) -> str:
         else:
             moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
             moment = moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc)
-    except (ValueError, OverflowError, OSError):  # no time, or none that a calendar has
+    except (ValueError, OverflowError, OSError):  # not a time, or not in the calendar
         hint = "2026-03-01, 2026-03-01T12:30, or how long ago: 30m, 12h, 7d"
-        raise UsageError(f"{text!r} is no time", hint=hint) from None
+        raise UsageError(f"{text!r} is not a time", hint=hint) from None
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"

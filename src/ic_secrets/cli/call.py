@@ -1,4 +1,4 @@
-"""How a command begins: its words become arguments, and with the environment they become its one context."""
+"""How every command begins: its words become arguments, and with the environment its one context."""
 
 from __future__ import annotations
 
@@ -75,6 +75,6 @@ def choose_action(call: Call, command: str, actions: Mapping[str, str], example:
         print(f"\nexample:\n  {example}")
         return None
     if action not in actions:
-        problem = f"there is no action {action!r}" if action else "no action is named"
+        problem = f"{action!r} is not an action" if action else "no action named"
         raise UsageError(problem, hint=f"ic-secrets {command} {'|'.join(actions)}")
     return action, call._replace(words=call.words[1:])

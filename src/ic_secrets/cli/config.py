@@ -15,7 +15,7 @@ from .call import read_call
 from .output import print_json
 from .parser import Parser, add_json, add_store_options
 
-# Of these it is told only that they are set: they are secrets, or, as a command's words, may hold one.
+# Of these only whether they are set is shown: they are secrets, or a command line that may hold one.
 _SECRET = ("key", "passphrase")
 _HIDDEN = ("key-command",)
 # Settings that are variables alone.
@@ -36,7 +36,7 @@ that the command line names has none of this: SITE without ENV is dev."""
 
 
 def run_config(call: Call) -> int:
-    """Show the settings, or the schema of a file that holds them; a target that is not to be found is told."""
+    """Show the settings, or the schema of a configuration file; without a target, say why there is none."""
     arguments, context = read_call(call, make_parser())
     if arguments.schema:
         if arguments.json:
@@ -49,8 +49,8 @@ def run_config(call: Call) -> int:
     person, is_there = settings.person_file
     if arguments.json:
         files = {"project": settings.project_file, "person": person, "person_exists": is_there}
-        told = {name: {"value": one.value or None, "source": one.source} for name, one in found.items()}
-        print_json("config", {"target": target, "problem": problem, "files": files, "settings": told})
+        described = {name: {"value": one.value or None, "source": one.source} for name, one in found.items()}
+        print_json("config", {"target": target, "problem": problem, "files": files, "settings": described})
         return 0
     print_table(["SETTING", "VALUE", "SOURCE"], [[name, one.value or "-", one.source] for name, one in found.items()])
     print(printable(f"target: {target or f'none ({problem})'}"))
@@ -60,7 +60,7 @@ def run_config(call: Call) -> int:
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser("config", _DESCRIPTION, "ic-secrets config\n  ic-secrets config --schema project > schema.json")
     parser.add_argument("--schema", choices=["project", "person"], help="print that file's JSON schema instead")
     add_json(parser)
@@ -92,7 +92,7 @@ def _collect(settings: Settings) -> dict[str, Setting]:
 
 
 def _find_key_file(settings: Settings) -> Setting | None:
-    """None where the key comes from elsewhere, so that the default file is not asked."""
+    """Return None if the key comes from elsewhere, so that the default file is not used."""
     is_elsewhere = any(source.kind != "file" for source in settings.key_sources)
     return settings.find("key-file") if is_elsewhere else settings.key_file
 

@@ -22,14 +22,14 @@ from .parser import Parser, add_json, add_store_options
 
 
 def run_init(call: Call) -> int:
-    """Make the store, and its key unless there is one; refuses to touch a store that exists."""
+    """Make the store, and its key unless there is one. Never touch an existing store."""
     arguments, context = read_call(call, make_parser())
     settings = context.settings
     scheme, path = split_url(settings.store.value)
     if scheme != EMBEDDED:
         raise ConfigError(f"`init` makes embedded stores only, not {scheme}:", hint="name a path with --store")
     if os.path.lexists(path):
-        raise StoreExistsError(f"there is a store already: {path}")
+        raise StoreExistsError(f"a store already exists: {path}")
     if arguments.org and (arguments.file is None or arguments.owner is None):
         raise UsageError("--org goes with --from and a site", hint="ic-secrets init SITE --org ORG --from FILE")
     from ..stores.embedded import store as local
@@ -57,7 +57,7 @@ def run_init(call: Call) -> int:
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "init",
         "Make the embedded store and, unless there is one, its random key. --from starts it with what a file holds,\n"
@@ -77,7 +77,7 @@ def make_parser() -> Parser:
 
 
 def _fill(arguments: argparse.Namespace, context: Context, made: Sequence[str]) -> int:
-    """Bring the file in; where that fails, what was made is removed."""
+    """Import the file; if that fails, remove what was made."""
     from .importing import import_file
     from .transfer import parse_owner_or_all
 
@@ -96,7 +96,7 @@ def _fill(arguments: argparse.Namespace, context: Context, made: Sequence[str]) 
 
 
 def _make_directory(path: str) -> None:
-    """Make the store's directory, where its audit log lies too."""
+    """Make the store's directory, which is also that of its audit log."""
     from ..core.new_files import make_private_directory
 
     try:
@@ -107,7 +107,7 @@ def _make_directory(path: str) -> None:
 
 
 def _provide_key(settings: Settings) -> tuple[str | None, bool]:
-    """The key's file (None when another source gives it), and whether it was made now."""
+    """Return the key's file (None if the key comes from elsewhere), and whether it was just made."""
     from ..keys.master import create_key_file
     from ..keys.sealing import MasterKey
 
@@ -115,7 +115,7 @@ def _provide_key(settings: Settings) -> tuple[str | None, bool]:
     if source.kind != "file":
         return None, False
     path = source.place
-    if os.path.lexists(path) or others:  # a new key would be another than theirs
+    if os.path.lexists(path) or others:  # a new key would differ from theirs
         return path, False
     create_key_file(path, MasterKey.generate().format())
     return path, True

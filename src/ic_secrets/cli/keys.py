@@ -31,7 +31,7 @@ ACTIONS = {
 
 
 def run_key(call: Call) -> int:
-    """Do the action that the first word names."""
+    """Run the action that the first word names."""
     chosen = choose_action(call, "key", ACTIONS, "ic-secrets key rotate")
     if chosen is None:
         return 0
@@ -40,7 +40,7 @@ def run_key(call: Call) -> int:
 
 
 def make_parser(action: str) -> Parser:
-    """The arguments of an action."""
+    """Return the parser of an action."""
     return {"new": _make_new_parser, "show": _make_show_parser, "rotate": _make_rotate_parser}[action]()
 
 
@@ -73,7 +73,7 @@ def _new(call: Call) -> int:
 
 
 def _make_new_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "key new",
         "Make a random master key, in a file of yours alone, or in the system's keyring. With --passphrase it is\n"
@@ -135,7 +135,7 @@ def _show(call: Call) -> int:
 
 
 def _make_show_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "key show",
         "The ids of the configured keys, by source, which of them opens the store, and how many data keys that has.\n"
@@ -261,7 +261,7 @@ def _rotate(call: Call) -> int:
 
 
 def _make_rotate_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "key rotate",
         "Put the store under a new master key: all of it is verified, and in one transaction the data keys are\n"

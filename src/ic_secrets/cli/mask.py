@@ -17,7 +17,7 @@ from .parser import Parser, add_store_options
 
 
 def run_mask(call: Call) -> int:
-    """Copy stdin to stdout with the values masked. Nothing of it is read before they are known."""
+    """Copy stdin to stdout with the values masked. Nothing is read before they are known."""
     arguments, context = read_call(call, make_parser())
     harden()
     exposed = read_exposed(context, context.settings.target(arguments.target), "mask")
@@ -28,7 +28,7 @@ def run_mask(call: Call) -> int:
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "mask",
         "Copy stdin to stdout, with *** for every value that a build of the target would see (scope ic), in all its\n"

@@ -1,4 +1,4 @@
-"""What people and programs are shown: messages on stderr, results on stdout, never a value unasked."""
+"""Messages on stderr and JSON on stdout; how an error becomes a message and an exit status."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ REDACTED_VALUE = "[REDACTED]"
 
 
 def print_error(error: IcSecretsError) -> None:
-    """`error: …`, and `hint: …` where there is something to do."""
+    """Print `error: …`, and `hint: …` if there is something to do."""
     print_message("error", str(error), error.hint)
 
 
 def print_message(level: str, text: str, hint: str = "") -> None:
-    """A line of that level on stderr, and its hint below; text alone for an empty level.
+    """Print a line of that level on stderr, and its hint below; the text alone for an empty level.
 
-    A stderr that takes nothing changes no outcome.
+    A stderr that cannot be written changes no outcome.
     """
     try:
         print(format_message(level, text, sys.stderr), file=sys.stderr)
@@ -32,7 +32,7 @@ def print_message(level: str, text: str, hint: str = "") -> None:
 
 
 def print_bytes(text: str) -> None:
-    """The text on stdout as it is, at once; OSError."""
+    """Write the text to stdout as it is, at once; OSError."""
     sys.stdout.flush()
     data = os.fsencode(text)
     while data:
@@ -40,7 +40,7 @@ def print_bytes(text: str) -> None:
 
 
 def silence(stream: int) -> None:
-    """Let what is still buffered for the stream go nowhere: Python would fail on it once more when it exits."""
+    """Send what is still buffered for the stream to /dev/null: Python would fail on it again when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
@@ -72,7 +72,7 @@ def _print_unexpected(error: Exception, *, is_debug: bool) -> None:
 
 
 def print_json(schema: str, content: dict[str, Any]) -> None:
-    """One JSON object on stdout, with its schema's name and version: `ic-secrets.list/1`."""
+    """Print one JSON object on stdout, with its schema's name and version: `ic-secrets.list/1`."""
     import json
 
     print(json.dumps({"schema": f"ic-secrets.{schema}/1", **content}, indent=2))

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from ..errors import UsageError
 
-# What stands for the value of an option that was given without one.
+# The value of an option that was given without one.
 BARE = "\0"
 
 
@@ -24,7 +24,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 @functools.cache
 def _find_width() -> int:
-    """How wide help is to be; argparse makes a formatter for each argument, and would import much to ask."""
+    """Return the width of help; argparse asks for each argument, and would import much to find it."""
     columns = os.environ.get("COLUMNS", "")
     width = int(columns) if columns.isdecimal() else 0
     if not width:
@@ -46,17 +46,17 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage and exiting. What was not understood is not shown: it may be a value."""
+        """Raise UsageError, not print and exit. An unknown argument is not shown, since it may be a value."""
         hint = f"`{self.prog} --help` shows how it is used"
         if message.startswith("unrecognized arguments"):
-            message = "there are arguments that this command does not take"
-            hint += "; a value never comes as an argument, but from a prompt, stdin, --from-file or --from-env"
+            message = "unrecognized arguments"
+            hint += "; values are not arguments: use the prompt, stdin, --from-file or --from-env"
         raise UsageError(message, hint=hint)
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
-        """The arguments; those with an optional value take it after `=` only."""
+        """Return the arguments; an optional value comes after `=` only."""
         if "" in words:
-            raise UsageError("an argument is empty", hint="is a variable of the pipeline not set?")
+            raise UsageError("an argument is empty", hint="is a variable of the pipeline unset?")
         for word in words:
             name, equals, value = word.partition("=")
             if name.startswith("--") and equals and not value:
@@ -69,7 +69,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args([bare.get(word, word) for word in args or ()], namespace)
 
     def add_optional(self, name: str, **keywords: str) -> None:
-        """An option `--name[=VALUE]`: None where absent, BARE where bare. It never takes the next word."""
+        """Add an option `--name[=VALUE]`: None if absent, BARE without a value. It never takes the next word."""
         self._optional = (*self._optional, name)
         self.add_argument(f"--{name}", **keywords)  # type: ignore[arg-type]
 
@@ -77,24 +77,24 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_store_options(parser: Parser) -> None:
-    """The options of every command that opens a store."""
+    """Add the options of every command that opens a store."""
     parser.add_argument("--store", metavar="URL", help="the store: a path or a URL (IC_SECRETS_STORE)")
     parser.add_argument("--key-file", metavar="FILE", help="the file that holds its key (IC_SECRETS_KEY_FILE)")
 
 
 def add_exposure_options(parser: Parser) -> None:
     """Add the options of every command that exposes secrets to a build."""
-    parser.add_argument("--only", metavar="N,..", help="expose these secrets alone")
+    parser.add_argument("--only", metavar="N,..", help="expose only these secrets")
     parser.add_argument("--except", metavar="N,..", dest="excluded", help="expose all but these")
-    parser.add_optional("preserve-env", metavar="A,B", help="variables already set win (all of them, or =A,B)")
-    parser.add_argument("--pristine", action="store_true", help="pass on only PATH, HOME, TERM and their like")
+    parser.add_optional("preserve-env", metavar="A,B", help="variables that are already set win (all, or =A,B)")
+    parser.add_argument("--pristine", action="store_true", help="pass on only PATH, HOME, TERM and the like")
     parser.add_argument("--run-dir", metavar="DIR", help="make the private directory there")
-    parser.add_argument("--leaks", choices=["fail", "warn", "off"], help="what a leak does (fail)")
-    parser.add_argument("--leaks-allow", metavar="NAME|GLOB", action="append", default=[], help="a leak that is known")
-    parser.add_argument("--min-generation", metavar="N", help="refuse an older copy of the store than its generation N")
-    parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and the proof that it is gone")
+    parser.add_argument("--leaks", choices=["fail", "warn", "off"], help="what happens when a leak is found (fail)")
+    parser.add_argument("--leaks-allow", metavar="NAME|GLOB", action="append", default=[], help="a known leak")
+    parser.add_argument("--min-generation", metavar="N", help="refuse a copy of the store older than generation N")
+    parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and proof that it is gone")
 
 
 def add_json(parser: Parser) -> None:
-    """The option of every command that reports."""
+    """Add the option of every command that reports."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")

@@ -17,7 +17,7 @@ from .parser import Parser, add_json
 
 
 def run_plugins(call: Call) -> int:
-    """List them; 1 when one that is named cannot be used."""
+    """List the plugins; 1 if one that is named cannot be used."""
     arguments, context = read_call(call, make_parser())
     active, errors = _load_named(context.settings.plugins)
     taken = {(plugin.origin.distribution, plugin.origin.name) for plugin in active}
@@ -38,7 +38,7 @@ def run_plugins(call: Call) -> int:
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "plugins",
         "List the plugins that IC_SECRETS_PLUGINS or your own configuration names, what each implements and where it\n"
@@ -50,7 +50,7 @@ def make_parser() -> Parser:
 
 
 def _load_named(setting: Setting | None) -> tuple[list[Plugin], list[PluginError]]:
-    """Those that can be used, and what is wrong with the others."""
+    """Return those that can be used, and what is wrong with the others."""
     if setting:
         supervise()
     plugins, errors = Plugins(tuple(COMMANDS)), []

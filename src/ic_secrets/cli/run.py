@@ -13,7 +13,7 @@ from .parser import Parser, add_exposure_options, add_store_options
 
 
 def run_run(call: Call) -> int:
-    """Run the build; its exit status, or one from 120 on that says what kept it from being a success."""
+    """Run the build; return its exit status, or one from 120 on that says why it was not a success."""
     own, command = split_command(call.words)
     arguments, context = read_call(call._replace(words=own), make_parser())
     if not command:
@@ -33,7 +33,7 @@ def run_run(call: Call) -> int:
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "run",
         "Run a build with the secrets that the site's build may see (scope ic), its output masked; afterwards nothing\n"

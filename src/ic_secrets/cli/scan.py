@@ -69,13 +69,13 @@ def _split(words: list[str]) -> tuple[list[str], list[str] | None]:
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser("scan", _DESCRIPTION, "ic-secrets scan my-site.dev vendor composer.lock")
     parser.usage = "ic-secrets scan [OPTIONS] [SITE[.ENV]] [--] PATH..."
     parser.add_argument("words", metavar="PATH", nargs="*", help="the target, and files or directories")
     parser.add_argument("--deep", action="store_true", help="look into archives: zip, tar, gzip, bzip2, xz, phar")
     parser.add_argument("--sarif", metavar="FILE", help="also write the findings there, for code scanning")
-    parser.add_argument("--leaks-allow", metavar="NAME|GLOB", action="append", default=[], help="a leak that is known")
+    parser.add_argument("--leaks-allow", metavar="NAME|GLOB", action="append", default=[], help="a known leak")
     add_json(parser)
     add_store_options(parser)
     return parser

@@ -63,7 +63,7 @@ def _sweep_caches(context: Context, *, is_all: bool) -> tuple[list[str], list[st
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "scrub",
         "Remove what a dead run left (a living one is never touched), and take credentials out of the git\n"

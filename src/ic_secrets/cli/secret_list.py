@@ -22,7 +22,7 @@ from .call import read_call
 from .output import REDACTED_VALUE, print_json, print_message
 from .parser import Parser, add_json, add_store_options
 
-# So many owners are read at one moment: a writer waits no longer than that takes.
+# This many owners are read in one snapshot, for which a writer may have to wait.
 _BATCH = 100
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run_list(call: Call) -> int:
     if arguments.stale:
         return _list_stale(arguments, context, now, max(0.0, now - parse_duration(arguments.stale)))
     if arguments.owner is None:
-        raise UsageError("no owner is named", hint="ic-secrets list OWNER[.ENV]; only --stale looks at all owners")
+        raise UsageError("no owner named", hint="ic-secrets list OWNER[.ENV]; only --stale looks at all owners")
     owner, environment = parse_owner(arguments.owner)
     with context.open_store(read_only=True) as store, _observed(store, arguments, context) as record:
         definitions = _find(store, owner, environment, values=arguments.show_values)
@@ -53,7 +53,7 @@ def run_list(call: Call) -> int:
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "list",
         "What the owner holds, with its overrides; for a site also what it inherits from its organization. With\n"
@@ -69,20 +69,20 @@ def make_parser() -> Parser:
 
 
 def _observed(store: Store, arguments: argparse.Namespace, context: Context) -> AbstractContextManager[Record | None]:
-    """A list of names reveals nothing, and is not logged."""
+    """Log the block if it shows values; a list of names reveals nothing."""
     if not arguments.show_values:
         return nullcontext()
     return context.observed(store, command="list", owner=arguments.owner)
 
 
 def _find(store: Store, owner: Owner, environment: str | None, *, values: bool = False) -> list[Definition]:
-    """What the owner holds and inherits, in the order of names: for an environment only what could matter there."""
+    """Return what the owner holds and inherits, by name; for an environment only what can matter there."""
     chain = store.read_chain(owner, environment=environment, scope=Scope.USER, values=values)
     return list(_choose(trace(environment, Scope.USER, chain), environment))
 
 
 def _choose(traced: dict[str, tuple[Definition, ...]], environment: str | None) -> Iterator[Definition]:
-    """All overrides without an environment, else only those for it; the strongest definition first."""
+    """Yield all overrides without an environment, else only its own; the strongest definition first."""
     for definitions in traced.values():
         for definition in reversed(definitions):
             if environment is None or definition.environment in {None, environment}:
@@ -98,7 +98,7 @@ def _print_definitions(definitions: Sequence[Definition], now: float, *, show: b
 def _with_expiry(
     columns: list[str], rows: list[list[str]], definitions: Sequence[Definition], now: float
 ) -> tuple[list[str], list[list[str]]]:
-    """The table with a column of when each expires, where anything does."""
+    """Return the table with a column of expiry dates, if anything expires."""
     if all(definition.expires is None for definition in definitions):
         return columns, rows
     shown = [_show_expiry(definition.expires, now) for definition in definitions]
@@ -149,7 +149,7 @@ def _row(definition: Definition) -> list[str]:
 def _list_stale(arguments: argparse.Namespace, context: Context, now: float, before: float) -> int:
     """Print what was last changed before that time, oldest first. No value is opened."""
     if arguments.show_values:
-        raise UsageError("--stale looks at no value", hint="leave --show-values out")
+        raise UsageError("--stale does not show values", hint="leave --show-values out")
     owner, environment = parse_owner(arguments.owner) if arguments.owner else (None, None)
     with context.open_store(read_only=True) as store:
         found = _find(store, owner, environment) if owner else _find_everywhere(store, before)
@@ -167,7 +167,7 @@ def _list_stale(arguments: argparse.Namespace, context: Context, now: float, bef
 
 
 def _find_everywhere(store: Store, before: float) -> Iterator[Definition]:
-    """What was last changed before that time, of all owners: each where it is held, not where it is inherited."""
+    """Yield what was last changed before that time, of all owners, where it is held and not where it is inherited."""
     owners = store.owners()
     while batch := list(islice(owners, _BATCH)):
         with store.snapshot():

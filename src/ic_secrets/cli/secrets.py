@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 def run_set(call: Call) -> int:
-    """Set a base or an override, from a prompt, stdin, a file or a variable; never from an argument."""
+    """Set a base or an override from a prompt, stdin, a file or a variable, never from an argument."""
     arguments, context = read_call(call, make_set_parser())
     owner, environment = parse_owner(arguments.owner)
     kind = parse_type(arguments.type) if arguments.type else None
@@ -70,7 +70,7 @@ def run_set(call: Call) -> int:
 
 
 def run_get(call: Call) -> int:
-    """Print the value that the owner, or the target, has under the name, if people may read it."""
+    """Print the value of the owner, or the target, under the name, if people may read it."""
     arguments, context = read_call(call, make_get_parser())
     owner, environment = parse_owner(arguments.owner)
     _check_name(arguments.name, None)
@@ -87,7 +87,7 @@ def run_get(call: Call) -> int:
 
 
 def make_get_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "get",
         "Print the value of a secret with the scope `user`. For a site, that of its organization where it has none.",
@@ -101,7 +101,7 @@ def make_get_parser() -> Parser:
 
 
 def run_delete(call: Call) -> int:
-    """Delete all that the owner holds under the name, or one override."""
+    """Delete everything that the owner holds under the name, or one override."""
     arguments, context = read_call(call, make_delete_parser())
     owner, environment = parse_owner(arguments.owner)
     _check_name(arguments.name, None)
@@ -121,7 +121,7 @@ def run_delete(call: Call) -> int:
 
 
 def make_delete_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "delete",
         "Delete a secret with all its overrides, or, with an environment, one override.",
@@ -136,7 +136,7 @@ def make_delete_parser() -> Parser:
 def _find_readable(
     chain: tuple[Holdings, ...], environment: str | None, arguments: argparse.Namespace
 ) -> tuple[Definition, SecretValue]:
-    """The definition that wins, and its value; NotReadableError, UnknownSecretError."""
+    """Return the definition that wins, and its value; NotReadableError, UnknownSecretError."""
     found = next((d for d in resolve(environment, Scope.USER, chain) if d.name == arguments.name), None)
     if found is None:
         if arguments.name in trace(environment, Scope.USER, chain):
@@ -154,7 +154,7 @@ def _observed(
 
 
 def make_set_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "set",
         "Set a secret, or with an environment its override. The value comes from a prompt, or from stdin when that\n"
@@ -185,17 +185,17 @@ def _add_owner_and_name(parser: Parser) -> None:
 def _check_name(name: str, kind: SecretType | None) -> None:
     if "=" in name:  # what is behind it may be a value, and is not shown
         raise InvalidNameError(
-            f"{name.partition('=')[0]!r} is followed by `=`, which no name holds",
-            hint="a value never comes as an argument, but from a prompt, stdin, --from-file or --from-env",
+            f"{name.partition('=')[0]!r} is followed by `=`, which is not allowed in a name",
+            hint="values are not arguments: use the prompt, stdin, --from-file or --from-env",
         )
     if kind is not None:
         check_name(kind, name)
     elif not is_possible_name(name):
-        raise InvalidNameError(f"{name!r} is no name of a secret of any type")
+        raise InvalidNameError(f"{name!r} is not a valid secret name of any type")
 
 
 def _read_chain_to_set(store: Store, owner: Owner, environment: str | None) -> tuple[tuple[Holdings, ...], bool]:
-    """The chain, and whether its site is yet to be made (only a base makes one)."""
+    """Return the chain, and whether its site still has to be made (only a base makes one)."""
     try:
         return store.read_chain(owner), False
     except UnknownSiteError:
@@ -214,7 +214,7 @@ def _find_definition(
 
 
 def _find_expiry(holdings: Holdings, environment: str | None, name: str) -> int | None:
-    """When the value that was there expires, None without one."""
+    """Return when the previous value expires, None if it does not."""
     if environment is None:
         return next((secret.expires for secret in holdings.secrets if secret.name == name), None)
     found = [
@@ -234,7 +234,7 @@ def _read_value(arguments: argparse.Namespace, environment: Mapping[str, str]) -
 
 
 def _read_bytes(arguments: argparse.Namespace, environment: Mapping[str, str]) -> bytes:
-    """The value's bytes, a little more than the limit at most."""
+    """Return the value's bytes, at most a little more than the limit."""
     if arguments.from_env is not None:
         value = environment.get(arguments.from_env)
         if value is None:
@@ -264,7 +264,7 @@ def _report_set(
     site_made: bool,
     dates: tuple[int | None, int | None],
 ) -> None:
-    """Say what was set; `dates` are when the value before expires, and when this one does."""
+    """Report what was set; `dates` are when the previous value expires, and when this one does."""
     before, expires = dates
     if arguments.json:
         print_json(

@@ -24,7 +24,7 @@ ACTIONS = {
 
 
 def run_site(call: Call) -> int:
-    """Do the action that the first word names."""
+    """Run the action that the first word names."""
     chosen = choose_action(call, "site", ACTIONS, "ic-secrets site set my-site --org agency")
     if chosen is None:
         return 0
@@ -36,7 +36,7 @@ def run_site(call: Call) -> int:
 
 
 def make_parser(action: str) -> Parser:
-    """The arguments of an action."""
+    """Return the parser of an action."""
     example = "ic-secrets site list" if action == "list" else f"ic-secrets site {action} my-site"
     parser = Parser(f"site {action}", f"{ACTIONS[action].capitalize()}.", example)
     if action != "list":
@@ -54,7 +54,7 @@ def make_parser(action: str) -> Parser:
 
 
 def _set(store: Store, arguments: argparse.Namespace, context: Context) -> None:
-    """What is not named stays as it is."""
+    """Create or change the site; what is not named stays as it is."""
     check_site_name(arguments.site)
     with context.recorded(store, command="site set", owner=arguments.site):
         try:

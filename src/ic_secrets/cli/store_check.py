@@ -100,7 +100,7 @@ def _repair(
 
 
 def make_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "check-store",
         "Verify every record, row and seal of the embedded store. Where it is damaged, say what can still be read\n"

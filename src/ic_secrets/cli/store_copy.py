@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def run_copy(call: Call) -> int:
-    """Copy each owner in a transaction of its own, and read it back; 1 when something could not be carried over."""
+    """Copy each owner in a transaction of its own, and read it back; 1 if something could not be copied."""
     arguments, context = read_call(call, make_parser())
     settings = context.settings
     _choose_stores(arguments, settings)
@@ -73,12 +73,12 @@ def make_parser() -> Parser:
 
 
 def _choose_stores(arguments: argparse.Namespace, settings: Settings) -> None:
-    """Fill in what was left out; UsageError where no DST, or two, are named."""
+    """Fill in what was left out; UsageError if no DST is named, or two."""
     if arguments.to is not None and arguments.destination is not None:
-        raise UsageError("two stores to write are named", hint="ic-secrets copy SRC --to DST, or SRC DST")
+        raise UsageError("two stores to write to are named", hint="ic-secrets copy SRC --to DST, or SRC DST")
     arguments.destination = arguments.to if arguments.to is not None else arguments.destination
     if arguments.destination is None:
-        raise UsageError("no store to write is named", hint="ic-secrets copy SRC DST, or --to DST")
+        raise UsageError("no store to write to is named", hint="ic-secrets copy SRC DST, or --to DST")
     if arguments.source is None:
         arguments.source = settings.store.value
 

@@ -285,7 +285,7 @@ class _Listeners(NoExtensions):
 
 
 def make_pre_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "pre-build",
         "Expose the secrets that the site's build may see (scope ic), as `run` does, and leave a guard that scrubs\n"
@@ -306,7 +306,7 @@ def make_pre_parser() -> Parser:
 
 
 def make_post_parser() -> Parser:
-    """Its arguments."""
+    """Return the parser of its arguments."""
     parser = Parser(
         "post-build",
         "End what pre-build began in this checkout: scrub, look for what the build left behind, write the receipt.\n"

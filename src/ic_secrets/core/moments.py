@@ -26,14 +26,14 @@ def parse_expiry(text: str, now: float) -> int:
     """The last second, in Unix time, of `YYYY-MM-DD` (its end, UTC), an ISO 8601 time, or a duration from `now` on.
 
     A time without a zone is UTC. A duration needs its unit: a bare number could be a year. UsageError, for
-    what is past too.
+    also for a moment in the past.
     """
     if re.fullmatch(r"\d+(?:\.\d+)?[smhd]", text):
         moment = now + parse_duration(text)
     else:
         moment = _parse_moment(text)
     if moment <= now:
-        raise UsageError(f"{text} is past", hint="a secret expires at a time to come")
+        raise UsageError(f"{text} is in the past", hint="a secret expires in the future")
     if moment > _LAST_MOMENT:
         raise UsageError(f"{text} is after the year 9999")
     return int(moment)
@@ -50,6 +50,6 @@ def _parse_moment(text: str) -> float:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         raise UsageError(
-            f"{text!r} is no date", hint="YYYY-MM-DD, a time such as 2027-01-31T18:00Z, or a duration such as 90d"
+            f"{text!r} is not a date", hint="YYYY-MM-DD, a time such as 2027-01-31T18:00Z, or a duration such as 90d"
         ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
