@@ -138,5 +138,5 @@ def test_every_kind_of_store_has_its_row() -> None:
 def test_files_that_contributing_names_exist() -> None:
     source = ROOT / "src" / "ic_secrets"
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    for name in re.findall(r"`([a-z_]+/[a-z_/-]*(?:\.[a-z]+)?)`", text):
+    for name in re.findall(r"`([a-z_]+/[a-z_/-]*\.[a-z]+)`", text):
         assert (ROOT / name).exists() or (source / name).exists() or (ROOT / "tests" / name).exists(), name
