@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from commandline import PROGRAM, Cli
+from local_stores import raw
 from screen import Screen
 
 TARGETS = ["my-site.dev", "my-site.test", "my-site.live", "my-site.org-env", "my-site.pr-17"]
@@ -125,10 +125,9 @@ def test_a_name_that_means_something_to_a_shell_is_not_offered(site: Cli, tmp_pa
     store = tmp_path / "store.db"
     store.write_bytes((site.cwd / "store.db").read_bytes())
     store.chmod(0o600)
-    with sqlite3.connect(store) as database:
+    with raw(str(store)) as database:
         database.execute("UPDATE secrets SET name = '$(touch owned)' WHERE name = 'OTHERS'")
         database.execute("UPDATE secrets SET name = 'A' || char(27) || '[2J' WHERE name = 'SHARED'")
-    database.close()
     assert complete(site, "get other ", IC_SECRETS_STORE=str(store)) == []
     assert complete(site, "get org:agency ", IC_SECRETS_STORE=str(store)) == []
 

@@ -155,7 +155,7 @@ def test_a_pipe_in_the_place_of_a_store_is_not_waited_for(site: Cli, tmp_path: P
     os.mkfifo(tmp_path / "pipe")
     done = site("check-store", "--store", tmp_path / "pipe", timeout=30)
     assert done.returncode == 1
-    assert b"no regular file" in done.stderr
+    assert b"not a regular file" in done.stderr
 
 
 @pytest.mark.parametrize("end", ["", "-journal", "-wal", "-shm", ".audit"])

@@ -416,7 +416,7 @@ def test_what_is_no_damaged_store_is_refused_in_the_usual_words(path: str) -> No
     with pytest.raises(StoreFormatError, match="format 2"):
         repair_quietly(path)
     Path(path).write_text("something else")
-    with pytest.raises(StoreFormatError, match="no ic-secrets store"):
+    with pytest.raises(StoreFormatError, match="not an ic-secrets store"):
         repair_quietly(path)
     assert os.listdir(os.path.dirname(path)) == ["store.db"]
 

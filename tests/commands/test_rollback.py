@@ -83,7 +83,7 @@ def test_a_store_below_the_named_generation_is_refused(path: str) -> None:
 
 def test_a_store_without_generations_cannot_promise_one(state: str) -> None:
     """To name a generation is an error then; a state file, which may be set for all stores, passes it over."""
-    with pytest.raises(StoreError, match="other:store counts no generations, so --min-generation"):
+    with pytest.raises(StoreError, match="other:store has no generations, so --min-generation"):
         check_minimum("other:store", None, 1, "--min-generation")
     check_state("other:store", lambda: None, state)
     assert remembered(state) == {}
@@ -172,18 +172,21 @@ def make_open(path: Path) -> None:
 
 
 BAD = {
-    "a directory": (Path.mkdir, "no regular file"),
-    "a pipe": (os.mkfifo, "no regular file"),
+    "a directory": (Path.mkdir, "not a regular file"),
+    "a pipe": (os.mkfifo, "not a regular file"),
     "a link": (lambda path: path.symlink_to("elsewhere"), "symbolic link"),
     "open to others": (make_open, "0666"),
-    "empty": (Path.touch, "not what ic-secrets writes"),
-    "no JSON": (make_malformed("{"), "not what ic-secrets writes"),
-    "deep": (make_malformed("[" * 100_000), "not what ic-secrets writes"),
-    "of another schema": (make_malformed('{"schema": "ic-secrets.state/2", "stores": {}}'), "not what"),
-    "without stores": (make_malformed('{"schema": "ic-secrets.state/1"}'), "not what ic-secrets writes"),
-    "with a word": (make_malformed('{"schema": "ic-secrets.state/1", "stores": {"ab": "7"}}'), "not what"),
-    "below zero": (make_malformed('{"schema": "ic-secrets.state/1", "stores": {"ab": -7}}'), "not what"),
-    "with a bad id": (make_malformed('{"schema": "ic-secrets.state/1", "stores": {"\\u001b": 7}}'), "not what"),
+    "empty": (Path.touch, "not in the format that ic-secrets writes"),
+    "no JSON": (make_malformed("{"), "not in the format that ic-secrets writes"),
+    "deep": (make_malformed("[" * 100_000), "not in the format that ic-secrets writes"),
+    "of another schema": (make_malformed('{"schema": "ic-secrets.state/2", "stores": {}}'), "not in the format"),
+    "without stores": (make_malformed('{"schema": "ic-secrets.state/1"}'), "not in the format that ic-secrets writes"),
+    "with a word": (make_malformed('{"schema": "ic-secrets.state/1", "stores": {"ab": "7"}}'), "not in the format"),
+    "below zero": (make_malformed('{"schema": "ic-secrets.state/1", "stores": {"ab": -7}}'), "not in the format"),
+    "with a bad id": (
+        make_malformed('{"schema": "ic-secrets.state/1", "stores": {"\\u001b": 7}}'),
+        "not in the format",
+    ),
 }
 
 
@@ -341,7 +344,7 @@ def test_run_takes_the_generation_from_its_own_receipt(cli: Cli, store_file: Pat
     assert document["store"]["generation"] == 2
     cli("run", "my-site", "--leaks", "off", "--min-generation", "2", "--", "true", check=0)
     done = cli("run", "my-site", "--min-generation", "3", "--", "touch", "started", check=125)
-    assert b"--min-generation asks for 3" in done.stderr
+    assert b"--min-generation requires 3" in done.stderr
     assert not (tmp_path / "started").exists()
 
 
@@ -390,7 +393,7 @@ def test_a_state_file_lost_meanwhile_fails_neither_a_write_nor_a_build(
     done = cli("run", "my-site", "--leaks", "off", "--", "sh", "-c", spoil, env=env, check=0)
     assert done.stderr == b""
     done = cli("run", "my-site", "--", "touch", "started", env=env, check=125)
-    assert b"no regular file" in done.stderr
+    assert b"not a regular file" in done.stderr
     assert not (tmp_path / "started").exists()
     state.rmdir()
     with cli.start("set", "my-site", "TOKEN", env=env) as child:

@@ -399,7 +399,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a fil
     ("change", "said"),
     [
         pytest.param(_make_link, "it is a symbolic link", id="link"),
-        pytest.param(_make_fifo, "no regular file", id="fifo"),
+        pytest.param(_make_fifo, "not a regular file", id="fifo"),
         pytest.param(_make_directory_link, "is a symbolic link", id="directory-link"),
         pytest.param(lambda file: file.chmod(0o640), "open to other users (mode 0640)", id="mode"),
         pytest.param(lambda file: os.chown(file, NOBODY, -1), "belongs to the user 65534", id="owner", marks=as_root),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -165,6 +164,12 @@ def test_a_wrong_key_opens_nothing(path: str, read_only: bool) -> None:
         assert "IC_SECRETS_KEY_FILE" in caught.value.hint
 
 
+def make_other_database(path: Path) -> None:
+    """Make a database of SQLite that is not a store."""
+    with raw(str(path)) as connection:
+        connection.execute("CREATE TABLE secrets (a)")
+
+
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize(
     ("make", "error"),
@@ -176,7 +181,7 @@ def test_a_wrong_key_opens_nothing(path: str, read_only: bool) -> None:
         (os.mkfifo, StoreFormatError),
         (lambda path: path.write_text("no store\n" * 500), StoreFormatError),
         (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(8192)), StoreError),
-        (lambda path: sqlite3.connect(path).executescript("CREATE TABLE secrets (a)").close(), StoreFormatError),
+        (make_other_database, StoreFormatError),
     ],
 )
 def test_what_is_no_store_is_refused(

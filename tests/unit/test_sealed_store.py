@@ -256,8 +256,8 @@ def test_an_older_line_put_back_is_noticed(tmp_path: Path) -> None:
 
 MARKED = b"<<<<<<< HEAD\n"
 NO_STORE: dict[str, tuple[Callable[[bytes], bytes], str, str]] = {
-    "empty": (lambda data: b"", "no sealed file", "export"),
-    "something else": (lambda data: b"PK\x03\x04" + data, "no sealed file", "export"),
+    "empty": (lambda data: b"", "not a sealed file", "export"),
+    "something else": (lambda data: b"PK\x03\x04" + data, "not a sealed file", "export"),
     "a newer format": (lambda data: data.replace(b"sealed-1 ", b"sealed-2 ", 1), "the format 2", "upgrade"),
     "cut within a line": (lambda data: data[: len(data) // 2], "cut off", "export it again"),
     "cut behind a line": (lambda data: data[: data.rindex(b"mac ")], "cut off", "export it again"),

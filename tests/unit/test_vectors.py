@@ -25,7 +25,7 @@ FAILURES: dict[str, tuple[type[StoreError], str]] = {
     "newer format": (StoreFormatError, "has the format 2"),
     "schema": (StoreTamperedError, "the schema was changed"),
     "truncated": (StoreError, "is damaged|was changed|it was cut off"),
-    "no store": (StoreFormatError, "is no ic-secrets store|is no sealed file"),
+    "no store": (StoreFormatError, "is not an ic-secrets store|is not a sealed file"),
 }
 FILES = sorted(VECTORS.glob("*.txt"))
 

@@ -49,7 +49,7 @@ def read_key_file(path: str) -> str:
     try:
         return _read(path, "key file").decode("ascii")
     except UnicodeDecodeError:
-        raise MasterKeyError(f"the key file {path} holds no master key") from None
+        raise MasterKeyError(f"the key file {path} does not hold a master key") from None
 
 
 def read_passphrase_file(path: str) -> str:
@@ -75,7 +75,7 @@ def _read(path: str, what: str) -> bytes:
     finally:
         os.close(descriptor)
     if len(data) > _MAX_BYTES:
-        raise MasterKeyError(f"the {what} {path} holds more than {_MAX_BYTES:,} bytes, so it is something else")
+        raise MasterKeyError(f"the {what} {path} holds more than {_MAX_BYTES:,} bytes, so it is not one")
     return data
 
 
@@ -126,7 +126,7 @@ def create_key_file(path: str, text: str) -> None:
 
 def _check_private(path: str, what: str, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise MasterKeyError(f"the {what} {path} is no regular file")
+        raise MasterKeyError(f"the {what} {path} is not a regular file")
     if found.st_uid != os.geteuid():
         raise MasterKeyError(
             f"the {what} {path} belongs to the user {found.st_uid}, not to {os.geteuid()}",

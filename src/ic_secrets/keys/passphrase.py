@@ -54,7 +54,7 @@ def _parse(text: str) -> tuple[str, tuple[int, int, int], bytes, str, bytes]:
     if not found:
         if not text.startswith(PREFIX):
             raise MasterKeyError(
-                "the locked key is of a kind that this version does not know",
+                "the locked key has a format that this version does not know",
                 hint="a newer ic-secrets made it: upgrade",
             )
         raise MasterKeyError("the locked key is malformed", hint="it is one line, as `ic-secrets key new` wrote it")
@@ -64,7 +64,7 @@ def _parse(text: str) -> tuple[str, tuple[int, int, int], bytes, str, bytes]:
             raise MasterKeyError(f"the locked key asks for {name} of {cost:,}; {least:,} to {most:,} are allowed")
     salt, sealed = _from_text(found[6]), _from_text(found[7])
     if (_to_text(salt), _to_text(sealed)) != (found[6], found[7]):  # their last characters hold bits to spare
-        raise MasterKeyError("the locked key is malformed", hint="a last character is not what it was")
+        raise MasterKeyError("the locked key is malformed", hint="its last character was changed")
     return found[2], costs, salt, found[1], sealed
 
 

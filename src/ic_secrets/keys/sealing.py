@@ -68,13 +68,13 @@ class MasterKey:
                 raise MasterKeyError("the master key is empty", hint="`ic-secrets key new` makes one")
             if _FAMILY.fullmatch(text) and not text.startswith(_PREFIX):
                 raise MasterKeyError(
-                    "the master key is of a kind that this version does not know",
+                    "the master key has a format that this version does not know",
                     hint="a newer ic-secrets made it: upgrade",
                 )
             raise MasterKeyError("the master key is malformed", hint=f"it is one line, {_PREFIX} and 43 characters")
         key = cls(binascii.a2b_base64(found[1].replace("-", "+").replace("_", "/") + "="))
         if not hmac.compare_digest(key.format(), text):  # 43 characters hold two bits more than 32 bytes
-            raise MasterKeyError("the master key is malformed", hint="its last character is not what it was")
+            raise MasterKeyError("the master key is malformed", hint="its last character was changed")
         return key
 
     def format(self) -> str:

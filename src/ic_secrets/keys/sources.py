@@ -176,7 +176,7 @@ def _run(source: KeySource, environment: Mapping[str, str]) -> str:
         words = []
     if not words:
         raise MasterKeyError(
-            f"{source.origin} is no command", hint="a program and its arguments, quoted as for a shell"
+            f"{source.origin} is not a command", hint="a program and its arguments, quoted as for a shell"
         )
     if holds_key(words[0]):
         raise MasterKeyError(f"{source.origin} holds a key, not a command", hint="IC_SECRETS_KEY takes the key itself")
@@ -190,7 +190,7 @@ def _run(source: KeySource, environment: Mapping[str, str]) -> str:
         try:
             printed = _collect(process)
         except subprocess.TimeoutExpired:
-            raise MasterKeyError(f"{name} gave no key within {_PATIENCE:.0f} seconds") from None
+            raise MasterKeyError(f"{name} printed no key within {_PATIENCE:.0f} seconds") from None
         finally:
             process.kill()  # nothing happens where it has ended
     if len(printed) > _LONGEST:
@@ -200,7 +200,7 @@ def _run(source: KeySource, environment: Mapping[str, str]) -> str:
     try:
         return printed.decode("ascii")
     except UnicodeDecodeError:
-        raise MasterKeyError(f"{name} printed no master key") from None
+        raise MasterKeyError(f"{name} did not print a master key") from None
 
 
 def _collect(process: "subprocess.Popen[bytes]") -> bytes:
@@ -236,7 +236,7 @@ def _use_keyring(place: str, use: Callable[[Any, str, str], Any]) -> Any:
     except ImportError:
         raise MasterKeyError("the package keyring is not installed", hint="pip install 'ic-secrets[keyring]'") from None
     if holds_key(place):
-        raise MasterKeyError("a key stands where the entry of the keyring is to be named")
+        raise MasterKeyError("a key was given in place of the name of a keyring entry")
     service, _, user = place.partition("/")
     try:
         return use(keyring, service, user or _DEFAULT_USER)

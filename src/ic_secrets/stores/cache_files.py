@@ -104,7 +104,7 @@ class CacheDirectory:
         if stat.S_ISLNK(found.st_mode):
             raise OSError(errno.ELOOP, f"{self.path} is a symbolic link")
         if not stat.S_ISDIR(found.st_mode):
-            raise OSError(errno.ENOTDIR, f"{self.path} is no directory")
+            raise OSError(errno.ENOTDIR, f"{self.path} is not a directory")
         if found.st_uid != os.geteuid():
             raise OSError(errno.EPERM, f"{self.path} belongs to the user {found.st_uid}")
         if found.st_mode & 0o077:
@@ -113,7 +113,7 @@ class CacheDirectory:
 
 def _check_private(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     if found.st_uid != os.geteuid():
         raise OSError(errno.EPERM, f"it belongs to the user {found.st_uid}")
     if found.st_mode & 0o077:

@@ -41,10 +41,10 @@ def check_minimum(url: str, identity: Identity | None, minimum: int, source: str
     StoreError for a store that has no generations (None), since it cannot give what was asked for.
     """
     if identity is None:
-        raise StoreError(f"{url} counts no generations, so {source} cannot be checked")
+        raise StoreError(f"{url} has no generations, so {source} cannot be checked")
     if identity.generation < minimum:
         raise StoreRolledBackError(
-            f"{url} has the generation {identity.generation}; {source} asks for {minimum} or later"
+            f"{url} has the generation {identity.generation}; {source} requires {minimum} or later"
         )
 
 
@@ -144,7 +144,7 @@ def _is_at(path: str, descriptor: int) -> bool:
 
 def _check_file(path: str, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise StateFileError(f"the state file {path} is no regular file")
+        raise StateFileError(f"the state file {path} is not a regular file")
     if found.st_uid != os.geteuid():
         raise StateFileError(f"the state file {path} belongs to the user {found.st_uid}, not to {os.geteuid()}")
     if found.st_mode & 0o022:
@@ -168,7 +168,7 @@ def _parse(path: str, data: bytes) -> Generations:
         re.fullmatch("[0-9a-f]{1,64}", name) and type(number) is int and number >= 0 for name, number in stores.items()
     ):
         raise StateFileError(
-            f"the state file {path} is not what ic-secrets writes",
+            f"the state file {path} is not in the format that ic-secrets writes",
             hint="mend it, or remove it: what it remembers is then learned anew",
         )
     return dict(stores)

@@ -79,7 +79,7 @@ class Sealer:
         """The fields with the seal of the plain bytes behind them; StoreFormatError for what no field can hold."""
         for field in fields:
             if not _FIELD.fullmatch(field):
-                raise StoreFormatError(f"{ascii(field)[:400]} cannot stand in a sealed file")
+                raise StoreFormatError(f"{ascii(field)[:400]} cannot be written to a sealed file")
         padded = plain + b"\x80" + bytes(-(len(plain) + 1) % _BLOCK)
         sealed = self._siv().encrypt(padded, [self._associated(fields)])
         return " ".join([*fields, binascii.b2a_base64(sealed, newline=False).decode()])
@@ -168,7 +168,7 @@ def _read(path: str, limit: int) -> bytes:
         raise StoreReadError(f"{path} cannot be read: {reason}") from None
     if data is None:
         hint = "`ic-secrets export OWNER --format sealed -o FILE` makes one"
-        raise StoreMissingError(f"there is no sealed file {path}", hint=hint)
+        raise StoreMissingError(f"there is not a sealed file {path}", hint=hint)
     return data
 
 
@@ -330,12 +330,12 @@ def _explain_form(path: str, data: bytes) -> StoreError:
         return git
     if family and family[1] != b"1":
         return StoreFormatError(
-            f"{path} has the format {family[1].decode()[:20]}, which is not known here",
+            f"{path} has the format {family[1].decode()[:20]}, which this version does not know",
             hint="a newer ic-secrets wrote it: upgrade",
         )
     if family:
         return StoreTamperedError(f"{path}: its first line was changed by something other than ic-secrets")
-    return StoreFormatError(f"{path} is no sealed file", hint="`ic-secrets export OWNER --format sealed` writes one")
+    return StoreFormatError(f"{path} is not a sealed file", hint="`ic-secrets export OWNER --format sealed` writes one")
 
 
 def _explain_damage(path: str, data: bytes, sealer: Sealer, *, whole: bool) -> StoreError:
@@ -361,7 +361,7 @@ def _explain_damage(path: str, data: bytes, sealer: Sealer, *, whole: bool) -> S
     if not whole:
         return StoreFormatError(f"{path} does not end with its MAC: it was cut off", hint=_AGAIN)
     return StoreTamperedError(
-        f"{path}: its first line, or a line that was removed, added, moved or put back, is not ours"
+        f"{path}: its first line, or a line that was removed, added, moved or put back, was not written by ic-secrets"
     )
 
 

@@ -215,7 +215,7 @@ class Database:
     def _check_format(self) -> None:
         ((application,),) = self.query("PRAGMA application_id")
         if application != APPLICATION_ID:
-            raise StoreFormatError(f"{self.path} is no ic-secrets store")
+            raise StoreFormatError(f"{self.path} is not an ic-secrets store")
         ((version,),) = self.query("PRAGMA user_version")
         if version != FORMAT:
             hint = "a newer ic-secrets wrote it: upgrade" if version > FORMAT else ""
@@ -242,10 +242,12 @@ class Database:
     def _translate(self, error: sqlite3.Error | UnicodeError) -> StoreError:
         """The error in our words; of SQLite's message only what is known to hold no data."""
         text = str(error)
-        if isinstance(error, UnicodeError) or text.startswith("Could not decode") or "malformed" in text:
-            return StoreTamperedError(f"{self.path} is damaged")
         if "not a database" in text:
-            return StoreFormatError(f"{self.path} is no ic-secrets store")
+            return StoreFormatError(f"{self.path} is not an ic-secrets store")
+        # SQLITE_CORRUPT is a bare DatabaseError, whose message is lost on Python 3.10 where it quotes damaged text.
+        is_bare = type(error) is sqlite3.DatabaseError
+        if is_bare or isinstance(error, UnicodeError) or text.startswith("Could not decode") or "malformed" in text:
+            return StoreTamperedError(f"{self.path} is damaged")
         if "locked" in text:
             return StoreBusyError(f"{self.path} is locked by another process")
         if "readonly database" in text and not self._writing:
@@ -301,5 +303,5 @@ def _check_file(path: str) -> None:
     except OSError as error:
         raise StoreReadError(f"{path} cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(found.st_mode):
-        raise StoreFormatError(f"{path} is no ic-secrets store: it is no regular file")
+        raise StoreFormatError(f"{path} is not an ic-secrets store: it is not a regular file")
     refuse_network(path, found.st_dev)

@@ -155,4 +155,6 @@ def _meaning(kind: str, scopes: str) -> tuple[SecretType, Scopes]:
     try:
         return SecretType(kind), parse_scopes(scopes)
     except ValueError:
-        raise StoreFormatError(f"the store holds a secret of the type {kind!r}, which is not known here") from None
+        raise StoreFormatError(
+            f"the store holds a secret of the type {kind!r}, which this version does not know"
+        ) from None

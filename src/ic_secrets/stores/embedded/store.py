@@ -196,7 +196,7 @@ class LocalStore(Store):
         _check_owner(owner)
         for moment in (*(write.times or ()), write.expires):
             if moment is not None and not 0 <= moment < MAX_TIME:
-                raise InvalidValueError(f"{moment} is no time, in seconds since 1970")
+                raise InvalidValueError(f"{moment} is not a time in seconds since 1970")
         if environment is not None:
             check_environment(environment)
         with self._changing() as session:
@@ -375,7 +375,7 @@ def _lay_out(path: str, key: MasterKey, fill: Callable[[Session], None] | None) 
 
 def _check_owner(owner: Owner) -> None:
     if owner not in (Owner.site(owner.name), Owner.organization(owner.name)):
-        raise InvalidNameError(f"{owner.kind!r} is no kind of owner")
+        raise InvalidNameError(f"{owner.kind!r} is not a kind of owner")
 
 
 def _find_site(session: Session, name: str) -> Record:
