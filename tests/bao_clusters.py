@@ -119,8 +119,8 @@ class Cluster:
         """Until it is so; AssertionError with what the nodes said."""
         end = time.monotonic() + _PATIENCE
         while not is_so():
-            told = "\n".join(node.describe() for node in self.nodes)
-            assert time.monotonic() < end, f"{failure}:\n{told}"
+            logs = "\n".join(node.describe() for node in self.nodes)
+            assert time.monotonic() < end, f"{failure}:\n{logs}"
             time.sleep(0.05)
 
 

@@ -167,7 +167,7 @@ class Way:
             block_on_close = False
 
             def handle_error(self, *_: object) -> None:
-                """A client that is gone is none of our faults."""
+                """A client that is gone is not a failure."""
 
         self._listener = Listener(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self._listener.server_address[1]}"

@@ -199,7 +199,7 @@ def running(window: float = 1.0, retry_after: str | None = None) -> Iterator[Pla
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
-            """A client that went away is no fault."""
+            """A client that went away is not a failure."""
 
     server = Quiet(("127.0.0.1", 0), Handler)
     platform.url = f"http://127.0.0.1:{server.server_port}"

@@ -43,7 +43,9 @@ def question(url: str, kind: str = "composer") -> Question:
     ("path", "outcome"),
     [("401", "expired"), ("403", "refused"), ("404", "not found"), ("500", "failed")],
 )
-def test_expired_refused_and_missing_are_told_apart(server: AnswerServer, kind: str, path: str, outcome: str) -> None:
+def test_expired_refused_and_missing_are_distinguished(
+    server: AnswerServer, kind: str, path: str, outcome: str
+) -> None:
     assert ask(question(f"{server.url}/{path}/x", kind), os.environ).outcome == outcome
 
 
@@ -103,12 +105,12 @@ def test_one_that_does_not_answer_is_given_up(server: AnswerServer, kind: str) -
 
 def test_all_are_asked_at_once(server: AnswerServer) -> None:
     questions = [question(f"{server.url}/hang/{number}") for number in range(12)]
-    told: list[int] = []
+    progress: list[int] = []
     start = time.monotonic()
-    answers = ask_all(questions, os.environ, progress=told.append, timeout=1)
+    answers = ask_all(questions, os.environ, progress=progress.append, timeout=1)
     assert time.monotonic() - start < 4
     assert {answer.outcome for answer in answers.values()} == {"unreachable"}
-    assert told == list(range(1, 13))
+    assert progress == list(range(1, 13))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_a_credential_that_is_none_raises_nothing_and_is_not_shown(server: Answe
 # --- the user's own helpers, and our end ----------------------------------------------------------------
 
 
-def test_the_users_helpers_are_asked_and_never_told_what_became_of_it(server: AnswerServer, tmp_path: Path) -> None:
+def test_the_users_helpers_are_asked_and_never_learn_the_outcome(server: AnswerServer, tmp_path: Path) -> None:
     """A password that a repository refuses stays saved, and no other is asked for."""
     saved = tmp_path / "credentials"
     saved.write_text(server.url.replace("://", f"://deploy:{CANARY}@") + "\n")

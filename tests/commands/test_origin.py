@@ -97,7 +97,7 @@ def test_the_revision_is_what_git_says_and_git_is_not_asked(checkout: Path, arra
 def test_git_is_asked_where_references_are_in_no_files(work: Path) -> None:
     try:
         git(work, "init", "-q", "--ref-format=reftable")
-    except subprocess.CalledProcessError:  # an old git: what it says stands for it
+    except subprocess.CalledProcessError:  # an old git: a program in its place says the commit
         git(work, "init", "-q")
         git(work, "commit", "-q", "--allow-empty", "-m", "a")
         git(work, "checkout", "-q", "--detach")
@@ -132,7 +132,7 @@ def test_git_is_asked_where_references_are_in_no_files(work: Path) -> None:
     ],
 )
 def test_what_is_no_revision_is_none(work: Path, files: dict[str, str]) -> None:
-    """A file of the checkout that git would not take for one is not told, whatever it holds."""
+    """A file of the checkout that git would not take for one is not reported, whatever it holds."""
     for name, text in files.items():
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_text(text)

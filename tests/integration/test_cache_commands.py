@@ -109,13 +109,13 @@ def test_a_build_goes_on_without_its_server(cli: Cli) -> None:
     assert built.stdout == BUILT
     assert b"does not answer" in built.stderr
     assert re.search(rb"are those of \d+ seconds? ago, from the cache", built.stderr)
-    told = validated(receipt.read_text(), "receipt")["cached"]
-    assert told["time"].endswith("Z")
-    assert "does not answer" in told["reason"]
+    cached = validated(receipt.read_text(), "receipt")["cached"]
+    assert cached["time"].endswith("Z")
+    assert "does not answer" in cached["reason"]
 
     plan = cli("plan", "my-site", "--json", "--", "true", check=0)
     described = validated(plan.stdout, "plan")
-    assert described["cached"] == told
+    assert described["cached"] == cached
     assert {row["name"]: row["source"] for row in described["secrets"]} == {
         "TOKEN": "my-site",
         "INHERITED": "org:agency",
@@ -126,7 +126,7 @@ def test_a_build_goes_on_without_its_server(cli: Cli) -> None:
     assert json.loads(begun.stdout)["set"]["TOKEN"] == f"{CANARY}-site"
     assert b"from the cache" in begun.stderr
     cli("post-build", "--receipt", receipt, check=0)
-    assert validated(receipt.read_text(), "receipt")["cached"] == told
+    assert validated(receipt.read_text(), "receipt")["cached"] == cached
 
 
 def test_a_build_of_a_python_program_goes_on_too(switch: Switch, cli: Cli) -> None:
@@ -140,10 +140,10 @@ def test_a_build_of_a_python_program_goes_on_too(switch: Switch, cli: Cli) -> No
         "print(build.receipt['cached']['reason'])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], env=cli.home, cwd=cli.cwd, capture_output=True, check=False)
-    told = done.stdout.decode().splitlines()
+    lines = done.stdout.decode().splitlines()
     assert done.returncode == 0, done.stderr.decode()
-    assert "from the cache" in told[0]
-    assert told[0].startswith(told[-1])
+    assert "from the cache" in lines[0]
+    assert lines[0].startswith(lines[-1])
 
 
 def test_nothing_but_a_build_goes_by_the_cache(switch: Switch, cli: Cli) -> None:
@@ -196,7 +196,7 @@ def test_a_plan_tells_as_much_as_the_token_may_see(server: Server, mount: str, c
 
 
 def test_a_token_that_is_revoked_takes_the_cache_with_it(server: Server, mount: str, switch: Switch, cli: Cli) -> None:
-    """A build's own token does all of this; afterwards an outage is no way back."""
+    """A build's own token does all of this; afterwards an outage does not bring it back."""
     cli.home["BAO_TOKEN"] = token = server.token(render_policy(mount, Site("my-site", "agency"), "build"))
     cli(*BUILD, check=0)
     cli("plan", "my-site", "--", "true", check=0)
@@ -294,7 +294,7 @@ def test_a_cache_needs_a_key(mount: str, cli: Cli) -> None:
     cli(*BUILD, check=0)
 
 
-def test_a_cache_that_cannot_be_written_is_told_and_hinders_no_build(mount: str, switch: Switch, cli: Cli) -> None:
+def test_a_cache_that_cannot_be_written_is_reported_and_hinders_no_build(mount: str, switch: Switch, cli: Cli) -> None:
     """Here somebody made its directory a link elsewhere."""
     elsewhere = cli.cwd / "elsewhere"
     elsewhere.mkdir()
@@ -315,13 +315,13 @@ def test_a_checkout_does_not_decide_it(mount: str, cli: Cli) -> None:
 
 
 def test_scrub_removes_what_is_too_old(mount: str, cli: Cli) -> None:
-    """Or all, where it is told to, or where the setting is gone; and nothing else that lies there."""
+    """Or all, where it has to, or where the setting is gone; and nothing else that lies there."""
     cli(*BUILD, check=0)
     (cache,) = list_caches(cli)
     (cache.parent / "notes.txt").write_text("mine")
     (cache.parent / f"{'0' * 32}.sealed.new").write_text("half")
-    told = json.loads(cli("scrub", "--json", check=0).stdout)
-    assert told["removed"] == [str(cache.parent / f"{'0' * 32}.sealed.new")]
+    report = json.loads(cli("scrub", "--json", check=0).stdout)
+    assert report["removed"] == [str(cache.parent / f"{'0' * 32}.sealed.new")]
     for words, more in (([], {"IC_SECRETS_CACHE": "0"}), (["--cache"], {}), ([], None)):
         cli(*BUILD, check=0)
         if more is None:

@@ -416,7 +416,7 @@ def test_a_file_that_is_not_ours_alone_is_none(filled: Path, change: Callable[[P
 
 @as_root
 def test_nothing_is_written_where_somebody_else_rules(server: Server, mount: str, tmp_path: Path) -> None:
-    """And the build is told, and goes on."""
+    """And the build hears of it, and goes on."""
     directory = tmp_path / "secrets"
     directory.mkdir()
     os.chown(directory, NOBODY, -1)

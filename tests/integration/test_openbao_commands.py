@@ -40,7 +40,7 @@ def open_bao(url: str) -> openbao.BaoStore:
 
 
 def values(store: Store) -> object:
-    """What the owners hold, told without ids and versions."""
+    """What the owners hold, without ids and versions."""
     sites, holdings = dump(store)
     items: list[Secret | Override] = [item for holding in holdings for item in (*holding.secrets, *holding.overrides)]
     held = [
@@ -56,9 +56,9 @@ def test_a_store_is_copied_there_and_back(url: str, cli: Cli, tmp_path: Path) ->
     cli("copy", path, url, check=0)
     with open_bao(url) as there, open_for_reading(path) as here:
         assert values(there) == values(here)
-    told = json.loads(cli("copy", path, url, "--json", check=0).stdout)
-    assert set(told["counts"]) == {"made", "changed", "same", "refused"}
-    assert (told["counts"]["made"], told["counts"]["changed"], told["counts"]["refused"]) == (0, 0, 0)
+    report = json.loads(cli("copy", path, url, "--json", check=0).stdout)
+    assert set(report["counts"]) == {"made", "changed", "same", "refused"}
+    assert (report["counts"]["made"], report["counts"]["changed"], report["counts"]["refused"]) == (0, 0, 0)
 
     back = str(tmp_path / "back.db")
     cli("copy", url, back, check=0)
@@ -84,7 +84,7 @@ def test_the_commands_of_a_day(url: str, cli: Cli) -> None:
     assert CANARY.encode() not in cli("list", "my-site", "--json", check=0).stdout
 
 
-def test_what_only_an_embedded_store_has_is_told(url: str, cli: Cli) -> None:
+def test_what_only_an_embedded_store_has_is_refused_with_a_reason(url: str, cli: Cli) -> None:
     for words in (["check-store"], ["key", "rotate"]):
         done = cli(*words, check=1)
         assert b"error: " in done.stderr

@@ -133,7 +133,7 @@ def test_the_leader_is_killed_during_two_hundred_reads_and_writes(cluster: Clust
     onlooker = Onlooker(cli, workers)
     for thread in (*workers, onlooker):
         thread.start()
-    with contextlib.suppress(threading.BrokenBarrierError):  # a worker failed, which is told below
+    with contextlib.suppress(threading.BrokenBarrierError):  # a worker failed, which is reported below
         halfway.wait(120)
     leader = cluster.wait_for_leader()
     leader.send(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Who we are to a real OpenBao server: tokens, AppRole, identity tokens; what is refused, and what is left."""
+"""Logging in to a real OpenBao server: tokens, AppRole, identity tokens; what is refused, and what is left."""
 
 from __future__ import annotations
 
@@ -132,12 +132,12 @@ def test_a_file_without_a_token_is_named(server: Server, tmp_path: Path, text: s
         open_with(server, {"IC_SECRETS_BAO_TOKEN_FILE": str(path)})
 
 
-def test_nobody_in_particular_is_an_error(server: Server, tmp_path: Path) -> None:
+def test_no_credentials_are_an_error(server: Server, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no OpenBao credentials"):
         open_with(server, {"HOME": str(tmp_path)})
 
 
-def test_a_token_that_is_none_any_more_is_told(server: Server) -> None:
+def test_a_revoked_token_is_reported(server: Server) -> None:
     token = server.token("# nothing", ttl="1h")
     server.ask("POST", "auth/token/revoke", {"token": token})
     with open_with(server, {"BAO_TOKEN": token}) as store, pytest.raises(StoreDeniedError, match="expired"):
@@ -221,13 +221,13 @@ def answering(answer: Callable[[str, str, dict[str, Any]], tuple[int, dict[str, 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
-            status, told = answer(self.path, self.headers.get("Authorization", ""), body)
-            content = json.dumps(told).encode()
+            status, reply = answer(self.path, self.headers.get("Authorization", ""), body)
+            content = json.dumps(reply).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             if status == 302:
-                self.send_header("Location", told["to"])
+                self.send_header("Location", reply["to"])
             self.end_headers()
             self.wfile.write(content)
 
@@ -268,7 +268,7 @@ def test_a_job_on_github_gets_its_identity_token_by_itself(server: Server) -> No
     [(401, {}), (200, {}), (200, {"value": "line\nline"}), (302, {"to": "http://127.0.0.1:9/"})],
     ids=["refused", "empty", "no token", "redirect"],
 )
-def test_a_job_without_an_identity_token_is_told_what_it_lacks(
+def test_a_job_without_an_identity_token_learns_what_it_lacks(
     server: Server, answer: tuple[int, dict[str, Any]]
 ) -> None:
     asked = []

@@ -1,4 +1,4 @@
-"""What goes wrong between us and a real OpenBao server: nothing wrong is read, nothing is half written, all is told."""
+"""What goes wrong between us and a real OpenBao server: nothing wrong is read, nor half written; all is reported."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def first(times: int, fault: Fault) -> Fault:
 
 def at(part: str, status: int, body: dict[str, Any] | None = None, method: str = "") -> Fault:
     """A fault of the requests whose path has that part."""
-    answer = (status, {"errors": ["as told"]} if body is None else body)
+    answer = (status, {"errors": ["as planned"]} if body is None else body)
     return lambda asked, path: answer if part in path and method in ("", asked) else None
 
 
@@ -235,7 +235,7 @@ def test_what_another_tool_wrote_is_no_secret(server: Server, mount: str, where:
 
 @pytest.mark.parametrize("part", ["/metadata/", "/data/"])
 def test_a_write_whose_answer_is_lost_is_done_once(server: Server, mount: str, part: str) -> None:
-    """It is tried again, found done, and told as done."""
+    """It is tried again, and found done."""
     for text in ("one", "two"):
         lost = first(1, at(f"{part}sites/my-site/ic/base/NEW", -1, method="POST"))
         with Way(server, lost) as way, open_with(f"bao+{way.address}/{mount}") as store:
@@ -255,7 +255,7 @@ def test_a_transaction_that_fails_in_the_middle_is_taken_back(server: Server, mo
     assert server.ask("LIST", f"{mount}/metadata/sites/my-site/ic/base")["data"]["keys"] == ["KEY"]
 
 
-def test_what_could_not_be_taken_back_is_told(server: Server, mount: str) -> None:
+def test_what_could_not_be_taken_back_is_reported(server: Server, mount: str) -> None:
     broken: list[bool] = []
 
     def fault(method: str, path: str) -> tuple[int, dict[str, Any]] | None:
@@ -306,7 +306,7 @@ def test_an_engine_of_version_1_is_no_store(server: Server, do: Callable[[BaoSto
     assert f"bao kv enable-versioning {mount}" in error.value.hint
 
 
-def test_a_wrong_mount_is_told(server: Server) -> None:
+def test_a_wrong_mount_is_reported(server: Server) -> None:
     with (
         open_with(server.url("nowhere")) as store,
         pytest.raises(StoreMissingError, match="nothing mounted"),
@@ -314,7 +314,7 @@ def test_a_wrong_mount_is_told(server: Server) -> None:
         store.site("my-site")
 
 
-def test_too_large_a_request_is_told(server: Server, mount: str) -> None:
+def test_too_large_a_request_is_reported(server: Server, mount: str) -> None:
     big = at("/base/BIG", 413, {"errors": ["http: request body too large"]}, method="POST")
     with (
         Way(server, big) as way,
@@ -409,6 +409,6 @@ def test_a_build_of_fifty_secrets_asks_for_lists_and_then_for_values(server: Ser
 
 
 def test_the_program_is_that_of_the_package() -> None:
-    """What these tests ask is no stand-in."""
-    told = subprocess.run([PROGRAM, "version"], capture_output=True, text=True, check=True)
-    assert told.stdout.startswith("OpenBao v2")
+    """These tests ask a real server."""
+    done = subprocess.run([PROGRAM, "version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("OpenBao v2")

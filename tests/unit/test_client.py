@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ic_secrets.client import client as http
 from ic_secrets.client import connection as connections
+from ic_secrets.client import http
 from ic_secrets.client.addresses import Address, parse_address
 from ic_secrets.client.connection import Reply, Request, connect
 from ic_secrets.client.errors import (
@@ -23,6 +23,10 @@ from ic_secrets.client.errors import (
     UntrustedError,
 )
 from ic_secrets.errors import ConfigError
+from ic_secrets.stores.openbao import client as bao
+from ic_secrets.stores.openbao.layout import Node
+from ic_secrets.stores.openbao.login import Session
+from ic_secrets.stores.pantheon import client as pantheon
 
 CANARY = "a-canary-of-a-token"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -199,6 +203,22 @@ def test_nothing_is_smuggled_into_a_request(end: str) -> None:
     assert listener.requests == []
 
 
+def test_no_repr_shows_what_is_sent_or_received() -> None:
+    """Tokens and values are in headers, bodies and contents."""
+    secret = {"value": CANARY}
+    shown: list[object] = [
+        Request("GET", "/", secret, secret),
+        Reply(200, secret, CANARY.encode()),
+        connections.Proxy(Address("127.0.0.1", 1, False), secret),
+        bao.Request("GET", "a", secret),
+        bao.Answer(200, secret),
+        Node(secret, secret, 1),
+        Session(CANARY, ours=True),
+        pantheon.Reply(200, secret),
+    ]
+    assert CANARY not in repr(shown) + "".join(map(str, shown))
+
+
 def test_only_this_machine_is_asked_without_tls() -> None:
     for url in (
         "http://a.example.org",
@@ -308,7 +328,7 @@ def test_the_next_node_is_asked_at_once() -> None:
 
 def test_a_host_that_does_not_exist_is_not_asked_again() -> None:
     """Where a name server says so; one that does not reply is asked again."""
-    with pytest.raises((UnavailableError, TransientError), match=r"no host|not resolved"):
+    with pytest.raises((UnavailableError, TransientError), match=r"does not exist|not resolved"):
         fetch(Address("no-such-host.invalid", 80, False), budget=1)
 
 

@@ -145,7 +145,7 @@ def test_a_site_inherits_what_the_organization_lends(tmp_path: Path) -> None:
 
 
 def test_what_the_file_does_not_give_is_not_known(tmp_path: Path) -> None:
-    """A null is no empty value; an organization without a default gives none."""
+    """A null is not an empty value; an organization without a default gives no value."""
     secrets = {"HIDDEN": entry(None), "PART": entry(None, OrgValues={"default": None, "live": "v"})}
     store = open_store(write(tmp_path / "secrets.json", document(secrets)), list)
     assert values(store) == {"HIDDEN": None, "PART": None}
@@ -189,7 +189,7 @@ def test_who_the_file_is_of(tmp_path: Path) -> None:
 
 
 def test_the_organization_has_the_name_that_the_url_gives_it(tmp_path: Path) -> None:
-    """Without one it is called like the site, and is no owner that a copy would take along."""
+    """Without one it has the site's name, and is not copied."""
     url = write(tmp_path / "secrets.json", document({"KEY": entry(None, OrgValues={"default": "v"})}))
     named = open_store(f"{url}?site=my-site&org=agency", list)
     assert list(named.owners()) == [SITE, ORGANIZATION]
@@ -200,7 +200,7 @@ def test_the_organization_has_the_name_that_the_url_gives_it(tmp_path: Path) -> 
     assert [str(held.owner) for held in unnamed.read_chain(SITE)] == ["my-site", "org:my-site"]
 
 
-# --- files that are none --------------------------------------------------------------------------------
+# --- files that are not valid ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_what_the_file_has_no_place_for_is_refused_and_nothing_is_written(tmp_pa
 
 
 def test_the_rules_hold(tmp_path: Path) -> None:
-    """Rules 3 and 6, of what the site has and of what it inherits; unknown names are none."""
+    """Rules 3 and 6, of what the site has and of what it inherits; unknown names do not exist."""
     url = write(
         tmp_path / "secrets.json", document({"KEY": entry("v"), "LENT": entry(None, OrgValues={"default": "o"})})
     )

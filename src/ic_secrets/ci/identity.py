@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
 from ..client.addresses import parse_address
-from ..client.client import Client, TimeBudget, fetch
 from ..client.errors import HttpError
+from ..client.http import Client, TimeBudget, fetch
 from ..errors import ConfigError
 from . import platforms
 

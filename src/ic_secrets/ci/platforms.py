@@ -41,7 +41,7 @@ class Platform(NamedTuple):
 
     `mark` is the variable that each of its jobs has. `job_url` is made of variables in braces; a login or query in them
     is cut off. `branches` are in the order of their precedence: of a pull request first, then of a push. `mask` is the
-    line on stdout that makes it hide a value, which stands for {} with `escapes` applied. `environment_file` is the
+    line on stdout that makes it hide a value: {} is the value, with `escapes` applied. `environment_file` is the
     variable with the path of the file that sets variables of later steps, `own_variables` (in upper case; a prefix ends
     with `*`) are those that cannot be set there, `output_files` those with the paths of a step's other files.
     """

@@ -46,6 +46,9 @@ class Request(NamedTuple):
     body: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = {}
 
+    def __repr__(self) -> str:
+        return f"Request({self.method} {self.target})"
+
 
 class Reply(NamedTuple):
     """A status, the headers (found in any case), and the content."""
@@ -53,6 +56,9 @@ class Reply(NamedTuple):
     status: int
     headers: Mapping[str, str]
     content: bytes
+
+    def __repr__(self) -> str:
+        return f"Reply({self.status})"
 
     def parse_object(self) -> dict[str, Any] | None:
         """Return the JSON object that the content is; None for anything else, {} for no content."""
@@ -68,6 +74,9 @@ class Proxy(NamedTuple):
 
     address: Address
     headers: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Proxy({self.address})"
 
 
 class Connection:
@@ -87,7 +96,7 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        """Whether another request can be sent on it; False also where the server has closed it meanwhile."""
+        """Return whether another request can be sent on it; False also where the server has closed it meanwhile."""
         return self._raw.sock is not None and self._raw.is_connected
 
     def close(self) -> None:
@@ -198,7 +207,7 @@ def _resolve(address: Address, timeout: float) -> Sequence[str]:
     if not found or (isinstance(found[0], socket.gaierror) and found[0].errno == socket.EAI_AGAIN):
         raise TransientError("its name was not resolved in time")
     if isinstance(found[0], Exception):
-        raise UnavailableError(f"there is no host {address.host}")
+        raise UnavailableError(f"the host {address.host} does not exist")
     return list(dict.fromkeys(str(place[0]) for *_, place in found[0]))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from ...client import client as http
+from ...client import http
 from ...client.addresses import Address, parse_address
 from ...client.errors import (
     CertificateError,
@@ -43,6 +43,9 @@ class Request(NamedTuple):
     path: str
     body: Mapping[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        return f"Request({self.method} {self.path})"
+
 
 class Answer(NamedTuple):
     """A status and the JSON object that came with it; `errors` is what the server says of a failure."""
@@ -50,9 +53,12 @@ class Answer(NamedTuple):
     status: int
     body: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        return f"Answer({self.status})"
+
     @property
     def errors(self) -> str:
-        """Its messages as one line."""
+        """Return its messages as one line."""
         found = self.body.get("errors") or ()
         return " ".join(" ".join(str(one).split()) for one in found)[:300]
 
@@ -231,10 +237,10 @@ class Mount:
             )
         self.is_checked = True
 
-    def data(self, path: str) -> str:
+    def get_data_path(self, path: str) -> str:
         """Return where the server has the data of that path."""
         return f"{self.name}/data/{path}"
 
-    def metadata(self, path: str) -> str:
+    def get_metadata_path(self, path: str) -> str:
         """Return where the server has its metadata, and lists folders."""
         return f"{self.name}/metadata/{path}"

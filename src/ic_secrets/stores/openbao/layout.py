@@ -59,25 +59,28 @@ class Node(NamedTuple):
     data: Mapping[str, Any]
     version: int
 
+    def __repr__(self) -> str:
+        return f"Node(version {self.version})"
 
-def owner_root(owner: Owner) -> str:
+
+def get_owner_folder(owner: Owner) -> str:
     """Return the folder of all that an owner holds, with its slash."""
     return f"{SITES if owner.is_site else ORGANIZATIONS}{owner.name}/"
 
 
-def record_path(site: str) -> str:
+def get_record_path(site: str) -> str:
     """Return the path of a site's organizations."""
     return f"{SITES}{site}/record"
 
 
-def folder(owner: Owner, kind: str, environment: str | None) -> str:
+def get_folder(owner: Owner, kind: str, environment: str | None) -> str:
     """Return the folder of an owner's bases or overrides of one class, with its slash."""
-    return f"{owner_root(owner)}{kind}/{f'env/{environment}' if environment else 'base'}/"
+    return f"{get_owner_folder(owner)}{kind}/{f'env/{environment}' if environment else 'base'}/"
 
 
-def environments_folder(owner: Owner, kind: str) -> str:
+def get_environments_folder(owner: Owner, kind: str) -> str:
     """Return the folder with a folder for each environment that has overrides."""
-    return f"{owner_root(owner)}{kind}/env/"
+    return f"{get_owner_folder(owner)}{kind}/env/"
 
 
 def classify(scopes: Scopes) -> str:
@@ -87,12 +90,12 @@ def classify(scopes: Scopes) -> str:
 
 def locate(owner: Owner, environment: str | None, name: str, scopes: Scopes) -> str:
     """Return the path of a base or an override."""
-    return folder(owner, classify(scopes), environment) + (USER if Scope.USER in scopes else "") + _escape(name)
+    return get_folder(owner, classify(scopes), environment) + (USER if Scope.USER in scopes else "") + _escape(name)
 
 
 def list_paths(owner: Owner, environment: str | None, name: str) -> list[str]:
     """Return every path that base or override could have, whatever its scopes."""
-    return [folder(owner, kind, environment) + mark + _escape(name) for kind in CLASSES for mark in ("", USER)]
+    return [get_folder(owner, kind, environment) + mark + _escape(name) for kind in CLASSES for mark in ("", USER)]
 
 
 def _escape(name: str) -> str:
@@ -116,10 +119,10 @@ def make_site(name: str, node: Node) -> Site:
             raise ValueError
         return Site(name, organization, tuple(check_site_name(one, "organization") for one in supporting))
     except (IcSecretsError, ValueError, TypeError):
-        raise StoreFormatError(f"{record_path(name)} was not written by ic-secrets") from None
+        raise StoreFormatError(f"{get_record_path(name)} was not written by ic-secrets") from None
 
 
-def site_data(site: Site) -> dict[str, Any]:
+def render_site(site: Site) -> dict[str, Any]:
     """Return the data of a site's record."""
     return {"organization": site.organization, "supporting": list(site.supporting)}
 

@@ -34,6 +34,9 @@ class Session(NamedTuple):
     token: str
     ours: bool
 
+    def __repr__(self) -> str:
+        return f"Session(ours={self.ours})"
+
 
 def log_in(client: BaoClient, ask: Ask, environment: Mapping[str, str]) -> Session:
     """Return the token to use; ConfigError where nothing is set, StoreDeniedError where the server refuses us."""

@@ -28,13 +28,13 @@ def render_policy(mount: str, site: Site, purpose: str, environment: str = "dev"
         "read": f"# What whoever reads {site.name} needs: all names that it holds and inherits, and the values of the\n"
         "# secrets whose scopes include user.",
     }
-    rules: list[_Rule] = [(f"{mount}/data/{layout.record_path(site.name)}", _READ)]
+    rules: list[_Rule] = [(f"{mount}/data/{layout.get_record_path(site.name)}", _READ)]
     if purpose == "build":
         for each in (owner, organization):
             rules += _rules_of_build(mount, each, environment) if each else ()
     else:
         if purpose == "manage":
-            root = layout.owner_root(owner)
+            root = layout.get_owner_folder(owner)
             rules = [(f"{mount}/data/{root}*", ("create", "read", "update"))]
             rules += [(f"{mount}/metadata/{root}*", _METADATA)]
         else:
@@ -47,17 +47,17 @@ def render_policy(mount: str, site: Site, purpose: str, environment: str = "dev"
 
 def _rules_of_reader(mount: str, owner: Owner) -> Iterator[_Rule]:
     """Yield what people may see of the owner: all but the values that may not be read back."""
-    root = layout.owner_root(owner)
+    root = layout.get_owner_folder(owner)
     yield f"{mount}/metadata/{root}*", ("read", "list")
     for kind in layout.CLASSES:
         for environment in (None, "+"):
-            yield f"{mount}/data/{layout.folder(owner, kind, environment)}{layout.USER}*", _READ
+            yield f"{mount}/data/{layout.get_folder(owner, kind, environment)}{layout.USER}*", _READ
 
 
 def _rules_of_build(mount: str, owner: Owner, environment: str) -> Iterator[_Rule]:
     """Yield what builds may read of the owner: bases with the scope `ic`, and their overrides for the environment."""
     for where in (None, environment):
-        path = layout.folder(owner, layout.BUILD, where)
+        path = layout.get_folder(owner, layout.BUILD, where)
         yield f"{mount}/data/{path}*", _READ
         yield f"{mount}/metadata/{path}", _LIST
 

@@ -49,22 +49,22 @@ def list_locations(transaction: Transaction, owners: Sequence[Owner], selection:
     folders: list[tuple[Owner, str, str | None]] = [(owner, kind, None) for owner, kind in every]
     if selection.is_narrow:
         folders += [(owner, kind, selection.environment) for owner, kind in every]
-        listed = transaction.list_folders([layout.folder(*each) for each in folders])
+        listed = transaction.list_folders([layout.get_folder(*each) for each in folders])
     else:
-        tops = {layout.environments_folder(*each): each for each in every}
-        listed = transaction.list_folders([layout.folder(*each) for each in folders] + list(tops))
+        tops = {layout.get_environments_folder(*each): each for each in every}
+        listed = transaction.list_folders([layout.get_folder(*each) for each in folders] + list(tops))
         folders += [(*each, name[:-1]) for top, each in tops.items() for name in listed[top] if name.endswith("/")]
-        listed |= transaction.list_folders([layout.folder(*each) for each in folders])
+        listed |= transaction.list_folders([layout.get_folder(*each) for each in folders])
     found: dict[Owner, list[Location]] = {owner: [] for owner in owners}
     for owner, kind, where in folders:
-        path = layout.folder(owner, kind, where)
+        path = layout.get_folder(owner, kind, where)
         found[owner] += [(path + name, where) for name in listed[path] if not name.endswith("/")]
     return [found[owner] for owner in owners]
 
 
 def list_locations_of(transaction: Transaction, owner: Owner, name: str) -> list[Location]:
     """Return where the owner could have an entry of that name."""
-    tops = [layout.environments_folder(owner, kind) for kind in layout.CLASSES]
+    tops = [layout.get_environments_folder(owner, kind) for kind in layout.CLASSES]
     listed = transaction.list_folders(tops)
     environments = sorted({each[:-1] for top in tops for each in listed[top] if each.endswith("/")})
     return [(path, where) for where in (None, *environments) for path in layout.list_paths(owner, where, name)]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
-from ...client.client import parse_timeout
+from ...client.http import parse_timeout
 from ...composer.methods import check_name
 from ...errors import StoreBusyError, UnknownSecretError, UnknownSiteError
 from ...model.names import check_environment, check_site_name
@@ -77,7 +77,7 @@ class BaoStore(Store):
     def sites(self) -> Iterator[Site]:
         with self._reading():
             names = self._folders(layout.SITES)
-            nodes = self._transaction.get([layout.record_path(name) for name in names])
+            nodes = self._transaction.get([layout.get_record_path(name) for name in names])
             found = [layout.make_site(name, node) for name, node in zip(names, nodes, strict=True) if node]
         return iter(found)
 
@@ -182,7 +182,7 @@ class BaoStore(Store):
 
     def _site(self, name: str) -> Site:
         check_site_name(name)
-        node = self._transaction.get([layout.record_path(name)])[0]
+        node = self._transaction.get([layout.get_record_path(name)])[0]
         if node is None:
             raise UnknownSiteError(f"{self.url} does not know the site {name}")
         return layout.make_site(name, node)
@@ -195,7 +195,7 @@ class BaoStore(Store):
     def _read_name_chain(self, owner: Owner, name: str) -> list[Holdings]:
         chain = [read_name(self._transaction, owner, name)]
         if owner.is_site:
-            record = self._transaction.get([layout.record_path(owner.name)])[0]
+            record = self._transaction.get([layout.get_record_path(owner.name)])[0]
             organization = layout.make_site(owner.name, record).organization if record else None
             if organization:
                 chain.append(read_name(self._transaction, Owner("organization", organization), name))
@@ -207,7 +207,7 @@ class BaoStore(Store):
         self._site(name)
         paths = list_locations(self._transaction, [Owner("site", name)], Selection())[0]
         nodes = self._transaction.get([path for path, _ in paths], is_lenient=True)
-        for path, _ in (*paths, (layout.record_path(name), None)):
+        for path, _ in (*paths, (layout.get_record_path(name), None)):
             self._transaction.delete(path)
         return sum(node is not None for node in nodes)
 
@@ -224,8 +224,8 @@ class BaoStore(Store):
         return len(paths)
 
     def _write_site(self, site: Site) -> None:
-        path = layout.record_path(site.name)
-        node, data = self._transaction.get([path])[0], layout.site_data(site)
+        path = layout.get_record_path(site.name)
+        node, data = self._transaction.get([path])[0], layout.render_site(site)
         if node is None or node.data != data:
             self._transaction.put(path, {}, data)
 
@@ -235,7 +235,7 @@ class BaoStore(Store):
         kind, scopes = check_base(name, chain, write.type, write.scopes)
         check_name(kind, name)
         old = chain[0].secrets[0] if chain[0].secrets else None
-        if owner.is_site and self._transaction.get([layout.record_path(owner.name)])[0] is None:
+        if owner.is_site and self._transaction.get([layout.get_record_path(owner.name)])[0] is None:
             self._write_site(Site(owner.name))
         self._write(place, write._replace(type=kind, scopes=scopes), old, old.id if old else os.urandom(16).hex())
         return old is None

@@ -49,7 +49,9 @@ class Transaction:
     def list_folders(self, folders: Sequence[str]) -> dict[str, list[str]]:
         """Return the names in each folder, in order; those of folders end with a slash."""
         missing = [folder for folder in folders if folder not in self._listed]
-        answers = self._mount.client.ask_all([Request("LIST", self._mount.metadata(folder)) for folder in missing])
+        answers = self._mount.client.ask_all(
+            [Request("LIST", self._mount.get_metadata_path(folder)) for folder in missing]
+        )
         for folder, answer in zip(missing, answers, strict=True):
             self._listed[folder] = frozenset(self._read(answer, folder).get("keys") or ())
         return {folder: self._look_into(folder) for folder in folders}
@@ -77,10 +79,10 @@ class Transaction:
 
     def _fetch(self, paths: Sequence[str], *, is_lenient: bool) -> dict[str, Node | None]:
         """Return the nodes as they are on the server now."""
-        requests = [Request("GET", self._mount.data(path)) for path in paths]
+        requests = [Request("GET", self._mount.get_data_path(path)) for path in paths]
         answers = dict(zip(paths, self._mount.client.ask_all(requests, is_lenient=is_lenient), strict=True))
         refused = [path for path, answer in answers.items() if answer.status == 403]
-        closed = self._mount.client.ask_all([Request("GET", self._mount.metadata(path)) for path in refused])
+        closed = self._mount.client.ask_all([Request("GET", self._mount.get_metadata_path(path)) for path in refused])
         nodes = {path: self._make_node(answer, path) for path, answer in answers.items() if path not in refused}
         nodes |= {path: self._make_closed_node(answer, path) for path, answer in zip(refused, closed, strict=True)}
         return nodes
@@ -171,12 +173,14 @@ class Transaction:
 
     def _do(self, step: _Step) -> None:
         if step.after is None:
-            self._write("DELETE", self._mount.metadata(step.path))
+            self._write("DELETE", self._mount.get_metadata_path(step.path))
             return
         if step.before is None:
             self._begin(step.path, step.after.meta)
         cas = step.before.version if step.before else 0
-        answer = self._write("POST", self._mount.data(step.path), {"data": step.after.data, "options": {"cas": cas}})
+        answer = self._write(
+            "POST", self._mount.get_data_path(step.path), {"data": step.after.data, "options": {"cas": cas}}
+        )
         if answer.status == 400 and "check-and-set" in answer.errors:
             # Ours, where an earlier try was done and its answer lost; else somebody else's.
             node = self._fetch([step.path], is_lenient=True)[step.path]
@@ -191,15 +195,15 @@ class Transaction:
 
     def _begin(self, path: str, meta: Mapping[str, str]) -> None:
         """Write the custom metadata of a new node; what an unfinished or half-deleted one left is removed first."""
-        answer = self._mount.client.ask("GET", self._mount.metadata(path))
+        answer = self._mount.client.ask("GET", self._mount.get_metadata_path(path))
         if answer.status == 200:
             found = self._read(answer, path)
             version = str(found.get("current_version") or 0)
             if (found.get("versions") or {}).get(version) and not _is_gone(found["versions"][version]):
                 raise StoreBusyError(f"{path} was created by somebody else meanwhile")
-            self._write("DELETE", self._mount.metadata(path))
+            self._write("DELETE", self._mount.get_metadata_path(path))
         if meta:
-            self._write("POST", self._mount.metadata(path), {"custom_metadata": dict(meta)})
+            self._write("POST", self._mount.get_metadata_path(path), {"custom_metadata": dict(meta)})
 
     def _write(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         answer = self._mount.client.ask(method, path, body)
@@ -226,7 +230,7 @@ class Transaction:
         if now == wanted or (now is not None and now not in ours):  # never touched, or somebody else's by now
             return True
         if wanted is None:
-            self._write("DELETE", self._mount.metadata(path))
+            self._write("DELETE", self._mount.get_metadata_path(path))
             return True
         with contextlib.suppress(StoreBusyError):
             self._do(_Step(path, now, wanted))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from ...client import client as http
+from ...client import http
 from ...client.addresses import Address, parse_address
 from ...client.errors import HttpError, to_store_error
 from ...core.files import read_regular
@@ -60,6 +60,9 @@ class Reply(NamedTuple):
     status: int
     body: Mapping[str, Any]
     names_patch: bool = False
+
+    def __repr__(self) -> str:
+        return f"Reply({self.status})"
 
 
 def parse_home(url: str) -> Home:

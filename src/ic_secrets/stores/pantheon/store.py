@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from ...client.client import parse_timeout
+from ...client.http import parse_timeout
 from ...errors import ConfigError, IcSecretsError, ImmutableError, StoreFormatError, StoreWriteError, UnknownSiteError
 from ...model.names import check_site_name
 from ...model.secret import Override, Secret, format_scopes
