@@ -10,9 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from ...composer.methods import check_name
 from ...core.new_files import new_file
 from ...errors import (
     IcSecretsError,
@@ -29,11 +28,12 @@ from ...errors import (
 )
 from ...keys.sealing import MasterKey, new_data_key
 from ...model.names import check_environment, check_site_name
-from ...model.resolve import Holdings, check_base, find_base
-from ...model.secret import MAX_TIME, Owner, Scope, Scopes, SecretType, Site, format_scopes
+from ...model.resolve import Holdings
+from ...model.secret import MAX_TIME, Owner, Scope, Site, format_scopes
 from ..base import Identity, Place, Store, Write
 from ..registry import StoreRequest
 from .database import BUSY_TIMEOUT_MS, Database, lay_out, refuse_network
+from .definitions import define, read_name_chain
 from .manifest import Record, find_master_id, write_manifest
 from .rows import Row
 from .session import DataKeys, Session
@@ -200,8 +200,8 @@ class LocalStore(Store):
         if environment is not None:
             check_environment(environment)
         with self._changing() as session:
-            chain = _chain(session, owner, environment, name)
-            kind, scopes, base = _define(chain, place, write)
+            chain = read_name_chain(session, owner, environment, name)
+            kind, scopes, base = define(chain, place, write)
             old = session.held(owner).names.get(name, {}).get(environment or "")
             now = int(time.time())
             created, changed = write.times or (old.created if old else now, now)
@@ -387,37 +387,3 @@ def _find_site(session: Session, name: str) -> Record:
 
 def _to_site(record: Record) -> Site:
     return Site(record.owner.name, record.organization, record.supporting)
-
-
-def _chain(session: Session, owner: Owner, environment: str | None, name: str) -> list[Holdings]:
-    """What the owner, and where it matters the site's primary organization, holds under the name.
-
-    That is all that the rules of a write look at, and a large organization is read only when it counts.
-    """
-    held = session.held(owner).names.get(name, {})
-    chain = [_holdings(owner, held)]
-    if owner.is_site and "" not in held and (held or environment is not None):
-        record = session.find(owner)
-        if record and record.organization:
-            organization = Owner.organization(record.organization)
-            chain.append(_holdings(organization, session.held(organization).names.get(name, {})))
-    return chain
-
-
-def _define(chain: list[Holdings], place: Place, write: Write) -> tuple[SecretType, Scopes, str]:
-    """Type, scopes and base of what is about to be written (rules 3, 6 and 10); a new base has a random id."""
-    if place.environment is not None:
-        base = find_base(place.environment, place.name, chain, write.type, write.scopes)
-        return base.type, base.scopes, base.id
-    kind, scopes = check_base(place.name, chain, write.type, write.scopes)
-    check_name(kind, place.name)
-    return kind, scopes, chain[0].secrets[0].id if chain[0].secrets else os.urandom(8).hex()
-
-
-def _holdings(owner: Owner, held: Mapping[str, Row]) -> Holdings:
-    rows = held.values()
-    return Holdings(
-        owner,
-        tuple(row.secret(owner, None) for row in rows if not row.environment),
-        tuple(row.override(owner, None) for row in rows if row.environment),
-    )

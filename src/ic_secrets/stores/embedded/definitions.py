@@ -1,0 +1,47 @@
+"""The rules of the model for one write: what an owner has under a name, and what is written there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from ...composer.methods import check_name
+from ...model.resolve import Holdings, check_base, find_base
+from ...model.secret import Owner, Scopes, SecretType
+from ..base import Place, Write
+from .rows import Row
+from .session import Session
+
+
+def read_name_chain(session: Session, owner: Owner, environment: str | None, name: str) -> list[Holdings]:
+    """Return what the owner, and where it matters the site's primary organization, holds under the name.
+
+    That is all that the rules of a write look at, and a large organization is read only when it counts.
+    """
+    held = session.held(owner).names.get(name, {})
+    chain = [_holdings(owner, held)]
+    if owner.is_site and "" not in held and (held or environment is not None):
+        record = session.find(owner)
+        if record and record.organization:
+            organization = Owner.organization(record.organization)
+            chain.append(_holdings(organization, session.held(organization).names.get(name, {})))
+    return chain
+
+
+def define(chain: list[Holdings], place: Place, write: Write) -> tuple[SecretType, Scopes, str]:
+    """Return type, scopes and base of what is about to be written (rules 3, 6 and 10); a new base has a random id."""
+    if place.environment is not None:
+        base = find_base(place.environment, place.name, chain, write.type, write.scopes)
+        return base.type, base.scopes, base.id
+    kind, scopes = check_base(place.name, chain, write.type, write.scopes)
+    check_name(kind, place.name)
+    return kind, scopes, chain[0].secrets[0].id if chain[0].secrets else os.urandom(8).hex()
+
+
+def _holdings(owner: Owner, held: Mapping[str, Row]) -> Holdings:
+    rows = held.values()
+    return Holdings(
+        owner,
+        tuple(row.secret(owner, None) for row in rows if not row.environment),
+        tuple(row.override(owner, None) for row in rows if row.environment),
+    )
