@@ -11,7 +11,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --gene
 QUICK := not (slow or commands or integration or composers)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-composers test-pythons test-lowest check lint lock man docs wheel clean tools newest
+.PHONY: help demo test test-long test-composers test-pythons test-lowest check coverage lint lock man docs wheel clean tools newest
 
 help:
 	@echo 'make demo       a real build with private repositories, from secrets at rest to nothing left'
@@ -21,6 +21,7 @@ help:
 	@echo 'make test-pythons  `make check` on every Python from 3.10 to 3.14 that is found here'
 	@echo 'make test-lowest   the quick tests with the lowest versions that pyproject.toml allows'
 	@echo 'make check      the quick part: style, types, tests that need neither servers nor Composer'
+	@echo 'make coverage   how much of the code the tests run, child processes included (at least 90 % of lines)'
 	@echo 'make lint       style and types'
 	@echo 'make lock       write requirements.lock for pyproject.toml (UPGRADE=1: with the newest of everything)'
 	@echo 'make man        write docs/ic-secrets.1, the manual page, from what --help says'
@@ -59,6 +60,17 @@ test-lowest: $(READY)
 
 check: lint
 	$(BIN)/pytest -n auto -m '$(QUICK)'
+
+# Slower than `make test`, and not part of it. A test that fails does not keep the report back.
+coverage: $(READY)
+	$(BIN)/coverage erase
+	-$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage combine --quiet
+	@echo 'What the most sensitive rooms leave untested, branches included:'
+	-@$(BIN)/coverage report --skip-covered --show-missing --fail-under 100 \
+		--include '*/build/*,*/masking/*,*/keys/*,*/stores/embedded/*'
+	@$(BIN)/coverage report --skip-covered
+	@$(BIN)/python .ci/count-lines
 
 lint: $(READY)
 	$(BIN)/ruff check

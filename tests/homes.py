@@ -26,4 +26,5 @@ def make_home(directory: Path) -> dict[str, str]:
     environment |= {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "GIT_CONFIG_NOSYSTEM": "1"}
     if os.geteuid() == 0:
         environment["COMPOSER_ALLOW_SUPERUSER"] = "1"
-    return environment
+    # `make coverage` measures child processes by these.
+    return environment | {name: os.environ[name] for name in os.environ if name.startswith("COVERAGE_PROCESS_")}
