@@ -90,7 +90,7 @@ def _make_new_parser() -> Parser:
 
 
 def _choose_passphrase(holder: Keyholder, key_id: str) -> str:
-    """The passphrase, typed twice where a person types it."""
+    """Ask for the passphrase, typed twice where a person types it."""
     first = holder.find_passphrase(key_id)
     if not first:
         raise MasterKeyError("the passphrase is empty")
@@ -278,7 +278,7 @@ def _make_rotate_parser() -> Parser:
 
 
 def _rotate_in_place(arguments: argparse.Namespace, context: Context, sources: Sequence[KeySource]) -> _Outcome:
-    """The new key is where the old one was when this returns.
+    """Rotate so that the new key is where the old one was when this returns.
 
     What is read and written of the sources is so within a transaction of the store, whose one write lock
     keeps every other rotation out; and the new key is safe before the store depends on it.
@@ -309,7 +309,7 @@ def _rotate_in_place(arguments: argparse.Namespace, context: Context, sources: S
 
 
 def _rotate_to_file(arguments: argparse.Namespace, context: Context, sources: Sequence[KeySource]) -> _Outcome:
-    """The new key is in a file of its own before the store depends on it, and the sources stay as they are."""
+    """Rotate so that the new key is in a file of its own before the store depends on it; sources stay as they are."""
     from ..keys.master import create_key_file, load_key_file
     from ..keys.sealing import MasterKey
 

@@ -18,17 +18,17 @@ Unlock = Callable[[str], MasterKey]
 
 
 def holds_key(text: str) -> bool:
-    """Whether a key stands in the text, as where somebody set it for the place of a key; then it is not to be shown."""
+    """Return whether the text holds a key, as where somebody put it in place of a path; then it must not be shown."""
     return re.search("ic-secrets-(locked-)?key-[0-9]+:", text) is not None
 
 
 def is_locked(text: str) -> bool:
-    """Whether the text is a key under a passphrase (locking.py), of this version or another."""
+    """Return whether the text is a key under a passphrase (passphrase.py), of this version or another."""
     return text.startswith("ic-secrets-locked-key-")
 
 
 def refuse_locked(_: str) -> NoReturn:
-    """Where nobody can be asked for a passphrase."""
+    """Refuse a locked key, where nobody can be asked for its passphrase."""
     raise MasterKeyError("the key is locked by a passphrase", hint="IC_SECRETS_PASSPHRASE_FILE names a file with it")
 
 
@@ -37,7 +37,7 @@ _MAX_BYTES = 4096
 
 
 def load_key_file(path: str, unlock: Unlock = refuse_locked) -> tuple[MasterKey, ...]:
-    """The keys in the file; MasterKeyError, which names the file and never shows what is in it.
+    """Return the keys in the file; MasterKeyError, which names the file and never shows what is in it.
 
     The file is as `read_key_file` wants it.
     """
@@ -45,7 +45,7 @@ def load_key_file(path: str, unlock: Unlock = refuse_locked) -> tuple[MasterKey,
 
 
 def read_key_file(path: str) -> str:
-    """What the file holds; MasterKeyError, also for a file that is not as private as it must be."""
+    """Return what the file holds; MasterKeyError, also for a file that is not as private as it must be."""
     try:
         return _read(path, "key file").decode("ascii")
     except UnicodeDecodeError:
@@ -53,7 +53,7 @@ def read_key_file(path: str) -> str:
 
 
 def read_passphrase_file(path: str) -> str:
-    """The passphrase in the file, less one newline at its end; MasterKeyError, as for a key file."""
+    """Return the passphrase in the file, less one newline at its end; MasterKeyError, as for a key file."""
     text = _read(path, "passphrase file").decode(errors="surrogateescape").removesuffix("\n")
     if not text:
         raise MasterKeyError(f"the passphrase file {path} is empty")
@@ -61,7 +61,7 @@ def read_passphrase_file(path: str) -> str:
 
 
 def _read(path: str, what: str) -> bytes:
-    """The bytes of a file that is regular, no symbolic link, ours, and closed to everybody else (mode & 077 = 0)."""
+    """Return the bytes of a regular file of ours, not a symbolic link, that is closed to others (mode & 077 = 0)."""
     try:
         # Without O_NONBLOCK a FIFO of that name would hold us up for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -80,7 +80,7 @@ def _read(path: str, what: str) -> bytes:
 
 
 def parse_keys(text: str, place: str, unlock: Unlock = refuse_locked) -> tuple[MasterKey, ...]:
-    """The keys in the text, separated by white space, the current one first; MasterKeyError names the place.
+    """Return the keys in the text, separated by white space, the current one first; MasterKeyError names the place.
 
     There is one, but for the time of a rotation.
     """
@@ -92,7 +92,7 @@ def parse_keys(text: str, place: str, unlock: Unlock = refuse_locked) -> tuple[M
 
 
 def replace_key_file(path: str, text: str, before: str | None) -> None:
-    """The text in the place of `before`, whole or not at all, 0600; MasterKeyError where the file holds another.
+    """Put the text in the place of `before`, whole or not at all, 0600; MasterKeyError where the file holds another.
 
     None takes the place of whatever is there. Two that do this at once never lose a key of one another.
     """
@@ -106,7 +106,7 @@ def replace_key_file(path: str, text: str, before: str | None) -> None:
 
 
 def create_key_file(path: str, text: str) -> None:
-    """A new file, 0600 from its first byte and on disk when this returns, that holds the key as text.
+    """Make a file, 0600 from its first byte and on disk when this returns, that holds the key as text.
 
     Missing directories are made, 0700. MasterKeyError where there is a file already, which is left as
     it is, and where none can be written, and then none is left.

@@ -28,7 +28,7 @@ _SALT_BYTES = 16
 
 
 def lock(key: MasterKey, passphrase: str) -> str:
-    """The key as one line of text that `unlock` opens with the passphrase."""
+    """Return the key as one line of text that `unlock` opens with the passphrase."""
     salt = os.urandom(_SALT_BYTES)
     head = f"{PREFIX}{key.id}:{','.join(map(str, _COSTS))}:{_to_text(salt)}:"
     sealed = DataKey(0, _derive(passphrase, salt, _COSTS)).seal(key.format().encode(), head.encode())
@@ -36,7 +36,7 @@ def lock(key: MasterKey, passphrase: str) -> str:
 
 
 def unlock(text: str, passphrase: str) -> MasterKey:
-    """The key that `lock` took; MasterKeyError, which shows neither, for another passphrase or text."""
+    """Return the key that `lock` took; MasterKeyError, which shows neither, for another passphrase or text."""
     key_id, costs, salt, head, sealed = _parse(text)
     try:
         return MasterKey.parse(DataKey(0, _derive(passphrase, salt, costs)).open(sealed, head.encode()).decode())
@@ -45,7 +45,7 @@ def unlock(text: str, passphrase: str) -> MasterKey:
 
 
 def read_id(text: str) -> str:
-    """The id of the locked key, without opening it; MasterKeyError for what is none."""
+    """Return the id of the locked key, without opening it; MasterKeyError for any other text."""
     return _parse(text)[0]
 
 

@@ -52,12 +52,12 @@ class MasterKey:
 
     @classmethod
     def generate(cls) -> MasterKey:
-        """A new random key."""
+        """Return a new random key."""
         return cls(os.urandom(KEY_BYTES))
 
     @classmethod
     def parse(cls, text: str) -> MasterKey:
-        """The key that `format` gave, white space around it aside; MasterKeyError for anything else.
+        """Return the key that `format` gave, white space around it aside; MasterKeyError for anything else.
 
         The message never holds any of the text, which may be a key with a slip in it.
         """
@@ -78,7 +78,7 @@ class MasterKey:
         return key
 
     def format(self) -> str:
-        """The key as one line of text, without a newline: secret."""
+        """Return the key as one line of text, without a newline: secret."""
         text = binascii.b2a_base64(self._secret, newline=False).decode()
         return _PREFIX + text.rstrip("=").replace("+", "-").replace("/", "_")
 
@@ -88,7 +88,7 @@ class MasterKey:
         return self.derive(b"", b"ic-secrets/1 key id", 8).hex()
 
     def derive(self, salt: bytes, info: bytes, length: int = KEY_BYTES) -> bytes:
-        """A key for one purpose, from which neither this one nor any other can be found (HKDF)."""
+        """Return a key for one purpose, from which neither this one nor any other can be found (HKDF)."""
         return hkdf(self._secret, salt, info, length)
 
     def __repr__(self) -> str:
@@ -124,7 +124,7 @@ class DataKey:
         return nonce + self._cipher.encrypt(nonce, plain, associated)
 
     def open(self, sealed: bytes, associated: bytes) -> bytes:
-        """The value that `seal` took; SealError when the bytes or the associated data are others."""
+        """Return the value that `seal` took; SealError when the bytes or the associated data are others."""
         return _decrypt(self._cipher, sealed, associated)
 
     def __reduce__(self) -> NoReturn:
@@ -132,7 +132,7 @@ class DataKey:
 
 
 def new_data_key(master: MasterKey, store_id: str, number: int) -> tuple[DataKey, bytes]:
-    """A random data key for the store, and its wrapping, which the store keeps."""
+    """Return a random data key for the store, and its wrapping, which the store keeps."""
     secret = os.urandom(KEY_BYTES)
     nonce = os.urandom(_NONCE_BYTES)
     cipher = _wrapping_cipher(master, store_id)
@@ -140,20 +140,20 @@ def new_data_key(master: MasterKey, store_id: str, number: int) -> tuple[DataKey
 
 
 def rewrap_data_key(old: MasterKey, new: MasterKey, store_id: str, number: int, wrapped: bytes) -> bytes:
-    """The wrapping of the same data key for another master key; SealError where the old one does not open it."""
+    """Return the wrapping of the same data key for another master key; SealError where the old one does not open it."""
     secret = _decrypt(_wrapping_cipher(old, store_id), wrapped, _wrapping_data(old, store_id, number))
     nonce = os.urandom(_NONCE_BYTES)
     return nonce + _wrapping_cipher(new, store_id).encrypt(nonce, secret, _wrapping_data(new, store_id, number))
 
 
 def unwrap_data_key(master: MasterKey, store_id: str, number: int, wrapped: bytes) -> DataKey:
-    """The data key that `new_data_key` wrapped for this master key, store and number; else SealError."""
+    """Return the data key that `new_data_key` wrapped for this master key, store and number; else SealError."""
     cipher = _wrapping_cipher(master, store_id)
     return DataKey(number, _decrypt(cipher, wrapped, _wrapping_data(master, store_id, number)))
 
 
 def encode(*fields: str) -> bytes:
-    """The fields one after the other, each after its length and a colon (netstrings without the comma).
+    """Return the fields one after the other, each after its length and a colon (netstrings without the comma).
 
     No two lists of fields give the same bytes, so that what is bound to them is bound to each.
     """

@@ -35,7 +35,7 @@ class KeySource(NamedTuple):
     place: str
 
     def read(self, environment: Mapping[str, str]) -> str:
-        """The text that holds its keys; MasterKeyError."""
+        """Return the text that holds its keys; MasterKeyError."""
         if self.kind == "file":
             return read_key_file(self.place)
         if self.kind == "variable":
@@ -44,7 +44,7 @@ class KeySource(NamedTuple):
 
     @property
     def is_writable(self) -> bool:
-        """Whether a rotation can put the new key where the old one was."""
+        """Return whether a rotation can put the new key where the old one was."""
         return self.kind in {"file", "keyring"}
 
     def write(self, text: str, before: str | None = None) -> None:
@@ -74,7 +74,7 @@ class Keyholder:
         self._texts: dict[KeySource, str] = {}
 
     def load(self, sources: Sequence[KeySource]) -> tuple[MasterKey, ...]:
-        """The keys of all of them, each once, those of the first source first; MasterKeyError."""
+        """Return the keys of all of them, each once, those of the first source first; MasterKeyError."""
         found = [(source, self.read(source)) for source in sources]
         first, keys = found[0]
         for source, others in found[1:]:
@@ -85,7 +85,7 @@ class Keyholder:
         return tuple(dict.fromkeys(key for _, keys in found for key in keys))
 
     def read(self, source: KeySource) -> tuple[MasterKey, ...]:
-        """The keys of one source; MasterKeyError."""
+        """Return the keys of one source; MasterKeyError."""
         place = f"the key file {source.place}" if source.kind == "file" else str(source)
         return parse_keys(self._read_text(source), place, self.unlock)
 
@@ -104,7 +104,7 @@ class Keyholder:
         return beside.place
 
     def format(self, keys: Sequence[MasterKey], *, like: KeySource) -> str:
-        """The keys as text, locked by the same passphrase if those of the source, which were read, are."""
+        """Return the keys as text, locked by the same passphrase if those of the source, which were read, are."""
         from .passphrase import lock
 
         locked = [key_id for key_id, is_under_passphrase in self.list_ids(like) if is_under_passphrase]
@@ -115,14 +115,14 @@ class Keyholder:
         return "".join(lock(key, passphrase) + "\n" for key in keys)
 
     def list_ids(self, source: KeySource) -> list[tuple[str, bool]]:
-        """The ids of its keys, and whether each is locked; nobody is asked for a passphrase. MasterKeyError."""
+        """Return the ids of its keys, and whether each is locked; nobody is asked for a passphrase. MasterKeyError."""
         from .passphrase import read_id
 
         words = self._read_text(source).split() or [""]
         return [(read_id(word), True) if is_locked(word) else (MasterKey.parse(word).id, False) for word in words]
 
     def unlock(self, text: str) -> MasterKey:
-        """The key that the text locks; MasterKeyError."""
+        """Return the key that the text locks; MasterKeyError."""
         from .passphrase import read_id, unlock
 
         key_id = read_id(text)
@@ -137,7 +137,7 @@ class Keyholder:
         return key
 
     def find_passphrase(self, key_id: str) -> str:
-        """The passphrase that the environment has, or a person; MasterKeyError."""
+        """Return the passphrase that the environment has, or a person; MasterKeyError."""
         held = self._environment.get("IC_SECRETS_PASSPHRASE")
         if held:
             return held
@@ -155,7 +155,7 @@ class Keyholder:
 
 
 def read_keyring(place: str) -> str | None:
-    """What the entry SERVICE[/USER] of the system's keyring holds, None where there is none; MasterKeyError."""
+    """Return what the entry SERVICE[/USER] of the keyring holds, None where it has no such entry; MasterKeyError."""
     found = _use_keyring(place, lambda keyring, service, user: keyring.get_password(service, user))
     return None if found is None else str(found)
 
@@ -166,7 +166,7 @@ def write_keyring(place: str, text: str) -> None:
 
 
 def _run(source: KeySource, environment: Mapping[str, str]) -> str:
-    """What the command prints: split as a shell would, but run without one."""
+    """Return what the command prints: split as a shell would, but run without one."""
     import shlex
     import subprocess
 
@@ -204,7 +204,7 @@ def _run(source: KeySource, environment: Mapping[str, str]) -> str:
 
 
 def _collect(process: "subprocess.Popen[bytes]") -> bytes:
-    """What the process prints until it ends, or a little more than a key; TimeoutExpired."""
+    """Return what the process prints until it ends, or a little more than a key; TimeoutExpired."""
     import select
     import subprocess
 

@@ -51,11 +51,11 @@ class TargetCache:
 
     @property
     def path(self) -> str:
-        """The file."""
+        """Return the path of the file."""
         return self._directory.locate(self._identity)
 
     def now(self) -> int:
-        """The time, in whole seconds."""
+        """Return the time, in whole seconds."""
         return int(self._clock())
 
     def keep(self, chain: Sequence[Holdings], moment: int) -> str:
@@ -70,7 +70,7 @@ class TargetCache:
         return ""
 
     def recall(self, error: StoreUnreachableError) -> tuple[Store, int]:
-        """What was kept, and of when; else the error, with the reason why there is nothing to go on with."""
+        """Return what was kept, and of when; else the error, with the reason why there is nothing to go on with."""
         try:
             data = self._directory.read(self._identity)
             store = None if data is None else sealed.parse(self.path, data, lambda: self._keys)
@@ -101,7 +101,7 @@ class TargetCache:
 
 
 def open_store(open_server: Callable[[], Store], cache: TargetCache) -> CachedStore:
-    """The server's store, with that cache; whatever `open_server` raises where the cache is of no help."""
+    """Open the server's store, with that cache; whatever `open_server` raises where the cache is of no help."""
     try:
         return CachedStore(open_server(), cache)
     except StoreUnreachableError as error:
@@ -213,7 +213,7 @@ def _forget(cache: TargetCache, error: IcSecretsError) -> None:
 
 
 def _take_values(held: Holdings) -> Holdings:
-    """What was opened of it: what the build sees."""
+    """Return what was opened of it: what the build sees."""
 
     def is_opened(item: Secret | Override) -> bool:
         return item.value is not None

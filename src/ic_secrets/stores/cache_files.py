@@ -36,11 +36,11 @@ class CacheDirectory:
         self.path = path
 
     def locate(self, identity: str) -> str:
-        """Where the cache with those 32 hexadecimal digits is."""
+        """Return where the cache with those 32 hexadecimal digits is."""
         return os.path.join(self.path, f"{identity}.sealed")
 
     def read(self, identity: str) -> bytes | None:
-        """What was kept, None where nothing was; OSError, also for a file that is not ours alone."""
+        """Return what was kept, None where nothing was; OSError, also for a file that is not ours alone."""
         try:
             self._secure()
             descriptor = os.open(self.locate(identity), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -87,7 +87,7 @@ def _remember(path: str, generations: Generations, identity: Identity) -> None:
 
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[Generations]:
-    """What the state file holds; nobody else changes it meanwhile."""
+    """Yield what the state file holds; nobody else changes it meanwhile."""
     try:
         descriptor = _open(path)
     except (OSError, ValueError) as error:
@@ -105,7 +105,7 @@ def _locked(path: str) -> Iterator[Generations]:
 
 
 def _open(path: str) -> int:
-    """The state file, made if need be, with its lock: taken again where it was replaced meanwhile."""
+    """Open the state file, made if need be, and lock it: again where it was replaced meanwhile."""
     until = time.monotonic() + _PATIENCE
     while True:
         try:

@@ -76,7 +76,7 @@ class Sealer:
         self._cipher: AESSIV | None = None
 
     def line(self, fields: Sequence[str], plain: bytes) -> str:
-        """The fields with the seal of the plain bytes behind them; StoreFormatError for what no field can hold."""
+        """Return the fields, then the seal of the plain bytes; StoreFormatError for what no field can hold."""
         for field in fields:
             if not _FIELD.fullmatch(field):
                 raise StoreFormatError(f"{ascii(field)[:400]} cannot be written to a sealed file")
@@ -85,7 +85,7 @@ class Sealer:
         return " ".join([*fields, binascii.b2a_base64(sealed, newline=False).decode()])
 
     def open(self, line: Sequence[str]) -> bytes:
-        """The plain bytes that `line` sealed; SealError when they or one of the fields are others."""
+        """Return the plain bytes that `line` sealed; SealError when they or one of the fields are others."""
         from cryptography.exceptions import InvalidTag
 
         try:
@@ -95,7 +95,7 @@ class Sealer:
         return padded.rstrip(b"\0")[:-1]
 
     def mac(self, data: bytes) -> bytes:
-        """The MAC of all that stands before it in a file, as the file writes it."""
+        """Return the MAC of all that stands before it in a file, as the file writes it."""
         return hmac.digest(self._mac_key, data, "sha256").hex().encode()
 
     def _associated(self, fields: Sequence[str]) -> bytes:
@@ -112,7 +112,7 @@ class Sealer:
 def render(
     key: MasterKey, store_id: str, generation: int, sites: Iterable[Site], holdings: Iterable[Holdings]
 ) -> bytes:
-    """The file that holds these sites and holdings, which have their values; the same for the same arguments.
+    """Return the file that holds these sites and holdings, which have their values; the same for the same arguments.
 
     `store_id` has 32 hexadecimal digits. NotReadableError where a value is missing.
     """
@@ -130,7 +130,7 @@ def render(
 
 
 def is_same_content(one: bytes, other: bytes) -> bool:
-    """Whether two files differ in nothing but their generations (and so their MACs)."""
+    """Return whether two files differ in nothing but their generations (and so their MACs)."""
     first, second = _HEADER.match(one), _HEADER.match(other)
     if not first or not second or first.group(1, 2) != second.group(1, 2):
         return False
@@ -138,7 +138,7 @@ def is_same_content(one: bytes, other: bytes) -> bool:
 
 
 def open_store(path: str, load_keys: Callable[[], Sequence[MasterKey]]) -> SealedStore:
-    """The store that the file is, opened with that one of the keys that is its own.
+    """Open the store that the file is, with that one of the keys that is its own.
 
     StoreMissingError; StoreReadError; StoreFormatError for what is no such file, or is not whole any more;
     StoreLockedError when none of the keys is its own; StoreTamperedError, which names a line where it can.
@@ -152,7 +152,7 @@ def open_request(request: StoreRequest) -> SealedStore:
 
 
 def read_key_id(path: str) -> str:
-    """The id of the key that the file says it is sealed with; not verified, since it needs no key. A StoreError."""
+    """Return the id of the key that the file names; it is not verified, since no key is needed. A StoreError."""
     data = _read(path, 1000)
     header = _HEADER.match(data)
     if not header:
@@ -173,7 +173,7 @@ def _read(path: str, limit: int) -> bytes:
 
 
 def parse(path: str, data: bytes, load_keys: Callable[[], Sequence[MasterKey]]) -> SealedStore:
-    """As `open_store`, of a file's bytes; `path` is how errors call it."""
+    """Open a store as `open_store` does, from a file's bytes; errors name the `path`."""
     header = _HEADER.match(data)
     if not header:
         raise _explain_form(path, data)
@@ -242,7 +242,7 @@ class SealedStore(ReadOnlyStore):
         return Identity(self.store_id, self.generation)
 
     def _lines(self, start: str) -> Iterator[list[str]]:
-        """The lines that begin so, which stand together, in their fields."""
+        """Return the lines that begin so, which stand together, in their fields."""
         begin = start.encode()
         if begin.count(b" ") == 2:
             # One owner's: they come in order, so who reads one after the other need not search from the start.
@@ -278,7 +278,7 @@ def _place(item: Secret | Override) -> tuple[str, str]:
 
 
 def _describe(owner: Owner, item: Secret | Override) -> tuple[tuple[str, ...], bytes]:
-    """The fields of a secret's line and the bytes that are sealed in it."""
+    """Return the fields of a secret's line and the bytes that are sealed in it."""
     environment, base = (item.environment, item.base) if isinstance(item, Override) else ("*", item.id)
     if item.value is None:
         raise NotReadableError(
@@ -323,7 +323,7 @@ def _to_row(owner: Owner, line: Sequence[str]) -> Row:
 
 
 def _explain_form(path: str, data: bytes) -> StoreError:
-    """The error for a file whose first line is no header of this version."""
+    """Return the error for a file whose first line is not a header of this version."""
     git = _explain_git(path, data)
     family = _FAMILY.match(data)
     if git:
@@ -339,7 +339,7 @@ def _explain_form(path: str, data: bytes) -> StoreError:
 
 
 def _explain_damage(path: str, data: bytes, sealer: Sealer, *, whole: bool) -> StoreError:
-    """The error for a file with a header of this version, whose MAC is missing or wrong."""
+    """Return the error for a file with a header of this version, whose MAC is missing or wrong."""
     git = _explain_git(path, data)
     if git:
         return git
@@ -366,7 +366,7 @@ def _explain_damage(path: str, data: bytes, sealer: Sealer, *, whole: bool) -> S
 
 
 def _explain_git(path: str, data: bytes) -> StoreError | None:
-    """The error for what git does to text files, if it was done to this one."""
+    """Return the error for what git does to text files, if it was done to this one."""
     conflict = _CONFLICT.search(data)
     if conflict:
         line = data.count(b"\n", 0, conflict.start()) + 1
@@ -382,7 +382,7 @@ def _explain_git(path: str, data: bytes) -> StoreError | None:
 
 
 def _name_line(fields: Sequence[str]) -> str:
-    """What the line is about, safe to print even if an enemy wrote it."""
+    """Return what the line is about, safe to print even if an enemy wrote it."""
     if fields[0] == "site":
         text = f"the site {fields[1]}"
     else:

@@ -36,7 +36,7 @@ def set_base(
 
 
 def get_base(store: Store, owner: Owner, name: str) -> Secret:
-    """The owner's base of that name, with its value; AssertionError when it has none."""
+    """Return the owner's base of that name, with its value; AssertionError when it has none."""
     for secret in store.read(owner).secrets:
         if secret.name == name:
             return secret
@@ -44,7 +44,7 @@ def get_base(store: Store, owner: Owner, name: str) -> Secret:
 
 
 def get_override(store: Store, owner: Owner, environment: str, name: str) -> Override:
-    """The owner's override of that name for the environment, with its value; AssertionError when it has none."""
+    """Return the owner's override of that name for the environment, with its value; AssertionError when it has none."""
     for override in store.read(owner).overrides:
         if (override.environment, override.name) == (environment, name):
             return override
@@ -53,7 +53,7 @@ def get_override(store: Store, owner: Owner, environment: str, name: str) -> Ove
 
 @contextlib.contextmanager
 def refused(error: type[BaseException]) -> Iterator[None]:
-    """What is inside raises that error; AssertionError when it does not."""
+    """Assert that the block raises that error."""
     try:
         yield
     except error:

@@ -36,7 +36,7 @@ class ReadingContract:
                 setattr(cls, name, None)  # so pytest finds no test there
 
     def reopen(self, store: Store) -> Store:
-        """The store under test as another process would find it now, with all that `store` holds.
+        """Return the store under test as another process would find it now, with all that `store` holds.
 
         Override it if yours can be opened again; earlier answers are still read from after a later one.
         """
@@ -71,7 +71,7 @@ class ReadingContract:
 
     @needs("owners")
     def test_sites_come_in_the_order_of_their_names(self, store: Store) -> None:
-        """All of them, each with its organizations; organizations themselves are no sites."""
+        """All of them, each with its organizations; organizations themselves are not sites."""
         sites = [Site("a"), Site("a-b", "agency"), Site("b", None, ("help",)), Site("c")]
         for site in (sites[2], sites[0], sites[3], sites[1]):
             store.set_site(site)
@@ -80,7 +80,7 @@ class ReadingContract:
 
     @needs("owners")
     def test_owners_are_all_sites_and_the_organizations_that_hold_something(self, store: Store) -> None:
-        """An organization that was only named by a site, or lost its last secret, is none of them."""
+        """An organization that was only named by a site, or lost its last secret, is not among them."""
         store.set_site(Site("beta", "named"))
         store.set_site(Site("alpha", None, ("helper",)))
         for name in ("studio", "agency", "emptied"):

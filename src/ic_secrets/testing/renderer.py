@@ -31,7 +31,7 @@ class RendererContract:
     secrets: Sequence[tuple[str, str, str]]
 
     def make_context(self, directory: Path, secrets: Sequence[tuple[str, str, str]]) -> RenderContext:
-        """A build of `my-site.dev` in that directory, which is also its home, with these secrets."""
+        """Return a build of `my-site.dev` in that directory, which is also its home, with these secrets."""
         made = BuildSecrets(
             BuildSecret.make(name, SecretType(kind), SecretValue(value), source=str(SITE), scopes=BUILD)
             for kind, name, value in secrets

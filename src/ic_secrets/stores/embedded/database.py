@@ -112,7 +112,7 @@ class Database:
         self.close()
 
     def query(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
-        """The rows that the statement gives."""
+        """Return the rows that the statement gives."""
         try:
             return self._connection.execute(sql, values).fetchall()
         except _ERRORS as error:
@@ -154,7 +154,7 @@ class Database:
             self._writing = False
 
     def _read_root(self) -> list[tuple[Any, ...]] | None:
-        """What no two states of the store have in common; None where it cannot be read."""
+        """Return what no two states of the store have in common; None where it cannot be read."""
         try:
             return self._connection.execute("SELECT mac FROM store").fetchall()
         except _ERRORS:
@@ -175,7 +175,7 @@ class Database:
         self._connection.close()
 
     def tampered(self, what: str) -> StoreTamperedError:
-        """The error that says what of the store something else has written."""
+        """Return the error that says what of the store something else has written."""
         return StoreTamperedError(f"{self.path}: {what} was changed by something other than ic-secrets")
 
     def _connect(self, mode: str) -> sqlite3.Connection:
@@ -240,7 +240,7 @@ class Database:
             connection.close()
 
     def _translate(self, error: sqlite3.Error | UnicodeError) -> StoreError:
-        """The error in our words; of SQLite's message only what is known to hold no data."""
+        """Return the error in our words; of SQLite's message only what is known to hold no data."""
         text = str(error)
         if "not a database" in text:
             return StoreFormatError(f"{self.path} is not an ic-secrets store")

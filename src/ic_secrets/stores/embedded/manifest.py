@@ -37,7 +37,7 @@ class Record(NamedTuple):
     digest: bytes
 
     def columns(self) -> tuple[str, str, str | None, str, bytes]:
-        """The record as the columns of `owners`, its MAC and bucket aside."""
+        """Return the record as the columns of `owners`, its MAC and bucket aside."""
         return self.owner.kind, self.owner.name, self.organization, ",".join(self.supporting), self.digest
 
 
@@ -76,12 +76,12 @@ class Manifest:
             raise database.tampered("the manifest")
 
     def find(self, owner: Owner) -> Record | None:
-        """The owner's record, or None for an owner that the store does not know: both are verified."""
+        """Return the owner's record, or None for an owner that the store does not know: both are verified."""
         columns = self._bucket(owner).get(owner)
         return self._check_record(columns) if columns else None
 
     def records(self) -> list[Record]:
-        """All records of the store, in no particular order; every bucket is verified."""
+        """Return all records of the store, in no particular order; every bucket is verified."""
         rows: dict[int, list[tuple[Any, ...]]] = {number: [] for number in range(BUCKETS)}
         for number, *columns in self._database.query(f"SELECT bucket, {OWNER_COLUMNS} FROM owners"):  # noqa: S608
             rows.setdefault(number, []).append(tuple(columns))
@@ -146,7 +146,7 @@ class Manifest:
         )
 
     def _choose(self, keys: Sequence[MasterKey], master_id: str, mac: bytes) -> MasterKey:
-        """The key that the store names; where it names none of them, whether that is the truth."""
+        """Return the key that the store names; where it names none of them, whether that is the truth."""
         for key in keys:
             if key.id == master_id:
                 return key
@@ -163,7 +163,7 @@ class Manifest:
         return self._owners[number]
 
     def _check_bucket(self, number: int, found: list[tuple[Any, ...]]) -> dict[Owner, tuple[Any, ...]]:
-        """The owners of a bucket whose MAC is right; their records are not yet checked."""
+        """Return the owners of a bucket whose MAC is right; their records are not yet checked."""
         if not all(has_types(columns, *_OWNER_TYPES) for columns in found):
             raise self._database.tampered("the manifest")
         if not hmac.compare_digest(_bucket_mac(self._key, number, found), self._buckets[number]):
@@ -190,7 +190,7 @@ class Manifest:
 
 
 def find_master_id(database: Database) -> str:
-    """The id of the master key that the store names; StoreTamperedError where that is none."""
+    """Return the id of the master key that the store names; StoreTamperedError where it names none."""
     found = database.query("SELECT master FROM store")
     if len(found) != 1 or not isinstance(found[0][0], str) or not re.fullmatch(_KEY_ID, found[0][0]):
         raise database.tampered("the manifest")
@@ -198,7 +198,7 @@ def find_master_id(database: Database) -> str:
 
 
 def write_manifest(database: Database, master: MasterKey, store_id: str, wrapped: bytes) -> None:
-    """The manifest of a new store, which has one data key, number 1, and no owner."""
+    """Write the manifest of a new store, which has one data key, number 1, and no owner."""
     key = _manifest_key(master, store_id)
     buckets = [_bucket_mac(key, number, []) for number in range(BUCKETS)]
     for number, mac in enumerate(buckets):
@@ -217,7 +217,7 @@ class Macs:
         self._key = _manifest_key(master, store_id)
 
     def find_record(self, columns: tuple[Any, ...]) -> Record | None:
-        """The record that these columns of `owners`, the bucket aside, are; None when their MAC is not theirs."""
+        """Return the record that these columns of `owners`, the bucket aside, are; None when the MAC is wrong."""
         if not has_types(columns, *_OWNER_TYPES):
             return None
         kind, name, organization, supporting, digest, mac = columns
@@ -226,17 +226,17 @@ class Macs:
         return Record(Owner(kind, name), organization, tuple(supporting.split(",")) if supporting else (), digest)
 
     def bucket(self, number: int, records: Iterable[Record]) -> bytes:
-        """The MAC of the bucket in which these are all the owners."""
+        """Return the MAC of the bucket in which these are all the owners."""
         rows = [(*columns, _owner_mac(self._key, *columns)) for columns in (record.columns() for record in records)]
         return _bucket_mac(self._key, number, rows)
 
     def root(self, generation: int, data_keys: dict[int, bytes], buckets: list[bytes]) -> bytes:
-        """The MAC of the root over all that."""
+        """Return the MAC of the root over all that."""
         return _root_mac(self._master, self._store_id, generation, dict(sorted(data_keys.items())), buckets)
 
 
 def bucket_of(owner: Owner) -> int:
-    """The number of the bucket in which the owner is, if the store knows it."""
+    """Return the number of the bucket in which the owner is, if the store knows it."""
     return hashlib.sha256(encode(owner.kind, owner.name)).digest()[0]
 
 

@@ -42,11 +42,11 @@ class Row(NamedTuple):
     sealed: bytes
 
     def is_typed(self) -> bool:
-        """Whether the columns are of their types, which SQLite lets anyone write otherwise."""
+        """Return whether the columns are of their types, which SQLite lets anyone write otherwise."""
         return has_types(self, *_TYPES)
 
     def associated(self, store_id: str) -> bytes:
-        """What the value's seal is bound to: the store and every field but the sealed value."""
+        """Return what the value's seal is bound to: the store and every field but the sealed value."""
         return encode(
             "ic-secrets/1 value",
             store_id,
@@ -69,13 +69,13 @@ class Row(NamedTuple):
         return hashlib.sha256(self.associated(store_id) + self.sealed).digest()
 
     def label(self) -> str:
-        """Its owner, environment and name as people write them, safe to print even if an enemy wrote it."""
+        """Return its owner, environment and name as people write them, safe to print even if an enemy wrote it."""
         where = f"{self.owner}.{self.environment}" if self.environment else self.owner
         text = f"{where if self.kind == 'site' else f'org:{where}'} {self.name}"
         return (text if text.isprintable() else ascii(text))[:400]
 
     def secret(self, owner: Owner, value: SecretValue | None) -> Secret:
-        """The base that this row of the owner is."""
+        """Return the base that this row of the owner is."""
         kind, scopes = _meaning(self.type, self.scopes)
         return Secret(
             id=self.base,
@@ -91,7 +91,7 @@ class Row(NamedTuple):
         )
 
     def override(self, owner: Owner, value: SecretValue | None) -> Override:
-        """The override that this row of the owner is."""
+        """Return the override that this row of the owner is."""
         kind, scopes = _meaning(self.type, self.scopes)
         return Override(
             base=self.base,
@@ -109,7 +109,7 @@ class Row(NamedTuple):
 
 
 def select_rows(database: "Database", owner: Owner) -> list[Row]:
-    """The owner's rows in the order of name and environment, not yet verified.
+    """Return the owner's rows in the order of name and environment, not yet verified.
 
     StoreTamperedError for one whose columns are not of their types, which SQLite lets anyone write.
     """
@@ -141,12 +141,12 @@ def delete_rows(database: "Database", owner: Owner) -> None:
 
 
 def digest_rows(digests: Iterable[bytes]) -> bytes:
-    """The digest of what an owner holds, from those of its rows in the order of name and environment."""
+    """Return the digest of what an owner holds, from those of its rows in the order of name and environment."""
     return hashlib.sha256(b"".join(digests)).digest()
 
 
 def has_types(columns: Sequence[Any], *alternatives: tuple[type, ...]) -> bool:
-    """Whether the types of the columns are exactly one of the alternatives."""
+    """Return whether the types of the columns are exactly one of the alternatives."""
     return tuple(map(type, columns)) in alternatives
 
 

@@ -73,7 +73,7 @@ class Tables:
 
     @property
     def version(self) -> int:
-        """The format that the file names; 0 where that cannot be read."""
+        """Return the format that the file names; 0 where that cannot be read."""
         return next((number for (number,) in self._select("PRAGMA user_version")), 0)
 
     def read(self, table: str, columns: str, order: Sequence[str], owner: Owner | None = None) -> Iterator[Columns]:

@@ -42,7 +42,7 @@ class Held:
         del self.digests[row.name, row.environment]
 
     def digest(self) -> bytes:
-        """The owner's digest as its rows now stand."""
+        """Return the owner's digest as its rows now stand."""
         return digest_rows(digest for _, digest in sorted(self.digests.items()))
 
 
@@ -62,18 +62,18 @@ class Session:
         self.manifest = Manifest(database, keys)
 
     def find(self, owner: Owner) -> Record | None:
-        """The owner's record, or None for an owner that the store does not know: both are verified."""
+        """Return the owner's record, or None for an owner that the store does not know: both are verified."""
         self._settle(owner)
         return self.manifest.find(owner)
 
     def records(self) -> list[Record]:
-        """The records of all owners, verified, in no particular order."""
+        """Return the records of all owners, verified, in no particular order."""
         for owner in list(self._held):
             self._settle(owner)
         return self.manifest.records()
 
     def rows(self, owner: Owner) -> list[Row]:
-        """What the owner holds, verified, in the order of name and environment.
+        """Return what the owner holds, verified, in the order of name and environment.
 
         StoreTamperedError names the row that is not genuine, or the owner where a row is missing.
         """
@@ -86,7 +86,7 @@ class Session:
         return found
 
     def open(self, row: Row) -> SecretValue:
-        """The value in the row; StoreTamperedError, which names it, when it is not the one sealed there."""
+        """Return the value in the row; StoreTamperedError, which names it, when it is not the one sealed there."""
         try:
             data = self._data_key(row.data_key).open(row.sealed, row.associated(self.manifest.store_id))
         except SealError:
@@ -94,7 +94,7 @@ class Session:
         return SecretValue.from_bytes(data)
 
     def held(self, owner: Owner) -> Held:
-        """What the owner holds, verified, for a caller that goes on to change it by `write` and `delete`."""
+        """Return what the owner holds, verified, for a caller that goes on to change it by `write` and `delete`."""
         held = self._held.pop(owner, None)
         if held is None:
             held = Held()
@@ -189,7 +189,7 @@ class Session:
         return key
 
     def _find_culprit(self, owner: Owner, found: list[Row]) -> StoreTamperedError:
-        """The error that names the first row whose seal does not match, else the owner."""
+        """Return the error that names the first row whose seal does not match, else the owner."""
         for row in found:
             try:
                 self.open(row)

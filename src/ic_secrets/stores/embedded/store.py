@@ -70,7 +70,7 @@ def open_store(
 
     `reload` gives the keys once more, when none is the store's: a rotation may have changed it since.
 
-    StoreMissingError; StoreFormatError for what is no store, or one of another format; StoreLockedError
+    StoreMissingError; StoreFormatError for what is not a store, or one of another format; StoreLockedError
     when none of the keys opens it; StoreTamperedError. With `read_only` nothing is ever written, so that
     it works from a directory which may not be. Another process's write is waited for as long as
     `busy_timeout` (milliseconds), then it is a StoreBusyError.
@@ -99,7 +99,7 @@ def create_request(request: StoreRequest) -> LocalStore:
 
 
 def read_master_id(path: str) -> str:
-    """The id of the master key that the store says it is sealed with; not verified, since it needs no key.
+    """Return the id of the master key that the store says it is sealed with; not verified, since it needs no key.
 
     The errors of `open_store`, those of keys aside.
     """
@@ -132,12 +132,12 @@ class LocalStore(Store):
 
     @property
     def store_id(self) -> str:
-        """The random identity of this store, which a copy of its file has too."""
+        """Return the random identity of this store, which a copy of its file has too."""
         return self._store_id
 
     @property
     def generation(self) -> int:
-        """How many times the store has been written, verified; it never falls, unless an older copy is put back."""
+        """Return how many times the store has been written, verified; it falls only where an older copy is put back."""
         with self._reading() as session:
             return session.manifest.generation
 
@@ -250,7 +250,7 @@ class LocalStore(Store):
 
     @property
     def data_keys(self) -> int:
-        """How many data keys the store has: one, and one more since each rotation."""
+        """Return how many data keys the store has: one, and one more since each rotation."""
         with self._reading() as session:
             return len(session.manifest.data_keys)
 
@@ -282,7 +282,7 @@ class LocalStore(Store):
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Session]:
-        """The running transaction's session, or one for this moment."""
+        """Yield the running transaction's session, or one for this moment."""
         if self._session is not None:
             yield self._session
         else:
@@ -291,7 +291,7 @@ class LocalStore(Store):
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[Session]:
-        """The running transaction's session, or one of its own, to write in.
+        """Yield the running transaction's session, or one of its own, to write in.
 
         A refusal (a rule of the model) touched nothing. After any other failure nothing of the running
         transaction will be written, even where its caller goes on.
@@ -339,7 +339,7 @@ class LocalStore(Store):
             return Session(self._database, self._keys, self._data_keys)
 
     def _check_successor(self, session: Session) -> None:
-        """Whether this is the store that was opened, no older than when it was last looked at.
+        """Check that this is the store that was opened, no older than when it was last looked at.
 
         So what was checked of its generation holds for whatever is read later, even where somebody
         writes an older copy over the file in between.
