@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..ci.platforms import is_pipeline
 from ..core.durations import parse_duration
 from ..core.files import find_upward
 from ..errors import ConfigError, MasterKeyError, UsageError
@@ -263,6 +262,8 @@ class Settings:
 
     @property
     def _is_ci(self) -> bool:
+        from ..ci.platforms import is_pipeline
+
         return is_pipeline(self.environment)
 
     @property
