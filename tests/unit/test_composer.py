@@ -66,6 +66,7 @@ BAD = [
     ("custom-headers", f'["{CANARY}"]'),
     ("custom-headers", f'["X-A: {CANARY}\\nX-B: c"]'),
     ("custom-headers", "[]"),
+    ("custom-headers", f'{{"X-A": "{CANARY}"}}'),
     ("client-certificate", CANARY),
     ("client-certificate", f'{{"passphrase": "{CANARY}"}}'),
     ("http-basic", "[" * 16_000),

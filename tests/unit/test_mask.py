@@ -532,3 +532,20 @@ def test_a_long_log_cut_at_random_is_what_the_whole_is(rounds: Callable[[int, in
         shown = mask_chunks(chunks, matcher)
         assert shown == mask_bytes(log, matcher)
         assert not [needle for needle in needles if needle.data in shown]
+
+
+def test_the_beginning_of_a_needle_of_several_lines_is_held_back() -> None:
+    """Such a needle is only found unbroken, so its line break is not a break in it."""
+    masker = Masker([Needle("N", "raw", b"first\nsecond line of the value")])
+    assert masker.feed(b"<first\nsec") == b"<"
+    assert masker.feed(b"ond line of the value>") + masker.close() == b"***>"
+
+
+def test_a_long_value_that_began_lines_ago_is_held_back_behind_a_colour() -> None:
+    """Where it began is farther back than what the end of the data usually needs."""
+    value = "".join(f"{number:04x}" for number in range(1000))
+    lines = "\n".join(value[start : start + 100] for start in range(0, len(value), 100))
+    output = f"\x1b[31mred\x1b[0m\n<{lines}>\n".encode()
+    needles = [Needle("LONG", "raw", value.encode())]
+    assert mask_chunks([output[:3000], output[3000:]], needles) == mask_bytes(output, needles)
+    assert value[:100].encode() not in mask_chunks([output[:3000], output[3000:]], needles)

@@ -183,6 +183,8 @@ def test_a_needle_shows_no_data() -> None:
             {"pass phrase"},
         ),
         ("client-certificate.a.org", {"local_cert": "/etc/ssl/client.pem"}, set()),
+        ("custom-headers.a.org", "Authorization: Basic not-base64!", {"Basic not-base64!", "not-base64!"}),
+        ("custom-headers.a.org", "Authorization: Basic dXNlcg==", {"Basic dXNlcg==", "dXNlcg=="}),
         ("bearer.a.org", "{not json", {"{not", "json"}),
     ],
 )
@@ -243,6 +245,10 @@ def test_the_password_in_an_address_is_a_needle() -> None:
     """As it is written, and as it is meant."""
     found = forms("DATABASE_URL", ENV, "mysql://app:p%40ss-example@db/app", "raw", "urlencoded")
     assert found >= {b"p@ss-example", b"p%40ss-example"}
+
+
+def test_a_short_password_in_an_address_is_only_hidden_with_the_address() -> None:
+    assert forms("DATABASE_URL", ENV, "mysql://app:short@db/app", "raw") == {b"mysql://app:short@db/app"}
 
 
 def test_half_characters_in_json_do_no_harm() -> None:
