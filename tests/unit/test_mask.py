@@ -549,3 +549,8 @@ def test_a_long_value_that_began_lines_ago_is_held_back_behind_a_colour() -> Non
     needles = [Needle("LONG", "raw", value.encode())]
     assert mask_chunks([output[:3000], output[3000:]], needles) == mask_bytes(output, needles)
     assert value[:100].encode() not in mask_chunks([output[:3000], output[3000:]], needles)
+
+
+def test_blanks_that_no_line_break_ends_in_time_end_a_value() -> None:
+    output = TOKEN[:20] + b" " * 2000 + TOKEN[20:]
+    assert mask_bytes(output, needles_of(TOKEN)) == output
