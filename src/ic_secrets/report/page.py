@@ -126,7 +126,7 @@ def _count_days(seconds: float) -> str:
 
 @cache
 def _read(name: str) -> str:
-    return resources.files(__package__).joinpath("templates", name).read_text("utf-8")
+    return resources.files(__package__).joinpath("templates").joinpath(name).read_text("utf-8")
 
 
 def _render_rules() -> str:
