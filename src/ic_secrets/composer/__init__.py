@@ -1,1 +1,13 @@
-"""What Composer makes of a project and of credentials: auth.json, which credential wins, repositories, its home."""
+"""Says what Composer makes of a project and of its credentials, so that a build's are found where Composer looks.
+
+- `methods`: the ways to authenticate; one record each
+- `credential`: a `composer` secret, parsed
+- `auth_json`: auth.json as a document
+- `precedence`: which of several credentials Composer sends
+- `repositories`: where a project's packages come from
+- `project`: the project that is built
+- `home`: the private Composer home of a build
+- `minted`: tokens that Composer gets while a build runs
+- `version`: the Composer that is installed
+- `command`: a Composer command line
+"""

@@ -157,7 +157,7 @@ def _make_bearer(content: Any, _origin: str, _host: str) -> Headers:
 
 
 def _make_github(content: Any, origin: str, host: str) -> Headers | None:
-    """Downloads from github.com and codeload.github.com get nothing; a GitHub elsewhere gets a pair."""
+    """Send nothing with downloads from github.com and codeload.github.com, and a pair to a GitHub elsewhere."""
     if origin != "github.com":
         return None
     return {"Authorization": f"token {content}"} if host == _GITHUB_API else {}

@@ -89,7 +89,7 @@ def _hex_forms(text: str) -> Forms:
 
 
 def _pair_forms(user: str, password: str) -> Forms:
-    """`user:password`, as it is and as it is in URLs."""
+    """Return `user:password`, as it is and as it is in URLs."""
     pairs = zip((user, *_percent_forms(user)), (password, *_percent_forms(password)), strict=True)
     return [to_bytes(f"{before}:{after}") for before, after in pairs]
 
@@ -99,7 +99,7 @@ def _elided_pair(user: str, password: str) -> Forms:
 
 
 def _percent_forms(text: str) -> list[str]:
-    """Percent-encoded (RFC 3986) by PHP's rawurlencode and urlencode, JavaScript and parsers of URLs, in both cases."""
+    """Percent-encode (RFC 3986) as PHP's rawurlencode and urlencode, JavaScript and URL parsers do, in both cases."""
     data = to_bytes(text)
     forms = [_quote(data, safe) for safe in ("", "/", "!'()*", "!$&'()*+,;=")]
     forms.append(forms[0].replace("%20", "+"))
@@ -108,7 +108,7 @@ def _percent_forms(text: str) -> list[str]:
 
 
 def _json_forms(text: str) -> Iterator[str]:
-    """The text inside a JSON string: PHP's json_encode with and without its flags, and other writers (RFC 8259)."""
+    """Write the text inside a JSON string, as PHP's json_encode with and without its flags and others do (RFC 8259)."""
     for ascii_only in (True, False):
         plain = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
         upper = re.sub(_UNICODE_ESCAPE, lambda found: "\\u" + found[0][2:].upper(), plain)
@@ -118,7 +118,7 @@ def _json_forms(text: str) -> Iterator[str]:
 
 
 def _shell_forms(text: str) -> Iterator[str]:
-    """The text as shells quote it: within '…' and "…", with backslashes (bash's %q and older), and as $'…'."""
+    """Quote the text as shells do: within '…' and "…", with backslashes (bash's %q and older), and as $'…'."""
     yield text.replace("'", "'\\''")
     yield text.replace("'", "'\"'\"'")
     yield re.sub(_QUOTED_SPECIAL, r"\\\1", text)
@@ -129,7 +129,7 @@ def _shell_forms(text: str) -> Iterator[str]:
 
 
 def _ansi_quoted(text: str, *, ascii_only: bool) -> str:
-    """The inside of $'…' as bash prints it; other bytes than ASCII become octal where the locale is C."""
+    """Write the inside of $'…' as bash does; bytes other than ASCII become octal in the locale C."""
     return "".join(
         _ANSI_ESCAPES.get(character)
         or (
@@ -142,7 +142,7 @@ def _ansi_quoted(text: str, *, ascii_only: bool) -> str:
 
 
 def _php_forms(text: str) -> Iterator[str]:
-    """Within PHP's '…' (var_export) and "…" (addslashes and the like), and within YAML's '…'."""
+    """Write the text within PHP's '…' (var_export) and "…" (addslashes and the like), and within YAML's '…'."""
     escaped = text.replace("\\", "\\\\")
     yield escaped.replace("'", "\\'")
     yield escaped.replace("'", "\\'").replace('"', '\\"')
@@ -152,14 +152,14 @@ def _php_forms(text: str) -> Iterator[str]:
 
 
 def _xml_forms(text: str) -> Iterator[str]:
-    """Within XML or HTML."""
+    """Write the text within XML or HTML."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     for double, single in _XML_QUOTES:
         yield escaped.replace('"', double).replace("'", single)
 
 
 def _base64_forms(data: bytes, offsets: tuple[tuple[int, int], ...] = _ANYWHERE) -> Iterator[bytes]:
-    """Base64 (RFC 4648) of the data alone or amid other data, at each of the offsets, whatever is around it.
+    """Encode the data in base64 (RFC 4648), alone or amid other data, at each of the offsets, whatever is around it.
 
     The characters that also depend on the neighbours are left out, except at the end, where the forms of data that ends
     there are given too, with and without padding.
@@ -175,19 +175,19 @@ def _base64_forms(data: bytes, offsets: tuple[tuple[int, int], ...] = _ANYWHERE)
 
 
 def _base64url_forms(data: bytes, offsets: tuple[tuple[int, int], ...] = _ANYWHERE) -> Iterator[bytes]:
-    """The forms in base64 that the alphabet for URLs and file names changes."""
+    """Return those forms in base64 that the alphabet for URLs and file names changes."""
     for form in _base64_forms(data, offsets):
         if b"\\" not in form and b"%" not in form and (b"+" in form or b"/" in form):
             yield form.replace(b"+", b"-").replace(b"/", b"_")
 
 
 def _basic(user: str, password: str) -> bytes:
-    """What the header of HTTP's basic authentication encodes (RFC 7617)."""
+    """Return what the header of HTTP's basic authentication encodes (RFC 7617)."""
     return to_bytes(f"{user}:{password}")
 
 
 def elide(text: str) -> bytes:
-    """The first and last three characters, as Composer's Git::maskCredentials shows a credential in its errors."""
+    """Return the first and last three characters, as Composer's Git::maskCredentials shows a credential."""
     if text in _NOT_ELIDED:
         return text.encode()
     shown = _quote(to_bytes(text), "")
@@ -197,14 +197,14 @@ def elide(text: str) -> bytes:
 
 
 def _quote(data: bytes, safe: str) -> str:
-    """Percent-encoded, but for letters, digits, `_.-~` and what is safe."""
+    """Percent-encode all but letters, digits, `_.-~` and what is safe."""
     from urllib.parse import quote_from_bytes  # it brings half a dozen modules along
 
     return quote_from_bytes(data, safe)
 
 
 def _hide_markup(text: str, case: str) -> str:
-    """JSON made safe for HTML: PHP's JSON_HEX_* flags write `X` (Drupal's encoder sets them all), others `x`."""
+    """Make JSON safe for HTML: PHP's JSON_HEX_* flags write `X` (Drupal's encoder sets them all), others `x`."""
     text = text.replace('\\"', "\\u0022")
     for character in "<>&'":
         text = text.replace(character, f"\\u{ord(character):04{case}}")
