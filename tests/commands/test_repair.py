@@ -180,6 +180,20 @@ def test_a_store_under_its_second_key_is_salvaged_under_that(path: str) -> None:
         local.open_store(target, [KEY])
 
 
+def test_a_data_key_that_is_lost_takes_only_its_own_values(path: str) -> None:
+    """Those that were sealed since a rotation have another one; but the root vouches for nothing any more."""
+    new = MasterKey.generate()
+    with local.open_store(path, [KEY]) as store:
+        store.rotate(new)
+        put(store, MY_SITE, None, "LICENSE_KEY")
+    with raw(path) as db:
+        db.execute("UPDATE data_keys SET wrapped = zeroblob(60) WHERE id = 1")
+    report = check(path, [new], lambda done, total: None)
+    assert report.doubtful == [("my-site", "", "LICENSE_KEY")]
+    assert report.readable == []
+    assert len(report.damaged) == 20
+
+
 def test_an_older_row_is_not_believed(path: str) -> None:
     """Its seal is right. Only who asks for what the manifest does not vouch for gets it."""
     with raw(path) as db:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -236,6 +237,8 @@ def _opened_remains(
     """Open what is left of the store; where nothing can be made of it, the error that was there first is raised."""
     report = Report(path)
     report.fault, report.hint = str(error), error.hint if isinstance(error, StoreReadError) else ""
+    if not os.path.isfile(path):  # to open a pipe would wait for somebody to write to it
+        raise error
     older = _read_backup(backup, keys) if backup is not None else None
     try:
         tables = Tables(path)
