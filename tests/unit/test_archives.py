@@ -107,7 +107,7 @@ def test_what_is_an_archive(name: str, start: bytes, expected: bool) -> None:
     assert is_archive(name, start) is expected
 
 
-def test_what_is_no_archive_is_an_error(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_an_error(tmp_path: Path) -> None:
     for name, data in {"a.zip": b"", "b.phar": b"<?php", "c.7z": b"7z\xbc\xaf\x27\x1c" + b"x" * 999}.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ArchiveError, match="unknown kind, or a damaged one"):

@@ -154,7 +154,7 @@ def test_an_empty_list_is_how_php_writes_an_empty_object() -> None:
     assert parse_document("[]", "auth.json") == {}
 
 
-def test_a_section_that_is_no_map_is_refused() -> None:
+def test_a_section_that_is_not_a_map_is_refused() -> None:
     with pytest.raises(MalformedAuthError, match="bearer"):
         check_sections({"bearer": "token"}, "auth.json")
 

@@ -1,4 +1,4 @@
-"""Which forms of a value are needles, and which parts of a value are none.
+"""Which forms of a value are needles, and which parts of a value are secret.
 
 The table of encodings is checked against what PHP, Composer's language, and bash themselves write.
 """
@@ -94,7 +94,7 @@ def test_base64_amid_anything_is_masked(before: bytes, value: str) -> None:
 
 
 def test_a_pair_is_a_needle_in_every_encoding() -> None:
-    """`user:password`, percent-encoded, in base64, and as Composer abridges it; the user alone is none."""
+    """`user:password`, percent-encoded, in base64, and as Composer abridges it; the user alone is not one."""
     found = forms("http-basic.repo.example.org", COMPOSER, "gituser g1t-p4ss/w5rd")
     assert found >= {
         b"g1t-p4ss/w5rd",
@@ -191,7 +191,7 @@ def test_a_needle_shows_no_data() -> None:
 def test_what_is_secret_in_a_credential(
     name: str, value: str | list[object] | dict[str, object], secret: set[str]
 ) -> None:
-    """User names, consumer keys, paths and names of headers are no needles by themselves, unless one is the token."""
+    """User names, consumer keys, paths and header names are not needles by themselves, unless one is the token."""
     assert raw(name, value) == {one.encode() for one in secret}
 
 
@@ -206,7 +206,7 @@ def test_a_short_password_is_hidden_with_its_user() -> None:
 
 
 def test_each_telling_line_is_a_needle() -> None:
-    """Borders and brackets are none, nor is what is too short."""
+    """Borders and brackets are not, nor is a line that is too short."""
     value = "-----BEGIN EXAMPLE KEY-----\nQUJDREVGR0hJSktM\nTU5PUA==\nQQ==\n-----END EXAMPLE KEY-----\n"
     assert forms("PEM", ENV, value, "line") == {b"QUJDREVGR0hJSktM", b"TU5PUA=="}
     assert forms("CONF", RUNTIME, "{\n  option = example-1;\n}\n};;;;\n", "line") == {b"option = example-1;"}
