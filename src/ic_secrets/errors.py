@@ -1,7 +1,7 @@
 """Every exception that a user can meet, with its exit status and its hint.
 
 The command line turns them into `error: …` and `hint: …` in one place (`cli.main`). A message names
-secrets, owners and files; it never holds a value nor a part of one.
+secrets, owners and files; it never holds a value or a part of one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SIGNAL_BASE = 128
 
 
 class IcSecretsError(Exception):
-    """The root of all errors that are reported rather than raised through."""
+    """The root of all errors that are reported to the user."""
 
     exit_status = 1
     hint = ""
@@ -28,7 +28,7 @@ class IcSecretsError(Exception):
 
 
 class UsageError(IcSecretsError):
-    """The words on the command line do not make a command."""
+    """The command line is wrong."""
 
     exit_status = 2
 
@@ -41,17 +41,17 @@ class InvalidNameError(IcSecretsError):
 
 
 class InvalidValueError(IcSecretsError):
-    """A value is empty, too long, no UTF-8, or not of the shape that its type needs."""
+    """A value is empty, too long, not UTF-8, or not of the shape that its type needs."""
 
 
 class ReservedNameError(InvalidNameError):
-    """An `env` secret is named like a variable that would change what runs, not what it knows."""
+    """An `env` secret has the name of a variable that would change what runs."""
 
     hint = "choose another name; the build can copy it where it is needed"
 
 
 class ImmutableError(IcSecretsError):
-    """`set` named another type or other scopes than the secret has."""
+    """`set` named a type or scopes that differ from the secret's."""
 
     hint = "type and scopes never change: delete the secret and set it again"
 
@@ -63,19 +63,19 @@ class BaseMissingError(IcSecretsError):
 
 
 class UndefinedSecretError(IcSecretsError):
-    """The first `set` of a secret did not say its type and scopes."""
+    """The first `set` of a secret did not name its type and scopes."""
 
     hint = "the first set must say both, since they never change: --type T --scope S[,S...]"
 
 
 class NotReadableError(IcSecretsError):
-    """The secret exists, but no person may read its value back."""
+    """The secret exists, but people may not read its value back."""
 
     hint = "only a secret with the scope `user` can be read back"
 
 
 class UnknownSecretError(IcSecretsError):
-    """The owner holds no secret of that name."""
+    """The owner does not have a secret of that name."""
 
     hint = "`ic-secrets list OWNER` shows what it holds"
 
@@ -112,7 +112,7 @@ class StoreLockedError(StoreError):
 
 
 class StoreFormatError(StoreError):
-    """The file is no store, or one of a newer format than this version reads."""
+    """The file is not a store, or has a newer format than this version reads."""
 
 
 class StoreOnNetworkError(StoreError):
@@ -148,7 +148,7 @@ class StoreReadError(StoreError):
 
 
 class StoreDeniedError(StoreReadError):
-    """The server knows who asks, and refuses, or does not know them any more."""
+    """The server refuses the request, or no longer accepts the credentials."""
 
     hint = "`ic-secrets bao policy SITE` prints the policy that the token needs"
 
@@ -160,7 +160,7 @@ class StoreUnreachableError(StoreReadError):
 
 
 class StoreUntrustedError(StoreReadError):
-    """Somebody answered who cannot prove to be the server, or who stands in its way."""
+    """What answered cannot prove that it is the server, or stands between us and the server."""
 
     hint = "nothing was concluded from it: what could not be read does not count as absent"
 
@@ -170,37 +170,37 @@ class StoreWriteError(StoreError):
 
 
 class NoPlaceError(StoreError):
-    """The store has no place for something that was to be written; it is as it was before."""
+    """The store cannot keep something that was to be written; it is as it was before."""
 
 
 class ImportRefusedError(IcSecretsError):
-    """The rules, or what the store holds already, stand against something that was to be imported."""
+    """The rules, or what the store holds already, forbid something that was to be imported."""
 
     hint = "--skip-refused brings in the rest"
 
 
 class ImportFileError(IcSecretsError):
-    """A file that was to be imported is not what its format says, or does not say enough."""
+    """A file that was to be imported does not follow its format, or does not say enough."""
 
 
 class StoreUnconfirmedError(StoreWriteError):
-    """The store was written, and everybody reads it so, but the disk did not confirm that it will stay."""
+    """The store was written, and reads like that, but the disk did not confirm that it will stay."""
 
     hint = "look whether it is there, or write it again, when the disk is well"
 
 
 class MasterKeyError(IcSecretsError):
-    """A master key is missing, malformed, or lies where others can read it."""
+    """A master key is missing, malformed, or readable by others."""
 
 
 class AuditError(IcSecretsError):
-    """The audit log cannot be written, or is nothing to be trusted; what was to be logged was not done."""
+    """The audit log cannot be written or trusted; what was to be logged was not done."""
 
     hint = "IC_SECRETS_AUDIT_FILE names another file, IC_SECRETS_AUDIT=off writes none"
 
 
 class ConfigError(IcSecretsError):
-    """A setting has a value that it cannot have."""
+    """A setting has an invalid value."""
 
 
 # --- the build ----------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class EnvironmentTooBigError(BuildError):
 
 
 class ExposureError(BuildError):
-    """The private directory could not be made or filled; what was made is gone again."""
+    """The private directory could not be made or filled; what was made has been removed."""
 
 
 class AlreadyExposedError(BuildError):
@@ -246,23 +246,23 @@ class NotEndedError(IcSecretsError):
 
 
 class ScrubbedMeanwhileError(IcSecretsError):
-    """What a guard kept is gone: it scrubbed it just now."""
+    """The guard has just scrubbed what it kept."""
 
 
 class ProgramNotFoundError(BuildError):
-    """The build's command is not there."""
+    """The build's command was not found."""
 
     exit_status = NOT_FOUND
 
 
 class ProgramNotExecutableError(BuildError):
-    """The build's command is there, but cannot be executed."""
+    """The build's command was found, but cannot be executed."""
 
     exit_status = NOT_EXECUTABLE
 
 
 class VetoError(BuildError):
-    """A plugin does not let the build start. What it says is shown, the build's values in it masked."""
+    """A plugin does not let the build start. Its message is shown, with the build's values masked."""
 
     hint = "the plugin's own documentation says what it asks for"
 
@@ -285,13 +285,13 @@ class ScrubIncompleteError(IcSecretsError):
 
 
 class PluginError(IcSecretsError):
-    """A plugin that was named is not there, cannot be loaded, or does what no plugin may."""
+    """A named plugin was not found, cannot be loaded, or does what plugins may not do."""
 
     hint = "`ic-secrets plugins` says more; --no-plugins goes without"
 
 
 class PluginInterruptedError(IcSecretsError):
-    """A signal that was to end us came while a plugin ran, and ended that."""
+    """A signal that was to end ic-secrets came while a plugin ran, and ended the plugin."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -299,7 +299,7 @@ class PluginInterruptedError(IcSecretsError):
 
 
 class EndedError(BaseException):
-    """A signal was to end us. No Exception, so that nothing on the way takes it for a fault of its own."""
+    """A signal was to end ic-secrets. Not an Exception, so that nothing on the way handles it as an error."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
