@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -59,7 +60,8 @@ def _mark_examples(lines: list[str]) -> list[str]:
     for line in lines:
         is_indented = line.startswith("    ")
         if is_indented and not is_code and (not marked or not marked[-1].strip()):
-            marked += [".. code-block:: python", ""]
+            is_python = re.match(r"\s*(from|import|with|@|def|class)\b", line) or "(" in line
+            marked += [f".. code-block:: {'python' if is_python else 'text'}", ""]
             is_code = True
         elif line.strip() and not is_indented:
             is_code = False
