@@ -123,5 +123,5 @@ def _read_own(path: str) -> bytes:
         if found.st_uid not in {os.geteuid(), 0}:
             raise PluginError(f"{path} belongs to another user", hint=f"if you trust it, chown it to yourself: {path}")
         if stat.S_IMODE(found.st_mode) & 0o022:
-            raise PluginError(f"{path} can be written by others", hint=f"chmod go-w {path}")
+            raise PluginError(f"{path} is writable by others", hint=f"chmod go-w {path}")
         return file.read()
