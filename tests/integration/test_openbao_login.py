@@ -137,6 +137,30 @@ def test_no_credentials_are_an_error(server: Server, tmp_path: Path) -> None:
         open_with(server, {"HOME": str(tmp_path)})
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"IC_SECRETS_BAO_ROLE": "build"},
+        {"IC_SECRETS_BAO_ROLE": "build", "IC_SECRETS_BAO_JWT": ""},
+        {"IC_SECRETS_BAO_JWT": ""},
+        {"IC_SECRETS_BAO_ROLE_ID": ""},
+        {"IC_SECRETS_BAO_SECRET_ID": "one"},
+        {"IC_SECRETS_BAO_WRAPPED_SECRET_ID_FILE": "one"},
+        {"IC_SECRETS_BAO_AUTH_MOUNT": "jwt-of-gitlab"},
+        {"BAO_TOKEN": ""},
+    ],
+    ids=str,
+)
+def test_a_job_without_its_token_never_takes_that_of_whoever_logged_in_on_the_machine(
+    server: Server, tmp_path: Path, given: dict[str, str]
+) -> None:
+    """A fork's job has the role and no token, or an empty one; ~/.vault-token may be its administrator's."""
+    (tmp_path / ".vault-token").write_text(ROOT)
+    with pytest.raises(ConfigError, match=next(reversed(given))):
+        open_with(server, {"HOME": str(tmp_path), **given})
+    open_with(server, {"HOME": str(tmp_path)}).close()
+
+
 def test_a_revoked_token_is_reported(server: Server) -> None:
     token = server.token("# nothing", ttl="1h")
     server.ask("POST", "auth/token/revoke", {"token": token})
@@ -209,6 +233,16 @@ def test_anothers_identity_token_is_refused(server: Server, changes: dict[str, o
     with pytest.raises(StoreDeniedError, match="refuses the login with the identity token") as error:
         open_with(server, {"IC_SECRETS_BAO_ROLE": "build", "IC_SECRETS_BAO_JWT": token})
     assert token[:20] not in f"{error.value} {error.value.hint}"
+
+
+def test_the_servers_reason_for_refusing_an_identity_token_is_shown(server: Server) -> None:
+    """Which claim does not match; never the token."""
+    role = {"role_type": "jwt", "user_claim": "sub", "bound_audiences": ["ic-secrets"], "token_policies": [POLICY]}
+    server.ask("POST", "auth/jwt/role/protected", {**role, "bound_claims": {"ref_protected": "true"}})
+    token = sign(ref_protected="false")
+    with pytest.raises(StoreDeniedError, match='claim "ref_protected" does not match') as error:
+        open_with(server, {"IC_SECRETS_BAO_ROLE": "protected", "IC_SECRETS_BAO_JWT": token})
+    assert token.rpartition(".")[2] not in str(error.value)
 
 
 # --- a job on GitHub, a Kubernetes pod, an agent --------------------------------------------------------

@@ -3,7 +3,8 @@
 Credentials are taken from the first of these that is set: a token (BAO_TOKEN, VAULT_TOKEN, then the file
 `bao-token-file`, which an agent keeps fresh), AppRole (`bao-role-id` with a secret id), the account of a Kubernetes pod
 (`bao-kubernetes-role`), a CI job's identity token (`bao-jwt-file`, IC_SECRETS_BAO_JWT, or with `bao-role` one that the
-platform gives), and last the file where `bao login` leaves a token.
+platform gives), and last the file where `bao login` leaves a token. A person's token in that file never stands in for
+credentials that a pipeline names but does not have: an empty variable, a role without its identity token.
 """
 
 import os
@@ -24,6 +25,12 @@ _AUDIENCE = "ic-secrets"
 _KUBERNETES_MOUNT = "kubernetes"
 # Where a pod finds the token of its account (https://kubernetes.io/docs/concepts/security/service-accounts/).
 _POD_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+# What could have given credentials, but is empty; and what is of use only with others, which then are not there.
+_SOURCES = ("token-file", "role-id", "secret-id", "wrapped-secret-id", "kubernetes-role", "role", "jwt", "jwt-file")
+_NEEDY = {
+    **dict.fromkeys(("secret-id", "secret-id-file", "wrapped-secret-id", "wrapped-secret-id-file"), "ROLE_ID"),
+    **dict.fromkeys(("role", "auth-mount"), "JWT"),
+}
 # How long we wait for the revocation of a token, which expires by itself soon, in seconds.
 _FAREWELL = 1.0
 
@@ -61,6 +68,7 @@ def log_in(client: BaoClient, ask: Ask, environment: Mapping[str, str]) -> Sessi
     if jwt:
         body = {"jwt": jwt} | ({"role": role} if role else {})
         return _log_in(client, ask("bao-auth-mount") or _JWT_MOUNT, body, "the identity token")
+    _refuse_half_a_login(ask, environment)
     usual = os.path.join(environment.get("HOME", ""), ".vault-token")
     if os.path.lexists(usual):
         return Session(_read(usual, "the token"), ours=False)
@@ -69,6 +77,24 @@ def log_in(client: BaoClient, ask: Ask, environment: Mapping[str, str]) -> Sessi
         hint="set BAO_TOKEN, or IC_SECRETS_BAO_TOKEN_FILE, …_ROLE_ID, …_KUBERNETES_ROLE or …_JWT "
         "(docs/stores/openbao.md)",
     )
+
+
+def _refuse_half_a_login(ask: Ask, environment: Mapping[str, str]) -> None:
+    """Raise ConfigError where something is set for a login of its own, if only to nothing."""
+    variables = ["BAO_TOKEN", "VAULT_TOKEN", *(_get_variable(f"bao-{name}") for name in _SOURCES)]
+    empty = next((variable for variable in variables if environment.get(variable) == ""), None)
+    if empty:
+        hint = "a job of a fork or an unprotected branch may not get it; without the variable ~/.vault-token is used"
+        raise ConfigError(f"{empty} is empty, so there are no credentials for the OpenBao server", hint=hint)
+    for name, other in _NEEDY.items():
+        variable = _get_variable(f"bao-{name}")
+        if environment.get(variable) or ask(f"bao-{name}"):
+            hint = "docs/stores/openbao-login.md shows what each way to log in needs"
+            raise ConfigError(f"{variable} is set without IC_SECRETS_BAO_{other}", hint=hint)
+
+
+def _get_variable(name: str) -> str:
+    return f"IC_SECRETS_{name.replace('-', '_').upper()}"
 
 
 def _request_jwt(ask: Ask, environment: Mapping[str, str]) -> str | None:
@@ -130,8 +156,11 @@ def _log_in(client: BaoClient, mount: str, body: Mapping[str, Any], how: str) ->
         answer = None
     token = ((answer.body.get("auth") or {}) if answer else {}).get("client_token")
     if not isinstance(token, str):
+        said = answer.errors if answer else ""
+        for name in {"jwt", "secret_id"} & {*body}:
+            said = said.replace(body[name], "***")
         raise StoreDeniedError(
-            f"{client} refuses the login with {how} at auth/{mount}/",
+            f"{client} refuses the login with {how} at auth/{mount}/{said and f': {said}'}",
             hint="it expired, was used, belongs to another role, or IC_SECRETS_BAO_AUTH_MOUNT names the wrong mount",
         )
     return Session(token, ours=True)
@@ -139,7 +168,7 @@ def _log_in(client: BaoClient, mount: str, body: Mapping[str, Any], how: str) ->
 
 def _find(name: str, ask: Ask, environment: Mapping[str, str], what: str) -> str | None:
     """Return what the variable holds, else the file of the setting `NAME-file`; configuration files hold no values."""
-    value = environment.get(f"IC_SECRETS_{name.replace('-', '_').upper()}")
+    value = environment.get(_get_variable(name))
     if value:
         return value.strip()
     file = ask(f"{name}-file")
