@@ -3,8 +3,6 @@
 Every refusal of a build is in here, so that a build that starts has nothing left to fail on but itself.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +16,7 @@ from ..core.collector import RAISED, Errors
 from ..core.durations import format_duration
 from ..core.notices import Notice, Notify
 from ..errors import BuildError, UnknownSecretError
-from ..model.environments import NEVER_BUILT
+from ..model.names import NEVER_BUILT
 from ..model.resolve import Definition, inert_overrides, resolve
 from ..model.secret import Owner, Scope, SecretType, Target
 from ..model.variables import Preserve, check_size, inherit

@@ -3,8 +3,6 @@
 Nothing is written here; what is rendered is written when the build is exposed.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -69,7 +67,7 @@ class Rendered(NamedTuple):
     def __repr__(self) -> str:
         return f"Rendered({sorted(self.files)}, {sorted({*self.variables, *self.paths})})"
 
-    def add(self, other: Rendered) -> Rendered:
+    def add(self, other: "Rendered") -> "Rendered":
         """Return both together."""
         return Rendered(
             {**self.files, **other.files}, {**self.variables, **other.variables}, {**self.paths, **other.paths}

@@ -1,7 +1,5 @@
 """The secrets of one build: each is a record made once, and every check is a question to the list of them."""
 
-from __future__ import annotations
-
 import functools
 import threading
 import time
@@ -46,7 +44,7 @@ class BuildSecret(NamedTuple):
     parts: SecretParts
 
     @classmethod
-    def parse(cls, definition: Definition) -> BuildSecret:
+    def parse(cls, definition: Definition) -> "BuildSecret":
         """Make the record of a definition that has won. This is the one place where a value is parsed.
 
         BuildError where the store does not give the value; InvalidValueError and ReservedNameError where the secret
@@ -76,7 +74,7 @@ class BuildSecret(NamedTuple):
         version: int = 1,
         scopes: Scopes = frozenset(),
         expires: int | None = None,
-    ) -> BuildSecret:
+    ) -> "BuildSecret":
         """Parse the value; InvalidValueError, ReservedNameError."""
         text = value.reveal()
         if kind is SecretType.ENV:
@@ -92,11 +90,11 @@ class BuildSecret(NamedTuple):
 class BuildSecrets(tuple[BuildSecret, ...]):
     """The secrets of one build, in the order of their names."""
 
-    _matcher: Matcher | None = None
+    _matcher: "Matcher | None" = None
     _lock = threading.Lock()
 
     @classmethod
-    def parse(cls, definitions: Iterable[Definition], errors: Errors = RAISED) -> BuildSecrets:
+    def parse(cls, definitions: Iterable[Definition], errors: Errors = RAISED) -> "BuildSecrets":
         """Parse each definition; one that cannot be parsed is left out where its error is only collected."""
         secrets = []
         for definition in definitions:
@@ -189,7 +187,7 @@ class BuildSecrets(tuple[BuildSecret, ...]):
         """Every form in which a value may appear."""
         return derive_all(self)
 
-    def get_matcher(self) -> Matcher:
+    def get_matcher(self) -> "Matcher":
         """Return the matcher of every value, which is made once; both streams of a build may ask at the same time."""
         from ..masking.matcher import Matcher
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from ..config.settings import Settings
 from ..errors import IcSecretsError
-from ..model.environments import PERMANENT
+from ..model.names import PERMANENT
 from ..model.secret import Scope, SecretType
 from . import COMMANDS, Call
 from .parser import Parser

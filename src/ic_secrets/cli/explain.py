@@ -11,8 +11,8 @@ from typing import Any
 from ..core.console import find_width, print_table, printable
 from ..core.moments import format_date, format_time
 from ..errors import UnknownSecretError
-from ..model.environments import NEVER_BUILT, Cell, EnvironmentTable, Source, make_table
-from ..model.names import split_composer_name
+from ..model.environments import Cell, EnvironmentTable, Source, make_table
+from ..model.names import NEVER_BUILT, split_composer_name
 from ..model.resolve import Definition, Holdings, Verdict, trace
 from ..model.secret import Owner, Scope, SecretType, Target, format_scopes
 from ..stores.base import Store, read_visible_chain

@@ -5,8 +5,6 @@ So every entry of the real home is linked into the private one, with a `cache` l
 precedence of `cache-dir`, as COMPOSER_CACHE_DIR would not), and what a build creates there is carried back afterwards.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys
@@ -26,7 +24,7 @@ class ComposerHome(NamedTuple):
     data: str
 
     @classmethod
-    def find(cls, environment: Mapping[str, str]) -> ComposerHome:
+    def find(cls, environment: Mapping[str, str]) -> "ComposerHome":
         """Find the directories that Composer would use with that environment; none need exist."""
         explicit = environment.get("COMPOSER_HOME")
         home = explicit or _find_home(environment)
@@ -59,7 +57,7 @@ class Overlay:
         self._made: list[str] = []
 
     @classmethod
-    def resume(cls, path: str, home: ComposerHome, made: OverlayTrace) -> Overlay:
+    def resume(cls, path: str, home: ComposerHome, made: OverlayTrace) -> "Overlay":
         """Return the home that another process made, to carry back what was added to it since."""
         overlay = cls(path, home, dict.fromkeys(made.own, b""))
         overlay._links = set(made.links)

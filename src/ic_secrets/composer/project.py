@@ -1,7 +1,5 @@
 """The project that is built, as Composer reads it: composer.json, composer.lock and auth.json."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 Whatever another program wrote into these files can be read: what lacks the expected shape counts as absent.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple

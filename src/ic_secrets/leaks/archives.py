@@ -4,8 +4,6 @@ Archives come from anywhere. None can make us unpack more than a limit, or hold 
 and whatever is wrong with one is an ArchiveError or a MemberError.
 """
 
-from __future__ import annotations
-
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -150,7 +148,7 @@ def _open_zip(file: IO[bytes], budget: _Budget) -> Iterator[Member]:
                 yield from _open_zipped(archive, info, budget)
 
 
-def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: _Budget) -> Iterator[Member]:
+def _open_zipped(archive: "zipfile.ZipFile", info: "zipfile.ZipInfo", budget: _Budget) -> Iterator[Member]:
     try:
         opened = archive.open(info)
     except Exception as error:
@@ -201,7 +199,7 @@ def _open_tar(stream: IO[bytes] | _Stream, budget: _Budget) -> Iterator[Member]:
         """A header, refused if it makes tarfile read too much into memory."""
 
         @classmethod
-        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Info:
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Info":
             try:
                 info = super().frombuf(buf, encoding, errors)
             except tarfile.HeaderError:

@@ -1,7 +1,5 @@
 """Findings: where a value is, and how the occurrences of needles are grouped into them."""
 
-from __future__ import annotations
-
 import fnmatch
 import os
 from collections.abc import Collection, Iterable
@@ -62,7 +60,7 @@ class SearchResult:
         self.size = size
         self.failures = failures
 
-    def without(self, allowed: Collection[str], base: str) -> SearchResult:
+    def without(self, allowed: Collection[str], base: str) -> "SearchResult":
         """Return the result without findings that are allowed: by a secret's name, or a glob of the path in `base`."""
 
         def is_allowed(finding: Finding) -> bool:
@@ -120,7 +118,7 @@ class Places:
         self._has_lines: bool | None = None
         self._line, self._counted = 1, 0
 
-    def add(self, data: bytes, matches: Iterable[Match], start: int = 0, owned: int | None = None) -> None:
+    def add(self, data: bytes, matches: "Iterable[Match]", start: int = 0, owned: int | None = None) -> None:
         """Add the matches in the window, their offsets less `start`, but for those that begin after `owned` bytes."""
         if self._has_lines is None:
             self._has_lines = self._where == "content" and b"\0" not in data[:PROLOGUE]
@@ -157,7 +155,7 @@ class Places:
         self._counted = max(self._counted, self._offset + position)
         return self._line
 
-    def _group(self, match: Match, offset: int, end: int, line: int | None) -> None:
+    def _group(self, match: "Match", offset: int, end: int, line: int | None) -> None:
         for needle in self._names.list_needles(match.needle):
             group = self._latest.get(needle.name)
             if group and (offset < group.end or self._where != "content" or _continues(group, needle, line)):

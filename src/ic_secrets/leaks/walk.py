@@ -1,7 +1,5 @@
 """The walk over the trees to search: each directory once, and not through links."""
 
-from __future__ import annotations
-
 import contextlib
 import enum
 import os

@@ -4,8 +4,6 @@ To add an encoding, add its record to `ENCODINGS`. Each form is what the encoder
 quotes around it. A form that equals the value, or another form, does no harm.
 """
 
-from __future__ import annotations
-
 import binascii
 import json
 import re

@@ -7,13 +7,9 @@ import enum
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from .names import PERMANENT
 from .resolve import Definition, Holdings, Verdict, trace
 from .secret import Scope, Scopes, SecretType
-
-# The environments that every site of the platform has; the others are multidevs.
-PERMANENT = ("dev", "test", "live")
-# The platform never builds for these, but deploys what was built for dev (rule 12).
-NEVER_BUILT = frozenset({"test", "live"})
 
 
 class Source(enum.Enum):

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 SITE = r"[a-z0-9][a-z0-9-]{0,62}"
 ENVIRONMENT = r"[a-z0-9-]{1,11}"
+# The environments that every site of the platform has; the others are multidevs.
+PERMANENT = ("dev", "test", "live")
+# The platform never builds for these, but deploys what was built for dev (rule 12).
+NEVER_BUILT = frozenset({"test", "live"})
 # The longest name of an env or composer secret that a store takes; the grammar of both is otherwise unbounded.
 _MAX_NAME = 300
 _HOST = r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\])"

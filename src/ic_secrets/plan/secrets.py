@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..model.environments import NEVER_BUILT
+from ..model.names import NEVER_BUILT
 from ..model.resolve import Definition, Verdict
 from ..model.secret import Scope, SecretType, format_scopes
 from .facts import Facts

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ..model.environments import NEVER_BUILT, Cell, Row, make_table
+from ..model.environments import Cell, Row, make_table
+from ..model.names import NEVER_BUILT
 from ..model.resolve import Definition, Holdings, Verdict
 from ..model.secret import Owner, Scope, SecretType, Site, format_scopes
 

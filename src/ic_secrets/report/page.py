@@ -14,7 +14,8 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from ..model.environments import NEVER_BUILT, Cell, Source
+from ..model.environments import Cell, Source
+from ..model.names import NEVER_BUILT
 from ..model.resolve import Verdict
 from ..model.secret import SecretType, format_scopes
 from .owners import Entry, Flag, Limits, OwnerReport, Totals

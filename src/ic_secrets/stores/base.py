@@ -1,7 +1,5 @@
 """The protocol of every store: what it must have, and what it may have besides."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -78,7 +76,7 @@ class Store(abc.ABC):
     # What the store has to say about its cache; None where there is none, or where the server simply answered.
     cached: Cached | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(self, *_: object) -> None:

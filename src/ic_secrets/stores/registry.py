@@ -3,8 +3,6 @@
 A store that comes with a plugin is found by its opener alone; it has the defaults of a record.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
@@ -30,7 +28,7 @@ class StoreRequest(NamedTuple):
 
     url: str
     path: str
-    load_keys: Callable[[], Sequence[MasterKey]]
+    load_keys: "Callable[[], Sequence[MasterKey]]"
     read_only: bool = False
     ask: Callable[[str], str | None] = lambda _: None
     environment: Mapping[str, str] = os.environ
@@ -58,7 +56,7 @@ class Scheme(NamedTuple):
     can_be_cached: bool = False
     has_policies: bool = False
     settings: tuple[str, ...] = ()
-    read_names: Callable[[str], Names] | None = None
+    read_names: "Callable[[str], Names] | None" = None
     read_key_id: Callable[[str], str] | None = None
 
 
@@ -77,14 +75,14 @@ def find_scheme(url: str) -> Scheme | None:
 
 def open_store(
     url: str,
-    load_keys: Callable[[], Sequence[MasterKey]],
+    load_keys: "Callable[[], Sequence[MasterKey]]",
     *,
     read_only: bool = False,
     create: bool = False,
     find_opener: Callable[[str], StoreOpener | None] | None = None,
     ask: Callable[[str], str | None] | None = None,
     environment: Mapping[str, str] = os.environ,
-) -> Store:
+) -> "Store":
     """Open the store that the URL names, which the caller closes; a bare path is an embedded store.
 
     ConfigError for an unknown scheme. `load_keys` is called only by a store that needs keys, and again by one that was
