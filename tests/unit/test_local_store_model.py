@@ -85,18 +85,22 @@ class Model:
     def put_override(
         self, owner: Owner, environment: str, name: str, new: Entry, kind: SecretType | None, scopes: Scopes | None
     ) -> bool:
-        base = self.entries.get((owner, None, name)) or self.inherited(owner, name)
+        bases = [self.entries.get((owner, None, name)), self.inherited(owner, name)]
+        old = self.entries.get((owner, environment, name))
+        base = next((one for one in bases if one and old and one.base == old.base), bases[0] or bases[1])
         if base is None:
             raise BaseMissingError("")
         self.check_same(base, kind, scopes)
-        old = self.entries.get((owner, environment, name))
         new.base, new.kind, new.scopes = base.base, base.kind, base.scopes
         new.version = old.version + 1 if old else 1
         self.entries[owner, environment, name] = new
         return old is None
 
     def delete(self, owner: Owner, environment: str | None, name: str) -> int:
+        base = self.entries.get((owner, None, name))
         gone = [k for k in self.entries if k[0] == owner and k[2] == name and environment in (None, k[1])]
+        if base and environment is None:
+            gone = [key for key in gone if self.entries[key].base == base.base]
         if not gone:
             raise UnknownSecretError("")
         for key in gone:

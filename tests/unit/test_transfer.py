@@ -291,6 +291,24 @@ def test_an_override_keeps_its_base_beside_a_namesake(stores: Stores) -> None:
     assert [override.name for override in inert_overrides(destination.read_chain(SITE))] == ["KEY"]
 
 
+def test_an_override_beside_a_namesake_takes_a_new_value_and_never_another_base(stores: Stores) -> None:
+    """Of the same base it is changed; one of the site's own secret does not take its place without a word."""
+    source, destination = stores
+    for store in stores:
+        store.set_site(Site("my-site", "agency"))
+        set_base(store, ORGANIZATION, "KEY", "org")
+        store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("override")))
+        set_base(store, SITE, "KEY", "own")
+    source.put(Place(SITE, "dev", "KEY"), Write(SecretValue("changed")))
+    assert told(destination, everything(source)) == {"my-site.dev KEY": "changed"}
+    import_secrets(destination, everything(source))
+    assert told(destination, everything(source)) == {}
+    source.delete(Place(SITE, "dev", "KEY"))
+    source.put(Place(SITE, "dev", "KEY"), Write(SecretValue("of the site's")))
+    reason = "the one that is there belongs to the secret of org:agency: delete it first"
+    assert told(destination, everything(source)) == {"my-site.dev KEY": reason}
+
+
 def test_an_inert_override_with_the_same_value_is_set_again(stores: Stores) -> None:
     """It would have no effect, where the one that was brought has."""
     for store in stores:

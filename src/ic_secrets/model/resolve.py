@@ -125,15 +125,19 @@ def find_base(
 ) -> Secret:
     """Return the base that an override on `chain[0].owner` would belong to (rule 6).
 
-    It is the owner's own, else, for a site, that of its primary organization. BaseMissingError if there is none,
-    ImmutableError if another type or other scopes than those of the base are named.
+    An override that is there already stays with its base, while that lives. Else it is the owner's own, else, for a
+    site, that of its primary organization. BaseMissingError if there is none, ImmutableError if another type or other
+    scopes than those of the base are named.
     """
-    for holdings in chain:
-        for secret in holdings.secrets:
-            if secret.name == name:
-                _check_same(f"{holdings.owner} {name}", secret, kind, scopes)
-                return secret
-    raise BaseMissingError(f"there is no secret {name} that {chain[0].owner}.{environment} could override")
+    bound = {
+        override.base for override in chain[0].overrides if (override.environment, override.name) == (environment, name)
+    }
+    bases = [secret for holdings in chain for secret in holdings.secrets if secret.name == name]
+    if not bases:
+        raise BaseMissingError(f"there is no secret {name} that {chain[0].owner}.{environment} could override")
+    base = next((secret for secret in bases if secret.id in bound), bases[0])
+    _check_same(f"{base.owner} {name}", base, kind, scopes)
+    return base
 
 
 def _judge(item: Secret | Override, environment: str | None, scope: Scope, live: Iterable[str]) -> Definition:

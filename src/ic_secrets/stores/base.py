@@ -142,9 +142,9 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def delete(self, place: Place) -> int:
-        """Delete one override, or (`environment` None) all that the owner holds under the name.
+        """Delete one override, or (`environment` None) the base with its overrides; without a base, every override.
 
-        Return how many values went; UnknownSecretError when there was none.
+        A site's overrides of its organization's secret are not those of its own base, and stay (rule 6). Return how many values went; UnknownSecretError when there was none.
         """
 
     @abc.abstractmethod

@@ -10,6 +10,7 @@ from ..errors import (
     UnknownSecretError,
     UnknownSiteError,
 )
+from ..model.resolve import inert_overrides
 from ..model.secret import (
     Owner,
     Scope,
@@ -162,6 +163,23 @@ class StoreContract(ReadingContract):
         store.delete(Place(ORGANIZATION, None, "KEY"))
         store.delete(Place(SITE, None, "KEY"))
         assert set_base(store, SITE, "KEY", "site", SecretType.ENV, BUILD)
+
+    @needs("organizations", "identity")
+    def test_an_override_of_the_organizations_secret_survives_the_sites_own(self, store: Store) -> None:
+        """Rule 6: it belongs to that very base, whatever becomes of a site's base beside it."""
+        store.set_site(Site("my-site", "agency"))
+        set_base(store, ORGANIZATION, "KEY", "org")
+        base = get_base(store, ORGANIZATION, "KEY").id
+        store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("one")))
+        set_base(store, SITE, "KEY", "site")
+        store.put(Place(SITE, "live", "KEY"), Write(SecretValue("of the site's")))
+        assert not store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("two")))
+        assert get_override(self.reopen(store), SITE, "dev", "KEY").base == base
+        assert store.delete(Place(SITE, None, "KEY")) == 2
+        again = self.reopen(store)
+        assert [(o.environment, o.value) for o in again.read(SITE).overrides] == [("dev", SecretValue("two"))]
+        assert inert_overrides(again.read_chain(SITE)) == ()
+        assert store.delete(Place(SITE, None, "KEY")) == 1
 
     # --- delete ---------------------------------------------------------------------------------
 

@@ -276,8 +276,13 @@ class _Merge:
         if old and old.base != base.id and change.action is Action.SAME:
             change = change._replace(action=Action.CHANGED)
         if change.action in {Action.MADE, Action.CHANGED}:
-            if mine.secrets and not own:  # a store would take it for an override of that one
+            is_kept = old is not None and old.base == base.id
+            if mine.secrets and not own and not is_kept:  # a store would take it for an override of that one
                 reason = f"it belongs to the secret of {base.owner}, but {override.owner} has one of that name already"
+                return Change(Action.REFUSED, override, reason)
+            theirs = self._inherited(override.owner, override.name) if old and own and not is_kept else None
+            if old and theirs and old.base in {secret.id for secret in theirs.secrets}:  # a store would leave it there
+                reason = f"the one that is there belongs to the secret of {theirs.owner}: delete it first"
                 return Change(Action.REFUSED, override, reason)
             held.overrides.setdefault(override.name, {})[override.environment] = override._replace(base=base.id)
         return change

@@ -20,7 +20,9 @@ def read_name_chain(session: Session, owner: Owner, environment: str | None, nam
     """
     held = session.held(owner).names.get(name, {})
     chain = [_holdings(owner, held)]
-    if owner.is_site and "" not in held and (held or environment is not None):
+    own, old = held.get(""), held.get(environment or "")
+    is_bound_elsewhere = own is not None and old is not None and old.base != own.base
+    if owner.is_site and (is_bound_elsewhere if own else held or environment is not None):
         record = session.find(owner)
         if record and record.organization:
             organization = Owner.organization(record.organization)

@@ -229,7 +229,11 @@ class LocalStore(Store):
             check_environment(environment)
         with self._changing() as session:
             held = session.held(owner).names.get(name, {})
-            rows = [row for row in held.values() if environment in (None, row.environment)]
+            base = held.get("")
+            if environment is not None:
+                rows = [row for row in held.values() if row.environment == environment]
+            else:
+                rows = [row for row in held.values() if base is None or row.base == base.base]
             if not rows:
                 raise UnknownSecretError(f"there is no secret {place}")
             session.delete(owner, rows)

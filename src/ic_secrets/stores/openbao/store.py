@@ -214,9 +214,12 @@ class BaoStore(Store):
     def _delete(self, place: Place) -> int:
         owner, environment, name = place
         places = list_locations_of(self._transaction, owner, name)
-        paths = [path for path, where in places if environment in (None, where)]
-        nodes = self._transaction.get(paths, is_lenient=True)
-        paths = [path for path, node in zip(paths, nodes, strict=True) if node is not None]
+        places = [(path, where) for path, where in places if environment in (None, where)]
+        nodes = self._transaction.get([path for path, _ in places], is_lenient=True)
+        found = [(path, where, node) for (path, where), node in zip(places, nodes, strict=True) if node is not None]
+        bases = {node.meta.get("id") for _, where, node in found if where is None}
+        # An override of the organization's secret stays; one that another tool wrote goes.
+        paths = [path for path, _, node in found if not bases or node.meta.get("id") in {*bases, None}]
         if not paths:
             raise UnknownSecretError(f"there is no secret {place}")
         for path in paths:
