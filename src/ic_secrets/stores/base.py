@@ -144,7 +144,8 @@ class Store(abc.ABC):
     def delete(self, place: Place) -> int:
         """Delete one override, or (`environment` None) the base with its overrides; without a base, every override.
 
-        A site's overrides of its organization's secret are not those of its own base, and stay (rule 6). Return how many values went; UnknownSecretError when there was none.
+        A site's overrides of its organization's secret are not those of its own base, and stay (rule 6). Return how
+        many values went; UnknownSecretError when there was none.
         """
 
     @abc.abstractmethod
