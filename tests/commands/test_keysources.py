@@ -57,6 +57,28 @@ def test_each_source_gives_its_key(tmp_path: Path) -> None:
     assert load({"IC_SECRETS_KEY_COMMAND": printing(KEY.format())}) == (KEY,)
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"CI": "true", "IC_SECRETS_KEY": ""}, "IC_SECRETS_KEY is empty"),
+        ({"CI": "true"}, "IC_SECRETS_KEY is not set"),
+        ({"IC_SECRETS_KEY_FILE": ""}, "IC_SECRETS_KEY_FILE is empty"),
+    ],
+    ids=str,
+)
+def test_a_job_that_does_not_get_the_key_learns_which_jobs_do(
+    cli: Cli, tmp_path: Path, given: dict[str, str], named: str
+) -> None:
+    """Forks get no secrets, unprotected branches no protected variables; at home a key file is made by `init`."""
+    path = make_store(tmp_path)
+    store = ("--store", path)
+    told = cli("list", "my-site", *store, env=given, check=1).stderr.decode()
+    assert named in told
+    assert "fork" in told
+    assert "protected variables" in told
+    assert "`ic-secrets init`" in cli("list", "my-site", *store, check=1).stderr.decode()
+
+
 def test_the_first_source_comes_first_and_all_must_agree(tmp_path: Path) -> None:
     """While a rotation is under way a source has two keys: those that share one agree."""
     both, old, new = key_file(tmp_path, KEY, OTHER), KEY.format(), OTHER.format()

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _APP = "ic-secrets"
 _PROJECT_FILE = "ic-secrets.toml"
+# Settings that say where the master key comes from, and the kind of each source.
+_KEY_SOURCES = (("key", "variable"), ("key-file", "file"), ("key-command", "command"), ("key-keyring", "keyring"))
+_NOT_GIVEN = "the job of a fork gets no secrets, and that of an unprotected branch no protected variables"
 _DEFAULTS = {"audit": "warn", "leaks": "fail", "grace": "10s", "expiry-warning": "14d"}
 # The platform's directories: (variable, default below the home directory).
 _LINUX_DIRECTORIES = {
@@ -277,12 +280,7 @@ class Settings:
 
         found: list[KeySource] = []
         filed: list[KeySource] = []
-        for name, kind in (
-            ("key", "variable"),
-            ("key-file", "file"),
-            ("key-command", "command"),
-            ("key-keyring", "keyring"),
-        ):
+        for name, kind in _KEY_SOURCES:
             setting = self.find(name)
             if setting:
                 place = setting.source if kind == "variable" else setting.value
@@ -302,7 +300,18 @@ class Settings:
 
     def load_keys(self) -> "Sequence[MasterKey]":
         """Return the master keys, the current one first; MasterKeyError if a source has none, or two disagree."""
-        return self.keyholder.load(self.key_sources)
+        sources = self.key_sources
+        if sources[0].origin == "default":
+            self._refuse_missing_key(sources[0].place)
+        return self.keyholder.load(sources)
+
+    def _refuse_missing_key(self, path: str) -> None:
+        """Raise MasterKeyError where the key was meant to come from the pipeline, and there is no default key file."""
+        variables = [f"IC_SECRETS_{name.replace('-', '_').upper()}" for name, _ in _KEY_SOURCES]
+        empty = next((variable for variable in variables if self.environment.get(variable) == ""), None)
+        if (empty or self._is_ci) and not os.path.lexists(path):
+            what = f"{empty} is empty" if empty else f"{variables[0]} is not set"
+            raise MasterKeyError(f"{what}, and there is no key file {path}", hint=_NOT_GIVEN)
 
 
 def split_names(text: str) -> frozenset[str]:

@@ -84,7 +84,7 @@ def _refuse_half_a_login(ask: Ask, environment: Mapping[str, str]) -> None:
     variables = ["BAO_TOKEN", "VAULT_TOKEN", *(_get_variable(f"bao-{name}") for name in _SOURCES)]
     empty = next((variable for variable in variables if environment.get(variable) == ""), None)
     if empty:
-        hint = "a job of a fork or an unprotected branch may not get it; without the variable ~/.vault-token is used"
+        hint = "the job of a fork gets no secrets, and that of an unprotected branch no protected variables"
         raise ConfigError(f"{empty} is empty, so there are no credentials for the OpenBao server", hint=hint)
     for name, other in _NEEDY.items():
         variable = _get_variable(f"bao-{name}")
