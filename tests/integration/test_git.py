@@ -133,7 +133,7 @@ def test_a_refusal_leaves_nothing_in_the_cache(
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
-def test_a_host_that_git_alone_needs_is_never_retried_with_the_password_in_arguments(
+def test_a_password_that_is_refused_is_taken_out_of_the_arguments_of_git(
     cli: Any, store: None, servers: Servers, tmp_path: Path, home: dict[str, str], watch: ArgumentWatch, status: int
 ) -> None:
     project = servers.project(tmp_path, "git-only")
@@ -142,12 +142,37 @@ def test_a_host_that_git_alone_needs_is_never_retried_with_the_password_in_argum
         done = cli("run", "my-site.dev", "--receipt", receipt, "--", *INSTALL, cwd=project)
     assert done.returncode in {1, 100, 255}
     document = json.loads(receipt.read_text())
-    assert document["git"]["seen_in_arguments"] == []
     host = next(secret for secret in document["secrets"] if secret["name"] == servers.git.secret_name)
-    assert host["destination"]["auth_json"] is False
-    assert host["destination"]["git_helper"] is True
-    assert watch.seen == set()
+    assert host["destination"] == {
+        "auth_json": True,
+        "git_helper": True,
+        "method": "http-basic",
+        "host": servers.git.host,
+    }
+    assert long_lived(watch) == set()
     assert_clean(servers, tmp_path, home)
+
+
+def test_a_nested_install_downloads_from_the_host_that_git_asks(
+    cli: Any, store: None, servers: Servers, tmp_path: Path
+) -> None:
+    """composer.json shows a host that git alone asks; the theme's, which it does not know, asks it by HTTP."""
+    project = servers.project(tmp_path, "git-only")
+    manifest = json.loads((project / "composer.json").read_text())
+    manifest["scripts"] = {"post-autoload-dump": "@composer install -d theme --no-interaction"}
+    (project / "composer.json").write_text(json.dumps(manifest))
+    url = f"{servers.git.url}/initech/vault.git/info/refs?service=git-upload-pack"
+    patch = {"name": "acme/patch", "version": "1.0.0", "dist": {"type": "file", "url": url}}
+    theme = {
+        "repositories": [{"type": "package", "package": patch}, {"packagist.org": False}],
+        "require": {"acme/patch": "1.0.0"},
+        "config": {"secure-http": False},
+    }
+    (project / "theme").mkdir()
+    (project / "theme" / "composer.json").write_text(json.dumps(theme))
+    cli("run", "my-site.dev", "--", *INSTALL, cwd=project, check=0)
+    assert (project / "vendor" / "initech" / "vault").is_dir()
+    assert list((project / "theme" / "vendor" / "acme" / "patch").iterdir())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -26,7 +26,6 @@ HANDOVER = Handover(
     receipt="/work/receipt",
     secrets=[["TOKEN", "env", "my-site", 3, "a-canary"]],
     auth={"bearer": {"a.org": "a-canary"}},
-    git_alone=["git.example.org"],
     caches=["/cache"],
     home=ComposerHome("/home", "/cache", "/data"),
     overlay=OverlayTrace(["auth.json"], ["config.json"], []),  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ def define(
 
 def project(config: dict[str, Any] | None = None, *urls: str) -> Project:
     manifest = {"config": config or {}, "repositories": [{"type": "composer", "url": url} for url in urls]}
-    return Project("", "", "composer.json", True, True, read_sources(manifest, {}), {}, frozenset(), ())
+    return Project("", "", "composer.json", True, True, read_sources(manifest, {}))
 
 
 def situation(*definitions: Definition, **others: Any) -> Facts:

@@ -31,14 +31,9 @@ def home(tmp_path: Path) -> ComposerHome:
 def test_the_users_credentials_stay_but_for_the_hosts_of_secrets(home: ComposerHome) -> None:
     theirs = {"bearer": {HOST: "theirs", "other.example.org": "kept"}}
     Path(home.path, "auth.json").write_text(json.dumps(theirs))
-    rendered = render_home(SECRETS, home, {}, (), Composer(None), lambda notice: None)
+    rendered = render_home(SECRETS, home, {}, Composer(None), lambda notice: None)
     assert rendered.files == {"auth.json": {"bearer": {"other.example.org": "kept"}, "http-basic": {HOST: OURS}}}
     assert (rendered.variables, repr(rendered)) == ({}, "RenderedHome(['auth.json'])")
-
-
-def test_a_host_that_only_git_needs_is_in_no_file(home: ComposerHome) -> None:
-    Path(home.path, "auth.json").write_text(json.dumps({"bearer": {HOST: "theirs"}}))
-    assert render_home(SECRETS, home, {}, {HOST}, Composer(None), lambda notice: None).files == {"auth.json": {}}
 
 
 @pytest.mark.parametrize(("version", "is_moved"), [("2.10.0", True), ("2.11.0", False)])
@@ -49,7 +44,7 @@ def test_composer_auth_loses_what_secrets_set(home: ComposerHome, version: str, 
     inherited = {"custom-headers": {HOST: ["A: b"], **other}, "bearer": {HOST: "x", "a.org": "y"}}
     notices: list[Notice] = []
     given = {"COMPOSER_AUTH": json.dumps(inherited)}
-    rendered = render_home(secrets, home, given, (), Composer(version), notices.append)
+    rendered = render_home(secrets, home, given, Composer(version), notices.append)
     ours: Document = {HOST: ["X-Key: value"]}
     assert rendered.files["auth.json"] == {"custom-headers": ours | (other if is_moved else {})}
     left = {"bearer": {"a.org": "y"}} if is_moved else {"custom-headers": other, "bearer": {"a.org": "y"}}
@@ -73,7 +68,7 @@ def test_a_config_file_is_copied_only_to_take_a_credential_out(
 ) -> None:
     Path(home.path, "config.json").write_text(json.dumps(config))
     notices: list[Notice] = []
-    rendered = render_home(SECRETS, home, {}, (), Composer(None), notices.append)
+    rendered = render_home(SECRETS, home, {}, Composer(None), notices.append)
     assert rendered.files.get("config.json") == expected
     assert len(notices) == (expected is not None)
 
@@ -85,10 +80,10 @@ def test_what_composer_would_fail_on_is_refused_without_its_text(home: ComposerH
     if not environment:
         Path(home.path, broken).write_text(text)
     with pytest.raises(MalformedAuthError, match=broken) as caught:
-        render_home(SECRETS, home, environment, (), Composer(None), lambda notice: None)
+        render_home(SECRETS, home, environment, Composer(None), lambda notice: None)
     assert "canary" not in str(caught.value)
     errors = ErrorCollector()
-    rendered = render_home(SECRETS, home, environment, (), Composer(None), lambda notice: None, errors)
+    rendered = render_home(SECRETS, home, environment, Composer(None), lambda notice: None, errors)
     assert rendered.files["auth.json"] == {"http-basic": {HOST: OURS}}
     assert len(errors.errors) == 1
 
@@ -96,7 +91,7 @@ def test_what_composer_would_fail_on_is_refused_without_its_text(home: ComposerH
 def test_a_file_that_cannot_be_read_is_an_error(home: ComposerHome) -> None:
     Path(home.path, "auth.json").write_bytes(b"\xff")
     with pytest.raises(MalformedAuthError, match="is not UTF-8"):
-        render_home(SECRETS, home, {}, (), Composer(None), lambda notice: None)
+        render_home(SECRETS, home, {}, Composer(None), lambda notice: None)
 
 
 def test_a_preserved_variable_wins_and_is_named() -> None:

@@ -77,48 +77,6 @@ def test_the_lock_file_names_further_hosts_but_those_of_packagists_packages() ->
     assert "github.com" in sources.hosts
 
 
-GIT = {"type": "git", "url": "https://git.example.org/a.git"}
-HTTP = {"type": "composer", "url": "https://repo.example.org"}
-FORGE = {"type": "vcs", "url": "https://github.com/a/b"}
-SOURCE = {"type": "git", "url": "https://git.example.org/b.git"}
-ALONE: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]] | None, set[str]]] = {
-    "a repository of git": ([GIT], [], {"git.example.org"}),
-    "with no lock file": ([GIT], None, {"git.example.org"}),
-    "with no lock file, beside one that may name any host": ([GIT, HTTP], None, set()),
-    "beside another": ([GIT, HTTP], [], {"git.example.org"}),
-    "a forge, which Composer asks itself": ([FORGE], [], set()),
-    "sources of a package": ([HTTP], [{"source": SOURCE}], {"git.example.org"}),
-    "archives of the same host": ([GIT], [{"dist": {"url": "https://git.example.org/a.zip"}}], set()),
-    "a mirror on the same host": (
-        [GIT],
-        [{"dist": {"url": "https://a.org/x", "mirrors": [{"url": "https://git.example.org/%package%.zip"}]}}],
-        set(),
-    ),
-    "an archive that a forge's API gives": (
-        [],
-        [
-            {
-                "source": {"type": "git", "url": "https://github.com/a/b.git"},
-                "dist": {"url": "https://api.github.com/repos/a/b/zipball/1"},
-            }
-        ],
-        set(),
-    ),
-    "a package that composer.json describes": (
-        [{"type": "package", "package": {"name": "a/b", "source": SOURCE}}],
-        [],
-        {"git.example.org"},
-    ),
-}
-
-
-@pytest.mark.parametrize("case", ALONE)
-def test_a_host_that_git_alone_asks_is_known(case: str) -> None:
-    repositories, packages, expected = ALONE[case]
-    lock = None if packages is None else {"packages": packages}
-    assert read_sources({"repositories": repositories}, lock).git_alone == expected
-
-
 KEYS = ["repositories", "type", "url", "package", "packages", "packages-dev", "dist", "source", "name", "config", "x"]
 TEXTS = ["composer", "vcs", "package", "https://a.org/x", "git@a.org:b", "https://u:p@a.org", "packagist.org", ""]
 JSON = st.recursive(
@@ -132,4 +90,3 @@ JSON = st.recursive(
 def test_any_composer_json_and_lock_can_be_read(manifest: dict[str, Any], lock: dict[str, Any] | None) -> None:
     sources = read_sources(manifest, lock)
     assert sources.hosts >= {repository.host for repository in sources.list_all()}
-    assert "" not in sources.git_alone

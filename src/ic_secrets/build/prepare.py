@@ -101,12 +101,6 @@ class PreparedBuild(NamedTuple):
         return f"PreparedBuild({self.request.target})"
 
     @property
-    def git_alone(self) -> frozenset[str]:
-        """The hosts whose login is not in auth.json, since only git needs it."""
-        logins = {each.host for each in self.secrets.credentials if each.method == "http-basic"}
-        return self.project.git_alone & logins
-
-    @property
     def caches(self) -> tuple[str, ...]:
         """The directories that Composer may use as its cache."""
         return tuple(dict.fromkeys([self.home.cache, *self.project.caches]))
@@ -289,7 +283,7 @@ def render(
     else:
         ours = render_environment(secrets, inherited, request.preserve, notify)
         inherited_too = {**inherited, **ours.variables}
-        home = render_home(secrets, prepared.home, inherited_too, prepared.git_alone, composer, notify, errors)
+        home = render_home(secrets, prepared.home, inherited_too, composer, notify, errors)
         ours = ours.add(Rendered(variables=home.variables, paths={"COMPOSER_HOME": COMPOSER}))
     whole = ours
     with errors:

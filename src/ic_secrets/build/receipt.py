@@ -129,7 +129,7 @@ def describe_secret(secret: BuildSecret, prepared: PreparedBuild) -> dict[str, A
     destination: dict[str, Any] = {"variable": secret.name}
     if secret.credential:
         destination = {
-            "auth_json": secret.credential.host not in prepared.git_alone,
+            "auth_json": True,
             "git_helper": any(login.name == secret.name for login in prepared.secrets.logins),
             "method": secret.credential.method,
             "host": secret.credential.host,

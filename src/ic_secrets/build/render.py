@@ -116,21 +116,18 @@ def render_home(
     secrets: BuildSecrets,
     home: ComposerHome,
     environment: Mapping[str, str],
-    left_out: Collection[str],
     composer: InstalledComposer,
     notify: Notify,
     errors: Errors = RAISED,
 ) -> RenderedHome:
     """Render the private Composer home, and COMPOSER_AUTH where the build inherits one, less what secrets set.
 
-    The credentials of hosts that are `left_out` are not in it, nor the user's own for them. MalformedAuthError names
-    the user's file that Composer would stumble over.
+    MalformedAuthError names the user's file that Composer would stumble over.
     """
     auth: Document = {}
     with errors:
         auth = read_auth(os.path.join(home.path, AUTH_FILE))
-    auth, _ = drop_hosts(auth, set(left_out))
-    auth = merge_auth(auth, [each for each in secrets.credentials if each.host not in left_out])
+    auth = merge_auth(auth, secrets.credentials)
     variables = {}
     inherited = environment.get("COMPOSER_AUTH")
     if inherited:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..core.files import read_regular
 from ..errors import BuildError, MalformedAuthError
 from .auth_json import Document, parse_auth, parse_document
-from .command import find_project, is_composer
+from .command import find_project
 from .home import AUTH_FILE
 from .repositories import PackageSources, read_sources
 
@@ -20,8 +20,8 @@ class Project(NamedTuple):
     """A project and its files, as far as they exist and can be read.
 
     `auth_file` and `manifest_file` are the paths of its auth.json and composer.json; `config` is the latter's section.
-    `sources` are what its packages come from. `git_alone` are the hosts that only git needs a login for; `caches` are
-    the directories that it names as Composer's cache.
+    `sources` are what its packages come from. `caches` are the directories that it names as Composer's
+    cache.
     """
 
     directory: str
@@ -31,7 +31,6 @@ class Project(NamedTuple):
     is_manifest_valid: bool = False
     sources: PackageSources = PackageSources((), (), None, frozenset(), {})
     config: Document = {}  # noqa: RUF012 -- nobody writes to it
-    git_alone: frozenset[str] = frozenset()
     caches: tuple[str, ...] = ()
 
 
@@ -59,8 +58,6 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
         is_manifest_valid=has_manifest and manifest is not None,
         sources=sources,
         config=config,
-        # Another program may start Composer elsewhere, for another project: then nothing is known.
-        git_alone=sources.git_alone if is_composer(command) else frozenset(),
         caches=tuple(os.path.join(directory, os.path.expanduser(path)) for path in caches),
     )
 

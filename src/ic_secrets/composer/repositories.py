@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from .auth_json import Document
 from .methods import map_hosts
 
-_PACKAGIST = frozenset({"repo.packagist.org", "packagist.org"})
 # Whose credential Composer sends to these (`Url::getOrigin`).
 _ALIASES = {"api.github.com": "github.com", "codeload.github.com": "github.com", "api.bitbucket.org": "bitbucket.org"}
 _URL = r"(?i)([a-z][a-z0-9+.-]*)://([^/?#]+)([^?#]*)"
@@ -83,27 +82,6 @@ class PackageSources(NamedTuple):
         hosts = {repository.host for repository in self.list_all()}
         hosts |= {package.origin.host for package in self.locked or () if package.origin}
         return frozenset(hosts | {"github.com"} if self.locked is None and "repo.packagist.org" in hosts else hosts)
-
-    @property
-    def git_alone(self) -> frozenset[str]:
-        """The hosts that git alone asks, as far as that can be known.
-
-        Without a lock file a private repository may name downloads on any host: then none.
-        """
-        git: set[str] = set()
-        http: set[str] = set()
-        for repository in self.repositories:
-            if repository.kind != "package":
-                (git if self._is_for_git(repository) else http).add(repository.host)
-        for package in (*self.inline, *(self.locked or ())):
-            if package.source and package.is_source_git:
-                git.add(package.source.host)
-            http |= package.mirrors | ({package.archive.host} if package.archive else set())
-        is_complete = self.locked is not None or not http - _PACKAGIST - {""}
-        return frozenset(git - http - {""}) if is_complete else frozenset()
-
-    def _is_for_git(self, repository: Repository) -> bool:
-        return repository.kind == "git" or (repository.kind == "vcs" and repository.host not in self.forges)
 
 
 def read_sources(manifest: Document, lock: Document | None) -> PackageSources:

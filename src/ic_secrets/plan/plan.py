@@ -199,7 +199,7 @@ def _explain_disuse(secret: BuildSecret, dry_run: DryRun) -> str:
     method, host = split_composer_name(secret.name)
     winner = dry_run.facts.winners.get(host)
     is_used = winner is not None and (winner.source, winner.method) == (secret.name, method)
-    if is_used or host in dry_run.prepared.git_alone:
+    if is_used:
         return ""
     if winner is None:
         return f"Composer {dry_run.version} does not know {method}"

@@ -82,7 +82,6 @@ class Handover(NamedTuple):
     receipt: str | None
     secrets: Sequence[Sequence[Any]]
     auth: Document
-    git_alone: Sequence[str]
     caches: Sequence[str]
     home: ComposerHome
     overlay: OverlayTrace
@@ -143,7 +142,6 @@ class Handover(NamedTuple):
             receipt=request.receipt,
             secrets=[(s.name, s.type.value, s.source, s.version, s.value.reveal()) for s in prepared.secrets],
             auth=prepared.auth,
-            git_alone=sorted(project.git_alone),
             caches=project.caches,
             home=prepared.home,
             overlay=exposure.home_trace,
@@ -216,7 +214,7 @@ class Handover(NamedTuple):
         )
         return PreparedBuild(
             request=request,
-            project=Project(self.project, git_alone=frozenset(self.git_alone), caches=tuple(self.caches)),
+            project=Project(self.project, caches=tuple(self.caches)),
             home=self.home,
             secrets=secrets,
             loaded=Loaded(store=self.store, cached=self.cached),
