@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ic_secrets.composer.auth_json import check_sections, drop_hosts, merge_auth, move_section, parse_document
-from ic_secrets.composer.command import find_project
+from ic_secrets.composer.command import find_project, is_composer
 from ic_secrets.composer.credential import parse_credential
 from ic_secrets.composer.precedence import find_collisions, find_rivals
 from ic_secrets.errors import InvalidValueError, MalformedAuthError
@@ -194,9 +194,46 @@ def test_of_two_secrets_for_one_host_the_one_that_composer_uses_is_known() -> No
         (["composer", "--working-dir=web", "install"], "/p/web"),
         (["composer", "install", "--working-dir", "web"], "/p/web"),
         (["composer.phar", "install", "-d"], "/p/."),
+        (["php", "composer.phar", "install", "-d", "web"], "/p/web"),
+        (["php8.2", "-d", "memory_limit=-1", "-dzend.x=1", "/usr/bin/composer", "-dweb", "install"], "/p/web"),
+        (["php", "-f", "/opt/composer-2.8.1.phar", "--", "--working-dir=web"], "/p/web"),
+        (["symfony", "composer", "install", "--working-dir", "web"], "/p/web"),
+        (["symfony", "php", "bin/composer", "-d", "web"], "/p/web"),
+        (["ddev", "composer", "install", "-d", "web"], "/p/web"),
+        (["lando", "composer", "--working-dir=web", "install"], "/p/web"),
+        (["env", "-u", "X", "COMPOSER_NO_DEV=1", "nice", "-n", "5", "composer", "-d", "web"], "/p/web"),
+        (["php", "artisan", "-d", "web"], "/p"),
+        (["symfony", "console", "-d", "web"], "/p"),
         (["make", "-d", "web"], "/p"),
         ([], "/p"),
     ],
 )
 def test_the_project_is_where_composer_is_told_to_work(command: list[str], expected: str) -> None:
     assert find_project(command, "/p") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("composer install", True),
+        ("composer2 install", True),
+        ("php composer.phar install", True),
+        ("./composer.phar update", True),
+        ("php -d memory_limit=-1 /usr/bin/composer install", True),
+        ("php -c php.ini -n composer install", True),
+        ("symfony composer install", True),
+        ("ddev composer install", True),
+        ("lando composer install", True),
+        ("env COMPOSER_NO_DEV=1 composer install", True),
+        ("timeout 600 composer install", True),
+        ("composer-unused", False),
+        ("vendor/bin/composer-require-checker", False),
+        ("php -r composer", False),
+        ("php", False),
+        ("ddev exec composer", False),
+        ("make composer", False),
+        ("", False),
+    ],
+)
+def test_composer_is_known_through_php_and_the_tools_that_run_it(text: str, expected: bool) -> None:
+    assert is_composer(text.split()) is expected

@@ -20,8 +20,7 @@ class Project(NamedTuple):
     """A project and its files, as far as they exist and can be read.
 
     `auth_file` and `manifest_file` are the paths of its auth.json and composer.json; `config` is the latter's section.
-    `sources` are what its packages come from. `caches` are the directories that it names as Composer's
-    cache.
+    `sources` are what its packages come from. `caches` are the directories that it names as Composer's cache.
     """
 
     directory: str
