@@ -11,6 +11,7 @@ import json
 import random
 import shlex
 import urllib.parse
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -69,7 +70,8 @@ def test_encodings_have_stable_words() -> None:
     """Reports are read by programs; where two encoders write the same, the first of these is named."""
     value = SecretValue(ODD + "\n" + PLAIN)
     words = list(dict.fromkeys(needle.encoding for needle in derive("ODD", ENV, value)))
-    assert words == ["raw", "line", "urlencoded", "json", "shell", "php", "xml", "crlf", "base64", "base64url", "hex"]
+    told = "raw line urlencoded json shell php xml escaped words crlf base64 base64url hex cut"
+    assert sorted(words) == sorted(told.split())
 
 
 def test_lower_case_percent_encoding_is_a_needle() -> None:
@@ -121,7 +123,7 @@ def test_each_run_of_bytes_is_listed_once() -> None:
     needles = derive("PLAIN", ENV, SecretValue(PLAIN))
     assert needles[0] == Needle("PLAIN", "raw", PLAIN.encode())
     assert len({needle.data for needle in needles}) == len(needles)
-    assert {needle.encoding for needle in needles} == {"raw", "base64", "hex"}
+    assert {needle.encoding for needle in needles} == {"raw", "base64", "hex", "escaped", "cut"}
 
 
 def test_a_needle_shows_no_data() -> None:
@@ -247,8 +249,99 @@ def test_the_password_in_an_address_is_a_needle() -> None:
     assert found >= {b"p@ss-example", b"p%40ss-example"}
 
 
-def test_a_short_password_in_an_address_is_only_hidden_with_the_address() -> None:
-    assert forms("DATABASE_URL", ENV, "mysql://app:short@db/app", "raw") == {b"mysql://app:short@db/app"}
+def test_a_password_in_an_address_is_masked_however_short() -> None:
+    """With the user's name where it is too short, or a common word, by itself."""
+    assert b"short" in forms("DATABASE_URL", ENV, "mysql://app:short@db/app", "raw")
+    found = forms("DATABASE_URL", ENV, "mysql://drupal:drupal@db/app")
+    assert b"drupal:drupal" in found
+    assert b"drupal" not in found
+    assert b"app:abc" in forms("DATABASE_URL", ENV, "mysql://app:abc@db/app")
+
+
+@pytest.mark.parametrize(
+    ("value", "secret"),
+    [
+        (
+            "APP_KEY=base64:a1b2c3d4\nDB_PASSWORD='pa ss-1'\nMAIL_PASSWORD=m4il # mine\n",
+            ["base64:a1b2c3d4", "pa ss-1", "m4il"],
+        ),
+        ("export A_TOKEN=t0ken-example\nB=1", ["t0ken-example"]),
+        ('{"client": {"secret": 8812345566778899}, "pin": 99887766}', ["8812345566778899", "99887766"]),
+        (json.dumps({"inner": json.dumps({"password": "s3cret"})}), ["s3cret"]),
+        (json.dumps({"url": "pgsql://app:s3cret@db/app"}), ["s3cret"]),
+        ("mysql://app:p@ss@db/app", ["p@ss"]),
+        ("mysql://app:p/a?ss@db/app", ["p/a?ss"]),
+        ("mysql://app:p%40ss@db/app", ["p@ss"]),
+        ("https://api.example.org/feed?user=u&api_key=k3y-x&b=1", ["k3y-x"]),
+        ("Server=db;User Id=app;Password=s3cret;Encrypt=yes", ["s3cret"]),
+        ("host=db user=app password=s3cret", ["s3cret"]),
+        ("AccountName=a;AccountKey=QUJDRA==;Suffix=core", ["QUJDRA=="]),
+        ("https://a1b2c3d4e5f6@sentry.example.org/1", ["a1b2c3d4e5f6"]),
+        ("https://ghx_0123456789:x-oauth-basic@github.com/o/r", ["ghx_0123456789"]),
+    ],
+)
+def test_a_value_inside_a_value_is_masked_by_itself(value: str, secret: list[str]) -> None:
+    """Settings, numbers and strings of JSON, logins of addresses, and those inside each other."""
+    needles = derive("N", ENV, SecretValue(value))
+    for one in secret:
+        assert one.encode() in {needle.data for needle in needles}
+        assert mask_bytes(f"<{one}>".encode(), needles) == b"<***>"
+
+
+def test_settings_that_say_nothing_are_not_searched_for() -> None:
+    """Hosts, paths and words of a file of settings are in honest files, too."""
+    value = "APP_ENV=production\nAPP_URL=https://www.example.org\nSSL_KEY=/etc/ssl/site.key\nAPI_KEY=k3y-example\n"
+    found = {needle.data for needle in for_search(derive("N", ENV, SecretValue(value)))}
+    assert b"k3y-example" in found
+    assert not found & {b"production", b"https://www.example.org", b"/etc/ssl/site.key"}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        json.dumps(json.dumps(ODD)[1:-1])[1:-1],
+        urllib.parse.quote(urllib.parse.quote(ODD, safe=""), safe=""),
+        ODD.replace('"', '""'),
+        repr(ODD.encode())[2:-1],
+        "".join(f"\\x{byte:02x}" for byte in ODD.encode()),
+        "".join(f"\\x{byte:02X}" for byte in ODD.encode()),
+        urllib.parse.quote(ODD, safe="!$%&'()*+,~"),
+        *(
+            json.dumps(ODD)[1:-1].replace("<", "\\u003c").replace(">", "\\u003e").replace(mark, f"\\u{ord(mark):04x}")
+            for mark in "&'"
+        ),
+    ],
+)
+def test_encoded_twice_or_for_html_csv_and_c_is_masked_whole(form: str) -> None:
+    """JSON in JSON, URLs in URLs, JavaScript's `new URL()`, HTML-safe JSON with any of its flags, `\\x..`."""
+    assert mask_bytes(f"<<{form}>>".encode(), derive("ODD", ENV, SecretValue(ODD))) == b"<<***>>"
+
+
+@pytest.mark.parametrize("value", [PLAIN, ODD, "Ünïcode-value-0123"])
+def test_what_php_shows_in_a_trace_is_masked_and_not_searched_for(value: str) -> None:
+    """The first fifteen bytes of an argument, and three dots; a file may hold so little by chance."""
+    needles = derive("N", ENV, SecretValue(value))
+    start = value.encode()[:15]
+    assert mask_bytes(b"#0 a.php(1): f('" + start + b"...')", needles) == b"#0 a.php(1): f('***')"
+    assert start + b"..." not in {needle.data for needle in for_search(needles)}
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, bytes.hex, json.dumps, urllib.parse.quote, base64.b16encode])
+def test_each_line_of_a_value_is_masked_in_every_encoding(encode: Callable[..., str | bytes]) -> None:
+    """Programs read a value line by line, and print what they make of each."""
+    lines = ['one "first" line/1', "another <second> line", "third&last"]
+    needles = derive("N", ENV, SecretValue("\n".join(lines)))
+    for line in lines:
+        form = encode(line if encode is json.dumps else line.encode())
+        form = (form if isinstance(form, bytes) else form.encode()).strip(b'"')
+        assert mask_bytes(b"[" + form + b"]", needles) == b"[***]"
+
+
+def test_a_value_that_a_shell_has_split_into_words_is_masked() -> None:
+    """`echo $VALUE`, without quotes."""
+    value = "first line of it\n  ab\n\tand the last"
+    needles = derive("N", ENV, SecretValue(value))
+    assert mask_bytes(" ".join(value.split()).encode(), needles) == b"***"
 
 
 def test_half_characters_in_json_do_no_harm() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import InvalidValueError
-from ..masking.parts import SecretParts, list_leaves, make_parts, parse_json, split_value
+from ..masking.parts import PLACEHOLDERS, SecretParts, list_leaves, make_parts, parse_json, split_value
 from ..model.names import split_composer_name
 from ..model.secret import SecretType, SecretValue
 from .methods import METHODS, Field, Headers, Method, Pair, Purpose, check_name
@@ -14,11 +14,6 @@ from .methods import METHODS, Field, Headers, Method, Pair, Purpose, check_name
 _CONTROL = r"[\x00-\x1f\x7f]"
 _HEADER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:\s*\S.*"
 _HEADER_SCHEME = r"(?i)(basic|bearer|token|digest|apikey)\s+(\S.*)"
-# What people put where a user name or password must be when the other one is the token.
-_PLACEHOLDERS = frozenset(
-    "- x none null oauth oauth2 token bearer x-oauth-basic x-token-auth x-access-token private-token "
-    "gitlab-ci-token satispress".split()
-) | {""}
 _TOKEN_PREFIX = r"gh[pousr]_|github_pat_|gl(?:pat|dt|rt|ft|cbt|ptt|soat)-"
 _ADDRESS = r"https?://"
 
@@ -94,8 +89,8 @@ def _find_parts(method: Method, content: Any) -> SecretParts:
     texts = [text for field, text in fields.items() if isinstance(text, str) and field not in method.public]
     pair = method.find_pair(content) if isinstance(content, dict) and len(method.required) == 2 else None
     user, password = pair or ("", "")
-    is_beside = password.lower() in _PLACEHOLDERS or re.match(_ADDRESS, password) is not None
-    if user.lower() not in _PLACEHOLDERS and (is_beside or re.match(_TOKEN_PREFIX, user)):
+    is_beside = password.lower() in PLACEHOLDERS or re.match(_ADDRESS, password) is not None
+    if user.lower() not in PLACEHOLDERS and (is_beside or re.match(_TOKEN_PREFIX, user)):
         # The user name is itself the token: beside a placeholder, or a licence key beside the address of its site.
         texts = [user, *(text for text in texts if text != password or not is_beside)]
     return make_parts(texts, pairs=method.list_pairs(content), is_credential=True)

@@ -5,6 +5,7 @@ quotes around it. A form that equals the value, or another form, does no harm.
 """
 
 import binascii
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,13 @@ _XML_QUOTES = (
     ("&quot;", "&#x27;"),
     ("&#34;", "&#39;"),
 )
+# The characters that HTML-safe JSON may write as escapes; PHP's JSON_HEX_TAG, _AMP, _APOS and _QUOT do so by group.
+_MARKUP = ("<>", "&", "'", '"')
+# What is left as it is by PHP, JavaScript and URL parsers: in a component, a path, a user's name or password, a whole
+# address, a query. Some leave a percent sign, too.
+_URL_SAFE = ("", "/", "!'()*", "!$&'()*+,;=", "!$%&'()*+,", "!#$&'()*+,/:;=?@", "!$%&()*+,/:;=?@[\\]^`{|}")
+# Where printers cut a long text, and what they write then: PHP's traces, Laravel's Str::limit, Guzzle.
+_CUTS = ((15, "..."), (50, "..."), (100, "..."), (120, " (truncated...)"))
 # What Composer's Git::maskCredentials leaves as it is.
 _NOT_ELIDED = frozenset({"private-token", "x-token-auth", "oauth2", "gitlab-ci-token", "x-oauth-basic"})
 
@@ -99,20 +107,72 @@ def _elided_pair(user: str, password: str) -> Forms:
 def _percent_forms(text: str) -> list[str]:
     """Percent-encode (RFC 3986) as PHP's rawurlencode and urlencode, JavaScript and URL parsers do, in both cases."""
     data = to_bytes(text)
-    forms = [_quote(data, safe) for safe in ("", "/", "!'()*", "!$&'()*+,;=")]
+    forms = [_quote(data, safe) for safe in _URL_SAFE]
     forms.append(forms[0].replace("%20", "+"))
     forms.append(forms[-1].replace("~", "%7E"))
     return forms + [re.sub(_PERCENT, lambda found: found[0].lower(), form) for form in forms]
 
 
+def _url_forms(text: str) -> Iterator[str]:
+    """Percent-encode once and twice, and as commands to CI runners are."""
+    once = _percent_forms(text)
+    yield from once
+    yield from (_quote(form.encode(), "") for form in dict.fromkeys(once))
+    yield text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
 def _json_forms(text: str) -> Iterator[str]:
-    """Write the text inside a JSON string, as PHP's json_encode with and without its flags and others do (RFC 8259)."""
+    """Write the text inside a JSON string (RFC 8259), and inside a string of JSON inside another."""
+    yield from _escape_json(text, _MARKUP)
+    for form in dict.fromkeys(_escape_json(text)):
+        yield json.dumps(form)[1:-1]
+        yield json.dumps(form)[1:-1].replace("/", "\\/")
+
+
+def _escape_json(text: str, markup: Iterable[str] = ()) -> Iterator[str]:
+    """Escape as PHP's json_encode does with and without its flags, and others do."""
+    groups = [group for group in markup if any(character in text for character in group)]
     for ascii_only in (True, False):
         plain = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
         upper = re.sub(_UNICODE_ESCAPE, lambda found: "\\u" + found[0][2:].upper(), plain)
-        for form in (plain, upper, _hide_markup(plain, "X"), _hide_markup(plain, "x")):
+        hidden = (
+            _hide_markup(plain, "".join(chosen), case)
+            for size in range(1, len(groups) + 1)
+            for chosen in itertools.combinations(groups, size)
+            for case in "Xx"
+        )
+        for form in (plain, upper, *hidden):
             yield form
             yield form.replace("/", "\\/")
+
+
+def _hex_escapes(text: str) -> Iterator[str]:
+    """Escape as `\\x..`: all bytes; what is not printable, as Python, nginx and others do; all punctuation, as Twig."""
+    data = to_bytes(text)
+    for case in "xX":
+        yield "".join(f"\\x{byte:02{case}}" for byte in data)
+        for quoted in ('"\\', "\\", ""):
+            yield "".join(
+                f"\\x{byte:02{case}}" if not " " <= chr(byte) <= "~" or chr(byte) in quoted else chr(byte)
+                for byte in data
+            )
+        yield "".join(c if c.isalnum() and c < "\x7f" else f"\\x{ord(c):02{case}}" for c in text)
+        yield "".join(c if (c.isalnum() and c < "\x7f") or c in ",._" else f"\\u{ord(c):04{case}}" for c in text)
+    yield repr(data)[2:-1]
+    yield repr(text)[1:-1]
+
+
+def _cut_forms(text: str) -> Iterator[bytes]:
+    """Cut the text at the widths of known printers; PHP counts bytes, and its newer versions escape them."""
+    data = to_bytes(text)
+    for width, ending in _CUTS:
+        if len(data) > width:
+            yield data[:width] + ending.encode()
+            yield to_bytes(text[:width] + ending)
+    if len(data) > _CUTS[0][0]:
+        escapes = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\f": "\\f", "\v": "\\v", "\x1b": "\\e", "\\": "\\\\"}
+        start = (chr(byte) for byte in data[: _CUTS[0][0]])
+        yield "".join(escapes.get(c) or (c if " " <= c <= "~" else f"\\x{ord(c):02X}") for c in start).encode() + b"..."
 
 
 def _shell_forms(text: str) -> Iterator[str]:
@@ -140,13 +200,14 @@ def _ansi_quoted(text: str, *, ascii_only: bool) -> str:
 
 
 def _php_forms(text: str) -> Iterator[str]:
-    """Write the text within PHP's '…' (var_export) and "…" (addslashes and the like), and within YAML's '…'."""
+    """Write the text within PHP's '…' (var_export) and "…" (addslashes and the like), YAML's '…' and CSV's "…"."""
     escaped = text.replace("\\", "\\\\")
     yield escaped.replace("'", "\\'")
     yield escaped.replace("'", "\\'").replace('"', '\\"')
     yield escaped.replace('"', '\\"')
     yield escaped.replace('"', '\\"').replace("$", "\\$")
     yield text.replace("'", "''")
+    yield text.replace('"', '""')  # CSV
 
 
 def _xml_forms(text: str) -> Iterator[str]:
@@ -201,21 +262,23 @@ def _quote(data: bytes, safe: str) -> str:
     return quote_from_bytes(data, safe)
 
 
-def _hide_markup(text: str, case: str) -> str:
+def _hide_markup(text: str, characters: str, case: str) -> str:
     """Make JSON safe for HTML: PHP's JSON_HEX_* flags write `X` (Drupal's encoder sets them all), others `x`."""
-    text = text.replace('\\"', "\\u0022")
-    for character in "<>&'":
-        text = text.replace(character, f"\\u{ord(character):04{case}}")
+    for character in characters:
+        written = '\\"' if character == '"' else character
+        text = text.replace(written, f"\\u{ord(character):04{case}}")
     return text
 
 
 # The plainest first: where two encoders write the same, the first of them is named.
 ENCODINGS: list[Encoding] = [
-    Encoding("urlencoded", _in_bytes(_percent_forms), keeps_plain=True),
+    Encoding("urlencoded", _in_bytes(_url_forms), keeps_plain=True),
     Encoding("json", _in_bytes(_json_forms), keeps_plain=True),
     Encoding("shell", _in_bytes(_shell_forms), keeps_plain=True),
     Encoding("php", _in_bytes(_php_forms), keeps_plain=True),
     Encoding("xml", _in_bytes(_xml_forms), keeps_plain=True),
+    Encoding("escaped", _in_bytes(_hex_escapes)),
+    Encoding("words", lambda text: [to_bytes(" ".join(text.split()))], keeps_plain=True),
     Encoding("crlf", _crlf_forms),
     Encoding("pair", pair_forms=_pair_forms),
     Encoding("base64", lambda text: _base64_forms(to_bytes(text)), lambda *pair: _base64_forms(_basic(*pair), _ALONE)),
@@ -225,5 +288,6 @@ ENCODINGS: list[Encoding] = [
         lambda *pair: _base64url_forms(_basic(*pair), _ALONE),
     ),
     Encoding("hex", _hex_forms),
+    Encoding("cut", _cut_forms),
     Encoding("git", lambda text: [elide(text)], _elided_pair, for_credentials=True),
 ]

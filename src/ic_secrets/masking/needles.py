@@ -56,7 +56,7 @@ def derive_needles(name: str, parts: SecretParts) -> tuple[Needle, ...]:
     for encoding, pieces in (("line", parts.lines), ("leaf", parts.leaves)):
         for piece in pieces:
             add(encoding, to_bytes(piece))
-    for text in texts:
+    for text in (*texts, *parts.lines):
         for encoding, data in encode_text(text, is_credential=parts.is_credential):
             add(encoding, data)
     for user, password in parts.pairs:
@@ -73,13 +73,13 @@ def derive_all(secrets: Iterable[HasParts]) -> tuple[Needle, ...]:
 def for_search(needles: Iterable[Needle]) -> tuple[Needle, ...]:
     """Return the needles that mean something when they are found in a file.
 
-    They have at least 8 bytes; common words, small numbers, and the words and plain addresses in a JSON value are left
-    out, since an honest tree is full of them.
+    They have at least 8 bytes; common words, small numbers, the words and plain addresses in a JSON value, and the mere
+    beginnings of values are left out, since an honest tree is full of them.
     """
     return tuple(
         needle
         for needle in needles
         if len(needle.data) >= SHORTEST_SEARCHED
         and not (needle.encoding in {"raw", "line"} and is_common(needle.data.decode(errors="replace")))
-        and needle.encoding != "leaf"
+        and needle.encoding not in {"leaf", "cut"}
     )

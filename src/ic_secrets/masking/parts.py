@@ -24,7 +24,21 @@ _SAMENESS = r"(?s)(.)\1*|[0-9]{1,11}"
 _PUBLIC_WORDS = r"[A-Za-z]+(?:[ _.-][A-Za-z]+)*"
 _PUBLIC_ADDRESS = r"https?://[A-Za-z0-9.-]+(?::\d+)?(?:/[A-Za-z0-9._-]{0,15})*"
 _SECRET_KEY = r"(?i)pass|secret|token|key|credential|auth|salt|pwd"
-_URL_PASSWORD = r"://[^/\s:@]*:([^@/\s]+)@"
+# A name of a setting whose value is secret, in a query, a DSN or a file of settings, and the setting itself.
+_SECRET_SETTING = r"(?i)pass|pwd|secret|token|key$|credential|salt|auth$|^sig"
+_SETTING = r"""(?:^|[?&;\s])([A-Za-z_][\w.-]*) ?= ?("[^"]*"|'[^']*'|[^\s;&]+)"""
+_LINE_OF_SETTINGS = r"""\s*(?:export\s+)?([A-Za-z_][\w.-]*)\s*[=:]\s*(.*?)\s*"""
+_PATH = r"~?/[A-Za-z0-9._/-]*"
+# What follows `://`; a password may hold anything that its writer forgot to encode.
+_AUTHORITY = r"""://([^\s"'<>]{0,2048})@"""
+# How deep JSON, addresses and settings are looked for inside each other, and how many in all.
+_DEEPEST = 6
+_MOST = 2000
+# What people put where a user name or password must be when the other one is the token.
+PLACEHOLDERS = frozenset(
+    "- x none null oauth oauth2 token bearer x-oauth-basic x-token-auth x-access-token private-token "
+    "gitlab-ci-token satispress".split()
+) | {""}
 _PEM_BORDER = r"-----(?:BEGIN|END) [A-Z0-9 ]+-----"
 
 
@@ -62,19 +76,73 @@ def split_value(text: str) -> SecretParts:
     White space around it is not part of it: what ends a file or a line is not secret.
     """
     text = text.strip()
-    texts = [text]
-    leaves: list[str] = []
-    for found in re.findall(_URL_PASSWORD, text):
-        if len(found) >= SHORTEST_LEAF:
-            from urllib.parse import unquote
+    parts = _Parts()
+    parts.texts[text] = None
+    parts.look_into(text, 0)
+    return make_parts(parts.texts, parts.leaves, parts.pairs)
 
-            texts.append(unquote(found))
-    for key, leaf in list_leaves(parse_json(text)):
-        is_secret = not key or re.search(_SECRET_KEY, key) is not None
-        if is_secret or len(leaf) >= SHORTEST_LEAF:
-            is_public = re.fullmatch(_PUBLIC_ADDRESS, leaf) or (not is_secret and re.fullmatch(_PUBLIC_WORDS, leaf))
-            (leaves if is_public else texts).append(leaf)
-    return make_parts(texts, leaves)
+
+class _Parts:
+    """What is secret inside a value: leaves of JSON, logins of addresses, settings, and what is inside of those."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, None] = {}
+        self.leaves: dict[str, None] = {}
+        self.pairs: dict[tuple[str, str], None] = {}
+
+    def look_into(self, text: str, depth: int) -> None:
+        """Add the parts inside of the text."""
+        if depth > _DEEPEST or len(self.texts) + len(self.leaves) > _MOST:
+            return
+        document = parse_json(text)
+        if document is not None:
+            for key, leaf in list_leaves(document):
+                self._add(key, leaf, not key or re.search(_SECRET_KEY, key) is not None, depth)
+            return
+        for authority in re.findall(_AUTHORITY, text):
+            for rest in dict.fromkeys((authority, re.split(r"[/?#]", authority)[0], authority.split("@")[0])):
+                self._add_login(rest)
+        lines = text.splitlines()
+        settings = [found for line in lines if (found := re.fullmatch(_LINE_OF_SETTINGS, line))]
+        if len(lines) > 1 and 2 * len(settings) >= len(lines):
+            pairs = [(found[1], found[2]) for found in settings]
+        else:
+            pairs = [(name, value) for name, value in re.findall(_SETTING, text) if re.search(_SECRET_SETTING, name)]
+        for name, value in pairs:
+            is_quoted = value[:1] in {'"', "'"} and value[-1:] == value[:1] and len(value) > 1
+            written = value[1:-1] if is_quoted else re.split(r"\s#", value)[0].strip()
+            self._add(name, written, re.search(_SECRET_SETTING, name) is not None, depth)
+            if "%" in written:
+                self._add(name, _unquote(written), re.search(_SECRET_SETTING, name) is not None, depth)
+
+    def _add_login(self, text: str) -> None:
+        user, _, password = text.partition(":")
+        if password.lower() in PLACEHOLDERS:
+            if len(user) >= SHORTEST_LEAF and not re.fullmatch(_PUBLIC_WORDS, user):
+                self.texts[_unquote(user)] = None  # the token itself
+            return
+        self.pairs[_unquote(user), _unquote(password)] = None
+        if not is_common(_unquote(password)):
+            self.texts[_unquote(password)] = None
+
+    def _add(self, key: str, text: str, is_secret: bool, depth: int) -> None:
+        if not text.strip() or text in self.texts or (not is_secret and len(text) < SHORTEST_LEAF):
+            return
+        is_public = (
+            re.fullmatch(_PUBLIC_ADDRESS, text)
+            or re.fullmatch(_PATH, text)
+            or (not is_secret and re.fullmatch(_PUBLIC_WORDS, text))
+        )
+        (self.leaves if is_public else self.texts)[text] = None
+        self.look_into(text, depth + 1)
+
+
+def _unquote(text: str) -> str:
+    if "%" not in text:
+        return text
+    from urllib.parse import unquote
+
+    return unquote(text)
 
 
 def make_parts(
@@ -98,17 +166,17 @@ def is_common(text: str) -> bool:
 
 
 def parse_json(text: str) -> object:
-    """Return the document if the text is an object, a list or a string of JSON, else None."""
+    """Return the document if the text is an object, a list or a string of JSON, else None; numbers are as written."""
     if not text.lstrip().startswith(("{", "[", '"')):
         return None
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         return None
 
 
 def list_leaves(document: object) -> Iterator[tuple[str, str]]:
-    """Yield the strings of a JSON document in order, each with the key that it has, or the list that it is in."""
+    """Yield the strings of a JSON document in order, each with the key that it has, or that its list has."""
     waiting = [("", document)]
     while waiting:
         key, node = waiting.pop()
