@@ -7,6 +7,7 @@ python pipeline.py wrap my-site.dev CHECKOUT -- composer install      # one wrap
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pluggy
 
@@ -20,18 +21,19 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 class Specs:
     @hookspec(firstresult=True)
-    def build_site(self, site, checkout, command, variables):
+    def build_site(self, site: str, checkout: str, command: Sequence[str], variables: dict[str, str]) -> int:
         """Build the checkout with these environment variables; the exit status."""
+        raise NotImplementedError  # pluggy calls the implementations alone
 
 
 class Builder:
     @hookimpl
-    def build_site(self, site, checkout, command, variables):
+    def build_site(self, site: str, checkout: str, command: Sequence[str], variables: dict[str, str]) -> int:
         # `start_new_session` is for a pipeline that has to end the whole build; nothing here depends on it.
         return subprocess.run(command, cwd=checkout, env=variables).returncode
 
 
-def main(way, site, checkout, *command):
+def main(way: str, site: str, checkout: str, *command: str) -> int:
     command = command[1:] if command[:1] == ("--",) else command
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(Specs)
@@ -39,13 +41,13 @@ def main(way, site, checkout, *command):
     build = {"site": site, "checkout": checkout, "command": command}
     if way == "wrap":
         plugin.wrap(manager, "build_site", target="site", project="checkout", environment="variables")
-        return manager.hook.build_site(**build, variables=dict(os.environ))
+        return int(manager.hook.build_site(**build, variables=dict(os.environ)))
 
     plugin.register(manager)
     variables = manager.hook.ic_secrets_before_build(target=site, project=checkout)
     status = 1  # for an error on the way, too, the build is ended: nothing of it is left
     try:
-        status = manager.hook.build_site(**build, variables=variables)
+        status = int(manager.hook.build_site(**build, variables=variables))
     finally:
         receipt = manager.hook.ic_secrets_after_build(status=status)
     print(f"built with {len(receipt['secrets'])} secrets, {len(receipt['leaks']['findings'])} left behind")
