@@ -29,12 +29,14 @@ from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.openbao import store as openbao
 from ic_secrets.stores.openbao.client import Answer, BaoClient, parse_nodes
+from ic_secrets.stores.openbao.policy import render_policy
 from ic_secrets.stores.openbao.store import BaoStore
 from ic_secrets.stores.registry import read_variables
 
 SITE = Owner("site", "my-site")
 AGENCY = Owner("organization", "agency")
 BUILD = frozenset({Scope.IC})
+OLD_META = {"id": "0", "type": "env", "scopes": "ic", "created": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +209,8 @@ def test_a_soft_deleted_secret_is_deleted(server: Server, mount: str) -> None:
         scopes = frozenset({Scope.IC, Scope.WEB})
         assert store.put(Place(SITE, None, "KEY"), Write(SecretValue("new"), type=SecretType.RUNTIME, scopes=scopes))
         assert read_values(store) == {"KEY": SecretValue("new")}
-    assert server.ask("GET", path)["data"]["metadata"]["version"] == 1
+    found = server.ask("GET", path)["data"]["metadata"]
+    assert (found["version"], found["custom_metadata"]["type"]) == (2, "runtime")
 
 
 @pytest.mark.parametrize(
@@ -215,9 +218,8 @@ def test_a_soft_deleted_secret_is_deleted(server: Server, mount: str) -> None:
     [
         ("data", {"data": {"value": "evil"}}),
         ("data", {"data": {"value": "evil", "id": "0", "changed": 1, "expires": None}}),
-        ("metadata", {"custom_metadata": {"type": "env"}}),
-        ("metadata", {"custom_metadata": {"id": "0", "type": "env", "scopes": "ic", "created": "1"}}),
-        ("metadata", {"custom_metadata": {"id": "0", "type": "env", "scopes": "web", "created": "1"}}),
+        ("data", {"data": {"value": 5, "id": "0", "type": "env", "scopes": "ic", "created": 1, "changed": 1}}),
+        ("data", {"data": {"value": ["a"], "id": "0", "type": 7, "scopes": {}, "created": "x", "changed": None}}),
     ],
 )
 def test_what_another_tool_wrote_is_no_secret(server: Server, mount: str, where: str, body: dict[str, Any]) -> None:
@@ -228,6 +230,75 @@ def test_what_another_tool_wrote_is_no_secret(server: Server, mount: str, where:
             read_values(store)
         assert store.delete(Place(SITE, None, "KEY")) == 1
         assert read_values(store) == {}
+
+
+@pytest.mark.parametrize(
+    "meta", [{"type": "runtime"}, {"id": "0", "type": "runtime", "scopes": "web", "created": "1"}, {}]
+)
+def test_custom_metadata_of_another_hand_count_for_nothing(server: Server, mount: str, meta: dict[str, str]) -> None:
+    """The data are whole; the next write puts its own beside them again."""
+    path = f"{mount}/metadata/sites/my-site/ic/base/KEY"
+    server.ask("POST", path, {"custom_metadata": meta})
+    with open_with(server.url(mount)) as store:
+        assert [(one.type, one.value) for one in store.read(SITE).secrets] == [
+            (SecretType.ENV, SecretValue("of my-site"))
+        ]
+        put(store, SITE, "KEY", "again")
+    assert server.ask("GET", path)["data"]["custom_metadata"]["type"] == "env"
+
+
+def test_a_secret_of_an_earlier_version_is_read_and_changed(server: Server, mount: str) -> None:
+    """Its type and scopes are custom metadata alone."""
+    path = "sites/my-site/ic/base/OLD"
+    server.ask("POST", f"{mount}/metadata/{path}", {"custom_metadata": OLD_META})
+    server.ask("POST", f"{mount}/data/{path}", {"data": {"value": "old", "id": "0", "changed": 1, "expires": None}})
+    with open_with(server.url(mount)) as store:
+        assert read_values(store)["OLD"] == SecretValue("old")
+        assert not put(store, SITE, "OLD", "new")
+        assert store.read(SITE).secrets[1].created == 1
+        assert read_values(store)["OLD"] == SecretValue("new")
+
+
+@pytest.mark.parametrize("keys", [[1, 2], "KEY", {"KEY": 1}, [None]])
+def test_a_listing_that_is_none_names_its_folder(server: Server, mount: str, keys: object) -> None:
+    odd = at("metadata/sites/my-site/ic/base", 200, {"data": {"keys": keys}})
+    with (
+        Way(server, odd) as way,
+        open_with(f"bao+{way.address}/{mount}") as store,
+        pytest.raises(StoreFormatError, match="sites/my-site/ic/base"),
+    ):
+        read_values(store)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"data": 5, "metadata": {"created_time": "x"}},
+        {"data": {"value": "x"}, "metadata": {"created_time": 1, "custom_metadata": 7, "version": []}},
+        {"data": ["x"], "metadata": {"created_time": 1, "custom_metadata": {"id": 7}, "version": "one"}},
+    ],
+)
+def test_odd_json_in_the_place_of_a_secret_names_it(server: Server, mount: str, data: dict[str, Any]) -> None:
+    with (
+        Way(server, at("data/sites/my-site/ic/base/KEY", 200, {"data": data})) as way,
+        open_with(f"bao+{way.address}/{mount}") as store,
+        pytest.raises(StoreFormatError, match="sites/my-site/ic/base/KEY"),
+    ):
+        read_values(store)
+
+
+def test_a_mount_that_deletes_versions_later_has_them_until_then(server: Server) -> None:
+    """`delete_version_after`: a time of deletion in the future deletes nothing, whoever looks."""
+    mount = server.mount()
+    server.ask("POST", f"{mount}/config", {"delete_version_after": "1h"})
+    with open_with(server.url(mount)) as store:
+        store.set_site(Site("my-site"))
+        put(store, SITE, "KEY", "kept")
+        put(store, SITE, "KEY", "changed")
+        assert read_values(store) == {"KEY": SecretValue("changed")}
+    token = server.token(render_policy(mount, Site("my-site"), "read"))
+    with open_with(server.url(mount), BAO_TOKEN=token) as store:
+        assert read_values(store) == {"KEY": None}
 
 
 # --- writes -------------------------------------------------------------------------------------------
@@ -403,7 +474,7 @@ def test_a_build_of_fifty_secrets_asks_for_lists_and_then_for_values(server: Ser
     asked = [(method, path) for method, path in way.seen if not path.startswith("sys/")]
     kinds = [method for method, _ in asked]
     lists = kinds.count("LIST")
-    assert kinds == ["GET"] + ["LIST"] * lists + ["GET"] * 52
+    assert kinds == ["GET"] + ["LIST"] * lists + ["GET"] * 53
     assert len({path for method, path in asked if method == "LIST"}) == 4
     assert way.connections <= 3
 

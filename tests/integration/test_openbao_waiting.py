@@ -133,3 +133,41 @@ def test_a_signal_ends_a_run_whose_store_falls_silent(cli: Cli) -> None:
     assert (process.returncode, errors) == (143, b"")
     assert took < 5
     assert not (cli.cwd / "started").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["TERM", "INT", "HUP"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_signal_in_the_middle_of_an_import_leaves_nothing_of_it(
+    cli: Cli, number: signal.Signals, is_there: bool
+) -> None:
+    """What was written is taken back, also after a second signal; then the signal does what it would have done."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def fault(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/KEY_5") and "/data/" in path:
+            asked.set()
+            go_on.wait(60)
+
+    (cli.cwd / "a.env").write_text("".join(f"KEY_{n}=value-{n}\n" for n in range(9)))
+    with running() as server:
+        mount = server.mount()
+        cli.home |= {"IC_SECRETS_STORE": server.url(mount), "BAO_TOKEN": ROOT}
+        if is_there:
+            (cli.cwd / "b.env").write_text("KEY_1=before\n")
+            cli("import", "my-site", "b.env", "--type", "env", "--scope", "ic", check=0)
+        with Way(server, fault) as way:
+            cli.home["IC_SECRETS_STORE"] = f"bao+{way.address}/{mount}"
+            with cli.start("import", "my-site", "a.env", "--type", "env", "--scope", "ic") as process:
+                assert asked.wait(30)
+                process.send_signal(number)
+                time.sleep(0.1)
+                process.send_signal(number)
+                go_on.set()
+                process.communicate(timeout=60)
+        cli.home["IC_SECRETS_STORE"] = server.url(mount)
+        done = cli("list", "my-site", "--json")
+        assert process.returncode == (130 if number == signal.SIGINT else -number)
+        assert done.returncode == (0 if is_there else 1)
+        assert done.stdout.count(b"KEY_") == (1 if is_there else 0), done.stdout
+        left = server.status("LIST", f"{mount}/metadata/sites/my-site/ic/base", ROOT)
+        assert left == (200 if is_there else 404)

@@ -50,7 +50,7 @@ class TimeBudget:
     def __init__(self, seconds: float = BUDGET) -> None:
         self._left = seconds
         self._since: float | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may come in between
 
     def spend(self, started: float) -> float:
         """Return the seconds that are left, now that a try failed which began then (of the monotonic clock)."""

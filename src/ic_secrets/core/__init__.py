@@ -5,6 +5,7 @@
 - `durations`, `moments`: times as text
 - `files`, `new_files`: private files, and trees that are removed
 - `linux`: system calls that Python lacks
+- `signals`: taking something back before a signal ends us
 - `shares`: work in several processes
 - `yaml_graph`: untrusted YAML
 """

@@ -8,13 +8,16 @@
     orgs/ORG/ic/...  orgs/ORG/other/...   as for a site
 
 NAME begins with `user:` where the scopes include `user`. So a policy of paths alone can keep a build to what it may
-see, and a person to the values that may be read back. Type, scopes, identity and date of birth are custom metadata,
-which a policy can make immutable; the data are `{"value", "id", "changed", "expires"}`; the server counts the versions.
+see, and a person to the values that may be read back.
+
+The data are `{"value", "changed", "expires", "id", "type", "scopes", "created", "write"}`: a secret in one piece, which
+the server takes whole or not at all. `id` to `created` are custom metadata too, for who may not read the data, and
+since a policy can make those immutable. Custom metadata with another id than the data are those of a writer who came
+second, and count for nothing. `write` tells who wrote a version from who wrote the same.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ...composer.methods import check_name
@@ -28,13 +31,13 @@ from ...model.secret import (
     Scope,
     Scopes,
     Secret,
-    SecretType,
     SecretValue,
     Site,
     format_scopes,
     parse_scopes,
     parse_type,
 )
+from ..base import Write
 
 BUILD = "ic"
 CLASSES = (BUILD, "other")
@@ -47,6 +50,10 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.:-]|(?:^|(?<=\.))\.")
 _ESCAPED = re.compile(r"=([0-9a-f]{2})")
 # The keys of the data of a node whose value may not be read.
 UNREADABLE = frozenset({"changed"})
+# The custom metadata. Data without them were written by an earlier ic-secrets.
+_META = ("id", "type", "scopes", "created")
+# The data of what its writer takes back: nothing, and soon gone.
+REMOVED = {"removed": True}
 
 
 class Node(NamedTuple):
@@ -102,6 +109,25 @@ def _escape(name: str) -> str:
     return _UNSAFE.sub(lambda found: f"={ord(found[0]):02x}", name)
 
 
+def list_twins(path: str) -> list[str]:
+    """Return the other paths that the same place could have, with other scopes; none for a record."""
+    parts = path.split("/")
+    if len(parts) < 5:
+        return []
+    name = parts[-1].removeprefix(USER)
+    return [
+        other
+        for kind in CLASSES
+        for mark in ("", USER)
+        if (other := "/".join([*parts[:2], kind, *parts[3:-1], mark + name])) != path
+    ]
+
+
+def is_record(path: str) -> bool:
+    """Return whether a site's record is there."""
+    return path.startswith(SITES) and path.endswith("/record") and path.count("/") == 2
+
+
 def _find_name(path: str) -> str:
     """Return the name of the secret at that path."""
     part = path.rpartition("/")[2].removeprefix(USER)
@@ -127,21 +153,31 @@ def render_site(site: Site) -> dict[str, Any]:
     return {"organization": site.organization, "supporting": list(site.supporting)}
 
 
-def make_meta(identity: str, kind: SecretType, scopes: Scopes, created: int) -> dict[str, str]:
-    """Return the custom metadata of a base or an override; `identity` is the base's."""
-    return {"id": identity, "type": kind.value, "scopes": format_scopes(scopes), "created": str(created)}
+def make_data(identity: str, write: Write, created: int, changed: int) -> dict[str, Any]:
+    """Return the data of a base or an override, whose type and scopes are known; `identity` is the base's."""
+    assert write.type is not None
+    assert write.scopes is not None
+    return {
+        "value": write.value.reveal(),
+        "id": identity,
+        "type": write.type.value,
+        "scopes": format_scopes(write.scopes),
+        "created": created,
+        "changed": changed,
+        "expires": write.expires,
+    }
 
 
-def make_data(identity: str, value: SecretValue, changed: int, expires: int | None) -> dict[str, Any]:
-    """Return the data of one version. The identity is in both halves, so that neither can pass for another's."""
-    return {"value": value.reveal(), "id": identity, "changed": changed, "expires": expires}
+def get_meta(data: Mapping[str, Any]) -> dict[str, str]:
+    """Return the custom metadata that go with the data; none for a record, and for data that do not have them."""
+    return {key: str(data[key]) for key in _META} if data.keys() >= {*_META} else {}
 
 
 def make_entry(path: str, owner: Owner, environment: str | None, node: Node, *, opened: bool) -> Secret | Override:
     """Return the base or override at the path, its value None unless `opened`; StoreFormatError."""
     try:
         return _parse(path, owner, environment, node, opened=opened)
-    except (IcSecretsError, ValueError, TypeError, KeyError):
+    except (IcSecretsError, ValueError, TypeError, KeyError, AttributeError):
         raise StoreFormatError(
             f"{path} is not a secret that ic-secrets wrote",
             hint="another tool wrote it or changed its custom metadata; `ic-secrets delete` removes it",
@@ -150,6 +186,11 @@ def make_entry(path: str, owner: Owner, environment: str | None, node: Node, *, 
 
 def _parse(path: str, owner: Owner, environment: str | None, node: Node, *, opened: bool) -> Secret | Override:
     meta, data = node.meta, node.data
+    own = get_meta(data)
+    if own and own["id"] != meta.get("id"):
+        meta = own
+    elif own and any(own[key] != meta.get(key) for key in ("type", "scopes")):
+        raise ValueError
     kind, scopes, identity = parse_type(meta["type"]), parse_scopes(meta["scopes"]), meta["id"]
     name = check_name(kind, _find_name(path))
     created, changed, expires = int(meta["created"]), data["changed"], data.get("expires")
@@ -169,16 +210,9 @@ def _parse(path: str, owner: Owner, environment: str | None, node: Node, *, open
 
 
 def gather(owner: Owner, items: Iterable[Secret | Override]) -> Holdings:
-    """Return the entries in the order of names; StoreFormatError where there are two for one place."""
+    """Return the entries in the order of names."""
     bases = sorted((item for item in items if isinstance(item, Secret)), key=lambda item: item.name)
     overrides = sorted(
         (item for item in items if isinstance(item, Override)), key=lambda item: (item.name, item.environment)
     )
-    places = [(item.name, "") for item in bases] + [(item.name, item.environment) for item in overrides]
-    for place, following in pairwise(places):
-        if place == following:
-            raise StoreFormatError(
-                f"{owner} has {place[0]} twice, once with the scope ic and once without",
-                hint="it was set twice at the same moment: delete it, and set it again",
-            )
     return Holdings(owner, tuple(bases), tuple(overrides))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from ...model.resolve import Holdings
 from ...model.secret import Override, Owner, Scope, Secret
 from . import layout
+from .layout import Node
 from .transaction import Transaction
 
 # A path, and the environment of the override there, None for a base.
@@ -32,13 +33,9 @@ def read_owners(transaction: Transaction, owners: Sequence[Owner], selection: Se
     nodes = iter(transaction.get([path for each in found for path, _ in each], is_lenient=not selection.is_narrow))
     result = []
     for owner, places in zip(owners, found, strict=True):
-        items = []
-        for path, where in places:
-            node = next(nodes)
-            if node is not None:
-                item = layout.make_entry(path, owner, where, node, opened=True)
-                items.append(item if selection.opens(item, where) else item._replace(value=None))
-        result.append(layout.gather(owner, items))
+        items = _make_entries(transaction, owner, [(*place, next(nodes)) for place in places])
+        opened = [item if selection.opens(item, where) else item._replace(value=None) for item, where in items]
+        result.append(layout.gather(owner, opened))
     return tuple(result)
 
 
@@ -74,8 +71,23 @@ def read_name(transaction: Transaction, owner: Owner, name: str) -> Holdings:
     """Return what the owner holds under that name."""
     places = list_locations_of(transaction, owner, name)
     nodes = transaction.get([path for path, _ in places], is_lenient=True)
-    items = []
-    for (path, where), node in zip(places, nodes, strict=True):
+    found = [(*place, node) for place, node in zip(places, nodes, strict=True)]
+    return layout.gather(owner, [item for item, _ in _make_entries(transaction, owner, found)])
+
+
+def _make_entries(
+    transaction: Transaction, owner: Owner, nodes: Sequence[tuple[str, str | None, Node | None]]
+) -> list[tuple[Secret | Override, str | None]]:
+    """Return what is at these paths, one for each place.
+
+    Where a writer with other scopes was killed before they saw that they came second, what the first wrote counts.
+    """
+    found: dict[tuple[str, str | None], dict[str, Secret | Override]] = {}
+    for path, where, node in nodes:
         if node is not None:
-            items.append(layout.make_entry(path, owner, where, node, opened=True))
-    return layout.gather(owner, items)
+            item = layout.make_entry(path, owner, where, node, opened=True)
+            found.setdefault((item.name, where), {})[path] = item
+    return [
+        (items[next(iter(items)) if len(items) == 1 else transaction.find_oldest(items)], where)
+        for (_, where), items in found.items()
+    ]

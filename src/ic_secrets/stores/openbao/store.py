@@ -25,8 +25,9 @@ from .login import Ask, Session, log_in, log_out
 from .reading import Selection, list_locations, list_locations_of, read_name, read_owners
 from .transaction import Transaction
 
-# How often a write of one secret is tried again, where somebody else's came in between.
-_ATTEMPTS = 8
+# How long a write is tried again where somebody else's came in between, in seconds, and the longest pause before that.
+_PATIENCE = 30.0
+_PAUSE = 1.0
 _Result = TypeVar("_Result")
 
 
@@ -116,7 +117,15 @@ class BaoStore(Store):
         with self._reading():
             organization = self._site(owner.name).organization if owner.is_site else None
             owners = [owner, *([Owner("organization", organization)] if organization else [])]
-            return read_owners(self._transaction, owners, Selection(environment, scope, values, is_narrow))
+            found = read_owners(self._transaction, owners, Selection(environment, scope, values, is_narrow))
+            if organization and not self._depth:
+                self._check_unchanged(layout.get_record_path(owner.name))
+            return found
+
+    def _check_unchanged(self, record: str) -> None:
+        """Make sure that the site was there all the while: what went with it is not the organization's to replace."""
+        if self._transaction.has_changed(record):
+            raise StoreBusyError(f"{record} was changed while it was read", hint="repeat the command")
 
     def put(self, place: Place, write: Write) -> bool:
         check_site_name(place.owner.name, "site" if place.owner.is_site else "organization")
@@ -166,17 +175,17 @@ class BaoStore(Store):
         yield
 
     def _write_whole(self, work: Callable[[], _Result]) -> _Result:
-        """Do the work in a transaction, and repeat it where somebody else wrote in between."""
-        for left in reversed(range(_ATTEMPTS)):
+        """Do the work in a transaction, and repeat it where somebody else wrote in between: many take their turns."""
+        end, longest = time.monotonic() + _PATIENCE, 0.02
+        while True:
             try:
                 with self.transaction():
-                    result = work()
+                    return work()
             except StoreBusyError:
-                if not left or self._depth:
+                if self._depth or time.monotonic() > end:
                     raise
-            else:
-                return result
-        raise AssertionError
+            longest = min(longest * 2, _PAUSE)
+            time.sleep(longest * int.from_bytes(os.urandom(2), "big") / 65536)
 
     # --- reading ----------------------------------------------------------------------------------------
 
@@ -204,10 +213,12 @@ class BaoStore(Store):
     # --- writing ----------------------------------------------------------------------------------------
 
     def _delete_site(self, name: str) -> int:
-        self._site(name)
+        record = self._transaction.get([layout.get_record_path(name)])[0]
         paths = list_locations(self._transaction, [Owner("site", name)], Selection())[0]
         nodes = self._transaction.get([path for path, _ in paths], is_lenient=True)
-        for path, _ in (*paths, (layout.get_record_path(name), None)):
+        if record is None and not any(nodes):  # with values, but no record, it is what a killed deletion left
+            self._site(name)
+        for path, _ in ((layout.get_record_path(name), None), *paths):
             self._transaction.delete(path)
         return sum(node is not None for node in nodes)
 
@@ -229,8 +240,8 @@ class BaoStore(Store):
     def _write_site(self, site: Site) -> None:
         path = layout.get_record_path(site.name)
         node, data = self._transaction.get([path])[0], layout.render_site(site)
-        if node is None or node.data != data:
-            self._transaction.put(path, {}, data)
+        if node is None or not data.items() <= node.data.items():
+            self._transaction.put(path, data)
 
     def _put_base(self, place: Place, write: Write) -> bool:
         owner, _, name = place
@@ -267,5 +278,4 @@ class BaoStore(Store):
             changed = changed if write.times else max(changed, old.changed)
         path = layout.locate(*place, write.scopes)
         self._transaction.get([path])
-        meta = layout.make_meta(identity, write.type, write.scopes, created)
-        self._transaction.put(path, meta, layout.make_data(identity, write.value, changed, write.expires))
+        self._transaction.put(path, layout.make_data(identity, write, created, changed))

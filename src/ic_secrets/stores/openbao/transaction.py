@@ -1,19 +1,33 @@
 """A transaction on a server that writes one path at a time: kept here until its end, then written step by step.
 
-Each write is by check-and-set: what somebody else wrote meanwhile is not overwritten. Where a write fails, those before
-it are taken back.
+The data of a secret are all of it, and each write of them is by check-and-set: of two writers one is first, and what
+somebody else wrote meanwhile is not overwritten. Custom metadata are written before the data, since a policy may let
+them be created only, and count for nothing where the data have another id.
+
+Where a write fails, or a signal comes, those before it are taken back. What was created is taken back by check-and-set
+as well: it is marked as removed, and then deleted, so that whoever has written to it since keeps it. A site's record is
+deleted first and written last: half of a site is an unknown site.
 """
 
 import contextlib
+import os
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ...errors import IcSecretsError, StoreBusyError, StoreFormatError, StoreWriteError
+from ...core.signals import delaying_signals
+from ...errors import IcSecretsError, StoreBusyError, StoreDeniedError, StoreFormatError, StoreWriteError
+from . import layout
 from .client import Answer, Mount, Request
 from .layout import Node
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?Z", re.ASCII)
+# How long what somebody takes back may be marked as removed before it is written over, in seconds: they were killed.
+_REMOVAL = 2.0
+_PAUSE = 0.05
+# How long a failing server is waited for when a signal is to end us, what is taken back included, in seconds.
+_HURRY = 5.0
 
 
 class _Step(NamedTuple):
@@ -30,6 +44,9 @@ class Transaction:
     def __init__(self, mount: Mount) -> None:
         self._mount = mount
         self._nodes: dict[str, Node | None] = {}
+        # The version, by path, of what is there no more: 0 where there is nothing at all.
+        self._versions: dict[str, int] = {}
+        self._removed: set[str] = set()
         self._listed: dict[str, frozenset[str]] = {}
         self._steps: list[_Step] = []
 
@@ -53,7 +70,10 @@ class Transaction:
             [Request("LIST", self._mount.get_metadata_path(folder)) for folder in missing]
         )
         for folder, answer in zip(missing, answers, strict=True):
-            self._listed[folder] = frozenset(self._read(answer, folder).get("keys") or ())
+            keys = self._read(answer, folder).get("keys") or ()
+            if not isinstance(keys, (list, tuple)) or not all(isinstance(key, str) for key in keys):
+                raise StoreFormatError(f"{self._mount.client} lists {folder} with something that is not a name")
+            self._listed[folder] = frozenset(keys)
         return {folder: self._look_into(folder) for folder in folders}
 
     def _look_into(self, folder: str) -> list[str]:
@@ -77,6 +97,10 @@ class Transaction:
         self._nodes |= self._fetch(missing, is_lenient=is_lenient)
         return [self._nodes[path] for path in paths]
 
+    def has_changed(self, path: str) -> bool:
+        """Return whether somebody wrote the node since it was read."""
+        return self._fetch([path], is_lenient=True)[path] != self._nodes[path]
+
     def _fetch(self, paths: Sequence[str], *, is_lenient: bool) -> dict[str, Node | None]:
         """Return the nodes as they are on the server now."""
         requests = [Request("GET", self._mount.get_data_path(path)) for path in paths]
@@ -89,20 +113,44 @@ class Transaction:
 
     def _make_closed_node(self, answer: Answer, path: str) -> Node | None:
         found = self._read(answer, path)
-        version = str(found.get("current_version") or 0)
-        states = found.get("versions") or {}
-        if answer.status == 404 or version not in states or _is_gone(states[version]):
+        version, states = found.get("current_version") or 0, _get_object(found, "versions")
+        state = _get_object(states, str(version))
+        self._versions[path] = version if isinstance(version, int) else 0
+        if answer.status == 404 or not state or _is_gone(state):
             return None
-        return Node(
-            found.get("custom_metadata") or {}, {"changed": _parse_time(found.get("updated_time"))}, int(version)
-        )
+        meta = _get_object(found, "custom_metadata")
+        return Node(meta, {"changed": _parse_time(found.get("updated_time"))}, self._versions[path])
 
     def _make_node(self, answer: Answer, path: str) -> Node | None:
         found = self._read(answer, path)
-        meta, data = found.get("metadata") or {}, found.get("data")
+        meta, data = _get_object(found, "metadata"), found.get("data")
+        version = meta.get("version") or 0
+        self._versions[path] = version = version if isinstance(version, int) else 0
+        self._removed.discard(path)
         if answer.status == 404 or data is None:
             return None
-        return Node(meta.get("custom_metadata") or {}, data, int(meta.get("version") or 0))
+        if not isinstance(data, dict):
+            raise StoreFormatError(f"{path} is not a secret that ic-secrets wrote: it holds no fields")
+        if layout.REMOVED.items() <= data.items():
+            self._removed.add(path)
+            return None
+        return Node(_get_object(meta, "custom_metadata"), data, version)
+
+    def find_oldest(self, paths: Iterable[str]) -> str:
+        """Return the path whose first version the server has had for longest; one whose first it has not any more."""
+        paths = sorted(paths)
+        ask_all = self._mount.client.ask_all
+        answers = ask_all(
+            [Request("GET", self._mount.get_data_path(path) + "?version=1") for path in paths], is_lenient=True
+        )
+        ages = []
+        for path, answer in zip(paths, answers, strict=True):
+            state = _get_object(self._read(answer, path), "metadata") if answer.status != 403 else {}
+            if answer.status == 403:  # not to be read by us, but the metadata are
+                closed = ask_all([Request("GET", self._mount.get_metadata_path(path))])[0]
+                state = _get_object(_get_object(self._read(closed, path), "versions"), "1")
+            ages.append((str(state.get("created_time") or ""), path))
+        return min(ages)[1]
 
     def _read(self, answer: Answer, path: str) -> Mapping[str, Any]:
         """Return the data of the answer. A 404 means absence only in an engine of version 2."""
@@ -123,15 +171,28 @@ class Transaction:
 
     # --- writing ----------------------------------------------------------------------------------------
 
-    def put(self, path: str, meta: Mapping[str, str], data: Mapping[str, Any]) -> None:
-        """Write the data as a new version of the node that `get` gave, or as a new node with that custom metadata."""
+    def put(self, path: str, data: Mapping[str, Any]) -> None:
+        """Write the data as a new version of the node that `get` gave, or as a new one."""
+        if path in self._removed:
+            self._await_removal(path)
         before = self._nodes[path]
-        after = Node(before.meta if before else meta, data, before.version + 1 if before else 1)
-        self._step(path, after)
+        version = before.version if before else self._versions.get(path, 0)
+        meta = layout.get_meta(data) or (before.meta if before else {})
+        self._step(path, Node(meta, {**data, "write": os.urandom(8).hex()}, version + 1))
 
     def delete(self, path: str) -> None:
         """Delete the node with its metadata and every version."""
         self._step(path, None)
+        self._versions[path] = 0
+
+    def _await_removal(self, path: str) -> None:
+        """Wait for whoever takes it back; StoreBusyError where somebody has written it since."""
+        end = time.monotonic() + _REMOVAL
+        while path in self._removed and time.monotonic() < end:
+            time.sleep(_PAUSE)
+            self._nodes |= self._fetch([path], is_lenient=True)
+        if self._nodes[path] is not None:
+            raise StoreBusyError(f"{path} was created by somebody else meanwhile")
 
     def _step(self, path: str, after: Node | None) -> None:
         self._steps.append(_Step(path, self._nodes.get(path), after))
@@ -145,22 +206,29 @@ class Transaction:
 
     def commit(self) -> None:
         """Write all steps to the server; where one fails, take back those before it, and raise."""
-        steps, done = self._prune(), []
-        if steps:
-            self._mount.check()
-        try:
-            for step in steps:
-                done.append(step)
-                self._do(step)
-        except BaseException as error:
-            if not self._undo(done):
-                raise StoreWriteError(
-                    f"a write failed halfway, and not all of it could be taken back: {error}",
-                    hint="repeat the command when the server is well",
-                ) from None
-            raise
-        finally:
+        steps = sorted(self._prune(), key=_rank)
+        if not steps:
             self.clear()
+            return
+        done: list[_Step] = []
+        with delaying_signals(lambda: self._mount.client.limit(_HURRY)) as check_signals:
+            try:
+                self._mount.check()
+                for step in steps:
+                    check_signals()
+                    done.append(step)
+                    self._do(step)
+                check_signals()
+                self._check_twins([step.path for step in steps if step.after and not step.before])
+            except BaseException as error:
+                if not self._undo(done):
+                    raise StoreWriteError(
+                        f"a write failed halfway, and not all of it could be taken back: {error}",
+                        hint="repeat the command when the server is well",
+                    ) from None
+                raise
+            finally:
+                self.clear()
 
     def _prune(self) -> list[_Step]:
         """Return the steps, without those of paths that come and go within the transaction."""
@@ -172,38 +240,55 @@ class Transaction:
         return [step for step in self._steps if step.path not in gone]
 
     def _do(self, step: _Step) -> None:
-        if step.after is None:
-            self._write("DELETE", self._mount.get_metadata_path(step.path))
+        path, after = step.path, step.after
+        if after is None:
+            self._write("DELETE", self._mount.get_metadata_path(path))
             return
         if step.before is None:
-            self._begin(step.path, step.after.meta)
-        cas = step.before.version if step.before else 0
-        answer = self._write(
-            "POST", self._mount.get_data_path(step.path), {"data": step.after.data, "options": {"cas": cas}}
-        )
-        if answer.status == 400 and "check-and-set" in answer.errors:
+            self._announce(path, after.meta)
+        answer = self._write_data(path, after.data, after.version - 1)
+        if answer is None:
             # Ours, where an earlier try was done and its answer lost; else somebody else's.
-            node = self._fetch([step.path], is_lenient=True)[step.path]
-            if node is not None and node.version == cas + 1 and node.data == step.after.data:
-                return
-            raise StoreBusyError(f"{step.path} was written by somebody else meanwhile")
-        if answer.status >= 400:
-            raise StoreWriteError(f"{self._mount.client} refuses {step.path}: {answer.errors or answer.status}")
-        meta = (answer.body.get("data") or {}).get("custom_metadata") or {}
-        if step.after.meta and meta.get("id") != step.after.meta.get("id"):
-            raise StoreBusyError(f"{step.path} was created by somebody else meanwhile")
+            node = self._fetch([path], is_lenient=True)[path]
+            if node is None or (node.version, node.data) != (after.version, after.data):
+                if node is not None and node.meta.get("id") == after.meta.get("id"):
+                    self._announce(path, layout.get_meta(node.data))  # in place of ours, which came too late
+                raise StoreBusyError(f"{path} was written by somebody else meanwhile")
+            return
+        meta = _get_object(_get_object(answer.body, "data"), "custom_metadata")
+        if after.meta and meta.get("id") != after.meta.get("id"):
+            self._announce(path, after.meta)
 
-    def _begin(self, path: str, meta: Mapping[str, str]) -> None:
-        """Write the custom metadata of a new node; what an unfinished or half-deleted one left is removed first."""
-        answer = self._mount.client.ask("GET", self._mount.get_metadata_path(path))
-        if answer.status == 200:
-            found = self._read(answer, path)
-            version = str(found.get("current_version") or 0)
-            if (found.get("versions") or {}).get(version) and not _is_gone(found["versions"][version]):
-                raise StoreBusyError(f"{path} was created by somebody else meanwhile")
-            self._write("DELETE", self._mount.get_metadata_path(path))
-        if meta:
-            self._write("POST", self._mount.get_metadata_path(path), {"custom_metadata": dict(meta)})
+    def _announce(self, path: str, meta: Mapping[str, str]) -> None:
+        """Write the custom metadata, where we may: those that another left may be there to stay."""
+        where = self._mount.get_metadata_path(path)
+        if not meta:
+            return
+        try:
+            self._write("POST", where, {"custom_metadata": dict(meta)})
+        except StoreDeniedError:
+            if self._mount.client.ask("GET", where).status != 200:
+                raise
+
+    def _write_data(self, path: str, data: Mapping[str, Any], version: int) -> Answer | None:
+        """Write the data in place of that version; None where it is another by now."""
+        answer = self._write("POST", self._mount.get_data_path(path), {"data": data, "options": {"cas": version}})
+        if answer.status == 400 and "check-and-set" in answer.errors:
+            return None
+        if answer.status >= 400:
+            raise StoreWriteError(f"{self._mount.client} refuses {path}: {answer.errors or answer.status}")
+        return answer
+
+    def _check_twins(self, created: Sequence[str]) -> None:
+        """StoreBusyError where somebody else created a secret for one of the places before us, with other scopes."""
+        twins = {twin: path for path in created for twin in layout.list_twins(path)}
+        folders = sorted({twin.rpartition("/")[0] + "/" for twin in twins})
+        self._listed.clear()
+        listed = self.list_folders(folders)
+        there = [folder + name for folder in folders for name in listed[folder] if folder + name in twins]
+        for twin, node in self._fetch([path for path in there if path not in created], is_lenient=True).items():
+            if node is not None and self.find_oldest([twin, twins[twin]]) == twin:
+                raise StoreBusyError(f"{twin} was created by somebody else meanwhile")
 
     def _write(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         answer = self._mount.client.ask(method, path, body)
@@ -220,25 +305,48 @@ class Transaction:
             wanted = next(step.before for step in done if step.path == path)
             ours = [step.after for step in done if step.path == path]
             try:
-                whole &= self._restore(path, wanted, ours)
+                self._restore(path, wanted, [node.data for node in ours if node], is_deleted=None in ours)
             except IcSecretsError:
                 whole = False
         return whole
 
-    def _restore(self, path: str, wanted: Node | None, ours: Sequence[Node | None]) -> bool:
+    def _restore(self, path: str, wanted: Node | None, ours: Sequence[Mapping[str, Any]], *, is_deleted: bool) -> None:
+        """Put one path back, unless somebody else has written it since."""
         now = self._fetch([path], is_lenient=True)[path]
-        if now == wanted or (now is not None and now not in ours):  # never touched, or somebody else's by now
-            return True
-        if wanted is None:
-            self._write("DELETE", self._mount.get_metadata_path(path))
-            return True
-        with contextlib.suppress(StoreBusyError):
-            self._do(_Step(path, now, wanted))
-        return True
+        if now is None and (path in self._removed or not (is_deleted or wanted is None)):
+            return
+        if now is not None and now.data not in ours:  # never touched, or somebody else's by now
+            return
+        if wanted is not None:
+            version = now.version if now else self._versions[path]
+            with contextlib.suppress(StoreBusyError):
+                self._do(_Step(path, now, wanted._replace(version=version + 1)))
+            return
+        metadata = self._mount.get_metadata_path(path)
+        if now is None and self._mount.client.ask("GET", metadata).status == 404:
+            return
+        if self._write_data(path, layout.REMOVED, now.version if now else self._versions[path]):
+            self._write("DELETE", metadata)
+
+
+def _rank(step: _Step) -> int:
+    """Say when its turn is: a site's record is deleted before everything else, and written after it."""
+    if not layout.is_record(step.path):
+        return 1
+    return 0 if step.after is None else 2
+
+
+def _get_object(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the object under the key, {} for none, and for anything else."""
+    value = found.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _is_gone(version: Mapping[str, Any]) -> bool:
-    return bool(version.get("destroyed")) or bool(version.get("deletion_time"))
+    """Return whether it was destroyed or deleted; a time in the future is when it will be (`delete_version_after`)."""
+    when = version.get("deletion_time")
+    moment = _parse_time(when)
+    return bool(version.get("destroyed")) or (bool(when) and (moment is None or moment <= time.time()))
 
 
 def _parse_time(text: object) -> int | None:
