@@ -73,17 +73,10 @@ def test_a_line_of_an_env_file_is_read(text: str) -> None:
     [
         (f"A=b\n{CANARY}", "line 2: this is not NAME=VALUE"),
         (f"A={CANARY}\nA=x", "line 2: A is set twice"),
-        (f"A=${CANARY}", "needs single quotes"),
-        (f'A="${CANARY}"', "would be replaced"),
-        (f'A="`{CANARY}`"', "would be replaced"),
         (f"A='{CANARY}", "a quote does not end"),
         (f"A='x' {CANARY}", "a quote does not end where the value does"),
         (f"1A={CANARY}", "not NAME=VALUE"),
         (f"\n\n'A'={CANARY}", "line 3: this is not NAME=VALUE"),
-        (f"A=#{CANARY}", "needs single quotes"),
-        (f"A={CANARY}\\n", "needs single quotes"),
-        (f"A='\\\\{CANARY}'", "use double quotes"),
-        (f'A="\\\\${CANARY}"', "would be replaced"),
     ],
 )
 def test_what_an_env_file_cannot_mean_is_refused_without_its_text(text: str, told: str) -> None:
@@ -91,6 +84,59 @@ def test_what_an_env_file_cannot_mean_is_refused_without_its_text(text: str, tol
         dotenv.read(text, make_options())
     assert told in str(caught.value)
     assert CANARY not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("expand", [False, True])
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (f"${CANARY}", "needs single quotes"),
+        (f'"${CANARY}"', "would be replaced"),
+        (f'"`{CANARY}`"', "would be replaced"),
+        (f'"$({CANARY})"', "would be replaced"),
+        (f'"${{OTHER:-{CANARY}}}"', "would be replaced"),
+        (f"#{CANARY}", "needs single quotes"),
+        (f"{CANARY}\\n", "needs single quotes"),
+        (f"'\\\\{CANARY}'", "use double quotes"),
+        (f'"\\\\${CANARY}"', "would be replaced"),
+        (f"${{OTHER}}{CANARY}", "it refers to"),
+        (f'"${{OTHER}}{CANARY}"', "it refers to"),
+    ],
+)
+def test_a_variable_of_an_env_file_that_readers_differ_on_is_left_out_by_name(
+    value: str, told: str, expand: bool
+) -> None:
+    """The others are read; nothing of the value is shown."""
+    content = dotenv.read(f"A={value}\nB=b", make_options()._replace(expand=expand))
+    (refusal,) = content.refused
+    assert (refusal.what, refusal.name) == ("my-site A", "A")
+    assert told in refusal.reason or (expand and "no earlier line" in refusal.reason)
+    assert "(line 1)" in refusal.reason
+    assert CANARY.rpartition("-")[2] not in refusal.reason
+    assert list_values(content) == {("my-site", None, "B"): "b"}
+
+
+def test_a_variable_of_an_env_file_is_filled_from_its_earlier_lines() -> None:
+    """With --expand: in double quotes and without any, where an escaped one stays. CR alone ends lines."""
+    text = "A=a\rB=\"$A ${A}\\n\\$A\"\rC=${B}c\rD='${A}'\rE=${F}\rF=f\rG=${E}\r"
+    content = dotenv.read(text, make_options()._replace(expand=True))
+    told = {name: value for (_, _, name), value in list_values(content).items()}
+    assert told == {"A": "a", "B": "a a\n$A", "C": "a a\n$Ac", "D": "${A}", "F": "f"}
+    assert [(one.name, one.reason) for one in content.refused] == [
+        ("E", "it refers to a variable that no earlier line of the file sets (line 5)"),
+        ("G", "it refers to a variable that no earlier line of the file sets (line 7)"),
+    ]
+
+
+def test_chosen_secrets_come_alone() -> None:
+    """What is refused elsewhere in the file is of no account; a name that it lacks is an error."""
+    content = dotenv.read("A=a\nB=${X}\nC=c", make_options())
+    chosen = content.select(frozenset({"A"}))
+    assert list_values(chosen) == {("my-site", None, "A"): "a"}
+    assert chosen.refused == ()
+    assert len(content.select(frozenset({"A", "B"})).refused) == 1
+    with pytest.raises(ImportFileError, match="the file has no D"):
+        content.select(frozenset({"A", "D"}))
 
 
 @pytest.mark.parametrize(
@@ -120,10 +166,31 @@ def test_each_credential_is_a_secret_and_the_rest_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "what", "reason"),
+    [
+        ("https://repo.example.org", "bearer for https://repo.example.org", "write repo.example.org"),
+        (f"https://H.Example:8443/{CANARY}?x", "bearer for https://H.Example:8443", "write h.example:8443"),
+        (f"https://u:12/{CANARY}@h.example/p", "bearer for https://h.example", "write h.example"),
+        ("Repo.example.org", "bearer for Repo.example.org", "write repo.example.org"),
+        ("repo.example.org/", "bearer for repo.example.org", "write repo.example.org"),
+        (f"{CANARY} {CANARY}", "host 1 of bearer", "it is not HOST or HOST:PORT"),
+        (f"https://u:{CANARY}/x", "host 1 of bearer", "it is not HOST or HOST:PORT"),
+    ],
+)
+def test_a_host_that_is_a_url_is_named_and_the_good_ones_come_in(host: str, what: str, reason: str) -> None:
+    """Composer would never match it. A login or path in it is not shown."""
+    (refusal,) = auth.read(json.dumps({"bearer": {host: "x"}}), make_options()).refused
+    assert refusal.what == what
+    assert reason in refusal.reason
+    assert CANARY not in str(refusal)
+    good = auth.read(json.dumps({"bearer": {host: "x", "h.example": "token"}, "http-basic": CANARY}), make_options())
+    assert list_values(good) == {("my-site", None, "bearer.h.example"): "token"}
+    assert [one.what for one in good.refused][-1] == "http-basic"
+
+
+@pytest.mark.parametrize(
     "text",
     [
-        f'{{"http-basic": "{CANARY}", "bearer": {{"h.example": "x"}}}}',
-        f'{{"bearer": {{"https://u:{CANARY}@h/": "x"}}}}',
         "",
         "[]",
         f'{{"a": "{CANARY}',

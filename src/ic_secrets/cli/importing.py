@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..assembly.context import Context
+from ..composer.credential import parse_credential
+from ..config.settings import split_names
 from ..core.console import print_table
 from ..core.files import read_regular
 from ..errors import (
@@ -19,9 +22,10 @@ from ..errors import (
     UnknownSiteError,
     UsageError,
 )
+from ..masking.parts import list_leaves
 from ..model.secret import Owner, SecretType, SecretValue, parse_scopes, parse_type
 from ..stores.base import Store
-from ..transfer.formats.base import Format, Omission, ParsedFile, Place, ReadOptions
+from ..transfer.formats.base import Format, Omission, ParsedFile, Place, ReadOptions, Refusal
 from ..transfer.formats.registry import FORMATS, SEALED, guess_format
 from ..transfer.merge import (
     Action,
@@ -32,6 +36,7 @@ from ..transfer.merge import (
     check_value,
     count_actions,
     import_secrets,
+    is_refused,
     list_written,
     plan_changes,
     read_secrets,
@@ -42,6 +47,8 @@ from .output import print_json, print_message
 from .parser import Parser, add_json, add_store_options
 from .transfer import add_owner_options, choose_owners, describe_change, key_loader, parse_owner_or_all
 
+# What templates have where a value is to be put: ${TOKEN}, ${{ secrets.TOKEN }}, {{ token }}, %env(TOKEN)%, <token>.
+_PLACEHOLDER = re.compile(r"\$\{[^{}]+\}|(\$?\{)\{[^{}]+\}\}|%env\([^()]+\)%|<[A-Za-z][A-Za-z0-9 ._-]*>")
 # Some thousands of the longest values.
 _LARGEST = 64 << 20
 
@@ -64,7 +71,6 @@ def make_parser() -> Parser:
     add_reading_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="show what would be made, changed and refused")
     parser.add_argument("--with-org", action="store_true", help="bring a site's organization along, and the link to it")
-    parser.add_argument("--skip-refused", action="store_true", help="bring in the rest where something is refused")
     parser.add_argument("--open-key-file", metavar="F", help="open FILE with this file's key instead of the store's")
     add_store_options(parser)
     add_json(parser)
@@ -76,6 +82,9 @@ def add_reading_options(parser: Parser) -> None:
     parser.add_argument("--type", metavar="T", help="the type of what a .env file holds: env or runtime")
     parser.add_argument("--scope", metavar="S[,S...]", help="the scopes of what an auth.json or .env file holds")
     parser.add_argument("--allow-empty", action="store_true", help="accept empty values")
+    parser.add_argument("--only", metavar="N,..", dest="chosen", help="bring in only these secrets")
+    parser.add_argument("--expand", action="store_true", help="put in ${OTHER} of a .env file from its earlier lines")
+    parser.add_argument("--skip-refused", action="store_true", help="bring in the rest where something is refused")
 
 
 def import_file(arguments: argparse.Namespace, context: Context, owner: Owner | None) -> int:
@@ -83,16 +92,22 @@ def import_file(arguments: argparse.Namespace, context: Context, owner: Owner | 
     name = arguments.format or guess_format(arguments.file or "")
     check: Check = accept_any
     if name == SEALED:
-        secret_set = _read_sealed(arguments, context, owner)
+        parsed = ParsedFile(_read_sealed(arguments, context, owner))
+        parsed = parsed.select(split_names(arguments.chosen)) if arguments.chosen else parsed
     else:
         check = _make_check(allow_empty=arguments.allow_empty)
         with context.open_store(read_only=True) as store:
-            secret_set = _read_text_file(arguments, context, FORMATS[name], owner, store)
+            parsed = _read_text_file(arguments, context, FORMATS[name], owner, store)
+    secret_set, unread = parsed.secret_set, parsed.refused
     relink = arguments.all or arguments.with_org
-    if arguments.dry_run:
+    if arguments.dry_run or (unread and not arguments.skip_refused):
         with context.open_store(read_only=True) as store:
-            return _report(arguments, plan_changes(store, secret_set, relink=relink, check=check))
-    changes: Sequence[Change] = ()
+            changes = plan_changes(store, secret_set, relink=relink, check=check)
+        status = _report(arguments, changes, unread)
+        if not arguments.dry_run:
+            raise _explain_refused(changes, unread)
+        return status
+    changes = ()
     try:
         with (
             context.open_store() as store,
@@ -100,15 +115,18 @@ def import_file(arguments: argparse.Namespace, context: Context, owner: Owner | 
         ):
             changes = import_secrets(store, secret_set, skip_refused=arguments.skip_refused, relink=relink, check=check)
             record.names = list_written(changes)
-            refused = count_actions(changes)["refused"]
-            if refused and not arguments.skip_refused:
-                raise ImportRefusedError(
-                    f"{refused:,} of {len(changes):,} definitions cannot be imported, so nothing was"
-                )
+            if is_refused(changes) and not arguments.skip_refused:
+                raise _explain_refused(changes, unread)
     except ImportRefusedError:
-        _report(arguments, changes)
+        _report(arguments, changes, unread)
         raise
-    return _report(arguments, changes)
+    return _report(arguments, changes, unread)
+
+
+def _explain_refused(changes: Sequence[Change], unread: Sequence[Refusal]) -> ImportRefusedError:
+    refused = count_actions(changes)["refused"] + len(unread)
+    count = f"{refused:,} of {len(changes) + len(unread):,}"
+    return ImportRefusedError(f"{count} definitions cannot be imported, so nothing was")
 
 
 def print_omissions(omissions: Iterable[Omission]) -> None:
@@ -117,32 +135,44 @@ def print_omissions(omissions: Iterable[Omission]) -> None:
         print_message("warning", f"{what} is left out: {reason}")
 
 
-def _report(arguments: argparse.Namespace, changes: Sequence[Change]) -> int:
-    refused = [change for change in changes if change.action is Action.REFUSED]
+def _report(arguments: argparse.Namespace, changes: Sequence[Change], unread: Sequence[Refusal]) -> int:
+    refused = [(str(change), change.reason) for change in changes if change.action is Action.REFUSED]
+    refused += [(one.what, one.reason) for one in unread]
+    counts = count_actions(changes)
+    counts["refused"] += len(unread)
     is_done = not arguments.dry_run and (arguments.skip_refused or not refused)
     if arguments.json:
-        content = {"dry_run": arguments.dry_run, "done": is_done, "counts": count_actions(changes)}
-        print_json("import", {**content, "changes": [describe_change(change) for change in changes]})
+        content = {"dry_run": arguments.dry_run, "done": is_done, "counts": counts}
+        described = [describe_change(change) for change in changes]
+        described += [
+            {"action": Action.REFUSED.value, "owner": arguments.owner, "environment": None}
+            | {"name": one.name or None, "reason": one.reason, "note": None}
+            for one in unread
+        ]
+        print_json("import", {**content, "changes": described})
     elif arguments.dry_run:
         rows = [
             [change.action.value, str(change), change.note] for change in changes if change.action is not Action.SAME
         ]
         if rows:
             print_table(["CHANGE", "WHAT", ""], rows)
-    for change in refused:
-        print_message("warning", f"{change} cannot be imported: {change.reason}")
+    for what, reason in refused:
+        print_message("warning", f"{what} cannot be imported: {reason}")
     if not arguments.json and (is_done or arguments.dry_run):
-        print_message("", ", ".join(f"{count:,} {action}" for action, count in count_actions(changes).items()))
+        print_message("", ", ".join(f"{count:,} {action}" for action, count in counts.items()))
     return 1 if refused else 0
 
 
 def _make_check(*, allow_empty: bool) -> Check:
-    """Return what checks every value, as `set` does."""
+    """Return what checks every value, as `set` does, and that somebody has filled it in."""
 
     def check(kind: SecretType, name: str, value: SecretValue) -> None:
         if not value.reveal() and not allow_empty:
             raise InvalidValueError("the value is empty: --allow-empty accepts that")
         check_value(kind, name, value)
+        content = parse_credential(name, value).content if kind is SecretType.COMPOSER else value.reveal()
+        if any(_PLACEHOLDER.fullmatch(text.strip()) for _, text in list_leaves(content)):
+            raise InvalidValueError("it is a placeholder, not a value: fill it in, or leave it out")
 
     return check
 
@@ -168,7 +198,7 @@ def _read_sealed(arguments: argparse.Namespace, context: Context, owner: Owner |
 
 def _read_text_file(
     arguments: argparse.Namespace, context: Context, form: Format, owner: Owner | None, store: Store
-) -> SecretSet:
+) -> ParsedFile:
     """Read the file, stdin or the variable, and fill in its empty places; name what is left out."""
     if owner is None:
         raise UsageError(f"a file of the format {form.name} has one owner", hint="name it: SITE or org:ORG")
@@ -180,11 +210,13 @@ def _read_text_file(
         arguments.with_org,
         int(time.time()),
         arguments.allow_empty,
+        arguments.expand,
     )
     parsed = form.read(_read_text(arguments, context.settings.environment), options)
     print_omissions(parsed.omissions)
+    parsed = parsed.select(split_names(arguments.chosen)) if arguments.chosen else parsed
     parsed = parsed.fill(_find_values(parsed, store))  # what the store has stays as it is
-    return parsed.fill(_ask_for_values(parsed.empty)).secret_set
+    return parsed.fill(_ask_for_values(parsed.empty))
 
 
 def _find_organization(store: Store, owner: Owner) -> str | None:

@@ -77,19 +77,20 @@ def make_parser() -> Parser:
 
 
 def _fill(arguments: argparse.Namespace, context: Context, made: Sequence[str]) -> int:
-    """Import the file; if that fails, remove what was made."""
+    """Import the file; if that fails, or something is refused without --skip-refused, remove what was made."""
     from .importing import import_file
     from .transfer import parse_owner_or_all
 
     # What only `import` has.
     arguments.from_env = arguments.open_key_file = None
-    arguments.dry_run = arguments.skip_refused = False
+    arguments.dry_run = False
     arguments.with_org = arguments.with_org or arguments.org is not None
-    status = 1
+    is_kept = False
     try:
         status = import_file(arguments, context, parse_owner_or_all(arguments))
+        is_kept = not status or arguments.skip_refused
     finally:
-        for path in made if status else ():
+        for path in () if is_kept else made:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
     return status

@@ -48,6 +48,15 @@ class SecretSet(NamedTuple):
         names |= {override.name for held in self.holdings for override in held.overrides}
         return tuple(sorted(names))
 
+    def select(self, names: frozenset[str]) -> SecretSet:
+        """Return the set with the secrets of these names alone, and their overrides."""
+
+        def choose(held: Holdings) -> Holdings:
+            secrets = tuple(secret for secret in held.secrets if secret.name in names)
+            return Holdings(held.owner, secrets, tuple(one for one in held.overrides if one.name in names))
+
+        return self._replace(holdings=tuple(map(choose, self.holdings)))
+
 
 class Action(enum.Enum):
     """What becomes of one definition in a store."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 
 from ...composer.auth_json import merge_auth
 from ...composer.credential import parse_credential
 from ...composer.methods import METHODS
-from ...errors import ImportFileError
-from ...model.names import is_possible_name
+from ...errors import InvalidNameError
+from ...model.names import check_secret_name
 from ...model.secret import Owner, SecretType, SecretValue
 from ...stores.pantheon.secrets_json import show_word
 from ..merge import SecretSet
 from .base import Builder, Format, Omission, ParsedFile, ReadOptions, list_own, parse_object, require_scopes, reveal
+
+# The scheme and the host of a URL, without what may be secret in it.
+_ADDRESS = re.compile(r"([a-z][a-z+]*://)?(?:.*@)?([A-Za-z0-9_.:-]+)(?=[/?#]|\Z)")
 
 
 def read(text: str, options: ReadOptions) -> ParsedFile:
@@ -27,10 +31,12 @@ def read(text: str, options: ReadOptions) -> ParsedFile:
         if section == []:  # how PHP writes an empty object
             continue
         if not isinstance(section, dict):
-            raise ImportFileError(f"{method} does not map hosts to credentials")
+            builder.refuse(method, "it does not map hosts to credentials")
+            continue
         for number, (host, content) in enumerate(sorted(section.items()), 1):
-            if not is_possible_name(f"{method}.{host}"):
-                raise ImportFileError(f"host {number} of {method} is not valid", hint="HOST or HOST:PORT, not a URL")
+            if not _is_key(f"{method}.{host}"):
+                builder.refuse(*_explain_host(method, host, number))
+                continue
             is_plain = (
                 isinstance(content, str) and content.strip() == content and content[:1] not in {"{", "[", '"', ""}
             )
@@ -42,6 +48,22 @@ def read(text: str, options: ReadOptions) -> ParsedFile:
                 content if is_plain else json.dumps(content, ensure_ascii=False),
             )
     return builder.finish()
+
+
+def _explain_host(method: str, host: str, number: int) -> tuple[str, str]:
+    """Return what to call a host that Composer would never match, without login or path, and what to write instead."""
+    found = _ADDRESS.match(host)
+    if not found or not _is_key(f"{method}.{found[2].lower()}"):
+        return f"host {number} of {method}", "it is not HOST or HOST:PORT"
+    return f"{method} for {found[1] or ''}{found[2]}", f"it must be HOST or HOST:PORT: write {found[2].lower()}"
+
+
+def _is_key(name: str) -> bool:
+    try:
+        check_secret_name(SecretType.COMPOSER, name)
+    except InvalidNameError:
+        return False
+    return True
 
 
 def write(secret_set: SecretSet, owner: Owner, *, values: bool = True) -> tuple[str, tuple[Omission, ...]]:

@@ -21,6 +21,7 @@ class ReadOptions(NamedTuple):
     """What the person and the store say beyond the file: whose it is, and what its secrets become.
 
     `kind` and `scopes` are for formats that lack them; `organization` is the site's in the store; `now` is Unix time.
+    With `expand`, variables in a .env file are replaced by what the file says of them.
     """
 
     owner: Owner
@@ -30,14 +31,27 @@ class ReadOptions(NamedTuple):
     with_org: bool = False
     now: int = 0
     allow_empty: bool = False
+    expand: bool = False
+
+
+class Refusal(NamedTuple):
+    """What cannot be brought along, the name of its secret, where it has one, and the reason."""
+
+    what: str
+    name: str
+    reason: str
 
 
 class ParsedFile(NamedTuple):
-    """What a file holds. `empty` are the places whose values are still to be filled in."""
+    """What a file holds. `empty` are the places whose values are still to be filled in.
+
+    `refused` should have been brought along, and cannot: its name, or what is known of it, and why.
+    """
 
     secret_set: SecretSet
     omissions: tuple[Omission, ...] = ()
     empty: tuple[Place, ...] = ()
+    refused: tuple[Refusal, ...] = ()
 
     def fill(self, values: Mapping[Place, SecretValue]) -> ParsedFile:
         """Return it with those of the values for which it has an empty place."""
@@ -49,6 +63,17 @@ class ParsedFile(NamedTuple):
             holdings.append(Holdings(owner, tuple(filled), tuple(also)))
         left = tuple(place for place in self.empty if place not in values)
         return self._replace(secret_set=self.secret_set._replace(holdings=tuple(holdings)), empty=left)
+
+    def select(self, names: frozenset[str]) -> ParsedFile:
+        """Return it with the secrets of these names alone; ImportFileError where it has none of a name."""
+        missing = sorted(names - {*self.secret_set.names, *(one.name for one in self.refused)})
+        if missing:
+            raise ImportFileError(f"the file has no {', '.join(missing)}", hint="--only takes names of secrets in it")
+        return self._replace(
+            secret_set=self.secret_set.select(names),
+            empty=tuple(place for place in self.empty if place.name in names),
+            refused=tuple(one for one in self.refused if one.name in names),
+        )
 
 
 class Reader(Protocol):
@@ -90,6 +115,7 @@ class Builder:
         self._inherited: dict[Owner, dict[str, Secret]] = {}
         self._omissions: list[Omission] = []
         self._empty: list[Place] = []
+        self._refused: list[Refusal] = []
 
     def add(
         self,
@@ -124,6 +150,10 @@ class Builder:
         """Name what is not brought along."""
         self._omissions.append(Omission(what, reason))
 
+    def refuse(self, what: str, reason: str, name: str = "") -> None:
+        """Name what should be brought along, and cannot."""
+        self._refused.append(Refusal(what, name, reason))
+
     def finish(self) -> ParsedFile:
         """Return the set, and what is not in it."""
         owner, organization = self._options.owner, self._options.organization
@@ -138,7 +168,7 @@ class Builder:
         ]
         inherited = [Holdings(each, tuple(bases.values())) for each, bases in self._inherited.items()]
         secret_set = SecretSet(sites, tuple(holdings), tuple(inherited), is_partial=True)
-        return ParsedFile(secret_set, tuple(self._omissions), tuple(self._empty))
+        return ParsedFile(secret_set, tuple(self._omissions), tuple(self._empty), tuple(self._refused))
 
     def _list_bases(self, owner: Owner) -> Iterator[Mapping[str, Secret]]:
         yield self._bases.get(owner, {})
