@@ -15,6 +15,7 @@ from ic_secrets.plan.checks import CHECKS
 from ic_secrets.plan.facts import Facts
 from ic_secrets.plan.problem import Problem
 from ic_secrets.plan.project import check_manifest
+from ic_secrets.plan.variables import find_variables
 
 BUILD = frozenset({Scope.IC})
 WEB = frozenset({Scope.WEB})
@@ -30,7 +31,9 @@ def define(name: str, kind: SecretType, scopes: frozenset[Scope] = BUILD, enviro
 def find(directory: Path, *definitions: Definition, environment: dict[str, str] | None = None) -> list[Problem]:
     """What every check but that of a missing composer.json finds."""
     project = read_project(COMMAND, str(directory), {})
-    facts = Facts(Target.parse("my-site.dev"), project, definitions, variables={*(environment or {})})
+    facts = Facts(
+        Target.parse("my-site.dev"), project, definitions, variables=find_variables(project, environment or {})
+    )
     return [problem for check in CHECKS if check is not check_manifest for problem in check(facts)]
 
 

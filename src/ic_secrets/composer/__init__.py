@@ -5,6 +5,7 @@
 - `auth_json`: auth.json as a document
 - `precedence`: which of several credentials Composer sends
 - `repositories`: where a project's packages come from
+- `products`: what people install, and the credential or variables that each product wants
 - `project`: the project that is built
 - `home`: the private Composer home of a build
 - `minted`: tokens that Composer gets while a build runs

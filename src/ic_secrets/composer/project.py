@@ -14,13 +14,15 @@ from .repositories import PackageSources, read_sources
 
 # A lock file of a very large project has a few megabytes.
 _LARGEST = 64 << 20
+_SECTIONS = ("config", "extra")
 
 
 class Project(NamedTuple):
     """A project and its files, as far as they exist and can be read.
 
-    `auth_file` and `manifest_file` are the paths of its auth.json and composer.json; `config` is the latter's section.
-    `sources` are what its packages come from. `caches` are the directories that it names as Composer's cache.
+    `auth_file` and `manifest_file` are the paths of its auth.json and composer.json; `config` and `extra` are the
+    latter's sections. `sources` are what its packages come from. `caches` are the directories that it names as
+    Composer's cache.
     """
 
     directory: str
@@ -31,6 +33,7 @@ class Project(NamedTuple):
     sources: PackageSources = PackageSources((), (), None, frozenset(), {})
     config: Document = {}  # noqa: RUF012 -- nobody writes to it
     caches: tuple[str, ...] = ()
+    extra: Document = {}  # noqa: RUF012 -- nor to this
 
 
 def read_project(command: Sequence[str], directory: str, environment: Mapping[str, str]) -> Project:
@@ -43,8 +46,7 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
     auth_file = os.path.join(os.path.dirname(os.path.realpath(manifest_file)), AUTH_FILE)
     has_manifest = os.path.exists(manifest_file)
     manifest = _read_leniently(manifest_file)
-    config = (manifest or {}).get("config")
-    config = config if isinstance(config, dict) else {}
+    config, extra = (section if isinstance(section := (manifest or {}).get(name), dict) else {} for name in _SECTIONS)
     lock_file = f"{manifest_file.removesuffix('.json')}.lock"
     lock = _read_leniently(lock_file) or {} if os.path.exists(lock_file) else None
     sources = read_sources(manifest or {}, lock)
@@ -58,6 +60,7 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
         sources=sources,
         config=config,
         caches=tuple(os.path.join(directory, os.path.expanduser(path)) for path in caches),
+        extra=extra,
     )
 
 

@@ -5,23 +5,31 @@ Whatever another program wrote into these files can be read: what lacks the expe
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .auth_json import Document
 from .methods import map_hosts
+
+if TYPE_CHECKING:
+    from .products import Need
 
 # Whose credential Composer sends to these (`Url::getOrigin`).
 _ALIASES = {"api.github.com": "github.com", "codeload.github.com": "github.com", "api.bitbucket.org": "bitbucket.org"}
 _URL = r"(?i)([a-z][a-z0-9+.-]*)://([^/?#]+)([^?#]*)"
 _SSH = r"(?i)(?:ssh://)?(?:git@)?([\w.-]+)[:/].*"
+# As git and Composer's drivers of forges know it; `ssh://` is never asked by HTTP.
+_SCP = r"git@([^:/@]+):/?(.+)"
+# Composer's types of a repository for which it looks for a driver, and thus for the API of a forge.
+FORGED = frozenset({"vcs", "github", "gitlab", "git-bitbucket", "forgejo"})
 # `{%VARIABLE}` in a URL, as ffraenz/private-composer-installer replaces it; VERSION is the package's own.
-_PLACEHOLDER = r"\{%(?!VERSION\})([A-Za-z_][A-Za-z0-9_]*)\}"
+_PLACEHOLDER = r"\{%(?!(?i:VERSION)\})([A-Za-z_][A-Za-z0-9_]*)\}"
 
 
 class Repository(NamedTuple):
     """Somewhere that packages come from. `transport` is `http`, `api` (of a forge), `git`, `ssh` or `local`.
 
     `url` is without a login and a query; `kind` is Composer's type, or `download` for a host of the lock file.
+    `placeholders` are the variables that an installer puts into the URL. It may be the place of one `package` alone.
     """
 
     kind: str
@@ -29,20 +37,27 @@ class Repository(NamedTuple):
     host: str
     transport: str
     has_login: bool = False
+    package: str = ""
+    placeholders: tuple[str, ...] = ()
+
+    @property
+    def web_url(self) -> str:
+        """The URL by which it takes a credential: Composer asks forges so even where an SSH URL is written."""
+        match = re.fullmatch(_SCP, self.url)
+        return f"https://{match[1].lower()}/{match[2]}" if match else self.url
 
 
 class Package(NamedTuple):
     """A package, and where its archive (with the hosts of its mirrors) and its sources are.
 
-    `placeholders` are the variables that an installer puts into the archive's URL. It `is_public` on Packagist.
+    `requires` are the names of the packages that it needs. It `is_public` on Packagist.
     """
 
     name: str
     archive: Repository | None
     mirrors: frozenset[str]
     source: Repository | None
-    is_source_git: bool
-    placeholders: tuple[str, ...]
+    requires: frozenset[str]
     is_public: bool
 
     @property
@@ -79,9 +94,28 @@ class PackageSources(NamedTuple):
     @property
     def hosts(self) -> frozenset[str]:
         """Every host that may be asked, those of public packages included: GitHub counts even those requests."""
+        from .products import PACKAGIST
+
         hosts = {repository.host for repository in self.list_all()}
-        hosts |= {package.origin.host for package in self.locked or () if package.origin}
-        return frozenset(hosts | {"github.com"} if self.locked is None and "repo.packagist.org" in hosts else hosts)
+        for package in self.locked or ():
+            hosts |= package.mirrors | ({package.origin.host} if package.origin else set())
+        return frozenset(hosts | {"github.com"} if self.locked is None and hosts & PACKAGIST else hosts)
+
+    @property
+    def needs(self) -> "tuple[Need, ...]":
+        """What installing the packages needs besides credentials."""
+        from .products import Need, find_needs
+
+        locked = self.locked or ()
+        names = self.required | {package.name for package in locked}
+        installed = [*locked, *(package for package in self.inline if package.name in names)]
+        names |= {name for package in installed for name in package.requires}
+        found = [need for name in sorted(names) for need in find_needs(name, names)]
+        places = [*self.repositories, *(package.origin for package in installed if package.origin)]
+        for place in places:
+            if place.package in {"", *names}:
+                found += [Need(place.package or place.url, (name,), is_placeholder=True) for name in place.placeholders]
+        return tuple(dict.fromkeys(found))
 
 
 def read_sources(manifest: Document, lock: Document | None) -> PackageSources:
@@ -106,26 +140,35 @@ def read_sources(manifest: Document, lock: Document | None) -> PackageSources:
         packages = [package for section in sections if isinstance(section, list) for package in section]
         locked = tuple(_read_packages(packages, "download", forges))
     required = [manifest.get("require"), manifest.get("require-dev")]
-    names = frozenset(name for section in required if isinstance(section, dict) for name in section)
+    names = frozenset(name.lower() for section in required if isinstance(section, dict) for name in section)
     return PackageSources(tuple(dict.fromkeys(repositories)), tuple(inline), locked, names, forges)
 
 
 def make_repository(kind: str, url: str, forges: Collection[str]) -> Repository:
     """Make the repository of that Composer type and URL; `forges` are the hosts that Composer asks by an API."""
     shown, has_login = _drop_login(url)
+    placeholders = tuple(re.findall(_PLACEHOLDER, url))
     is_ssh = url.lower().startswith("ssh:") or ("://" not in url and "@" in url.partition("/")[0])
     ssh = re.fullmatch(_SSH, shown) if is_ssh and kind not in {"path", "artifact"} else None
     match = re.match(_URL, shown)
     if ssh:
-        return Repository(kind, shown, ssh[1].lower(), "ssh")
+        host = ssh[1].lower()
+        return Repository(kind, shown, host, _find_ssh_transport(kind, host, shown, forges))
     if not match or match[1].lower() not in {"http", "https"}:
         return Repository(kind, shown, "", "local")
     host = match[2].lower()
     transport = "http"
-    if kind in {"git", "vcs"}:
-        transport = "api" if kind == "vcs" and host in forges else "git"
+    if kind == "git" or kind in FORGED:
+        transport = "api" if kind in FORGED and host in forges else "git"
     shown = f"{match[1].lower()}://{host}{match[3]}"
-    return Repository(kind, shown, _ALIASES.get(host, host), transport, has_login)
+    return Repository(kind, shown, _ALIASES.get(host, host), transport, has_login, placeholders=placeholders)
+
+
+def _find_ssh_transport(kind: str, host: str, url: str, forges: Collection[str]) -> str:
+    """Return how Composer asks at an SSH URL: it goes to the API of a forge, and git to https where SSH fails."""
+    if host not in forges or not re.fullmatch(_SCP, url):
+        return "ssh"
+    return "api" if kind in FORGED and host != "bitbucket.org" else "git"
 
 
 def _drop_login(url: str) -> tuple[str, bool]:
@@ -151,13 +194,14 @@ def _read_packages(entries: Iterable[Any], kind: str, forges: Collection[str]) -
             dist, source = _read_place(entry.get("dist")), _read_place(entry.get("source"))
             mirrors = dist.get("mirrors")
             urls = [each.get("url") for each in mirrors if isinstance(each, dict)] if isinstance(mirrors, list) else []
+            name, require = str(entry.get("name")).lower(), entry.get("require")
+            git = make_repository("git", source["url"], forges)._replace(kind=kind, package=name) if source else None
             yield Package(
-                name=str(entry.get("name")),
-                archive=make_repository(kind, dist["url"], forges) if dist else None,
+                name=name,
+                archive=make_repository(kind, dist["url"], forges)._replace(package=name) if dist else None,
                 mirrors=frozenset(make_repository(kind, url, forges).host for url in urls if isinstance(url, str)),
-                source=make_repository("git", source["url"], forges)._replace(kind=kind) if source else None,
-                is_source_git=source.get("type") == "git",
-                placeholders=tuple(re.findall(_PLACEHOLDER, dist["url"])) if dist else (),
+                source=git,
+                requires=frozenset(require) if isinstance(require, dict) else frozenset(),
                 is_public="packagist.org" in str(entry.get("notification-url")),
             )
 

@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..composer.methods import METHODS
+from ..composer.products import find_product
 from ..model.resolve import Verdict
 from ..model.secret import SecretType, format_scopes
 from .facts import Access, Answer, Facts, list_unused
 from .problem import Problem
-
-# Hosts that give nothing without a credential.
-_PRIVATE = frozenset(
-    """
-    repo.packagist.com repo.magento.com connect.advancedcustomfields.com nova.laravel.com composer.deliciousbrains.com
-    composer.fluxui.dev satis.spatie.be
-    """.split()
-)
 
 
 def check_repositories(facts: Facts) -> Iterator[Problem]:
@@ -28,7 +21,7 @@ def check_repositories(facts: Facts) -> Iterator[Problem]:
             yield Problem("warning", f"composer.json has a login in the URL of {host}", "store it as a secret instead")
         if access.status == "ssh":
             yield Problem("warning", f"{access.repository.url} uses SSH, where no secret applies", access.remedy)
-        is_open = access.status in {"missing", "unknown"}
+        is_open = access.status in {"missing", "unknown"} and not facts.find_needs(access.repository)
         if access.answer and not is_open:
             yield from _judge_answer(access, access.answer, facts)
         elif is_open and (host, access.status) not in seen:
@@ -63,6 +56,10 @@ def check_replaced(facts: Facts) -> Iterator[Problem]:
                 yield Problem("note", f"{path} also has {', '.join(methods)} for {host}; the secret is used instead")
 
 
+def _is_private(access: Access) -> bool:
+    return find_product(access.repository.host, access.repository.url) is not None
+
+
 def _judge_missing(access: Access, facts: Facts) -> Problem:
     host, answer = access.repository.host, access.answer
     unused = list_unused(host, facts)
@@ -76,13 +73,14 @@ def _judge_missing(access: Access, facts: Facts) -> Problem:
             reason = "is not used"
         text += f": {definition.name} of {definition.source} {reason}"
     if access.status == "unknown":
-        return Problem("note", f"{text}; that works only if it is public", access.remedy)
+        more = ", or with an SSH key" if access.repository.web_url != access.repository.url else ""
+        return Problem("note", f"{text}; that works only if it is public{more}", access.remedy)
     is_asked_for = answer is not None and answer.outcome in {"expired", "refused"}
     if is_asked_for:
         text += ", and it asks for one"
     elif answer:
         text += f", and {_describe(answer)}"
-    is_certain = host in _PRIVATE or bool(unused) or is_asked_for
+    is_certain = _is_private(access) or bool(unused) or is_asked_for
     return Problem(facts.certain if is_certain else "warning", text, access.remedy)
 
 

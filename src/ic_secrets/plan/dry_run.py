@@ -27,6 +27,7 @@ from ..stores.base import Store, read_visible_chain
 from .facts import Facts, find_access
 from .online import Question
 from .problem import Problem
+from .variables import find_variables
 
 # What is planned where no command is named.
 _USUAL_COMMAND = ("composer", "install")
@@ -100,7 +101,7 @@ def _add_credentials(facts: Facts, prepared: PreparedBuild, sources: Sequence[So
     path = os.path.join(prepared.home.path, AUTH_FILE)
     facts = facts._replace(
         used={secret.name for secret in prepared.secrets},
-        variables=prepared.environment.keys(),
+        variables=find_variables(facts.project, prepared.environment.keys(), sources),
         winners=_find_winners(prepared, sources, parse_version(version)),
         git_logins={login.host: login.name for login in prepared.secrets.logins},
         version=parse_version(version),

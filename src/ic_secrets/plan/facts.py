@@ -7,18 +7,17 @@ from typing import NamedTuple
 
 from ..composer.methods import METHODS, choose_method, map_hosts
 from ..composer.precedence import Source, Winner
+from ..composer.products import Need, find_product, is_public
 from ..composer.project import Project
-from ..composer.repositories import Repository
+from ..composer.repositories import FORGED, Repository
 from ..model.resolve import Definition, Verdict
-from ..model.secret import SecretType, Target
+from ..model.secret import Scope, SecretType, Target
+from .variables import Variables
 
-# Hosts that give everything to everybody.
-PUBLIC = frozenset(
-    """
-    packagist.org repo.packagist.org packages.drupal.org git.drupalcode.org ftp.drupal.org wpackagist.org
-    asset-packagist.org downloads.wordpress.org downloads.w.org
-    """.split()
-)
+# Their credentials make Composer take their host for such a forge.
+_FORGES = ("github-", "gitlab-", "forgejo-")
+# What anybody may download, more often than not.
+_OPEN = frozenset({"download", "package"})
 
 
 class Answer(NamedTuple):
@@ -58,17 +57,17 @@ class Access(NamedTuple):
 class Facts(NamedTuple):
     """What is known of a planned run, without any value.
 
-    `definitions` are all that the target's owners have; `used` and `variables` are the names of the secrets that the
-    build gets and of its variables. `winners` and `git_logins` say by host what Composer and git would send. `version`
-    is Composer's, () where it is not known. `user_auth` is the user's own auth.json. The command `is_assumed` where
-    nobody named one. `accesses` has every repository of the project.
+    `definitions` are all that the target's owners have; `used` are the names of the secrets that the build gets, and
+    `variables` what is there for installers. `winners` and `git_logins` say by host what Composer and git would send.
+    `version` is Composer's, () where it is not known. `user_auth` is the user's own auth.json. The command `is_assumed`
+    where nobody named one. `accesses` has every repository of the project.
     """
 
     target: Target
     project: Project
     definitions: Sequence[Definition] = ()
     used: Collection[str] = ()
-    variables: Collection[str] = ()
+    variables: Variables = Variables()
     winners: Mapping[str, Winner] = {}
     git_logins: Mapping[str, str] = {}
     version: tuple[int, ...] = ()
@@ -82,24 +81,54 @@ class Facts(NamedTuple):
         """The level of what makes Composer fail: certain only where Composer itself is the command."""
         return "error" if self.is_composer else "warning"
 
+    def find_needs(self, repository: Repository) -> tuple[Need, ...]:
+        """Return the variables that an installer of the repository's package, or of the repository, would take."""
+        subjects = {repository.package or repository.url} if repository.package or repository.placeholders else ()
+        return tuple(need for need in self.project.sources.needs if need.package in subjects)
+
 
 def find_access(repository: Repository, facts: Facts) -> Access:
     """Find what the repository would get."""
     winner, login = facts.winners.get(repository.host), facts.git_logins.get(repository.host)
     if repository.transport == "local":
         return Access(repository, "local")
-    if repository.transport == "ssh":
-        return Access(repository, "ssh", remedy="use its https:// URL: Composer never sends a credential over SSH")
     if repository.has_login:
         return Access(repository, "own", "its URL")
+    needs = facts.find_needs(repository)
+    if needs:
+        return _find_variables(repository, needs, facts)
+    is_forge = winner and winner.method.startswith(_FORGES) and repository.kind in FORGED
+    if repository.transport == "ssh" and not (is_forge and repository.web_url != repository.url):
+        return Access(repository, "ssh", remedy="use its https:// URL: Composer never sends a credential over SSH")
     if repository.transport == "git" and login:
         return Access(repository, "covered", login)
     if winner:
         return Access(repository, "covered" if winner.source in facts.used else "own", winner.source)
-    if repository.host in PUBLIC:
+    if is_public(repository.host):
         return Access(repository, "public")
-    is_open = repository.host in map_hosts() or repository.kind == "download"
-    return Access(repository, "unknown" if is_open else "missing", remedy=_suggest(repository.host, facts))
+    is_open = repository.host in map_hosts() or repository.kind in _OPEN
+    is_open = is_open and find_product(repository.host, repository.url) is None
+    return Access(repository, "unknown" if is_open else "missing", remedy=_suggest(repository, facts))
+
+
+def _find_variables(repository: Repository, needs: Sequence[Need], facts: Facts) -> Access:
+    """Say what an installer would put into the URL of a package; what it lacks is the subject of another check."""
+    places = [facts.variables.find(need) for need in needs]
+    if not all(places):
+        return Access(repository, "missing", remedy=suggest_variable(needs[places.index("")].names[-1], facts))
+    is_ours = all(place.removeprefix("$") in facts.used for place in places)
+    by = ", ".join(dict.fromkeys(place.removeprefix("$") for place in places))
+    return Access(repository, "covered" if is_ours else "own", by)
+
+
+def suggest_variable(name: str, facts: Facts) -> str:
+    """Return the command that would set the variable; first the one that removes what is in its way."""
+    here = (d for d in facts.definitions if d.verdict is not Verdict.OTHER_ENVIRONMENT)
+    found = next((d for d in here if d.name == name), None)
+    remedy = f"`ic-secrets set {found.owner if found else facts.target.site} {name} --type env --scope ic`"
+    if found and not (found.type is SecretType.ENV and Scope.IC in found.scopes):
+        remedy = f"`ic-secrets delete {found.owner} {name}`, since type and scopes never change, then {remedy}"
+    return remedy
 
 
 def list_unused(host: str, facts: Facts) -> list[Definition]:
@@ -109,8 +138,9 @@ def list_unused(host: str, facts: Facts) -> list[Definition]:
     return [d for d, (method, _, rest) in pairs if rest == host and method in METHODS and d.name not in facts.used]
 
 
-def _suggest(host: str, facts: Facts) -> str:
+def _suggest(repository: Repository, facts: Facts) -> str:
     """Return the command that would set the credential; first the one that removes what is in its way."""
+    host = repository.host
     unused = list_unused(host, facts)
     if unused and (unused[0].verdict is Verdict.OUT_OF_SCOPE or unused[0].type is not SecretType.COMPOSER):
         owner, name = unused[0].owner, unused[0].name
@@ -118,5 +148,7 @@ def _suggest(host: str, facts: Facts) -> str:
             f"`ic-secrets delete {owner} {name}`, since type and scopes never change, then "
             f"`ic-secrets set {owner} {name} --type composer --scope ic`"
         )
-    method = choose_method(host, facts.project.sources.forges, facts.version)
-    return f"`ic-secrets set {facts.target.site} {method}.{host} --type composer --scope ic`"
+    product = find_product(host, repository.url)
+    method = product.method if product else choose_method(host, facts.project.sources.forges, facts.version)
+    command = f"`ic-secrets set {facts.target.site} {method}.{host} --type composer --scope ic`"
+    return f"{command}, with the value `{product.value}` of {product.name}" if product else command

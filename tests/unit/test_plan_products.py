@@ -1,0 +1,286 @@
+"""What people really install: each product is known, with the command to type, and no more is said than is true."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from ic_secrets.composer.precedence import Source, Winner
+from ic_secrets.composer.project import read_project
+from ic_secrets.model.secret import Target
+from ic_secrets.plan.checks import find_problems
+from ic_secrets.plan.facts import Access, Facts, find_access
+from ic_secrets.plan.problem import Problem
+from ic_secrets.plan.variables import find_variables
+
+HOME = "/home/me/.config/composer/config.json"
+
+
+class Seen(NamedTuple):
+    """What a plan would say."""
+
+    accesses: tuple[Access, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        """The status of each host that is not Packagist."""
+        accesses = (access for access in self.accesses if access.repository.host != "repo.packagist.org")
+        return {access.repository.host: access.status for access in accesses}
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        """The level and text of each problem."""
+        return [(problem.level, problem.text) for problem in self.problems]
+
+
+def look(
+    directory: Path,
+    manifest: dict[str, Any],
+    lock: dict[str, Any] | None = None,
+    *,
+    secrets: tuple[str, ...] = (),
+    variables: tuple[str, ...] = (),
+    config: dict[str, Any] | None = None,
+) -> Seen:
+    """Plan a build of that project; `secrets` are names of credentials, `config` is that of the user's config.json."""
+    directory.mkdir(exist_ok=True)
+    (directory / "composer.json").write_text(json.dumps(manifest))
+    if lock is not None:
+        (directory / "composer.lock").write_text(json.dumps(lock))
+    project = read_project(("composer", "install"), str(directory), {})
+    sources = (Source(HOME, config or {}), Source(project.manifest_file, project.config))
+    winners = {name.partition(".")[2]: Winner(name.partition(".")[2], name.partition(".")[0], name) for name in secrets}
+    facts = Facts(
+        Target.parse("my-site.dev"),
+        project,
+        used={*secrets, *variables},
+        winners=winners,
+        variables=find_variables(project, variables, sources),
+    )
+    facts = facts._replace(accesses=tuple(find_access(each, facts) for each in project.sources.list_all()))
+    return Seen(facts.accesses, find_problems(facts))
+
+
+def of(*urls: str, kind: str = "composer", **more: Any) -> dict[str, Any]:
+    """A composer.json with those repositories."""
+    return {"repositories": [{"type": kind, "url": url} for url in urls], **more}
+
+
+def package(name: str, url: str, *requires: str) -> dict[str, Any]:
+    """A repository of one package that composer.json describes itself."""
+    dist = {"type": "zip", "url": url}
+    return {"type": "package", "package": {"name": name, "dist": dist, "require": dict.fromkeys(requires, "*")}}
+
+
+# --- hosts --------------------------------------------------------------------------------------------
+
+HOSTS = {
+    "ACF PRO": ("https://connect.advancedcustomfields.com", "http-basic", "LICENCE-KEY https://SITE"),
+    "Gravity Forms": ("https://composer.gravity.io", "http-basic", "LICENCE-KEY https://SITE"),
+    "Yoast": ("https://my.yoast.com/packages/", "http-basic", "token TOKEN"),
+    "Delicious Brains": ("https://composer.deliciousbrains.com", "http-basic", "USERNAME PASSWORD"),
+    "WooCommerce by SatisPress": ("https://plugins.example.org/satispress/", "http-basic", "API-KEY satispress"),
+    "Nova": ("https://nova.laravel.com", "http-basic", "EMAIL LICENCE-KEY"),
+    "Spark": ("https://spark.laravel.com", "http-basic", "EMAIL API-TOKEN"),
+    "Flux": ("https://composer.fluxui.dev", "http-basic", "EMAIL LICENCE-KEY"),
+    "Filament": ("https://packages.filamentphp.com/composer", "http-basic", "EMAIL LICENCE-KEY"),
+    "a plugin for Filament": ("https://filament-hexa.composer.sh", "http-basic", "EMAIL LICENCE-KEY"),
+    "Magento": ("https://repo.magento.com/", "http-basic", "PUBLIC-KEY PRIVATE-KEY"),
+    "Shopware": ("https://packages.shopware.com", "bearer", "TOKEN"),
+    "Private Packagist": ("https://repo.packagist.com/acme/", "http-basic", "token TOKEN"),
+    "a vendor's Private Packagist": ("https://hyva-themes.repo.packagist.com/x/", "http-basic", "token TOKEN"),
+    "Repman": ("https://acme.repo.repman.io", "http-basic", "token TOKEN"),
+}
+
+
+@pytest.mark.parametrize("product", HOSTS)
+def test_my_paid_product_is_an_error_with_what_to_type_until_it_has_its_credential(
+    product: str, tmp_path: Path
+) -> None:
+    url, method, value = HOSTS[product]
+    host = url.split("/")[2]
+    (found,) = look(tmp_path, of(url)).problems
+    assert found.level == "error"
+    assert found.remedy.startswith(f"`ic-secrets set my-site {method}.{host} --type composer --scope ic`")
+    assert f"`{value}`" in found.remedy
+    assert look(tmp_path, of(url), secrets=(f"{method}.{host}",)).said == []
+
+
+def test_satis_of_my_own_is_told_with_the_command(tmp_path: Path) -> None:
+    """Whether it is private nobody can know."""
+    (found,) = look(tmp_path, of("https://satis.example.org")).problems
+    assert found.level == "warning"
+    assert "http-basic.satis.example.org" in found.remedy
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://repo.wp-packages.org",
+        "https://wpackagist.org",
+        "https://pivvenit.github.io/acf-composer-bridge/composer/v3/",
+        "https://packages.drupal.org/8",
+        "https://packagist.oroinc.com",
+        "https://mirrors.aliyun.com/composer/",
+        "https://asset-packagist.org",
+    ],
+)
+def test_a_public_repository_is_no_noise(url: str, tmp_path: Path) -> None:
+    seen = look(tmp_path, of(url))
+    assert (seen.said, set(seen.statuses.values())) == ([], {"public"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://registry.npmjs.org/slick-carousel/-/slick-carousel-1.8.1.tgz",
+        "https://storage.googleapis.com/acme-public/library.zip",
+        "https://acme.s3.eu-central-1.amazonaws.com/library.zip",
+        "https://raw.githubusercontent.com/acme/x/main/x.zip",
+        "https://downloads.wordpress.org/plugin/akismet.zip",
+    ],
+)
+def test_an_archive_on_a_public_host_is_no_noise(url: str, tmp_path: Path) -> None:
+    assert look(tmp_path, {"repositories": [package("acme/x", url)], "require": {"acme/x": "*"}}).said == []
+
+
+def test_an_archive_on_any_other_host_is_a_note_and_no_warning(tmp_path: Path) -> None:
+    seen = look(tmp_path, {"repositories": [package("acme/x", "https://dl.example.org/x.zip")]})
+    assert [level for level, _ in seen.said] == ["note"]
+
+
+# --- forges by SSH ------------------------------------------------------------------------------------
+
+FORGES = {
+    "GitHub": ("git@github.com:acme/theme.git", "vcs", "github-oauth.github.com"),
+    "GitHub by git": ("git@github.com:acme/theme.git", "git", "github-oauth.github.com"),
+    "GitLab": ("git@gitlab.com:acme/group/theme.git", "vcs", "gitlab-token.gitlab.com"),
+    "Bitbucket": ("git@bitbucket.org:acme/theme.git", "vcs", "bitbucket-oauth.bitbucket.org"),
+    # Its credential makes Composer take it for a GitLab.
+    "a GitLab of our own": ("git@git.example.org:acme/theme.git", "vcs", "gitlab-token.git.example.org"),
+}
+
+
+@pytest.mark.parametrize("forge", FORGES)
+def test_my_ssh_url_of_a_forge_is_asked_with_my_token(forge: str, tmp_path: Path) -> None:
+    url, kind, secret = FORGES[forge]
+    seen = look(tmp_path, of(url, kind=kind), secrets=(secret,))
+    assert (seen.accesses[0].status, seen.accesses[0].by, seen.said) == ("covered", secret, [])
+    assert seen.accesses[0].repository.web_url == "https://" + url.removeprefix("git@").replace(":", "/", 1)
+
+
+def test_an_ssh_url_of_a_forge_without_a_token_is_a_note(tmp_path: Path) -> None:
+    (found,) = look(tmp_path, of("git@github.com:acme/theme.git", kind="vcs")).problems
+    assert (found.level, "SSH key" in found.text) == ("note", True)
+    assert "github-oauth.github.com" in found.remedy
+
+
+@pytest.mark.parametrize("url", ["git@git.example.org:acme/x.git", "ssh://git@github.com/acme/x.git"])
+def test_an_ssh_url_that_nothing_turns_into_https_is_still_a_warning(url: str, tmp_path: Path) -> None:
+    (found,) = look(tmp_path, of(url, kind="vcs"), secrets=("http-basic.git.example.org",)).problems[:1]
+    assert (found.level, "uses SSH" in found.text) == ("warning", True)
+
+
+# --- installers ---------------------------------------------------------------------------------------
+
+ACF = "advanced-custom-fields/advanced-custom-fields-pro"
+ACF_URL = "https://connect.advancedcustomfields.com/index.php?a=download&p=pro&k={%PLUGIN_ACF_KEY}&t={%version}"
+INLINE = {"repositories": [package(ACF, ACF_URL, "ffraenz/private-composer-installer")], "require": {ACF: "*"}}
+
+
+def test_my_inline_acf_with_its_key_in_a_variable_is_covered(tmp_path: Path) -> None:
+    """`{%version}`, in whichever case, is the package's own."""
+    (error,) = look(tmp_path, INLINE).problems
+    assert (error.level, error.text) == ("error", f"{ACF} needs the variable PLUGIN_ACF_KEY")
+    assert error.remedy == "`ic-secrets set my-site PLUGIN_ACF_KEY --type env --scope ic`"
+    seen = look(tmp_path, INLINE, variables=("PLUGIN_ACF_KEY",))
+    assert (seen.accesses[0].status, seen.accesses[0].by, seen.said) == ("covered", "PLUGIN_ACF_KEY", [])
+
+
+DOTENV: dict[str, tuple[str, dict[str, str]]] = {
+    "beside composer.json": (".env", {}),
+    "in a parent directory": ("../.env", {}),
+    "two directories up": ("../../.env", {}),
+    "dotenv-path": ("../config/.env", {"dotenv-path": "../config"}),
+    "dotenv-name": (".env.build", {"dotenv-name": ".env.build"}),
+    "both": ("config/keys", {"dotenv-path": "config", "dotenv-name": "keys"}),
+}
+
+
+@pytest.mark.parametrize("place", DOTENV)
+def test_my_key_in_a_dotenv_file_is_found_where_the_installer_finds_it(place: str, tmp_path: Path) -> None:
+    path, options = DOTENV[place]
+    project = tmp_path / "sites" / "shop"
+    project.mkdir(parents=True)
+    manifest = {**INLINE, "extra": {"private-composer-installer": options}}
+    assert [level for level, _ in look(project, manifest).said] == ["error"]
+    (project / path).parent.mkdir(exist_ok=True)
+    (project / path).write_text("export PLUGIN_ACF_KEY = 'x'\n")
+    seen = look(project, manifest)
+    assert (seen.accesses[0].status, seen.said) == ("own", [])
+
+
+def test_a_dotenv_file_that_the_installer_does_not_read_is_none(tmp_path: Path) -> None:
+    project = tmp_path / "shop"
+    (tmp_path / ".env").write_text("PLUGIN_ACF_KEY=x\nACF_PRO_KEY=x\n")
+    options = {"private-composer-installer": {"dotenv-name": "keys"}}
+    assert [level for level, _ in look(project, {**INLINE, "extra": options}).said] == ["error"]
+    # This one reads the file beside composer.json alone.
+    assert [level for level, _ in look(project, {"require": {"pivvenit/acf-pro-installer": "*"}}).said] == ["error"]
+
+
+LOCKED_ACF = {
+    "packages": [
+        {"name": ACF, "dist": {"type": "zip", "url": "https://connect.advancedcustomfields.com/v2/plugins/download"}},
+        {"name": "pivvenit/acf-pro-installer", "notification-url": "https://packagist.org/downloads/"},
+    ]
+}
+
+
+def test_my_locked_acf_of_the_installer_is_covered_by_its_key(tmp_path: Path) -> None:
+    bridge = of("https://pivvenit.github.io/acf-composer-bridge/composer/v3/", require={ACF: "*"})
+    assert {level for level, _ in look(tmp_path, bridge, LOCKED_ACF).said} == {"error"}
+    assert look(tmp_path, bridge, LOCKED_ACF, variables=("ACF_PRO_KEY",)).said == []
+    seen = look(tmp_path, bridge, LOCKED_ACF, config={"acf-pro-key": "x"})
+    assert (seen.accesses[-1].status, seen.accesses[-1].by, seen.said) == ("own", HOME, [])
+
+
+JUNAIDBHURA: dict[str, tuple[str, ...]] = {
+    "advanced-custom-fields-pro": ("ACF_PRO_KEY",),
+    "acf-extended-pro": ("ACFE_PRO_KEY", "ACFE_PRO_URL"),
+    "gravityforms": ("GRAVITY_FORMS_KEY",),
+    "gravityformspolls": ("GRAVITY_FORMS_KEY",),
+    "ninja-forms-save-progress": ("NINJA_FORMS_KEY", "NINJA_FORMS_URL"),
+    "polylang-pro": ("POLYLANG_PRO_KEY", "POLYLANG_PRO_URL"),
+    "publishpress-authors-pro": ("PUBLISHPRESS_PRO_KEY", "PUBLISHPRESS_PRO_URL"),
+    "wp-all-import-pro": ("WP_ALL_IMPORT_PRO_KEY", "WP_ALL_IMPORT_PRO_URL"),
+    "wpai-acf-add-on": ("WP_ALL_IMPORT_PRO_URL",),
+    "wp-all-export-pro": ("WP_ALL_EXPORT_PRO_KEY", "WP_ALL_EXPORT_PRO_URL"),
+    "wpae-user-add-on-pro": ("WP_ALL_EXPORT_PRO_URL",),
+    "wpml-string-translation": ("WPML_USER_ID", "WPML_KEY"),
+}
+
+
+@pytest.mark.parametrize("name", JUNAIDBHURA)
+def test_my_pro_plugin_is_told_which_variables_it_needs(name: str, tmp_path: Path) -> None:
+    """The site's URL is a warning, since some vendors do without."""
+    name, needed = f"junaidbhura/{name}", JUNAIDBHURA[name]
+    url = "https://www.vendor.example.org/"
+    manifest = {"repositories": [package(name, url, "junaidbhura/composer-wp-pro-plugins")], "require": {name: "*"}}
+    problems = look(tmp_path, manifest).problems
+    assert sorted(problem.remedy.split()[3] for problem in problems) == sorted(needed)
+    assert {problem.level for problem in problems if "_KEY" in problem.remedy} <= {"error"}
+    assert {problem.level for problem in problems if "_URL" in problem.remedy} <= {"warning"}
+    seen = look(tmp_path, manifest, variables=needed)
+    assert (seen.statuses, seen.said) == ({"www.vendor.example.org": "covered"}, [])
+
+
+def test_a_key_of_one_add_on_does_as_well_as_that_of_the_membership(tmp_path: Path) -> None:
+    variables = ("NINJA_FORMS_SAVE_PROGRESS_KEY", "NINJA_FORMS_SAVE_PROGRESS_URL")
+    manifest = {"require": {"junaidbhura/ninja-forms-save-progress": "*"}}
+    assert look(tmp_path, manifest, variables=variables).said == []
+    assert look(tmp_path, manifest).said[0][1].endswith("NINJA_FORMS_KEY or NINJA_FORMS_SAVE_PROGRESS_KEY")
