@@ -65,7 +65,7 @@ def test_a_mistake_in_a_file_of_windows_has_its_line_too(work: Path, person: Pat
 
 def test_a_key_of_thousands_of_parts_is_refused_before_it_is_parsed(work: Path, person: Path) -> None:
     (work / "ic-secrets.toml").write_text('site = "my-site"\n' + "a." * 20_000 + "b = 1\n")
-    with pytest.raises(ConfigError, match=r"ic-secrets\.toml:2: more than 200 dots"):
+    with pytest.raises(ConfigError, match=r"ic-secrets\.toml:2: more than 40 dots"):
         settings(work, person).find("leaks")
 
 
@@ -224,7 +224,7 @@ def test_the_line_is_that_of_the_key_and_not_of_text_that_looks_like_it(work: Pa
 def test_many_lines_that_look_like_a_key_take_no_time(work: Path) -> None:
     path = work / "ic-secrets.toml"
     path.write_text('leaks-allow = ["""\n' + "site=1\n" * 8000 + '"""]\nsite = "my-site"\n')
-    assert read_config(str(path), checkout=True)["site"] == ("my-site", 0)
+    assert read_config(str(path), checkout=True)["site"] == ("my-site", 8003)
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666, 0o664])

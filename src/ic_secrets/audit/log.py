@@ -17,6 +17,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
 from typing import Any, NamedTuple
 
 from ..errors import AuditError
@@ -184,7 +185,7 @@ def _open(path: str) -> int:
         if found.st_mode & 0o022:
             raise AuditError(
                 f"the audit log {path} is writable by other users (mode {stat.S_IMODE(found.st_mode):04o})",
-                hint=f"find out who wrote to it, then: chmod 600 {path}",
+                hint=f"find out who wrote to it, then: chmod 600 {quote(path)}",
             )
         start = os.pread(descriptor, len(_BEGINNING), 0)
         if start != _BEGINNING[: len(start)]:  # appending to a store or a key would break it

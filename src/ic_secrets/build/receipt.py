@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..composer.version import ask_composer_version, ask_revision
-from ..core.files import read_regular, replace_file
+from ..core.files import read_start, replace_file
 from ..core.notices import Notice, Notify
 from ..errors import BuildError
 from ..model.secret import SecretType
@@ -103,7 +103,7 @@ def check_writable(path: str) -> None:
     is_fit = os.path.isfile(path) or not os.path.lexists(path)
     if not is_fit or not os.access(directory, os.W_OK | os.X_OK):
         raise BuildError(f"the receipt {path} cannot be written", hint="--receipt takes a file in a directory of yours")
-    start = read_regular(path, _START_BYTES)
+    start = read_start(path, _START_BYTES)
     if start and SCHEMA.partition("/")[0].encode() not in start:  # a store, a key or a log would be gone
         raise BuildError(f"{path} exists and is not a receipt", hint="remove it first, or name another file")
 

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from ..core.durations import parse_duration
-from ..core.files import read_regular, replacing
+from ..core.files import read_start, replacing
 from ..core.moments import format_time
 from ..errors import IcSecretsError, UnknownSecretError, UsageError
 from ..model.resolve import Holdings
@@ -97,7 +97,7 @@ def _check_replaceable(path: str) -> None:
     try:
         if not os.path.lexists(path):
             return
-        before = read_regular(path, len(START))
+        before = read_start(path, len(START))
     except OSError as error:
         raise IcSecretsError(f"{path} cannot be written: {error.strerror}") from None
     if before is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..assembly.context import Context
@@ -141,8 +142,8 @@ def _print_text(result: Result, arguments: argparse.Namespace, many: int) -> Non
         more = f", and could not carry {refused:,}" if refused else ""
         print_message(
             "hint",
-            f"`ic-secrets copy {arguments.a} {arguments.b}` would make {made:,} and change {changed:,}{more}; "
-            "it deletes nothing",
+            f"`ic-secrets copy {quote(arguments.a)} {quote(arguments.b)}` would make {made:,} and change "
+            f"{changed:,}{more}; it deletes nothing",
         )
 
 

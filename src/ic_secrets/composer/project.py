@@ -13,7 +13,7 @@ from .home import AUTH_FILE
 from .repositories import PackageSources, read_sources
 
 # A lock file of a very large project has a few megabytes.
-_LARGEST = 64 << 20
+_LARGEST = 8 << 20
 _SECTIONS = ("config", "extra")
 
 

@@ -5,27 +5,18 @@ A mistake is reported with its file and line; the content of a file is never sho
 
 from __future__ import annotations
 
+import errno
 import os
-import re
-import stat
-import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from shlex import quote
+from typing import NamedTuple
 
-from ..core.files import is_below
+from ..core import toml_text
+from ..core.files import is_below, read_with_status
 from ..errors import ConfigError
 from .catalogue import SEPARATOR, SETTINGS, Known, as_text, describe_values
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 _LARGEST = 64 << 10
-# A key of very many parts would take the parser gigabytes.
-_MOST_DOTS = 200
-# Of the lines that look like a key, this many are tried.
-_MOST_TRIED = 8
 # What people may look for here, and where it belongs.
 _ELSEWHERE = {
     "key": "a key does not belong in a configuration file: see key-file and key-command",
@@ -43,15 +34,11 @@ class Entry(NamedTuple):
 def read_config(path: str, *, checkout: bool) -> Mapping[str, Entry]:
     """Return the settings of the file, relative paths made absolute from it; ConfigError with file and line."""
     text = _read_checkout(path) if checkout else _read_own(path)
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.count(".") > _MOST_DOTS:
-            raise ConfigError(f"{path}:{number}: more than {_MOST_DOTS} dots in a line")
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}{_find_fault(error, text)}: not valid TOML") from None
-    except (ValueError, RecursionError):  # a number with too many digits, an impossible date
-        raise ConfigError(f"{path}: not valid TOML") from None
+        content = toml_text.parse(text)
+    except toml_text.TomlError as error:
+        place = "".join(f":{number}" for number in (error.line, error.column) if number)
+        raise ConfigError(f"{path}{place}: {error}") from None
     return {name: _read_entry(name, value, text, path, checkout=checkout) for name, value in content.items()}
 
 
@@ -70,45 +57,33 @@ def _read_own(path: str) -> str:
     """Read the person's file. It can name commands that print keys, so whoever can write it has the keys."""
     text, found = _read(path)
     if found.st_uid not in {os.geteuid(), 0}:
-        raise ConfigError(f"{path} is owned by another user", hint=f"chown it to yourself if you trust it: {path}")
+        raise ConfigError(f"{path} is owned by another user", hint="chown it to yourself if you trust it")
     if found.st_mode & 0o022:
-        raise ConfigError(f"{path} is writable by others", hint=f"chmod go-w {path}")
+        raise ConfigError(f"{path} is writable by others", hint=f"chmod go-w {quote(path)}")
     return text
 
 
 def _read(path: str) -> tuple[str, os.stat_result]:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        found = os.fstat(descriptor)
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(found.st_mode):
-                raise ConfigError(f"{path} is not a regular file")
-            data = file.read(_LARGEST + 1)
-    except IsADirectoryError:
-        raise ConfigError(f"{path} is not a regular file") from None
+        content = read_with_status(path, _LARGEST)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            hint = "is it a configuration file?"
+            raise ConfigError(f"{path} is larger than {_LARGEST >> 10} KiB", hint=hint) from None
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    if len(data) > _LARGEST:
-        raise ConfigError(f"{path} is larger than {_LARGEST >> 10} KiB", hint="is it a configuration file?")
+    if content is None:
+        raise ConfigError(f"{path} is not a regular file")
     try:
-        return data.decode(), found
+        return content[0].decode(), content[1]
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8") from None
-
-
-def _find_fault(error: Exception, text: str) -> str:
-    """Return `:LINE:COLUMN` of the fault; only numbers are taken from the message, which may show the text."""
-    found = re.search(r"\(at line (\d+), column (\d+)\)$", str(error))
-    if found:
-        return f":{found[1]}:{found[2]}"
-    return f":{text.count(chr(10)) + 1}" if str(error).endswith("(at end of document)") else ""
 
 
 # --- entries ----------------------------------------------------------------------------------------
 
 
 def _read_entry(name: str, value: object, text: str, path: str, *, checkout: bool) -> Entry:
-    line = _find_line(name, text)
+    line = toml_text.find_line(name, text)
     place = f"{path}:{line}" if line else path
     known = SETTINGS.get(name)
     if known is None:
@@ -155,20 +130,3 @@ def _suggest(name: str, *, checkout: bool) -> str:
     known = [one for one, setting in SETTINGS.items() if setting.checkout or not checkout]
     close = get_close_matches(name.replace("_", "-"), known, n=1)
     return f"did you mean {close[0]}?" if close else "`ic-secrets config` lists the settings"
-
-
-def _find_line(name: str, text: str) -> int:
-    """Return the line of the key, 0 where it is not written plainly."""
-    key = re.compile(rf"\s*\[*\s*([\"']?){re.escape(name)}\1\s*[.=\]]")
-    lines = text.split("\n")
-    starts = [at for at, line in enumerate(lines) if key.match(line)][:_MOST_TRIED]
-    # Inside a string of several lines, the text before is not valid TOML by itself.
-    return next((at + 1 for at in starts if _is_whole("".join(f"{line}\n" for line in lines[:at]))), 0)
-
-
-def _is_whole(text: str) -> bool:
-    try:
-        content: dict[str, Any] = tomllib.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return content is not None

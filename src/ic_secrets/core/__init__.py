@@ -7,5 +7,5 @@
 - `linux`: system calls that Python lacks
 - `signals`: taking something back before a signal ends us
 - `shares`: work in several processes
-- `yaml_graph`: untrusted YAML
+- `yaml_graph`, `toml_text`: untrusted YAML and TOML
 """

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TextIO
 
+_LONGEST = 4_000
 _COLOURS = {"error": "31", "warning": "33", "hint": "36"}
 
 
 def format_message(level: str, text: str, stream: TextIO) -> str:
-    """Return `level: text` in one line, coloured on a terminal; the text alone without a level."""
-    text = printable(text)
+    """Return `level: text` in one line, coloured on a terminal; the text alone without a level. A long one is cut."""
+    more = len(text) - _LONGEST
+    text = printable(f"{text[:_LONGEST]}… ({more:,} more characters)" if more > 0 else text)
     if not level:
         return text
     if stream.isatty() and not os.environ.get("NO_COLOR"):
@@ -22,8 +25,14 @@ def format_message(level: str, text: str, stream: TextIO) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text in one line that no terminal takes for commands, and that any encoding can print."""
+    """Return the text in one line that neither a terminal nor a CI platform takes for a command.
+
+    A checkout or a server may have made any part of it, so everything that is printed passes here.
+    Any encoding can print the result.
+    """
     shown = "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
+    # `::set-output` at the beginning of a line; `##[group]`, `##vso[task.setvariable]`, `##teamcity[…]` anywhere.
+    shown = re.sub(r"#(?=#\w*\[)", r"\\x23", re.sub(r"^(\s*):(?=:)", r"\1\\x3a", shown))
     return shown.encode(errors="backslashreplace").decode()
 
 

@@ -103,17 +103,46 @@ def _is_trusted(path: str, start: str) -> bool:
         return False
 
 
-def read_regular(path: str, limit: int) -> bytes | None:
-    """Return at most `limit` bytes of the file, None where it is not a regular file (or a link to one); OSError.
+def read_regular(path: str, limit: int, *, through_links: bool = True) -> bytes | None:
+    """Return the bytes of the file, None where it is not a regular file (or a link to one); OSError.
 
-    A pipe that nobody writes to, or an endless device, is not waited for.
+    Every file that somebody else may have made is read by this: a pipe that nobody writes to is not waited for, an
+    endless device not read, and a file of more than `limit` bytes is an OSError (EFBIG).
     """
+    return (read_with_status(path, limit, through_links=through_links) or (None,))[0]
+
+
+def read_with_status(path: str, limit: int, *, through_links: bool = True) -> tuple[bytes, os.stat_result] | None:
+    """Return the same with the status of the very file that was read."""
+    data = None
+    with _opened_regular(path, through_links=through_links) as file:
+        if file:
+            data = file.read(limit + 1) or b"", os.fstat(file.fileno())
+    if data and len(data[0]) > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    return data
+
+
+def read_start(path: str, size: int) -> bytes | None:
+    """Return the first bytes of the file, at most `size`, None where it is not a regular file; OSError."""
+    with _opened_regular(path) as file:
+        return file.read(size) if file else None
+
+
+@contextlib.contextmanager
+def _opened_regular(path: str, *, through_links: bool = True) -> Iterator[BinaryIO | None]:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if through_links else os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        descriptor = os.open(path, flags)
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        yield None
+        return
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        yield None
+        return
     with open(descriptor, "rb") as file:
-        return file.read(limit) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+        yield file
 
 
 def remove_tree(path: str) -> None:

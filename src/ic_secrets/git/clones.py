@@ -6,13 +6,15 @@ credentials too.
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
+from bisect import bisect
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ..core.files import replace_file
+from ..core.files import is_below, read_regular, replace_file
 
 # To git, the login in a URL ends with the last @ before the host; a password may hold one that should be encoded.
 _URL = rb'(?i)((?:https?|ftps?)://)([^/?#\s"]*)@([^/?#@\s"]+)'
@@ -20,14 +22,17 @@ _URL = rb'(?i)((?:https?|ftps?)://)([^/?#\s"]*)@([^/?#@\s"]+)'
 _TOKEN = rb"(?=.*[0-9])[A-Za-z0-9_.=~-]{20,}"
 # `extraheader = Authorization: …` with the lines that continue it, perhaps on the line that begins its section.
 _HEADER = (
-    rb"(?im)^([ \t]*(?:\[[^\]\n]*\][ \t]*)?)extraheader[ \t]*=[ \t]*\"?[ \t]*"
-    rb"[a-z-]*(?:authorization|token|api-?key|cookie)[a-z-]*[ \t]*:(?:\\\r?\n|[^\r\n])*(\r?\n|\Z)"
+    rb"(?im)^([ \t]*(?:\[[^\]\n]*\][ \t]*)?)extraheader[ \t]*=[ \t]*(?:\"[ \t]*)?"
+    rb"(?=[a-z-]{0,100}(?:authorization|token|api-?key|cookie))[a-z-]+[ \t]*:(?:\\\r?\n|[^\r\n])*(\r?\n|\Z)"
 )
 _SECTION = rb"(?m)^[ \t]*\[([^\]\n]*)\]"
 _SECTION_HOST = rb'(?i)http[ \t]+"(?:[a-z]+://)?(?:[^/@"]*@)?([^/"]+)'
 _ANY_HOST = "any host"
 # A longer file is not the configuration of a clone.
 _LARGEST = 1 << 20
+# A composer.json or an installed.json; a project with more packages is not looked into further.
+_LARGEST_DOCUMENT = 8 << 20
+_MOST_PACKAGES = 10_000
 
 
 class Residue(NamedTuple):
@@ -63,10 +68,14 @@ def mend(residue: Residue) -> None:
 
 def _find_hosts(data: bytes) -> tuple[str, ...]:
     hosts = [match[3].decode(errors="replace") for match in re.finditer(_URL, data) if _is_credential(match[2])]
+    begins, named = [], []
+    for section in re.finditer(_SECTION, data):
+        host = re.match(_SECTION_HOST, section[1].strip())
+        begins.append(section.start())
+        named.append(host[1].decode(errors="replace") if host else _ANY_HOST)
     for header in re.finditer(_HEADER, data):
-        sections = list(re.finditer(_SECTION, data[: header.end(1)]))
-        section = re.match(_SECTION_HOST, sections[-1][1].strip()) if sections else None
-        hosts.append(section[1].decode(errors="replace") if section else _ANY_HOST)
+        at = bisect(begins, header.start())
+        hosts.append(named[at - 1] if at else _ANY_HOST)
     return tuple(dict.fromkeys(hosts))
 
 
@@ -99,12 +108,14 @@ def _list_caches(cache: str) -> Iterator[str]:
 def _list_clones(project: str) -> Iterator[str]:
     """Yield the configurations of packages that were installed from source, wherever installers put them."""
     vendor = os.path.join(project, _find_vendor(project))
+    if not is_below(vendor, project):
+        return
     for owner in _list(vendor):
         for name in _list(os.path.join(vendor, owner)):
             yield os.path.join(vendor, owner, name, ".git", "config")
     installed = _read_document(os.path.join(vendor, "composer", "installed.json"))
     packages = installed.get("packages")
-    for package in packages if isinstance(packages, list) else ():
+    for package in packages[:_MOST_PACKAGES] if isinstance(packages, list) else ():
         place = package.get("install-path") if isinstance(package, dict) else None
         if isinstance(place, str) and "\0" not in place:
             yield os.path.normpath(os.path.join(vendor, "composer", place, ".git", "config"))
@@ -119,8 +130,7 @@ def _find_vendor(project: str) -> str:
 
 def _read_document(path: str) -> dict[str, object]:
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        with open(path, encoding="utf-8") as file:
-            document = json.load(file)
+        document = json.loads(read_regular(path, _LARGEST_DOCUMENT) or b"")
         if isinstance(document, dict):
             return document
     return {}
@@ -133,11 +143,11 @@ def _list(directory: str) -> list[str]:
 
 
 def _read(path: str) -> bytes:
-    """Return the file's bytes, none if it is too long; OSError, for a link or a pipe as well."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        data = file.read(_LARGEST + 1)
-        return data if data and len(data) <= _LARGEST else b""
+    """Return the file's bytes; OSError if there is none, for anything but a regular file, and if it is too long."""
+    data = read_regular(path, _LARGEST, through_links=False)
+    if data is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return data
 
 
 def _read_leniently(path: str) -> bytes:

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from shlex import quote
 from typing import NoReturn
 
 from ..core.new_files import locked_directory, new_file, replace_private
@@ -130,12 +131,12 @@ def _check_private(path: str, what: str, found: os.stat_result) -> None:
     if found.st_uid != os.geteuid():
         raise MasterKeyError(
             f"the {what} {path} belongs to the user {found.st_uid}, not to {os.geteuid()}",
-            hint=f"chown {os.geteuid()} {path}, or make one of your own",
+            hint=f"chown {os.geteuid()} {quote(path)}, or make one of your own",
         )
     if found.st_mode & 0o077:
         raise MasterKeyError(
             f"the {what} {path} is open to other users (mode {stat.S_IMODE(found.st_mode):04o})",
-            hint=f"chmod 600 {path}",
+            hint=f"chmod 600 {quote(path)}",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from shlex import quote
 from typing import NamedTuple
 
 from ..composer.methods import METHODS, choose_method, map_hosts
@@ -150,5 +151,5 @@ def _suggest(repository: Repository, facts: Facts) -> str:
         )
     product = find_product(host, repository.url)
     method = product.method if product else choose_method(host, facts.project.sources.forges, facts.version)
-    command = f"`ic-secrets set {facts.target.site} {method}.{host} --type composer --scope ic`"
+    command = f"`ic-secrets set {facts.target.site} {quote(f'{method}.{host}')} --type composer --scope ic`"
     return f"{command}, with the value `{product.value}` of {product.name}" if product else command

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import sys
+from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import PluginError
@@ -121,7 +122,7 @@ def _read_own(path: str) -> bytes:
     with open(path, "rb") as file:
         found = os.fstat(file.fileno())
         if found.st_uid not in {os.geteuid(), 0}:
-            raise PluginError(f"{path} belongs to another user", hint=f"if you trust it, chown it to yourself: {path}")
+            raise PluginError(f"{path} belongs to another user", hint="if you trust it, chown it to yourself")
         if stat.S_IMODE(found.st_mode) & 0o022:
-            raise PluginError(f"{path} is writable by others", hint=f"chmod go-w {path}")
+            raise PluginError(f"{path} is writable by others", hint=f"chmod go-w {quote(path)}")
         return file.read()

@@ -18,6 +18,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterator
+from shlex import quote
 
 from ..core.new_files import new_file, replace_private
 from ..errors import StateFileError, StoreError, StoreRolledBackError
@@ -150,7 +151,7 @@ def _check_file(path: str, found: os.stat_result) -> None:
     if found.st_mode & 0o022:
         raise StateFileError(
             f"the state file {path} can be written by other users (mode {stat.S_IMODE(found.st_mode):04o})",
-            hint=f"chmod 600 {path}",
+            hint=f"chmod 600 {quote(path)}",
         )
 
 

@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..core.files import read_regular
+from ..core.files import read_regular, read_start
 from ..errors import (
     InvalidNameError,
     NotReadableError,
@@ -143,7 +143,7 @@ def open_store(path: str, load_keys: Callable[[], Sequence[MasterKey]]) -> Seale
     StoreMissingError; StoreReadError; StoreFormatError for what is no such file, or is not whole any more;
     StoreLockedError when none of the keys is its own; StoreTamperedError, which names a line where it can.
     """
-    return parse(path, _read(path, _LARGEST), load_keys)
+    return parse(path, _read(path, read_regular, _LARGEST), load_keys)
 
 
 def open_request(request: StoreRequest) -> SealedStore:
@@ -153,16 +153,16 @@ def open_request(request: StoreRequest) -> SealedStore:
 
 def read_key_id(path: str) -> str:
     """Return the id of the key that the file names; it is not verified, since no key is needed. A StoreError."""
-    data = _read(path, 1000)
+    data = _read(path, read_start, 1000)
     header = _HEADER.match(data)
     if not header:
         raise _explain_form(path, data)
     return header[2].decode()
 
 
-def _read(path: str, limit: int) -> bytes:
+def _read(path: str, read: Callable[[str, int], bytes | None], limit: int) -> bytes:
     try:
-        data = read_regular(path, limit)
+        data = read(path, limit)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StoreReadError(f"{path} cannot be read: {reason}") from None

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 _REQUIRED = frozenset({"type", "scopes"})
 _KEYS = frozenset({"type", "scopes", "value", "expires", "overrides"})
 _DEEPEST = 20
-# Of a file whose lines have more dots than that, the parser would make gigabytes of keys.
-_MOST_DOTS = 200
 
 
 def read_yaml(text: str, options: ReadOptions) -> ParsedFile:
@@ -50,18 +47,12 @@ def read_yaml(text: str, options: ReadOptions) -> ParsedFile:
 
 def read_toml(text: str, options: ReadOptions) -> ParsedFile:
     """Read definitions in TOML; ImportFileError."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
+    from ...core import toml_text
 
-    if any(line.partition("=")[0].count(".") > _MOST_DOTS for line in text.split("\n")):
-        raise ImportFileError(f"a key has more than {_MOST_DOTS} parts")
     try:
-        content = tomllib.loads(text)
-    except (ValueError, RecursionError):  # its message may show the text
-        raise ImportFileError("not valid TOML") from None
-    return _read(content, options)
+        return _read(toml_text.parse(text), options)
+    except toml_text.TomlError as error:
+        raise ImportFileError(f"line {error.line}: {error}" if error.line else str(error)) from None
 
 
 def write_yaml(secret_set: SecretSet, owner: Owner, *, values: bool = True) -> tuple[str, tuple[Omission, ...]]:

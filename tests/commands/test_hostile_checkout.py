@@ -1,0 +1,171 @@
+"""A checkout whose files were made to hang us, to fill the memory, or to use us: refused or passed over, in time."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from commandline import PROGRAM, Cli
+from ic_secrets.core.console import printable
+
+MIB = 1 << 20
+# What a command may take, start-up included: seconds of processor, and bytes of address space.
+SECONDS = 3
+MEMORY = 1200 * MIB
+HEADER = "[http]\n\textraheader = "
+
+
+def link_to_zero(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def write(text: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(text)
+
+
+def fill(start: str, part: str, size: int, end: str = "") -> Callable[[Path], object]:
+    return write(start + part * (size // len(part)) + end)
+
+
+PLACES = (
+    "composer.json",
+    "composer.lock",
+    "auth.json",
+    "ic-secrets.toml",
+    ".lando.yml",
+    ".ddev/config.yaml",
+    ".env",
+    ".git",
+    ".git/HEAD",
+    ".git/packed-refs",
+    "vendor/composer/installed.json",
+    "vendor/acme/package/.git/config",
+)
+FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    **{f"{place} is a pipe": (place, os.mkfifo) for place in PLACES},
+    **{f"{place} is /dev/zero": (place, link_to_zero) for place in PLACES},
+    "megabytes of lists": ("composer.lock", fill('{"packages":[', "[],", 7 * MIB, "[]]}")),
+    "a gigabyte of nothing": ("composer.lock", lambda path: os.truncate(make(path), 1 << 30)),
+    "a host for every package": (
+        "composer.lock",
+        lambda path: path.write_text(
+            json.dumps({"packages": [{"dist": {"url": f"https://h{n}.example.org/"}} for n in range(60_000)]})
+        ),
+    ),
+    "a URL of megabytes": ("composer.json", write(json.dumps({"repositories": [{"url": "https://" + ":1@" * MIB}]}))),
+    "tokentoken": ("vendor/acme/package/.git/config", fill(HEADER, "token", MIB - 100)),
+    "authorization-authorization": ("vendor/acme/package/.git/config", fill(HEADER, "authorization-", MIB - 100, ":")),
+    "a section for every header": (
+        "vendor/acme/package/.git/config",
+        fill(f'[http "https://{"a" * (MIB // 2)}"]\n', "extraheader=token:\n", MIB // 2 - 100),
+    ),
+    "packages without end": (
+        "vendor/composer/installed.json",
+        lambda path: path.write_text(json.dumps({"packages": [{"install-path": f"../{n}"} for n in range(300_000)]})),
+    ),
+    "vendor is everything": ("composer.json", write('{"config": {"vendor-dir": "/"}}')),
+    "a deep key": ("ic-secrets.toml", fill("", "a.", 60_000, "b = 1\n")),
+    "a deep table": ("ic-secrets.toml", fill(f"[{'a.' * 39}a]\n", "b=1\n", 60_000)),
+    "deep keys inside": ("ic-secrets.toml", fill("a = {", f"b{'.b' * 199}=1,", 60_000, "c=1}")),
+    "a line of blanks": ("ic-secrets.toml", fill('site = "my-site"\n', " ", 60_000, "\n")),
+    "lines like keys": ("ic-secrets.toml", fill('leaks-allow = ["""\n', "grace\n", 60_000, '"""]\ngrace = 1\n')),
+    "quotes": ("ic-secrets.toml", fill('a = "', '\\"', 60_000)),
+    "deep YAML": (".lando.yml", fill("", "[", 60_000)),
+    "YAML without end": (".lando.yml", fill("", "? a\n", 60_000)),
+}
+
+
+def make(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def limit() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
+@pytest.fixture
+def site(cli: Cli) -> Cli:
+    cli("init", check=0)
+    cli("set", "my-site", "LICENSE", "--type", "env", "--scope", "ic", stdin=b"a-canary-of-license", check=0)
+    return cli
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_no_file_of_a_checkout_hangs_us_or_fills_the_memory(site: Cli, tmp_path: Path, what: str) -> None:
+    place, lay = FILES[what]
+    project = tmp_path / "project"
+    path = project / place
+    path.parent.mkdir(parents=True)
+    lay(path)
+    target = [] if place.startswith((".lando", ".ddev")) else ["my-site"]
+    for words in (["plan", *target], ["run", *target, "--", "true"], ["scrub"]):
+        done = subprocess.run(
+            [str(PROGRAM), *words], cwd=project, env=site.home, preexec_fn=limit, capture_output=True, timeout=30
+        )
+        assert done.returncode in {0, 1, 2, 125}, (words, done.returncode, done.stderr)
+        assert b"unexpected" not in done.stderr
+        assert len(done.stderr) < 10_000
+
+
+# --- what is printed ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "::set-output name=a::b",
+        "  ::add-path::/tmp",
+        "\u2003::error::",
+        "a\n::error::b",
+        "see ##vso[task.setvariable variable=a]b",
+        "##[add-matcher]x",
+        "###[group]x",
+        "##teamcity[message text='a']",
+        "\x1b]0;title\x07",
+        "\x9b31m",
+        "\u202egpj.exe",
+    ],
+)
+def test_what_a_checkout_names_is_neither_a_workflow_command_nor_a_terminal_sequence(text: str) -> None:
+    shown = printable(text)
+    assert shown.isprintable()
+    assert not shown.lstrip().startswith("::")
+    assert "##" not in shown
+    assert shown != text
+
+
+def test_what_a_checkout_names_is_shown_as_it_is_where_it_does_no_harm() -> None:
+    for text in ("App\\Command::run", "a ::b", "# a comment", "## a [title]", "naïve.php", "C# [1]"):
+        assert printable(text) == text
+
+
+def test_json_for_a_pipeline_holds_no_workflow_command(site: Cli, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    url = "https://repo.example.org/##vso[task.setvariable variable=PATH]/tmp"
+    (project / "composer.json").write_text(json.dumps({"repositories": [{"type": "composer", "url": url}]}))
+    done = site("plan", "my-site", "--json", "--", "composer", "install", cwd=project)
+    assert b"##vso" not in done.stdout + done.stderr
+    json.loads(done.stdout)
+
+
+def test_a_command_in_a_hint_can_be_pasted_whatever_the_checkout_says(site: Cli, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    url = "https://repo.example.org;touch${IFS}pasted;/"
+    (project / "composer.json").write_text(json.dumps({"repositories": [{"type": "composer", "url": url}]}))
+    done = site("plan", "my-site", "--", "composer", "install", cwd=project)
+    hints = [line for line in (done.stdout + done.stderr).decode().splitlines() if "`ic-secrets set" in line]
+    assert hints
+    for hint in hints:
+        words = shlex.split(hint.partition("`")[2].rpartition("`")[0])
+        assert words[3] == "http-basic.repo.example.org;touch${ifs}pasted;"
