@@ -77,6 +77,7 @@ FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a line of blanks": ("ic-secrets.toml", fill('site = "my-site"\n', " ", 60_000, "\n")),
     "lines like keys": ("ic-secrets.toml", fill('leaks-allow = ["""\n', "grace\n", 60_000, '"""]\ngrace = 1\n')),
     "quotes": ("ic-secrets.toml", fill('a = "', '\\"', 60_000)),
+    "empty lines": (".env", fill("", "\n", MIB)),
     "deep YAML": (".lando.yml", fill("", "[", 60_000)),
     "YAML without end": (".lando.yml", fill("", "? a\n", 60_000)),
 }

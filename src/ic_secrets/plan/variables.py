@@ -12,7 +12,7 @@ from ..composer.products import Need
 from ..composer.project import Project
 from ..core.files import read_regular
 
-_LINE = r"(?m)^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*\S"
+_LINE = r"(?m)^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*\S"
 # Such files have a few lines.
 LARGEST = 1 << 20
 
