@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -284,3 +285,97 @@ def test_a_key_of_one_add_on_does_as_well_as_that_of_the_membership(tmp_path: Pa
     manifest = {"require": {"junaidbhura/ninja-forms-save-progress": "*"}}
     assert look(tmp_path, manifest, variables=variables).said == []
     assert look(tmp_path, manifest).said[0][1].endswith("NINJA_FORMS_KEY or NINJA_FORMS_SAVE_PROGRESS_KEY")
+
+
+# --- credentials in composer.json and the lock ---------------------------------------------------------
+
+CANARY = "canaryA1b2C3d4E5f6G7"
+OWN: dict[str, tuple[dict[str, Any], str]] = {
+    "a login in the URL": ({"url": f"https://me:{CANARY}@repo.example.org"}, "a login in the URL of"),
+    "a header": (
+        {"url": "https://repo.example.org", "options": {"http": {"header": [f"Authorization: Bearer {CANARY}"]}}},
+        "a credential in the HTTP headers for",
+    ),
+    "headers in one text": (
+        {"url": "https://repo.example.org", "options": {"http": {"header": f"X-A: b\r\nAPI-TOKEN: {CANARY}"}}},
+        "a credential in the HTTP headers for",
+    ),
+    "a passphrase": (
+        {"url": "https://repo.example.org", "options": {"ssl": {"local_cert": "/c.pem", "passphrase": CANARY}}},
+        "the passphrase of a client certificate for",
+    ),
+    "a token in the query": ({"url": f"https://repo.example.org/?token={CANARY}"}, "a token in the URL of"),
+    "a token in the path": ({"url": f"https://repo.example.org/{CANARY}/composer/"}, "a token in the URL of"),
+    "a token of GitLab": ({"url": "https://repo.example.org/glpat-canarycanary-x"}, "a token in the URL of"),
+}
+
+
+@pytest.mark.parametrize("case", OWN)
+def test_a_credential_that_i_committed_counts_and_is_warned_of(case: str, tmp_path: Path) -> None:
+    entry, words = OWN[case]
+    seen = look(tmp_path, {"repositories": [{"type": "composer", **entry}]})
+    (found,) = seen.problems
+    assert (seen.statuses, found.level) == ({"repo.example.org": "own"}, "warning")
+    assert found.text.startswith("composer.json has ")
+    assert f"{words} repo.example.org" in found.text
+    assert "canary" not in repr(seen).lower()
+
+
+def test_a_certificate_by_its_path_counts_and_is_no_committed_secret(tmp_path: Path) -> None:
+    entry = {"type": "composer", "url": "https://repo.example.org", "options": {"ssl": {"local_cert": "/c.pem"}}}
+    seen = look(tmp_path, {"repositories": [entry]})
+    assert (seen.statuses, seen.said) == ({"repo.example.org": "own"}, [])
+
+
+LOCKED: dict[str, dict[str, Any]] = {
+    "login": {"dist": {"url": f"https://me:{CANARY}@dl.example.org/x.zip"}},
+    "query": {"dist": {"url": f"https://dl.example.org/x.zip?licence_key={CANARY}"}},
+    "header": {
+        "dist": {"url": "https://dl.example.org/x.zip"},
+        "transport-options": {"http": {"header": [f"PRIVATE-TOKEN: {CANARY}"]}},
+    },
+    "source": {
+        "dist": {"url": "https://dl.example.org/x.zip"},
+        "source": {"type": "git", "url": f"https://me:{CANARY}@dl.example.org/x.git"},
+    },
+}
+
+
+@pytest.mark.parametrize("case", LOCKED)
+def test_a_credential_in_my_lock_is_warned_of(case: str, tmp_path: Path) -> None:
+    packages = [{"name": "acme/x", **LOCKED[case]}, {"name": "acme/y", **LOCKED[case]}]
+    seen = look(tmp_path, {"repositories": []}, {"packages": packages})
+    assert [text.startswith("composer.lock has ") for level, text in seen.said if level == "warning"] == [True]
+    assert "canary" not in repr(seen).lower()
+
+
+def test_a_credential_in_the_config_of_composer_json_is_warned_of(tmp_path: Path) -> None:
+    config = {"http-basic": {"repo.example.org": {"username": "me", "password": CANARY}}, "acf-pro-key": CANARY}
+    seen = look(tmp_path, {"config": config, "require": {"pivvenit/acf-pro-installer": "*"}})
+    assert seen.said == [
+        ("warning", "composer.json has http-basic for repo.example.org in its config"),
+        ("warning", "composer.json has acf-pro-key in its config"),
+    ]
+
+
+NO_TOKENS = [
+    "https://dl.example.org/google-analytics-for-wordpress-7-10-0-release/x.zip",
+    "https://dl.example.org/archive/0123456789abcdef0123456789abcdef01234567",
+    "https://dl.example.org/x.zip?version=1.2.3-beta&sha=0123456789abcdef",
+    "https://dl.example.org/x.zip?key={%PLUGIN_KEY}",
+]
+
+
+@pytest.mark.parametrize("url", NO_TOKENS)
+def test_a_name_a_checksum_or_a_placeholder_is_no_token(url: str, tmp_path: Path) -> None:
+    lock = {"packages": [{"name": "acme/x", "dist": {"url": url}}]}
+    assert not [text for _, text in look(tmp_path, {}, lock).said if "token" in text]
+
+
+def test_a_url_of_a_megabyte_takes_no_time(tmp_path: Path) -> None:
+    for long in ("token" * 200_000, "a1" * 500_000, "{%A" * 300_000):
+        for url in (f"https://a.org/{long}", f"https://a.org/?{long}", f"https://a.org/?{long}={long}"):
+            entry = {"type": "composer", "url": url, "options": {"http": {"header": [long]}}}
+            start = time.process_time()
+            look(tmp_path, {"repositories": [entry]})
+            assert time.process_time() - start < 1

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .auth_json import Document
+from .committed import KINDS, find_option, has_token, hide_tokens
 from .methods import map_hosts
 
 if TYPE_CHECKING:
@@ -15,12 +16,16 @@ if TYPE_CHECKING:
 
 # Whose credential Composer sends to these (`Url::getOrigin`).
 _ALIASES = {"api.github.com": "github.com", "codeload.github.com": "github.com", "api.bitbucket.org": "bitbucket.org"}
+# Where composer.lock keeps the options of the repository that a package comes from.
+_OPTIONS = "transport-options"
 _URL = r"(?i)([a-z][a-z0-9+.-]*)://([^/?#]+)([^?#]*)"
 _SSH = r"(?i)(?:ssh://)?(?:git@)?([\w.-]+)[:/].*"
 # As git and Composer's drivers of forges know it; `ssh://` is never asked by HTTP.
 _SCP = r"git@([^:/@]+):/?(.+)"
 # Composer's types of a repository for which it looks for a driver, and thus for the API of a forge.
 FORGED = frozenset({"vcs", "github", "gitlab", "git-bitbucket", "forgejo"})
+# Types that are not Composer's: of single archives.
+ARCHIVES = frozenset({"download", "package", "patch"})
 # `{%VARIABLE}` in a URL, as ffraenz/private-composer-installer replaces it; VERSION is the package's own.
 _PLACEHOLDER = r"\{%(?!(?i:VERSION)\})([A-Za-z_][A-Za-z0-9_]*)\}"
 
@@ -28,17 +33,23 @@ _PLACEHOLDER = r"\{%(?!(?i:VERSION)\})([A-Za-z_][A-Za-z0-9_]*)\}"
 class Repository(NamedTuple):
     """Somewhere that packages come from. `transport` is `http`, `api` (of a forge), `git`, `ssh` or `local`.
 
-    `url` is without a login and a query; `kind` is Composer's type, or `download` for a host of the lock file.
-    `placeholders` are the variables that an installer puts into the URL. It may be the place of one `package` alone.
+    `url` is without a login, a query and what seems to be a token; `kind` is Composer's type, or `download` for a host
+    of the lock file. `own` is the kind of its own credential, of `committed.KINDS`. `placeholders` are the variables
+    that an installer puts into the URL. It may be the place of one `package` alone.
     """
 
     kind: str
     url: str
     host: str
     transport: str
-    has_login: bool = False
+    own: str = ""
     package: str = ""
     placeholders: tuple[str, ...] = ()
+
+    @property
+    def has_login(self) -> bool:
+        """Whether its URL has a login."""
+        return self.own == "login"
 
     @property
     def web_url(self) -> str:
@@ -102,6 +113,19 @@ class PackageSources(NamedTuple):
         return frozenset(hosts | {"github.com"} if self.locked is None and hosts & PACKAGIST else hosts)
 
     @property
+    def committed(self) -> tuple[tuple[str, Repository], ...]:
+        """The places whose own credentials are secret, each with the file that has them, once for a host and kind."""
+        places = [("composer.json", place) for place in self.repositories]
+        places += [("composer.json", package.source) for package in self.inline if package.source]
+        for package in self.locked or ():
+            places += [("composer.lock", place) for place in (package.archive, package.source) if place]
+        found: dict[tuple[str, str], tuple[str, Repository]] = {}
+        for file, place in places:
+            if place.own and KINDS[place.own][1]:
+                found.setdefault((place.host, place.own), (file, place))
+        return tuple(found.values())
+
+    @property
     def needs(self) -> "tuple[Need, ...]":
         """What installing the packages needs besides credentials."""
         from .products import Need, find_needs
@@ -131,7 +155,8 @@ def read_sources(manifest: Document, lock: Document | None) -> PackageSources:
             repositories += [package.origin for package in found if package.origin]
             inline += found
         elif isinstance(entry.get("url"), str):
-            repositories.append(make_repository(str(entry.get("type")), entry["url"], forges))
+            repository = make_repository(str(entry.get("type")), entry["url"], forges)
+            repositories.append(_add_options(repository, entry.get("options")))
     if not any(_turns_packagist_off(each) for each in (*entries, manifest.get("repositories"))):
         repositories.append(Repository("composer", "https://repo.packagist.org", "repo.packagist.org", "http"))
     locked = None
@@ -160,8 +185,15 @@ def make_repository(kind: str, url: str, forges: Collection[str]) -> Repository:
     transport = "http"
     if kind == "git" or kind in FORGED:
         transport = "api" if kind in FORGED and host in forges else "git"
-    shown = f"{match[1].lower()}://{host}{match[3]}"
-    return Repository(kind, shown, _ALIASES.get(host, host), transport, has_login, placeholders=placeholders)
+    path = hide_tokens(match[3], is_archive=kind in ARCHIVES)
+    is_token = path != match[3] or has_token(shown[match.end() :].lstrip("?").partition("#")[0])
+    own = "login" if has_login else "token" if is_token else ""
+    shown = f"{match[1].lower()}://{host}{path}"
+    return Repository(kind, shown, _ALIASES.get(host, host), transport, own, placeholders=placeholders)
+
+
+def _add_options(repository: Repository, options: Any) -> Repository:
+    return repository if repository.own else repository._replace(own=find_option(options))
 
 
 def _find_ssh_transport(kind: str, host: str, url: str, forges: Collection[str]) -> str:
@@ -194,13 +226,17 @@ def _read_packages(entries: Iterable[Any], kind: str, forges: Collection[str]) -
             dist, source = _read_place(entry.get("dist")), _read_place(entry.get("source"))
             mirrors = dist.get("mirrors")
             urls = [each.get("url") for each in mirrors if isinstance(each, dict)] if isinstance(mirrors, list) else []
-            name, require = str(entry.get("name")).lower(), entry.get("require")
-            git = make_repository("git", source["url"], forges)._replace(kind=kind, package=name) if source else None
+            name, require, options = str(entry.get("name")).lower(), entry.get("require"), entry.get(_OPTIONS)
+            places = {}
+            for type_, place in ((kind, dist), ("git", source)):
+                if place:
+                    made = _add_options(make_repository(type_, place["url"], forges), options)
+                    places[type_] = made._replace(kind=kind, package=name)
             yield Package(
                 name=name,
-                archive=make_repository(kind, dist["url"], forges)._replace(package=name) if dist else None,
+                archive=places.get(kind),
                 mirrors=frozenset(make_repository(kind, url, forges).host for url in urls if isinstance(url, str)),
-                source=git,
+                source=places.get("git"),
                 requires=frozenset(require) if isinstance(require, dict) else frozenset(),
                 is_public="packagist.org" in str(entry.get("notification-url")),
             )

@@ -17,6 +17,7 @@ Check = Callable[[Facts], Iterable[Problem]]
 CHECKS: list[Check] = [
     project.check_manifest,
     credentials.check_repositories,
+    credentials.check_committed,
     credentials.check_unneeded,
     credentials.check_replaced,
     secrets.check_definitions,

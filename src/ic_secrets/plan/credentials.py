@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..composer.committed import KINDS
 from ..composer.methods import METHODS
 from ..composer.products import find_product
 from ..model.resolve import Verdict
@@ -17,8 +18,6 @@ def check_repositories(facts: Facts) -> Iterator[Problem]:
     seen = set()
     for access in facts.accesses:
         host = access.repository.host
-        if access.repository.has_login:
-            yield Problem("warning", f"composer.json has a login in the URL of {host}", "store it as a secret instead")
         if access.status == "ssh":
             yield Problem("warning", f"{access.repository.url} uses SSH, where no secret applies", access.remedy)
         is_open = access.status in {"missing", "unknown"} and not facts.find_needs(access.repository)
@@ -27,6 +26,21 @@ def check_repositories(facts: Facts) -> Iterator[Problem]:
         elif is_open and (host, access.status) not in seen:
             seen.add((host, access.status))
             yield _judge_missing(access, facts)
+
+
+def check_committed(facts: Facts) -> Iterator[Problem]:
+    """Name the credentials that composer.json and composer.lock hold themselves."""
+    remedy = "store it as a secret instead, and renew it: who has the project has it"
+    for file, place in facts.project.sources.committed:
+        yield Problem("warning", f"{file} has {KINDS[place.own][0]} {place.host}", remedy)
+    config = facts.project.config
+    for method in METHODS:
+        section = config.get(method)
+        for host in section if isinstance(section, dict) else ():
+            yield Problem("warning", f"composer.json has {method} for {host} in its config", remedy)
+    for setting in dict.fromkeys(need.setting for need in facts.project.sources.needs):
+        if config.get(setting):
+            yield Problem("warning", f"composer.json has {setting} in its config", remedy)
 
 
 def check_unneeded(facts: Facts) -> Iterator[Problem]:

@@ -84,8 +84,8 @@ def list_questions(dry_run: DryRun) -> tuple[Question, ...]:
     for repository, status, *_ in facts.accesses:
         is_asked = repository.kind in {"composer", "vcs", "git"} and repository.transport in {"http", "git", "api"}
         is_plain = repository.url.startswith("http://") and facts.project.config.get("secure-http") is not False
-        # Composer would not send it in the clear either; a login in the URL is not known here.
-        if not is_asked or is_plain or status == "public" or repository.has_login:
+        # Composer would not send it in the clear either; a credential of composer.json's own is not known here.
+        if not is_asked or is_plain or status == "public" or repository.own:
             continue
         credential = _find_credential(facts.winners.get(repository.host), dry_run.sources)
         login = logins.get(repository.host)

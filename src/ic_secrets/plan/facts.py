@@ -93,8 +93,9 @@ def find_access(repository: Repository, facts: Facts) -> Access:
     winner, login = facts.winners.get(repository.host), facts.git_logins.get(repository.host)
     if repository.transport == "local":
         return Access(repository, "local")
-    if repository.has_login:
-        return Access(repository, "own", "its URL")
+    if repository.own:
+        file = "composer.lock" if repository.kind == "download" else "composer.json"
+        return Access(repository, "own", "its URL" if repository.own in {"login", "token"} else file)
     needs = facts.find_needs(repository)
     if needs:
         return _find_variables(repository, needs, facts)
