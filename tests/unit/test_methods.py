@@ -37,6 +37,59 @@ HEADERS: list[tuple[str, str, Any, Purpose, str, dict[str, str]]] = [
     ("gitlab-token", "a.org", {"username": "u", "token": "t"}, "api", "a.org", basic("u", "t")),
     ("gitlab-token", "a.org", {"username": "u", "token": "t"}, "git", "a.org", basic("u", "t")),
     ("gitlab-token", "a.org", {"username": "gitlab-ci-token", "token": "t"}, "api", "a.org", {"JOB-TOKEN": "t"}),
+    (
+        "gitlab-token",
+        "a.org",
+        {"username": "gitlab-ci-token", "token": "t"},
+        "git",
+        "a.org",
+        basic("gitlab-ci-token", "t"),
+    ),
+    (
+        "gitlab-token",
+        "a.org",
+        {"username": "gitlab+deploy-token-1", "token": "t"},
+        "git",
+        "a.org",
+        basic("gitlab+deploy-token-1", "t"),
+    ),
+    ("http-basic", "a.org", {"username": "t", "password": "oauth2"}, "git", "a.org", basic("oauth2", "t")),
+    ("http-basic", "a.org", {"username": "t", "password": "oauth2"}, "api", "a.org", basic("t", "oauth2")),
+    ("http-basic", "a.org", {"username": "oauth2", "password": "t"}, "git", "a.org", basic("oauth2", "t")),
+    (
+        "http-basic",
+        "a.org",
+        {"username": "t", "password": "gitlab-ci-token"},
+        "git",
+        "a.org",
+        basic("gitlab-ci-token", "t"),
+    ),
+    ("http-basic", "dev.azure.com", {"username": "", "password": "t"}, "git", "dev.azure.com", basic("", "t")),
+    (
+        "http-basic",
+        "bitbucket.org",
+        {"username": "me@a.org", "password": "ATATT3x"},
+        "api",
+        "bitbucket.org",
+        basic("me@a.org", "ATATT3x"),
+    ),
+    (
+        "http-basic",
+        "bitbucket.org",
+        {"username": "me@a.org", "password": "ATATT3x"},
+        "git",
+        "bitbucket.org",
+        basic("x-bitbucket-api-token-auth", "ATATT3x"),
+    ),
+    (
+        "http-basic",
+        "bitbucket.org",
+        {"username": "me", "password": "ATBB3x"},
+        "git",
+        "bitbucket.org",
+        basic("me", "ATBB3x"),
+    ),
+    ("http-basic", "a.org", {"username": "me", "password": "ATATT3x"}, "git", "a.org", basic("me", "ATATT3x")),
     ("forgejo-token", "codeberg.org", {"username": "u", "token": "t"}, "api", "codeberg.org", basic("u", "t")),
     ("bitbucket-oauth", "a.org", {"consumer-key": "k", "consumer-secret": "s"}, "api", "a.org", basic("k", "s")),
     ("bitbucket-oauth", "a.org", {"consumer-key": "k", "consumer-secret": "s"}, "git", "a.org", {}),
@@ -112,3 +165,15 @@ def test_a_new_method_makes_the_headers_that_its_record_says(monkeypatch: pytest
     credential = parse_credential("example-key.a.org", CANARY)
     assert credential.make_headers("api", "a.org") == {"X-Key": CANARY}
     assert credential.login == (CANARY, "bearer")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "pair"),
+    [
+        ("http-basic.bitbucket.org", "me@a.org ATATT3x-canary", "x-bitbucket-api-token-auth:ATATT3x-canary"),
+        ("http-basic.a.org", "a-canary-token oauth2", "oauth2:a-canary-token"),
+        ("http-basic.dev.azure.com", '{"username": "", "password": "a-canary"}', ":a-canary"),
+    ],
+)
+def test_what_git_sends_with_another_user_name_is_masked_too(name: str, text: str, pair: str) -> None:
+    assert pair in [":".join(each) for each in parse_credential(name, text).parts.pairs]

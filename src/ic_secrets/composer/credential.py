@@ -32,12 +32,12 @@ class Credential(NamedTuple):
     @property
     def login(self) -> Pair | None:
         """The user name and password that git gets, as Composer would put them into a URL; None if there are none."""
-        return METHODS[self.method].find_login(self.content)
+        return METHODS[self.method].find_login(self.content, self.host)
 
     @property
     def parts(self) -> SecretParts:
         """The parts of it that must not be seen; a user name, a path or a consumer key is not one by itself."""
-        return _find_parts(METHODS[self.method], self.content)
+        return _find_parts(METHODS[self.method], self.content, self.host)
 
     def make_headers(self, purpose: Purpose, host: str) -> Headers:
         """Return the headers that Composer, or git for it, sends to `host` with this credential."""
@@ -68,21 +68,22 @@ def split_secret(kind: SecretType, name: str, text: str) -> SecretParts:
     try:
         return parse_credential(name, text).parts
     except InvalidValueError:
-        return _split_malformed(METHODS[split_composer_name(name)[0]], text)
+        key, host = split_composer_name(name)
+        return _split_malformed(METHODS[key], text, host)
 
 
 def split_token(name: str, token: str) -> SecretParts:
     """Return the secret parts of a token that Composer was given later, for the host and method in the name."""
     token = token.strip()
-    method = METHODS.get(split_composer_name(name)[0])
-    pairs = method.list_token_pairs(token) if method else ()
+    key, host = split_composer_name(name)
+    pairs = METHODS[key].list_token_pairs(token, host) if key in METHODS else ()
     return make_parts([token], pairs=pairs, is_credential=True)
 
 
 # --- secret parts -----------------------------------------------------------------------------------
 
 
-def _find_parts(method: Method, content: Any) -> SecretParts:
+def _find_parts(method: Method, content: Any, host: str) -> SecretParts:
     if method.holds_headers:
         return _find_header_parts(content)
     fields = method.read_fields(content)
@@ -93,21 +94,21 @@ def _find_parts(method: Method, content: Any) -> SecretParts:
     if user.lower() not in PLACEHOLDERS and (is_beside or re.match(_TOKEN_PREFIX, user)):
         # The user name is itself the token: beside a placeholder, or a licence key beside the address of its site.
         texts = [user, *(text for text in texts if text != password or not is_beside)]
-    return make_parts(texts, pairs=method.list_pairs(content), is_credential=True)
+    return make_parts(texts, pairs=method.list_pairs(content, host), is_credential=True)
 
 
-def _split_malformed(method: Method, text: str) -> SecretParts:
+def _split_malformed(method: Method, text: str, host: str) -> SecretParts:
     """Return every word, or every text of the JSON but for those that are public in a credential of the method."""
     document = parse_json(text.strip())
     leaves = list(list_leaves(document))
     if method.holds_headers:
         return _find_header_parts([leaf for _, leaf in leaves] or text.splitlines())
     if isinstance(document, dict) and method.required and dict(leaves).keys() >= {*method.required}:
-        known = _find_parts(method, dict(leaves))
+        known = _find_parts(method, dict(leaves), host)
         secret = [leaf for field, leaf in leaves if field not in method.public]
         return make_parts([*known.texts, *secret], pairs=known.pairs, is_credential=True)
     words = [leaf for _, leaf in leaves] or text.split()
-    return make_parts(words, pairs=method.list_pairs(words[0]) if words else (), is_credential=True)
+    return make_parts(words, pairs=method.list_pairs(words[0], host) if words else (), is_credential=True)
 
 
 def _find_header_parts(lines: Iterable[str]) -> SecretParts:

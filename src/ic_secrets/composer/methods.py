@@ -21,6 +21,11 @@ Headers = dict[str, str]
 Pair = tuple[str, str]
 
 _GITHUB_API = "api.github.com"
+# What git needs as the user name with a password that begins so, where a host wants another than its API
+# (https://support.atlassian.com/bitbucket-cloud/docs/using-api-tokens/).
+_GIT_USERS = (("bitbucket.org", "ATATT", "x-bitbucket-api-token-auth"),)
+# Words in the place of a password that tell GitLab that the user name is the token; Composer swaps them for git.
+_SWAPPED_WORDS = frozenset({"oauth2", "private-token", "gitlab-ci-token"})
 # What any other host takes.
 _FALLBACK = "http-basic"
 
@@ -40,7 +45,7 @@ class Method(NamedTuple):
 
     The required fields are also the words of the short form, in that order, if it `takes_words`. A method with a
     `partner` takes a bare token as well, of the `grammar` if that is given: Composer keeps the partner where a password
-    would be, and with `is_swapped` gives it to git as the user name. `mints` is the optional field for the token that
+    would be. `mints` is the optional field for the token that
     Composer exchanges the credential for, and the user name that git gets with that token. `holds_headers` means that
     the content is a list of header lines. `hosts`, and those listed in the project's setting `domains`, are where
     Composer expects this method. Before `merged_since` a source's hosts replace those of all weaker sources. `headers`
@@ -53,7 +58,6 @@ class Method(NamedTuple):
     fields: tuple[Field, ...] = ()
     takes_words: bool = True
     partner: str = ""
-    is_swapped: bool = False
     mints: Pair | None = None
     holds_headers: bool = False
     grammar: str = ""
@@ -85,26 +89,31 @@ class Method(NamedTuple):
             return fields[self.required[0]], fields[self.required[1]]
         return (fields["token"], self.partner) if self.partner and "token" in fields else None
 
-    def find_login(self, content: Any) -> Pair | None:
-        """Return the user name and password that git gets, as Composer puts them into a URL; None if there are none."""
+    def find_login(self, content: Any, host: str) -> Pair | None:
+        """Return the user name and password that git gets for the host; None if there are none."""
         pair = None if self.mints else self.find_pair(content)
-        return pair[::-1] if pair and self.is_swapped and pair[1] == self.partner else pair
+        if pair and pair[1] in _SWAPPED_WORDS:
+            return pair[::-1]
+        for name, start, user in _GIT_USERS if pair else ():
+            if host == name and pair and pair[1].startswith(start):
+                return user, pair[1]
+        return pair
 
-    def list_pairs(self, content: Any) -> tuple[Pair, ...]:
+    def list_pairs(self, content: Any, host: str) -> tuple[Pair, ...]:
         """Return every user name and password that go together: in a URL, or in a header of basic authentication."""
         fields = self.read_fields(content)
         minted = [(self.mints[1], fields[self.mints[0]])] if self.mints and self.mints[0] in fields else []
-        pairs = (self.find_pair(content), self.find_login(content), *minted)
+        pairs = (self.find_pair(content), self.find_login(content, host), *minted)
         return tuple(dict.fromkeys(pair for pair in pairs if pair))
 
-    def list_token_pairs(self, token: str) -> tuple[Pair, ...]:
+    def list_token_pairs(self, token: str, host: str) -> tuple[Pair, ...]:
         """Return the pairs of a token that Composer was given by the server for such a credential."""
-        return ((self.mints[1], token),) if self.mints else self.list_pairs(token)
+        return ((self.mints[1], token),) if self.mints else self.list_pairs(token, host)
 
     def make_headers(self, content: Any, origin: str, purpose: Purpose, host: str) -> Headers:
         """Return the headers that Composer, or git for it, sends to `host` with the credential of `origin`."""
         if purpose == "git":
-            pair = self.find_login(content)
+            pair = self.find_login(content, origin)
         else:
             headers = self.headers(content, origin, host) if self.headers else None
             if headers is not None:
@@ -212,7 +221,6 @@ METHODS: dict[str, Method] = {
             ),
             takes_words=False,
             partner="oauth2",
-            is_swapped=True,
             headers=_make_bearer,
         ),
         Method(
@@ -220,13 +228,13 @@ METHODS: dict[str, Method] = {
             (1, 3),
             (_USERNAME, _TOKEN),
             partner="private-token",
-            is_swapped=True,
             hosts=("gitlab.com",),
             domains="gitlab-domains",
             headers=_make_gitlab,
         ),
         Method("forgejo-token", (2, 9), (_USERNAME, _TOKEN), hosts=("codeberg.org",)),
-        Method("http-basic", (1, 0), (_USERNAME, Field("password", may_be_empty=True))),
+        # Either may be empty: `:TOKEN` is a login on Azure DevOps.
+        Method("http-basic", (1, 0), (_USERNAME._replace(may_be_empty=True), Field("password", may_be_empty=True))),
         Method("bearer", (1, 10), partner="bearer", headers=_make_bearer),
         Method("custom-headers", (2, 9), holds_headers=True, merged_since=(2, 11), headers=_split_lines),
         Method(
