@@ -175,6 +175,99 @@ def test_a_nested_install_downloads_from_the_host_that_git_asks(
     assert list((project / "theme" / "vendor" / "acme" / "patch").iterdir())
 
 
+def give_wrong(cli: Any, server: Server) -> None:
+    """A secret for the server's host that its repositories refuse."""
+    cli("init", check=0)
+    name = ("set", "my-site", server.secret_name, "--type", "composer", "--scope", "ic")
+    cli(*name, stdin=b"somebody a-password-for-other-repositories", check=0)
+
+
+def with_login(servers: Servers) -> str:
+    """The address of the git server, with its login in it."""
+    login = f"{quote(servers.git.user, safe='')}:{quote(servers.git.password, safe='')}"
+    return servers.git.url.replace("://", f"://{login}@")
+
+
+@pytest.mark.parametrize("kind", ["git", "vcs"])
+def test_a_repository_with_a_login_of_its_own_is_asked_with_that(
+    cli: Any, servers: Servers, tmp_path: Path, home: dict[str, str], watch: ArgumentWatch, kind: str
+) -> None:
+    give_wrong(cli, servers.git)
+    project = servers.project(tmp_path, "git-only")
+    text = (project / "composer.json").read_text().replace(servers.git.url, with_login(servers))
+    (project / "composer.json").write_text(text.replace('"type": "git"', f'"type": "{kind}"'))
+    done = cli("run", "my-site.dev", "--leaks", "off", "--", *INSTALL, "-vvv", cwd=project, check=0)
+    assert (project / "vendor" / "initech" / "vault").is_dir()
+    assert long_lived(watch) == set()
+    assert servers.git.password.encode() not in done.stdout + done.stderr
+    assert quote(servers.git.password, safe="").encode() not in done.stdout + done.stderr
+    assert not any(b"@" in path.read_bytes().split(b"url =", 1)[-1].split(b"\n")[0] for path in clones(home))
+    assert list(Path("/dev/shm").glob("ic-secrets-*/git/own*")) == []
+
+
+def test_a_script_may_give_git_a_login_in_a_url(
+    cli: Any, servers: Servers, tmp_path: Path, work: Path, watch: ArgumentWatch
+) -> None:
+    give_wrong(cli, servers.git)
+    url = f"{with_login(servers)}/initech/vault.git"
+    script = work / "deploy.sh"
+    script.write_text(f"git ls-remote {url}\ngit clone -q {url} clone && cd clone && git fetch -q && git pull -q\n")
+    done = cli("run", "my-site.dev", "--leaks", "off", "--", "sh", "-e", script.name, cwd=work, check=0)
+    assert b"refs/heads" in done.stdout
+    assert (work / "clone" / ".git").is_dir()
+    assert b"@" not in (work / "clone" / ".git" / "config").read_bytes()
+    assert {arguments for arguments in watch.seen if not arguments.startswith(b"/bin/sh\0/")} == set()
+
+
+@pytest.mark.parametrize("place", ["auth.json", "project", "COMPOSER_AUTH"])
+def test_the_passwords_of_the_user_are_not_in_the_arguments_of_git_either(
+    cli: Any, servers: Servers, tmp_path: Path, home: dict[str, str], watch: ArgumentWatch, place: str
+) -> None:
+    cli("init", check=0)
+    give(cli, servers.basic)
+    project = servers.project(tmp_path, "git-only")
+    users = Path(home["XDG_CONFIG_HOME"]) / "composer"
+    users.mkdir(parents=True, exist_ok=True)
+    env = {"COMPOSER_AUTH": servers.composer_auth("git")} if place == "COMPOSER_AUTH" else {}
+    if not env:
+        ((users if place == "auth.json" else project) / "auth.json").write_text(servers.composer_auth("git"))
+    cli("run", "my-site.dev", "--", *INSTALL, cwd=project, env=env, check=0)
+    assert (project / "vendor" / "initech" / "vault").is_dir()
+    assert watch.seen == set()
+
+
+def test_composer_auth_as_an_env_secret_is_the_credentials_that_it_is(
+    cli: Any, servers: Servers, tmp_path: Path, home: dict[str, str], watch: ArgumentWatch
+) -> None:
+    cli("init", check=0)
+    words = ("set", "my-site", "COMPOSER_AUTH", "--type", "env", "--scope", "ic")
+    cli(*words, stdin=servers.composer_auth("basic", "bearer", "git").encode(), check=0)
+    project, receipt = servers.project(tmp_path, "everything"), tmp_path / "receipt.json"
+    run = ("run", "my-site.dev", "--receipt", receipt, "--")
+    cli(*run, *INSTALL, cwd=project, check=0)
+    assert (project / "vendor" / "initech" / "vault").is_dir()
+    assert watch.seen == set()
+    (secret,) = json.loads(receipt.read_text())["secrets"]
+    hosts = sorted([servers.basic.host, servers.bearer.host, servers.git.host])
+    assert secret["destination"] == {"auth_json": True, "git_helper": True, "hosts": hosts}
+    assert_clean(servers, tmp_path, home)
+    done = cli(*run, "sh", "-c", 'cat "$COMPOSER_HOME/auth.json"; env', cwd=project, check=0)
+    assert b"COMPOSER_AUTH" not in done.stdout
+    assert [needle for needle in servers.needles if needle in done.stdout] == []
+
+
+def test_a_composer_secret_wins_over_composer_auth_and_that_is_said(cli: Any, servers: Servers, tmp_path: Path) -> None:
+    cli("init", check=0)
+    give(cli, servers.basic)
+    stale = {"bearer": {servers.basic.host: "a-stale-token"}}
+    words = ("set", "my-site", "COMPOSER_AUTH", "--type", "env", "--scope", "ic")
+    cli(*words, stdin=json.dumps(stale).encode(), check=0)
+    project = servers.project(tmp_path, "basic-only")
+    done = cli("run", "my-site.dev", "--", *INSTALL, cwd=project, check=0)
+    said = f"COMPOSER_AUTH also has a credential for {servers.basic.host}; {servers.basic.secret_name} is used instead"
+    assert said in done.stderr.decode()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_signal_while_git_waits_for_the_remote_leaves_nothing(
     cli: Any, store: None, servers: Servers, tmp_path: Path, home: dict[str, str], watch: ArgumentWatch, number: int

@@ -186,7 +186,7 @@ def test_a_minted_token_stays_out_of_gits_arguments_and_configuration(
     assert (project / "vendor" / PACKAGE / ".git").is_dir()
     # What Composer calls is ours, which takes the token out at once; what stays is the real git.
     assert not any(b"/usr/bin/git" in seen.split(b"\0") or b"git-remote" in seen for seen in watch.seen)
-    assert b"bitbucket.org into git's arguments" in done.stderr
+    assert b"bitbucket.org was in git's arguments" in done.stderr
     assert_masked(bitbucket, done.stdout + done.stderr)
     assert_untouched(before, snapshot(users_home))
     assert search_tree([tmp_path, Path("/dev/shm")], bitbucket.needles) == []

@@ -8,7 +8,7 @@ from ic_secrets.build.secrets import BuildSecret, BuildSecrets
 from ic_secrets.composer.project import Project
 from ic_secrets.composer.version import InstalledComposer
 from ic_secrets.core.collector import ErrorCollector
-from ic_secrets.errors import BuildError, InvalidValueError, ReservedNameError
+from ic_secrets.errors import BuildError, InvalidValueError, MalformedAuthError, ReservedNameError
 from ic_secrets.model.resolve import Definition, Verdict
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue
 
@@ -42,6 +42,21 @@ WRONG = {
     "no value": (define("TOKEN", ENV, None), BuildError, "the store does not give the value of TOKEN"),
     "a reserved name": (define("LD_PRELOAD", ENV, "x"), ReservedNameError, "LD_PRELOAD"),
     "a NUL": (define("TOKEN", ENV, "a-canary\0"), InvalidValueError, "TOKEN contains a NUL"),
+    "a COMPOSER_AUTH that is not JSON": (
+        define("COMPOSER_AUTH", ENV, '{"bearer": {"a.org": "a-canary"'),
+        MalformedAuthError,
+        "COMPOSER_AUTH is not valid JSON",
+    ),
+    "a COMPOSER_AUTH without hosts": (
+        define("COMPOSER_AUTH", ENV, '{"http-basic": {"username": "deploy", "password": "a-canary"}}'),
+        MalformedAuthError,
+        "COMPOSER_AUTH: http-basic does not map hosts to username and password",
+    ),
+    "a COMPOSER_AUTH with a token that Composer dies of": (
+        define("COMPOSER_AUTH", ENV, '{"github-oauth": {"github.com": "a canary"}}'),
+        MalformedAuthError,
+        "COMPOSER_AUTH: github-oauth does not map hosts to token",
+    ),
     "no credential": (define(BASIC, COMPOSER, "a-canary"), InvalidValueError, BASIC),
 }
 
@@ -129,3 +144,20 @@ def test_headers_for_another_host_collide_where_composer_does_not_merge_them(ver
     theirs = {"custom-headers": {"other.example.org": ["A: b"]}}
     secrets = make((HEADERS, COMPOSER, "X-Key: value"))
     assert bool(list(secrets.warn_of_collisions(Project("/p"), theirs, Composer(version)))) is said
+
+
+def test_composer_auth_as_a_variable_is_credentials_and_what_else_it_sets() -> None:
+    text = (
+        '{"http-basic": {"a.org": {"username": "deploy", "password": "a-canary"},'
+        ' "b.org": {"username": "", "password": ""}},'
+        ' "github-oauth": {"github.com": "a-github-token"}, "github-protocols": ["https"]}'
+    )
+    secrets = make(("COMPOSER_AUTH", ENV, text), ("bearer.a.org", COMPOSER, "a-bearer-token"))
+    assert secrets.variables == []
+    assert [each.name for each in secrets.credentials] == ["bearer.a.org", "github-oauth.github.com"]
+    assert secrets.settings == {"github-protocols": ["https"]}
+    assert [notice.text for notice in secrets.warn_of_repeats()] == [
+        "COMPOSER_AUTH also has a credential for a.org; bearer.a.org is used instead"
+    ]
+    assert secrets.hide_values("a-canary a-github-token deploy https") == "*** *** deploy https"
+    assert secrets.without_variable().hosts == {"a.org"}

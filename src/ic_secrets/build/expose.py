@@ -29,7 +29,7 @@ class Exposure:
     """One build's, from its first file to the scrub.
 
     `since` is when it began, in ns. `outputs` are files elsewhere that were given values on purpose. After the scrub,
-    `scrubbed` are the paths that were written, `hosts_seen` the hosts whose login Composer put into git's arguments,
+    `scrubbed` are the paths that were written, `hosts_seen` the hosts whose login was in git's arguments,
     and `failure` is set where something could not be removed.
     """
 
@@ -166,11 +166,10 @@ class Exposure:
     def _expose_git(self) -> dict[str, str]:
         """Give git its logins by a helper; return the variables that name it, none where git needs no login."""
         prepared = self.prepared
-        logins, minting_hosts = prepared.secrets.logins, prepared.secrets.minting_hosts
-        if not prepared.git or not (logins or minting_hosts):
+        if not prepared.git or not prepared.logins.all_hosts:
             return {}
         place = self.directory.subdirectory(_GIT)
-        for name, data in git.render_files(logins, minting_hosts, place, prepared.git).items():
+        for name, data in git.render_files(prepared.logins, place, prepared.git).items():
             self.directory.write(os.path.join(place, name), data, 0o700 if name == git.SHIM_FILE else 0o600)
         path = prepared.environment.get("PATH", os.defpath)
         if os.statvfs(place).f_flag & os.ST_NOEXEC:  # the real git is found behind ours
@@ -187,9 +186,9 @@ class Exposure:
         }
 
     def _read_seen(self) -> tuple[str, ...]:
-        """Read the hosts for which Composer put a login into git's arguments."""
+        """Read the hosts whose login was in git's arguments."""
         secrets = self.prepared.secrets
-        known = {login.host for login in secrets.logins} | set(secrets.minting_hosts)
+        known = {*secrets.hosts, *self.prepared.logins.all_hosts}
         data = b""
         with contextlib.suppress(OSError):
             data = read_regular(self._seen, _LARGEST) or b""

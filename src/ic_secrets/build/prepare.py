@@ -3,19 +3,24 @@
 Every refusal of a build is in here, so that a build that starts has nothing left to fail on but itself.
 """
 
+import contextlib
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..composer.auth_json import Document
-from ..composer.home import AUTH_FILE, ComposerHome
+from ..composer.auth_json import Document, parse_document
+from ..composer.credential import AUTH_VARIABLE, list_credentials
+from ..composer.home import AUTH_FILE, CONFIG_FILE, ComposerHome
 from ..composer.project import Project, read_auth, read_project
 from ..composer.version import InstalledComposer
 from ..core.collector import RAISED, Errors
 from ..core.durations import format_duration
 from ..core.notices import Notice, Notify
-from ..errors import BuildError, UnknownSecretError
+from ..errors import BuildError, IcSecretsError, UnknownSecretError
+from ..git import helper as git
+from ..git.helper import Logins
 from ..model.names import NEVER_BUILT
 from ..model.resolve import Definition, inert_overrides, resolve
 from ..model.secret import Owner, Scope, SecretType, Target
@@ -37,6 +42,8 @@ from .secrets import BuildSecrets
 
 # What the private directory's paths add to the environment, at the most, in bytes.
 _ADDED = 16_384
+# A host as a URL names it; whoever wrote an auth.json may have put anything there.
+_HOST = r"[A-Za-z0-9._:\[\]-]+"
 # How long before its end a secret is warned of, in seconds.
 EXPIRY_WARNING = 14 * 86_400.0
 
@@ -92,6 +99,7 @@ class PreparedBuild(NamedTuple):
     loaded: Loaded = Loaded()
     program: str = ""
     git: str | None = None
+    logins: Logins = Logins()
     environment: Mapping[str, str] = {}
     home_files: Mapping[str, Document] = {}
     files: Mapping[str, bytes] = {}
@@ -168,17 +176,25 @@ def prepare(
         program = find_program(request.command[0], request.environment) if request.command else ""
     loaded = load(store, request.target, notify, request.scope)
     secrets = BuildSecrets.parse(select(loaded.definitions, request, notify, errors), errors)
+    inherited = inherit(request.environment, pristine=request.pristine)
+    if AUTH_VARIABLE in inherited and request.preserve.keeps(AUTH_VARIABLE):
+        secrets = secrets.without_variable()
     prepared = PreparedBuild(
         request=request,
         project=read_project(request.command, request.directory, request.environment),
-        home=ComposerHome.find(inherit(request.environment, pristine=request.pristine)),
+        home=ComposerHome.find(inherited),
         secrets=secrets,
         loaded=loaded,
         program=program,
     )
     composer = InstalledComposer(request.environment, request.directory)
-    check(prepared, composer, notify, errors)
-    return render(prepared, composer, extensions or NoExtensions(), notify, errors)
+    auth: Document = {}
+    if request.scope is Scope.IC:
+        with errors:
+            auth = read_auth(prepared.project.auth_file)
+    check(prepared, auth, composer, notify)
+    rendered = render(prepared, composer, extensions or NoExtensions(), notify, errors)
+    return rendered._replace(logins=find_logins(rendered, auth) if request.scope is Scope.IC else Logins())
 
 
 def warn_of_environment(request: BuildRequest, notify: Notify) -> None:
@@ -255,18 +271,19 @@ def warn_of_cache(cached: Cached | None, now: float, notify: Notify) -> None:
     )
 
 
-def check(prepared: PreparedBuild, composer: InstalledComposer, notify: Notify, errors: Errors) -> None:
-    """Warn of everything about the secrets that a person should know; MalformedAuthError."""
+def check(prepared: PreparedBuild, auth: Document, composer: InstalledComposer, notify: Notify) -> None:
+    """Warn of everything about the secrets that a person should know; `auth` is the project's auth.json."""
     request, secrets, project = prepared.request, prepared.secrets, prepared.project
     for notice in (*secrets.warn_of_expiry(request.expiry_warning, time.time()), *secrets.warn_of_values()):
         notify(notice)
     if request.scope is not Scope.IC:
         return
-    for notice in (*secrets.warn_of_rivals(composer), *secrets.warn_of_methods(composer)):
+    for notice in (
+        *secrets.warn_of_repeats(),
+        *secrets.warn_of_rivals(composer),
+        *secrets.warn_of_methods(composer),
+    ):
         notify(notice)
-    auth: Document = {}
-    with errors:
-        auth = read_auth(project.auth_file)
     for notice in secrets.warn_of_collisions(project, auth, composer):
         notify(notice)
 
@@ -298,6 +315,32 @@ def render(
         home_files=home.files,
         files=whole.files,
         paths=whole.paths,
+    )
+
+
+def find_logins(prepared: PreparedBuild, auth: Document) -> Logins:
+    """Find whom git can be: by secrets, and for other hosts by what the user and the project have; `auth` is its."""
+    secrets, home, project = prepared.secrets, prepared.home, prepared.project
+    config: Document = prepared.home_files.get(CONFIG_FILE, {})
+    variable: Document = {}
+    with contextlib.suppress(IcSecretsError):  # whatever cannot be read has been refused already
+        config = config or read_auth(os.path.join(home.path, CONFIG_FILE))
+        variable = parse_document(prepared.environment.get(AUTH_VARIABLE) or "{}", AUTH_VARIABLE)
+    section = config.get("config")
+    documents = (section if isinstance(section, dict) else {}, prepared.auth, variable, project.config, auth)
+    theirs = {
+        (each.method, each.host): each
+        for document in documents
+        for each in list_credentials(document)
+        if each.host not in secrets.hosts and re.fullmatch(_HOST, each.host)
+    }
+    sources = project.sources
+    places = [*sources.repositories, *(each.source for each in (*sources.inline, *(sources.locked or ())))]
+    return Logins(
+        logins=(*secrets.logins, *git.find_logins(theirs.values())),
+        minting=(*secrets.minting_hosts, *git.find_minting_hosts(theirs.values())),
+        ours=frozenset(secrets.hosts),
+        hosts=frozenset(each.host for each in places if each and each.has_login and re.fullmatch(_HOST, each.host)),
     )
 
 

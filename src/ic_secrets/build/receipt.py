@@ -134,6 +134,14 @@ def describe_secret(secret: BuildSecret, prepared: PreparedBuild) -> dict[str, A
             "method": secret.credential.method,
             "host": secret.credential.host,
         }
+    elif secret.variable:
+        credentials = secret.variable.credentials
+        names = {credential.name for credential in credentials}
+        destination = {
+            "auth_json": bool(names),
+            "git_helper": any(login.name in names for login in prepared.secrets.logins),
+            "hosts": sorted({credential.host for credential in credentials}),
+        }
     elif secret.type is SecretType.RUNTIME:
         destination = {"file": SECRETS_FILE, "named_by": SECRETS_VARIABLE}
     return {

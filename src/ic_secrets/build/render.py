@@ -127,7 +127,7 @@ def render_home(
     auth: Document = {}
     with errors:
         auth = read_auth(os.path.join(home.path, AUTH_FILE))
-    auth = merge_auth(auth, secrets.credentials)
+    auth = merge_auth({**auth, **secrets.settings}, secrets.credentials)
     variables = {}
     inherited = environment.get("COMPOSER_AUTH")
     if inherited:

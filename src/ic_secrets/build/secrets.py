@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..composer.auth_json import Document
-from ..composer.credential import Credential, parse_credential
+from ..composer.credential import AUTH_VARIABLE, AuthVariable, Credential, parse_credential, parse_variable
 from ..composer.methods import METHODS
 from ..composer.precedence import find_collisions, find_rivals
 from ..composer.project import Project
@@ -30,7 +30,8 @@ if TYPE_CHECKING:  # what masks is loaded while the build runs, not before
 class BuildSecret(NamedTuple):
     """A secret on its way to a build. `source` is where it is defined: `org:agency`, `my-site.dev`.
 
-    `credential` is what a `composer` secret is to Composer. `parts` are what of the value must not be seen.
+    `credential` is what a `composer` secret is to Composer; `variable` is what a COMPOSER_AUTH holds. `parts` are what
+    of the value must not be seen.
     """
 
     name: str
@@ -42,6 +43,7 @@ class BuildSecret(NamedTuple):
     value: SecretValue
     credential: Credential | None
     parts: SecretParts
+    variable: AuthVariable | None = None
 
     @classmethod
     def parse(cls, definition: Definition) -> "BuildSecret":
@@ -75,13 +77,15 @@ class BuildSecret(NamedTuple):
         scopes: Scopes = frozenset(),
         expires: int | None = None,
     ) -> "BuildSecret":
-        """Parse the value; InvalidValueError, ReservedNameError."""
+        """Parse the value; InvalidValueError, ReservedNameError, MalformedAuthError."""
         text = value.reveal()
         if kind is SecretType.ENV:
             check_variable(name, text)
         credential = parse_credential(name, text) if kind is SecretType.COMPOSER else None
-        parts = credential.parts if credential else split_value(text)
-        return cls(name, kind, scopes, source, version, expires, value, credential, parts)
+        variable = parse_variable(text) if kind is SecretType.ENV and name == AUTH_VARIABLE else None
+        known = credential or variable
+        parts = known.parts if known else split_value(text)
+        return cls(name, kind, scopes, source, version, expires, value, credential, parts, variable)
 
     def __repr__(self) -> str:
         return f"BuildSecret({self.name})"
@@ -104,13 +108,21 @@ class BuildSecrets(tuple[BuildSecret, ...]):
 
     @property
     def variables(self) -> list[tuple[str, SecretValue]]:
-        """The `env` secrets: the variables and their values."""
-        return [(secret.name, secret.value) for secret in self if secret.type is SecretType.ENV]
+        """The `env` secrets: the variables and their values, but for COMPOSER_AUTH, which is credentials."""
+        return [(s.name, s.value) for s in self if s.type is SecretType.ENV and not s.variable]
 
     @property
     def credentials(self) -> list[Credential]:
-        """The `composer` secrets as Composer takes them."""
-        return [secret.credential for secret in self if secret.credential]
+        """The `composer` secrets as Composer takes them, and those in COMPOSER_AUTH for further hosts."""
+        named = [secret.credential for secret in self if secret.credential]
+        hosts = {credential.host for credential in named}
+        listed = [each for secret in self if secret.variable for each in secret.variable.credentials]
+        return [*named, *(each for each in listed if each.host not in hosts)]
+
+    @property
+    def settings(self) -> Document:
+        """What a COMPOSER_AUTH sets beside credentials."""
+        return next((secret.variable.others for secret in self if secret.variable), {})
 
     @property
     def hosts(self) -> set[str]:
@@ -158,6 +170,22 @@ class BuildSecrets(tuple[BuildSecret, ...]):
         known = [credential for credential in self.credentials if composer.knows(credential.method)]
         for host, used, unused in find_rivals(known):
             yield Notice(f"{used} and {unused} are for the same host, {host}: Composer uses only {used}")
+
+    def warn_of_repeats(self) -> Iterator[Notice]:
+        """Name the hosts for which COMPOSER_AUTH has a credential beside a secret of their own."""
+        names = {secret.credential.host: secret.name for secret in self if secret.credential}
+        for secret in self:
+            hosts = dict.fromkeys(each.host for each in secret.variable.credentials) if secret.variable else ()
+            for host in hosts:
+                if host in names:
+                    yield Notice(f"{secret.name} also has a credential for {host}; {names[host]} is used instead")
+
+    def without_variable(self) -> "BuildSecrets":
+        """Return them with a COMPOSER_AUTH that is known, and masked, but not used."""
+        return BuildSecrets(
+            each._replace(variable=each.variable._replace(credentials=(), others={})) if each.variable else each
+            for each in self
+        )
 
     def warn_of_methods(self, composer: InstalledComposer) -> Iterator[Notice]:
         """Name the credentials that the installed Composer ignores."""

@@ -34,10 +34,10 @@ def mend_clones(exposure: Exposure, notify: Notify) -> tuple[Residue, ...]:
     for host in exposure.hosts_seen:
         notify(
             Notice(
-                f"Composer put the login for {host} into git's arguments: for a moment other users of this machine "
-                "could read it there",
-                "that happens when the server refuses it to git, or gives Composer a new one; "
-                "change it if the machine has other users",
+                f"a login for {host} was in git's arguments: for a moment other users of this machine could read it "
+                "there",
+                "that happens when the server refuses it to git, when it gives Composer a new one, or where the login "
+                "stands in a URL; change it if the machine has other users",
             )
         )
     from ..git.clones import mend

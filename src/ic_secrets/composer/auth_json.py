@@ -1,12 +1,16 @@
 """auth.json as a document: parsed, checked, merged with secrets. Pure."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Collection, Iterable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import MalformedAuthError
-from .credential import Credential
 from .methods import METHODS
+
+if TYPE_CHECKING:
+    from .credential import Credential
 
 # A decoded auth.json: the edge where JSON of any shape comes in.
 Document = dict[str, Any]

@@ -1,16 +1,20 @@
 """A `composer` secret as Composer takes it: parsed once, with its secret parts, its headers and git's login. Pure."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple, NoReturn
 
-from ..errors import InvalidValueError
+from ..errors import InvalidValueError, MalformedAuthError
 from ..masking.parts import PLACEHOLDERS, SecretParts, list_leaves, make_parts, parse_json, split_value
 from ..model.names import split_composer_name
 from ..model.secret import SecretType, SecretValue
+from .auth_json import Document, parse_auth
 from .methods import METHODS, Field, Headers, Method, Pair, Purpose, check_name
 
+# The variable that Composer reads a whole auth.json from.
+AUTH_VARIABLE = "COMPOSER_AUTH"
 _CONTROL = r"[\x00-\x1f\x7f]"
 _HEADER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:\s*\S.*"
 _HEADER_SCHEME = r"(?i)(basic|bearer|token|digest|apikey)\s+(\S.*)"
@@ -61,8 +65,50 @@ def parse_credential(name: str, value: SecretValue | str) -> Credential:
     return Credential(name, key, host, content)
 
 
+class AuthVariable(NamedTuple):
+    """What an `env` secret COMPOSER_AUTH holds: `others` is what is not a credential, such as a setting."""
+
+    credentials: tuple[Credential, ...]
+    others: Document
+    parts: SecretParts
+
+    def __repr__(self) -> str:
+        return "AuthVariable(***)"
+
+
+def parse_variable(text: str) -> AuthVariable:
+    """Return what the value of COMPOSER_AUTH holds; MalformedAuthError where Composer would fail on it."""
+    document = parse_auth(text, AUTH_VARIABLE)
+    for key, method in METHODS.items():
+        for content in (document.get(key) or {}).values():
+            if not _is_usable(method, content) and not _is_blank(content):
+                shape = method.required or ("token" if method.partner else "headers",)
+                raise MalformedAuthError(f"{AUTH_VARIABLE}: {key} does not map hosts to {' and '.join(shape)}")
+    credentials = list_credentials(document)
+    parts = [credential.parts for credential in credentials]
+    texts = [text for each in parts for text in each.texts]
+    pairs = [pair for each in parts for pair in each.pairs]
+    others = {key: value for key, value in document.items() if key not in METHODS}
+    leaves = [leaf for key, leaf in list_leaves(others) if re.search(r"(?i)pass|secret|token|auth", key)]
+    return AuthVariable(credentials, others, make_parts([*texts, *leaves], pairs=pairs, is_credential=True))
+
+
+def list_credentials(document: Document) -> tuple[Credential, ...]:
+    """Return the credentials of an auth.json that Composer can use, whatever else is in it."""
+    found = []
+    for key, method in METHODS.items():
+        section = document.get(key)
+        for host, content in section.items() if isinstance(section, dict) else ():
+            if _is_usable(method, content) and not _is_blank(content):
+                found.append(Credential(f"{key}.{host}", key, host, content))
+    return tuple(found)
+
+
 def split_secret(kind: SecretType, name: str, text: str) -> SecretParts:
     """Return the secret parts of a value of any type; all of a credential that is malformed is secret."""
+    if kind is SecretType.ENV and name == AUTH_VARIABLE:
+        with contextlib.suppress(MalformedAuthError):
+            return parse_variable(text).parts
     if kind is not SecretType.COMPOSER:
         return split_value(text)
     try:
@@ -78,6 +124,21 @@ def split_token(name: str, token: str) -> SecretParts:
     key, host = split_composer_name(name)
     pairs = METHODS[key].list_token_pairs(token, host) if key in METHODS else ()
     return make_parts([token], pairs=pairs, is_credential=True)
+
+
+def _is_usable(method: Method, content: Any) -> bool:
+    """Return whether Composer can use the content, of any shape, as a credential of the method."""
+    if method.holds_headers:
+        return isinstance(content, list) and bool(content) and all(isinstance(line, str) for line in content)
+    if isinstance(content, str):
+        return bool(method.partner and content) and (not method.grammar or bool(re.fullmatch(method.grammar, content)))
+    fields = method.read_fields(content)
+    return bool(method.required) and all(isinstance(fields.get(name), str) for name in method.required)
+
+
+def _is_blank(content: Any) -> bool:
+    """Return whether nothing is in it: Composer bears that until it asks the host."""
+    return not content or (isinstance(content, dict) and not any(content.values()))
 
 
 # --- secret parts -----------------------------------------------------------------------------------

@@ -2,12 +2,14 @@
 
 Composer tries the bare URL first. With a helper that succeeds, and no password gets into arguments or into the
 configuration of a clone. If the server refuses the helper's login, Composer tries again with the password in the URL;
-the shim, first in PATH, takes it out before the real git starts, and notes the host.
+the shim, first in PATH, takes it out before the real git starts, and notes the host. Whoever put a login into a URL
+means it for that URL: so the shim leaves it where git finds it for that URL, before the host's.
 """
 
 import os
+import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ..composer.credential import Credential
@@ -15,8 +17,13 @@ from ..composer.methods import METHODS
 from ..composer.precedence import sort_by_strength
 
 CONFIG_FILE = "config"
+# The configuration to which the shim adds the logins of URLs, and what it has added.
+_OWN_CONFIG = "own"
+_OWN_URLS = "urls"
 SEEN_FILE = "seen"
 SHIM_FILE = "git"
+# What git's credential protocol cannot carry.
+_UNSPEAKABLE = r"[\n\r\0]"
 
 
 class Login(NamedTuple):
@@ -35,7 +42,7 @@ def find_logins(credentials: Iterable[Credential]) -> tuple[Login, ...]:
     """Return the login of each host that has one; of several methods, that of the one which Composer prefers."""
     logins: dict[str, Login] = {}
     for credential in sort_by_strength(credentials):
-        if credential.login:
+        if credential.login and not re.search(_UNSPEAKABLE, "".join(credential.login)):
             logins[credential.host] = Login(credential.name, credential.host, *credential.login)
     return tuple(logins.values())
 
@@ -45,30 +52,47 @@ def find_minting_hosts(credentials: Iterable[Credential]) -> tuple[str, ...]:
     return tuple(credential.host for credential in credentials if METHODS[credential.method].mints)
 
 
-def render_files(
-    logins: Sequence[Login], minting_hosts: Sequence[str], directory: str, real_git: str
-) -> dict[str, bytes]:
+class Logins(NamedTuple):
+    """Who git is, and where. A host has one login, or is one for which Composer mints a token (`minting`).
+
+    For the hosts in `ours`, the user's own helpers are not asked: they would save our password. In a URL of the further
+    `hosts` there may be a login too.
+    """
+
+    logins: tuple[Login, ...] = ()
+    minting: tuple[str, ...] = ()
+    ours: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
+
+    @property
+    def all_hosts(self) -> tuple[str, ...]:
+        """Every host whose logins are kept out of arguments."""
+        return tuple(dict.fromkeys((*(login.host for login in self.logins), *self.minting, *sorted(self.hosts))))
+
+
+def render_files(known: Logins, directory: str, real_git: str) -> dict[str, bytes]:
     """Return the files of the private directory `directory` by name: the logins, the configuration, the shim.
 
     The login of a minting host is still missing: the shim writes it when it takes it out of a URL.
     """
     files: dict[str, bytes] = {}
     places: dict[str, str] = {}
-    for number, login in enumerate(logins):
+    for number, login in enumerate(known.logins):
         places[login.host] = f"login-{number}"
         files[places[login.host]] = f"username={login.username}\npassword={login.password}\n".encode()
-    minted = {host: f"minted-{number}" for number, host in enumerate(minting_hosts)}
-    files |= dict.fromkeys([SEEN_FILE, *minted.values()], b"")  # the shim writes to them
+    minted = {host: f"minted-{number}" for number, host in enumerate(known.minting)}
+    files |= dict.fromkeys([SEEN_FILE, _OWN_CONFIG, _OWN_URLS, *minted.values()], b"")  # the shim writes to them
     lines = []
     for host, name in (places | minted).items():
-        path = shlex.quote(f"{directory}/{name}")
-        command = f'!f() {{ test "$1" = get && test -s {path} && cat {path}; }}; f'
+        helper = _quote(_make_helper(f"{directory}/{name}"))
         for scheme in ("https", "http"):
-            # The empty helper resets the list for this host alone: the user's own would save the password.
-            lines += [f"[credential {_quote(f'{scheme}://{host}')}]", "\thelper =", f"\thelper = {_quote(command)}"]
-    files[CONFIG_FILE] = os.fsencode("\n".join([*lines, ""]))
+            lines.append(f"[credential {_quote(f'{scheme}://{host}')}]")
+            lines += ["\thelper ="] if host in known.ours else []  # resets the list for this host alone
+            lines.append(f"\thelper = {helper}")
+    lines += ["[include]", f"\tpath = {_OWN_CONFIG}", ""]  # last, since it resets the list too
+    files[CONFIG_FILE] = os.fsencode("\n".join(lines))
     keep = {host: f"{directory}/{name}" for host, name in minted.items()}
-    files[SHIM_FILE] = _render_shim([*places, *minted], keep, f"{directory}/{SEEN_FILE}", real_git)
+    files[SHIM_FILE] = _render_shim(known.all_hosts, keep, directory, real_git)
     return files
 
 
@@ -83,33 +107,70 @@ def add_configuration(environment: Mapping[str, str], path: str) -> dict[str, st
     }
 
 
-def _render_shim(hosts: Iterable[str], keep: Mapping[str, str], seen: str, real_git: str) -> bytes:
+def _make_helper(path: str) -> str:
+    """Return the command that answers git with the file, if there is something in it."""
+    quoted = shlex.quote(path)
+    return f'!f() {{ test "$1" = get && test -s {quoted} && cat {quoted}; }}; f'
+
+
+def _render_shim(hosts: Iterable[str], keep: Mapping[str, str], directory: str, real_git: str) -> bytes:
     """Return a POSIX shell script of builtins alone, so that its own arguments are seen as briefly as possible.
 
-    The login of a host in `keep` is written to the file there, in the format of git's credential protocol.
+    A login in a URL is written to a file in the format of git's credential protocol, which the configuration names for
+    that URL alone; the token that is minted for a host in `keep`, to the file there. A user name alone is a login if it
+    looks like a token.
     """
-    pattern = "|".join(shlex.quote(host) for host in dict.fromkeys(hosts))
+    pattern = "|".join(shlex.quote(host) for host in hosts)
     kept = "".join(
         f"""
-            {shlex.quote(host)}) printf 'url=%s://%s\\n' "$scheme" "$authority" >{shlex.quote(path)} ;;"""
+            {shlex.quote(host)}) printf 'url=%s://%s@%s\\n' "$scheme" "$login" "$host" >{shlex.quote(path)} ;;"""
         for host, path in keep.items()
     )
+    seen, own, urls = (shlex.quote(f"{directory}/{name}") for name in (SEEN_FILE, _OWN_CONFIG, _OWN_URLS))
+    start = shlex.quote(f"{directory}/{_OWN_CONFIG}-")
+    helper = ('"$name"').join(map(shlex.quote, _quote(_make_helper(f"{directory}/@@")).split("@@")))
     script = f"""#!/bin/sh
+newline='
+'
+keep() {{
+  last=
+  while IFS= read -r known; do
+    case $known in "$scheme://"*"@$host$path") last=$known ;; esac
+  done <{urls}
+  test "$last" = "$scheme://$login@$host$path" && return
+  number=0
+  while test -e {start}$$-$number; do number=$((number + 1)); done
+  name={_OWN_CONFIG}-$$-$number
+  printf 'url=%s://%s@%s\\n' "$scheme" "$login" "$host" >{start}$$-$number
+  printf '[credential "%s"]\\n\\thelper =\\n\\thelper = %s\\n' "$scheme://$host$path" {helper} >>{own}
+  printf '%s\\n' "$scheme://$login@$host$path" >>{urls}
+}}
 for word do
   shift
   case $word in
-    http://*:*@*|https://*:*@*)
+    http://*@*|https://*@*)
       scheme=${{word%%://*}}
       rest=${{word#*://}}
       authority=${{rest%%/*}}
+      path=${{rest#"$authority"}}
       host=${{authority##*@}}
+      login=${{authority%@*}}
+      case $authority in
+        *:*@*) ;;
+        {"?" * 20}*@*) case $login in *[0-9]*) login=$login: ;; *) host= ;; esac ;;
+        *) host= ;;
+      esac
+      case $path in *[\\"\\\\]* | *"$newline"*) host= ;; esac
       case $host in
         {pattern})
-          printf '%s\\n' "$host" >>{shlex.quote(seen)}
-          case $host in{kept}
-            *) ;;
+          printf '%s\\n' "$host" >>{seen}
+          case $login in
+            x-token-auth:*) case $host in{kept}
+              *) keep ;;
+            esac ;;
+            *) keep ;;
           esac
-          word=$scheme://$host${{rest#"$authority"}} ;;
+          word=$scheme://$host$path ;;
       esac ;;
   esac
   set -- "$@" "$word"
