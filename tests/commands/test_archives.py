@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.leaks.archives import ArchiveError, MemberError, is_archive, open_members
+from ic_secrets.leaks.archives import ArchiveError, Budget, MemberError, is_archive, open_members
 
 FILES = {"a.txt": b"the first file\n" * 100, "sub/b.bin": bytes(range(256)) * 600, "sub/empty": b""}
 
@@ -22,7 +22,7 @@ def read_all(path: Path) -> dict[str, bytes | str]:
     """The content of each member, or what is wrong with it; ArchiveError."""
     found: dict[str, bytes | str] = {}
     with path.open("rb") as file:
-        for member in open_members(file, str(path)):
+        for member in open_members(file, str(path), Budget()):
             try:
                 pieces = []
                 while piece := member.read(1000):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ic_secrets.leaks.findings import Finding, SearchResult
+from ic_secrets.leaks.reader import Inside
 from ic_secrets.leaks.search import search
 from ic_secrets.leaks.walk import Place
 from ic_secrets.masking.matcher import Matcher
@@ -35,7 +36,7 @@ def make_matcher(**values: str) -> Matcher:
     )
 
 
-def look(path: Path, matcher: Matcher | None = None, **options: bool) -> SearchResult:
+def look(path: Path, matcher: Matcher | None = None, **options: Inside) -> SearchResult:
     return search([Place(str(path))], matcher or make_matcher(), **options)
 
 
@@ -340,7 +341,7 @@ def test_archives_are_named_or_with_deep_searched(tmp_path: Path) -> None:
     shallow = look(tmp_path, matcher)
     assert [one.name for one in shallow.findings] == ["NAME", "NAME"]  # in front of the member, and in the directory
     assert shallow.unsearched == [(f"{tmp_path}/a.zip", "an archive, not searched inside")]
-    deep = look(tmp_path, matcher, deep=True)
+    deep = look(tmp_path, matcher, inside=Inside())
     assert tell(deep, tmp_path) == ["a.zip!b/***/other (name) NAME raw", "a.zip!src/a.php:2 TOKEN raw"]
     assert deep.unsearched == [(f"{tmp_path}/a.zip!nested.tar.gz", "an archive inside an archive")]
 

@@ -53,8 +53,10 @@ def site(cli: Cli, tmp_path: Path) -> Cli:
     return cli
 
 
-def test_a_build_that_prints_and_changes_nothing_loads_no_matcher(site: Cli, work: Path) -> None:
-    loaded = imports(site, "run", "my-site", "--", "true", cwd=work)
+def test_a_build_that_prints_and_changes_nothing_loads_no_matcher(site: Cli, private: Path, work: Path) -> None:
+    """The directory that the private one is in is searched too, so it must be one that nobody else writes to."""
+    del site.home["IC_SECRETS_RUN_DIR"]  # to understand that would be work
+    loaded = imports(site, "run", "--run-dir", str(private), "my-site", "--", "true", cwd=work)
     assert "ic_secrets.build.run" in loaded
     assert loaded & (HEAVY | MATCHER | SEARCH) == set()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ic_secrets.leaks import archives
-from ic_secrets.leaks.archives import ArchiveError, MemberError, is_archive, open_members
+from ic_secrets.leaks.archives import ArchiveError, Budget, MemberError, is_archive, open_members
 
 FILES = {"a.txt": b"the first file\n" * 100, "sub/b.bin": bytes(range(256)) * 600, "sub/empty": b""}
 
@@ -25,7 +25,7 @@ def read_all(path: Path) -> dict[str, bytes | str]:
     """The content of each member, or what is wrong with it; ArchiveError."""
     found: dict[str, bytes | str] = {}
     with path.open("rb") as file:
-        for member in open_members(file, str(path)):
+        for member in open_members(file, str(path), Budget()):
             try:
                 pieces = []
                 while piece := member.read(1000):
@@ -72,7 +72,7 @@ def test_names_and_links_of_a_tar(tmp_path: Path) -> None:
             info.linkname = "/the/target" if name == "link" else ""
             archive.addfile(info)
     with (tmp_path / "a.tar").open("rb") as file:
-        members = [(member.name, member.target, member.read(10)) for member in open_members(file, "a.tar")]
+        members = [(member.name, member.target, member.read(10)) for member in open_members(file, "a.tar", Budget())]
     assert members == [(long, "", b""), ("link", "/the/target", b""), ("pipe", "", b"")]
 
 

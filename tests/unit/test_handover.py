@@ -27,6 +27,7 @@ HANDOVER = Handover(
     secrets=[["TOKEN", "env", "my-site", 3, "a-canary"]],
     auth={"bearer": {"a.org": "a-canary"}},
     caches=["/cache"],
+    trees=["/packages"],
     home=ComposerHome("/home", "/cache", "/data"),
     overlay=OverlayTrace(["auth.json"], ["config.json"], []),  # type: ignore[arg-type]
     store=Identity("store", 7),

@@ -42,7 +42,7 @@ def test_a_build_that_adds_nothing_changes_nothing(tmp_path: Path) -> None:
     overlay, real, private = make(tmp_path, {"config.json": "{}", "auth.json": "theirs"})
     before = snapshot(tmp_path / "real")
     (private / "auth.json").write_text("minted")
-    assert overlay.carry_back(lambda path: True) == ()
+    assert overlay.carry_back(lambda path: ()) == ()
     assert snapshot(real) == before
     assert not (tmp_path / "cache").exists()
 
@@ -53,7 +53,7 @@ def test_what_a_build_creates_is_carried_back(tmp_path: Path) -> None:
     (private / "vendor" / "bin" / "tool").write_text("#!")
     (private / "vendor" / "link").symlink_to("bin/tool")
     (private / "composer.json").write_text("{}")
-    assert overlay.carry_back(lambda path: True) == ()
+    assert overlay.carry_back(lambda path: ()) == ()
     assert (real / "vendor" / "bin" / "tool").read_text() == "#!"
     assert (real / "vendor" / "link").is_symlink()
     assert sorted(p.name for p in real.iterdir()) == ["composer.json", "vendor"]
@@ -63,7 +63,7 @@ def test_a_file_replaced_by_an_atomic_write_replaces_the_real_one(tmp_path: Path
     overlay, real, private = make(tmp_path, {"config.json": "old"})
     (private / "new").write_text("new")
     (private / "new").rename(private / "config.json")
-    assert overlay.carry_back(lambda path: True) == ()
+    assert overlay.carry_back(lambda path: ()) == ()
     assert (real / "config.json").read_text() == "new"
 
 
@@ -71,7 +71,7 @@ def test_what_appeared_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     overlay, real, private = make(tmp_path, {})
     (private / "composer.json").write_text("ours")
     (real / "composer.json").write_text("another build's")
-    assert overlay.carry_back(lambda path: True) == ("composer.json",)
+    assert overlay.carry_back(lambda path: ()) == ("composer.json",)
     assert (real / "composer.json").read_text() == "another build's"
     assert [p.name for p in real.iterdir()] == ["composer.json"]
 
@@ -80,8 +80,18 @@ def test_what_is_not_clean_is_not_carried_back(tmp_path: Path) -> None:
     overlay, real, private = make(tmp_path, {})
     (private / "auth.json.bak").write_text("canary")
     (private / "composer.json").write_text("{}")
-    assert overlay.carry_back(lambda path: "canary" not in Path(path).read_text()) == ("auth.json.bak",)
+    assert overlay.carry_back(lambda path: {path} if "canary" in Path(path).read_text() else ()) == ("auth.json.bak",)
     assert [p.name for p in real.iterdir()] == ["composer.json"]
+
+
+def test_of_a_tree_only_what_is_unfit_stays_behind(tmp_path: Path) -> None:
+    overlay, real, private = make(tmp_path, {})
+    (private / "vendor" / "a").mkdir(parents=True)
+    (private / "vendor" / "a" / "closed.7z").write_text("7z")
+    (private / "vendor" / "a" / "open.php").write_text("<?php")
+    unfit = {str(private / "vendor" / "a" / "closed.7z")}
+    assert overlay.carry_back(lambda path: unfit) == ("vendor/a/closed.7z",)
+    assert snapshot(real) == {"vendor/a/open.php": b"<?php"}
 
 
 def test_a_home_is_made_only_when_there_is_something_for_it(tmp_path: Path) -> None:
@@ -90,10 +100,10 @@ def test_a_home_is_made_only_when_there_is_something_for_it(tmp_path: Path) -> N
     private.mkdir()
     overlay = Overlay(str(private), home, {"auth.json": b"ours"})
     overlay.make(write_private)
-    overlay.carry_back(lambda path: True)
+    overlay.carry_back(lambda path: ())
     assert not (tmp_path / "a").exists()
     (private / ".htaccess").write_text("Deny from all")
-    overlay.carry_back(lambda path: True)
+    overlay.carry_back(lambda path: ())
     assert [p.name for p in (tmp_path / "a" / "home").iterdir()] == [".htaccess"]
 
 

@@ -5,6 +5,7 @@
 - `render`: files and variables, pure
 - `expose`: the private directory and the environment, until the scrub
 - `run`: the steps in their order
+- `places`: where a build may have written to
 - `verify`: what the build left behind
 - `receipt`: what was exposed, and the proof that it is gone
 """

@@ -114,12 +114,12 @@ class Exposure:
         try:
             self.hosts_seen = self._read_seen()
             self.directory.remove_secrets()
-            for name in self._overlay.carry_back(self._is_clean) if self._overlay else ():
+            for name in self._overlay.carry_back(self._find_unfit) if self._overlay else ():
                 self._notify(
                     Notice(
                         f"{self.prepared.secrets.hide_values(name)}, which the build made in the Composer home, was "
                         "not carried back, and is gone",
-                        "it contains a value, or something of that name is there",
+                        "it contains a value, could not be searched for one, or something of that name is there",
                     )
                 )
         finally:
@@ -153,15 +153,22 @@ class Exposure:
                     made.add(directory)
             self.directory.write(os.path.join(self.directory.path, path), data)
 
-    def _is_clean(self, path: str) -> bool:
-        """Whether no value lies in what the build made, so that it may leave the private directory."""
+    def _find_unfit(self, path: str) -> frozenset[str]:
+        """Return what must not leave the private directory of a file or tree that the build made.
+
+        That is all of it if a value is in it, else what could not be searched.
+        """
+        from ..leaks.reader import Inside
         from ..leaks.search import search
         from ..leaks.walk import Place
         from ..masking.matcher import Matcher
         from ..masking.needles import for_search
 
         needles = for_search((*self.prepared.secrets.needles, *self.minted.needles))
-        return not search([Place(path)], Matcher(needles)).findings
+        result = search([Place(path, required=True)], Matcher(needles), inside=Inside())
+        unfit = {place if os.path.lexists(place) else place.partition("!")[0] for place, _ in result.unsearched}
+        is_whole = result.findings or not all(map(os.path.lexists, unfit))
+        return frozenset({path} if is_whole else unfit)
 
     def _expose_git(self) -> dict[str, str]:
         """Give git its logins by a helper; return the variables that name it, none where git needs no login."""

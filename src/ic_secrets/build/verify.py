@@ -16,12 +16,9 @@ from .prepare import PreparedBuild
 if TYPE_CHECKING:  # what looks for traces is loaded while the build runs, not before
     from ..git.clones import Residue
     from ..leaks.findings import SearchResult
-    from ..leaks.walk import Place
 
-# Trees that are not the build's alone are walked this far, in entries.
-_MOST_ENTRIES = 100_000
-# What begins with a dot in a home may be an interpreter or a browser: of each such tree so many; the receipt names it.
-_MOST_HOME_ENTRIES = 5_000
+# How much is unpacked of the archives that the build wrote, in bytes: it took longer to make them.
+_MOST_UNPACKED = 512 << 20
 
 
 def mend_clones(exposure: Exposure, notify: Notify) -> tuple[Residue, ...]:
@@ -74,14 +71,16 @@ def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
     """
     from ..leaks.findings import SearchResult
     from ..leaks.walk import Walk
+    from .places import list_places
 
     prepared = exposure.prepared
-    places = _list_places(prepared)
+    places = list_places(exposure)
     skip = [exposure.directory.path, *exposure.outputs, *([record] if record else [])]
     walk = Walk(exposure.since, skip)
     if not any(True for _ in walk.list_entries(places)) and not walk.left_out and not walk.failed:
         return SearchResult()  # nothing changed: then nothing is loaded to look into it
     from ..core.shares import count_shares
+    from ..leaks.reader import Inside
     from ..leaks.search import search
     from ..masking.matcher import Matcher
     from ..masking.needles import for_search
@@ -92,6 +91,8 @@ def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
         Matcher(for_search(needles)),
         since=exposure.since,
         skip=skip,
+        # What Composer downloads is the server's own.
+        inside=Inside(_MOST_UNPACKED, tuple(f"{cache}{os.sep}" for cache in prepared.caches)),
         hidden=needles,
         processes=count_shares(),
     )
@@ -109,6 +110,9 @@ def judge(status: int, exposure: Exposure, result: SearchResult | None, notify: 
     for path in unreadable:
         text = f"{path}, which the build made or changed, cannot be read, so it was not searched for leaks"
         notify(Notice(text, "search it with `ic-secrets scan` as a user who can read it", level))
+    for path, reason in result.missed if result else ():
+        text = f"{path} was not searched for leaks: {reason}"
+        notify(Notice(text, "search it with `ic-secrets scan --deep`, or name it with --leaks-allow"))
     if exposure.failure:
         text = exposure.prepared.secrets.hide_values(str(exposure.failure))
         notify(Notice(text, exposure.failure.hint, "error"))
@@ -127,21 +131,3 @@ def find_unreadable(result: SearchResult, since: int) -> list[str]:
             if is_changed and not os.access(path, needed):
                 found.append(path)
     return found
-
-
-def _list_places(prepared: PreparedBuild) -> list[Place]:
-    from ..leaks.walk import Place
-
-    request, home = prepared.request, prepared.home
-    places = [Place(request.directory), Place(prepared.project.directory)]
-    places += [Place(path) for path in (home.path, home.data)]
-    # A project may name any directory as its cache.
-    places += [Place(path, most=_MOST_ENTRIES, own=True) for path in prepared.caches]
-    user = request.environment.get("HOME")
-    if user:
-        # What builds write there begins with a dot; the rest is the person's own.
-        with contextlib.suppress(OSError):
-            hidden = sorted(name for name in os.listdir(user) if name.startswith("."))
-            places += [Place(os.path.join(user, name), most=_MOST_HOME_ENTRIES, own=True) for name in hidden]
-    temporary = request.environment.get("TMPDIR") or "/tmp"  # noqa: S108
-    return [*places, Place(temporary, most=_MOST_ENTRIES, own=True)]

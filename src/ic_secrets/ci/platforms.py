@@ -43,7 +43,8 @@ class Platform(NamedTuple):
     is cut off. `branches` are in the order of their precedence: of a pull request first, then of a push. `mask` is the
     line on stdout that makes it hide a value: {} is the value, with `escapes` applied. `environment_file` is the
     variable with the path of the file that sets variables of later steps, `own_variables` (in upper case; a prefix ends
-    with `*`) are those that cannot be set there, `output_files` those with the paths of a step's other files.
+    with `*`) are those that cannot be set there, `output_files` those with the paths of a step's other files,
+    `directories` those with the paths of what a job has to itself: its checkout, its temporary files, its artifacts.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Platform(NamedTuple):
     environment_file: str = ""
     own_variables: tuple[str, ...] = ()
     output_files: tuple[str, ...] = ()
+    directories: tuple[str, ...] = ()
 
     def find_job_url(self, environment: Mapping[str, str]) -> str | None:
         """Return the URL of the job that runs, without a login; None where the environment does not have it."""
@@ -105,6 +107,7 @@ GITHUB = Platform(
     environment_file="GITHUB_ENV",
     own_variables=("NODE_OPTIONS", "CI", "GITHUB_*", "RUNNER_*", "ACTIONS_*", "INPUT_*"),
     output_files=("GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY", "GITHUB_PATH"),
+    directories=("GITHUB_WORKSPACE", "RUNNER_TEMP"),
 )
 
 PLATFORMS: tuple[Platform, ...] = (
@@ -116,6 +119,7 @@ PLATFORMS: tuple[Platform, ...] = (
         mark="GITLAB_CI",
         job_url="{CI_JOB_URL}",
         branches=(Branch("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME"), Branch("CI_COMMIT_BRANCH")),
+        directories=("CI_PROJECT_DIR",),
     ),
     # Masks by `buildkite-agent redactor add`, identity tokens by `buildkite-agent oidc request-token`.
     Platform(
@@ -125,6 +129,7 @@ PLATFORMS: tuple[Platform, ...] = (
         job_url="{BUILDKITE_BUILD_URL}",
         branches=(Branch("BUILDKITE_BRANCH", "BUILDKITE_TAG"),),
         output_files=("BUILDKITE_ENV_FILE",),
+        directories=("BUILDKITE_BUILD_CHECKOUT_PATH",),
     ),
     # Identity tokens are in CIRCLE_OIDC_TOKEN_V2, and by `circleci run oidc get` for another audience.
     Platform(
@@ -134,6 +139,7 @@ PLATFORMS: tuple[Platform, ...] = (
         job_url="{CIRCLE_BUILD_URL}",
         branches=(Branch("CIRCLE_BRANCH", "CIRCLE_TAG"),),
         output_files=("BASH_ENV",),
+        directories=("CIRCLE_WORKING_DIRECTORY",),
     ),
     Platform(
         name="Bitbucket Pipelines",
@@ -141,6 +147,8 @@ PLATFORMS: tuple[Platform, ...] = (
         mark="BITBUCKET_BUILD_NUMBER",
         job_url="https://bitbucket.org/{BITBUCKET_REPO_FULL_NAME}/pipelines/results/{BITBUCKET_BUILD_NUMBER}",
         branches=(Branch("BITBUCKET_BRANCH", "BITBUCKET_TAG"),),
+        output_files=("BITBUCKET_PIPELINES_VARIABLES_PATH",),
+        directories=("BITBUCKET_CLONE_DIR", "BITBUCKET_PIPE_STORAGE_DIR", "BITBUCKET_PIPE_SHARED_STORAGE_DIR"),
     ),
     Platform(
         name="Azure Pipelines",
@@ -150,6 +158,13 @@ PLATFORMS: tuple[Platform, ...] = (
         # https://learn.microsoft.com/azure/devops/pipelines/scripts/logging-commands
         mask="##vso[task.setsecret]{}",
         escapes=(("%", "%AZP25"), ("\r", "%0D"), ("\n", "%0A")),
+        directories=(
+            "BUILD_SOURCESDIRECTORY",
+            "BUILD_ARTIFACTSTAGINGDIRECTORY",
+            "BUILD_BINARIESDIRECTORY",
+            "COMMON_TESTRESULTSDIRECTORY",
+            "AGENT_TEMPDIRECTORY",
+        ),
     ),
     # The last, since its variables have names that others could have, too.
     Platform(
@@ -158,6 +173,7 @@ PLATFORMS: tuple[Platform, ...] = (
         mark="JENKINS_URL",
         job_url="{BUILD_URL}",
         branches=(Branch("CHANGE_BRANCH"), Branch("BRANCH_NAME", "TAG_NAME")),
+        directories=("WORKSPACE", "WORKSPACE_TMP"),
     ),
 )
 
@@ -165,6 +181,15 @@ PLATFORMS: tuple[Platform, ...] = (
 def find_platform(environment: Mapping[str, str]) -> Platform | None:
     """Return the platform whose job we are; None outside of those that are known."""
     return next((platform for platform in PLATFORMS if environment.get(platform.mark)), None)
+
+
+def find_written(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of the job that runs whose paths its steps write to: files, and directories of the job."""
+    platform = find_platform(environment)
+    if platform is None:
+        return {}
+    names = (platform.environment_file, *platform.output_files, *platform.directories)
+    return {name: environment[name] for name in names if environment.get(name)}
 
 
 def find_job_url(environment: Mapping[str, str]) -> str | None:

@@ -15,6 +15,7 @@ from ..core.linux import harden
 from ..core.shares import count_shares
 from ..errors import IcSecretsError, UsageError
 from ..leaks.findings import SearchResult
+from ..leaks.reader import Inside
 from ..leaks.search import search
 from ..leaks.walk import Place
 from ..masking.matcher import Matcher
@@ -73,7 +74,7 @@ def make_parser() -> Parser:
     parser = Parser("scan", _DESCRIPTION, "ic-secrets scan my-site.dev vendor composer.lock")
     parser.usage = "ic-secrets scan [OPTIONS] [SITE[.ENV]] [--] PATH..."
     parser.add_argument("words", metavar="PATH", nargs="*", help="the target, and files or directories")
-    parser.add_argument("--deep", action="store_true", help="look into archives: zip, tar, gzip, bzip2, xz, phar")
+    parser.add_argument("--deep", action="store_true", help="look into archives: zip, tar, gzip, bzip2, xz, phar, git")
     parser.add_argument("--sarif", metavar="FILE", help="also write the findings there, for code scanning")
     parser.add_argument("--leaks-allow", metavar="NAME|GLOB", action="append", default=[], help="a known leak")
     add_json(parser)
@@ -117,7 +118,7 @@ def _search(exposed: Sequence[Exposed], paths: Sequence[str], *, deep: bool) -> 
     return search(
         [Place(path, required=True) for path in paths],
         Matcher(searched),
-        deep=deep,
+        inside=Inside() if deep else None,
         hidden=telling,
         processes=count_shares(),
     )

@@ -6,6 +6,7 @@
 - `precedence`: which of several credentials Composer sends
 - `repositories`: where a project's packages come from
 - `products`: what people install, and the credential or variables that each product wants
+- `trees`: the directories outside of a project that Composer writes to
 - `project`: the project that is built
 - `home`: the private Composer home of a build
 - `minted`: tokens that Composer gets while a build runs

@@ -8,7 +8,7 @@ precedence of `cache-dir`, as COMPOSER_CACHE_DIR would not), and what a build cr
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 AUTH_FILE = "auth.json"
@@ -84,12 +84,12 @@ class Overlay:
             self._make_cache(self.home.cache)
         self._link(self.home.cache, "cache")
 
-    def carry_back(self, is_clean: Callable[[str], bool]) -> tuple[str, ...]:
+    def carry_back(self, find_unfit: Callable[[str], Collection[str]]) -> tuple[str, ...]:
         """Move what the build created into the real home; return the names of what was not moved, and is lost.
 
         A file that the build put in the place of a link, as an atomic write does, replaces the real file. auth.json
-        never leaves, nor what is not clean, since it contains a value. What appeared in the real home in the meantime
-        is never overwritten.
+        never leaves, nor what is unfit, since it contains a value or might: `find_unfit` returns the paths of that in a
+        file or tree. What appeared in the real home in the meantime is never overwritten.
         """
         left = []
         for name in _list(self.path):
@@ -99,10 +99,10 @@ class Overlay:
             if name in self._links and os.path.islink(source):
                 continue
             try:
-                if not is_clean(source):
-                    left.append(name)
-                else:
-                    self._move(source, name)
+                unfit = find_unfit(source)
+                left += [os.path.relpath(path, self.path) for path in unfit]
+                if source not in unfit:
+                    self._move(source, name, unfit)
             except OSError:  # which shutil.Error is, too
                 left.append(name)
         for directory in reversed(self._made):
@@ -120,7 +120,7 @@ class Overlay:
         os.symlink(source, os.path.join(self.path, name))
         self._links.add(name)
 
-    def _move(self, source: str, name: str) -> None:
+    def _move(self, source: str, name: str, unfit: Collection[str]) -> None:
         import shutil
 
         if name == "cache":  # the build replaced the link: a cache can be lost
@@ -132,13 +132,17 @@ class Overlay:
         partial = os.path.join(self.home.path, f".{name}.{os.urandom(6).hex()}.partial")
         try:
             if os.path.isdir(source) and not os.path.islink(source):
-                shutil.copytree(source, partial, symlinks=True)
+                shutil.copytree(source, partial, symlinks=True, ignore=lambda path, names: _select(unfit, path, names))
             else:
                 shutil.copy2(source, partial, follow_symlinks=False)
             os.replace(partial, destination)
         finally:
             if os.path.lexists(partial):
                 _discard(partial)
+
+
+def _select(paths: Collection[str], directory: str, names: Collection[str]) -> list[str]:
+    return [name for name in names if os.path.join(directory, name) in paths]
 
 
 def _find_home(environment: Mapping[str, str]) -> str:

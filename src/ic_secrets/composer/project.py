@@ -11,6 +11,7 @@ from .auth_json import Document, parse_auth, parse_document
 from .command import find_project
 from .home import AUTH_FILE
 from .repositories import PackageSources, read_sources
+from .trees import find_trees
 
 # A lock file of a very large project has a few megabytes.
 _LARGEST = 8 << 20
@@ -22,7 +23,7 @@ class Project(NamedTuple):
 
     `auth_file` and `manifest_file` are the paths of its auth.json and composer.json; `config` and `extra` are the
     latter's sections. `sources` are what its packages come from. `caches` are the directories that it names as
-    Composer's cache.
+    Composer's cache, `trees` those beside its own that Composer writes to, or takes packages from.
     """
 
     directory: str
@@ -34,6 +35,7 @@ class Project(NamedTuple):
     config: Document = {}  # noqa: RUF012 -- nobody writes to it
     caches: tuple[str, ...] = ()
     extra: Document = {}  # noqa: RUF012 -- nor to this
+    trees: tuple[str, ...] = ()
 
 
 def read_project(command: Sequence[str], directory: str, environment: Mapping[str, str]) -> Project:
@@ -61,6 +63,7 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
         config=config,
         caches=tuple(os.path.join(directory, os.path.expanduser(path)) for path in caches),
         extra=extra,
+        trees=find_trees(manifest or {}, environment, directory),
     )
 
 

@@ -147,7 +147,7 @@ def read_sources(manifest: Document, lock: Document | None) -> PackageSources:
     forges = map_hosts(manifest.get("config"))
     repositories: list[Repository] = []
     inline: list[Package] = []
-    entries = list(_iterate_entries(manifest))
+    entries = list(iterate_entries(manifest))
     for entry in entries:
         if str(entry.get("type")) == "package":
             described = entry.get("package")
@@ -248,7 +248,7 @@ def _read_place(place: Any) -> Document:
     return place if is_place else {}
 
 
-def _iterate_entries(manifest: Document) -> Iterator[Document]:
+def iterate_entries(manifest: Document) -> Iterator[Document]:
     """Yield the entries of `repositories`, which is a list or a map."""
     repositories = manifest.get("repositories")
     if isinstance(repositories, dict):

@@ -21,7 +21,7 @@ def find_revision(directory: str, environment: Mapping[str, str]) -> str | None:
     git itself is started only if references are not kept in files: it takes longer than all the rest.
     """
     try:
-        place = _find_repository(os.path.abspath(directory))
+        place = find_repository(os.path.abspath(directory))
         head = _read(os.path.join(place, "HEAD")) if place else ""
         if not place or _check(head):
             return _check(head)
@@ -44,7 +44,7 @@ def find_revision(directory: str, environment: Mapping[str, str]) -> str | None:
 def find_branch(directory: str, environment: Mapping[str, str]) -> str | None:
     """Return the branch that is checked out in the directory; None if that is a commit, or nothing."""
     try:
-        place = _find_repository(os.path.abspath(directory))
+        place = find_repository(os.path.abspath(directory))
         head = _read(os.path.join(place, "HEAD")) if place else ""
     except (OSError, ValueError):
         return None
@@ -55,8 +55,8 @@ def find_branch(directory: str, environment: Mapping[str, str]) -> str | None:
     return head.removeprefix(_BRANCH) if head.startswith(_BRANCH) else None
 
 
-def _find_repository(directory: str) -> str | None:
-    """Return the repository's own directory for the working tree."""
+def find_repository(directory: str) -> str | None:
+    """Return the repository's own directory for the working tree that the directory is in; OSError."""
     while True:
         path = os.path.join(directory, ".git")
         if os.path.isdir(path):

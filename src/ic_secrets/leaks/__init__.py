@@ -4,5 +4,6 @@
 - `walk`: what there is to search
 - `reader`: reading it, in batches and windows
 - `archives`: the members of archives
+- `git_objects`: what git keeps compressed
 - `findings`: what was found, and what was not searched
 """

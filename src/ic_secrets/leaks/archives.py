@@ -1,4 +1,4 @@
-"""Reading inside archives: zip, tar (also compressed), gzip, bzip2, xz, and PHP's phar.
+"""Reading inside archives: zip, tar (also compressed), gzip, bzip2, xz, PHP's phar, and what git compresses.
 
 Archives come from anywhere. None can make us unpack more than a limit, or hold more than a piece of a member in memory,
 and whatever is wrong with one is an ArchiveError or a MemberError.
@@ -8,6 +8,8 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, NamedTuple, cast
+
+from .git_objects import PACK_MAGIC, is_loose_object, read_loose_object, read_pack
 
 if TYPE_CHECKING:
     import zipfile
@@ -24,6 +26,7 @@ _MAGIC = (
     b"\x28\xb5\x2f\xfd",
     b"7z\xbc\xaf\x27\x1c",
     b"Rar!\x1a\x07",
+    PACK_MAGIC,
 )
 _FIRST_BYTES = frozenset(magic[:1] for magic in _MAGIC)
 _TAR_MAGIC = b"ustar"
@@ -32,6 +35,9 @@ _TAR_BLOCK = 512
 
 # The most that is unpacked of one archive, in bytes and in members: more is an attack, or nothing that a build needs.
 _LARGEST = 1 << 30
+# What the search of one member costs beside that of its bytes, in bytes.
+_MEMBER_COST = 4096
+_OBJECT_COST = 256
 _MOST_MEMBERS = 200_000
 # The header of a tar, and the list or a packed member of a phar, are held in memory.
 _LARGEST_HEADER = 1 << 20
@@ -57,25 +63,55 @@ class Member(NamedTuple):
     read: Read
 
 
+class Budget:
+    """How much of an archive, or of several together, may still be unpacked, in bytes."""
+
+    def __init__(self, size: int | None = None) -> None:
+        self._size = self._left = _LARGEST if size is None else size
+
+    def spend(self, size: int) -> None:
+        """Raise ArchiveError if the total is too much."""
+        self._left -= size
+        if self._left < 0:
+            raise ArchiveError(f"more than {self._size >> 20} MiB inside")
+
+    def guard(self, read: Read) -> Read:
+        """Return the function, limited by the budget; whatever is wrong with the member is a MemberError."""
+
+        def guarded(size: int) -> bytes:
+            try:
+                data = read(size)
+            except ArchiveError:
+                raise
+            except Exception as error:
+                raise MemberError(f"a damaged member ({type(error).__name__})") from None
+            self.spend(len(data))
+            return data
+
+        return guarded
+
+
 def is_archive(name: str, start: bytes) -> bool:
     """Return whether the name or the first bytes are those of an archive."""
     return (
         name[name.rfind(".") :].lower() in _SUFFIXES
         or (start[:1] in _FIRST_BYTES and start.startswith(_MAGIC))
         or start[_TAR_OFFSET : _TAR_OFFSET + len(_TAR_MAGIC)] == _TAR_MAGIC
+        or is_loose_object(name, start)
         or (start.startswith(b"#!") and _find_manifest(start) > 0 and b"Phar" in start)
     )
 
 
-def open_members(file: IO[bytes], name: str) -> Iterator[Member]:
+def open_members(file: IO[bytes], name: str, budget: Budget) -> Iterator[Member]:
     """Yield the members of the archive in the file, each to be read before the next; ArchiveError."""
     import zipfile
 
-    budget = _Budget()
     try:
         start = _read_at(file, 0, _TAR_BLOCK)
         unpacker = _find_unpacker(start)
-        if unpacker:
+        if start.startswith(PACK_MAGIC) or is_loose_object(name, start):
+            members = _open_objects(file, start, budget)
+        elif unpacker:
             members = _open_packed(unpacker, file, name, budget)
         elif _is_tar(start):
             members = _open_tar(file, budget)
@@ -88,39 +124,12 @@ def open_members(file: IO[bytes], name: str) -> Iterator[Member]:
         for number, member in enumerate(members):
             if number == _MOST_MEMBERS:
                 raise ArchiveError(f"more than {_MOST_MEMBERS:,} files inside")
+            budget.spend(_MEMBER_COST)
             yield member
     except (ArchiveError, GeneratorExit):
         raise
     except Exception as error:  # zlib.error, LZMAError, BadZipFile, TarError and struct.error share no base
         raise ArchiveError(f"a damaged archive ({type(error).__name__})") from None
-
-
-class _Budget:
-    """How much of one archive may still be unpacked."""
-
-    def __init__(self) -> None:
-        self._left = _LARGEST
-
-    def spend(self, data: bytes) -> bytes:
-        """Return the data; ArchiveError if the total is too much."""
-        self._left -= len(data)
-        if self._left < 0:
-            raise ArchiveError(f"more than {_LARGEST >> 20} MiB inside")
-        return data
-
-    def guard(self, read: Read) -> Read:
-        """Return the function, limited by the budget; whatever is wrong with the member is a MemberError."""
-
-        def guarded(size: int) -> bytes:
-            try:
-                data = read(size)
-            except ArchiveError:
-                raise
-            except Exception as error:
-                raise MemberError(f"a damaged member ({type(error).__name__})") from None
-            return self.spend(data)
-
-        return guarded
 
 
 def _read_nothing(_size: int) -> bytes:
@@ -135,7 +144,7 @@ def _read_at(file: IO[bytes], offset: int, size: int) -> bytes:
 # --- zip ------------------------------------------------------------------------------------------
 
 
-def _open_zip(file: IO[bytes], budget: _Budget) -> Iterator[Member]:
+def _open_zip(file: IO[bytes], budget: Budget) -> Iterator[Member]:
     import zipfile
 
     with zipfile.ZipFile(file) as archive:
@@ -148,7 +157,7 @@ def _open_zip(file: IO[bytes], budget: _Budget) -> Iterator[Member]:
                 yield from _open_zipped(archive, info, budget)
 
 
-def _open_zipped(archive: "zipfile.ZipFile", info: "zipfile.ZipInfo", budget: _Budget) -> Iterator[Member]:
+def _open_zipped(archive: "zipfile.ZipFile", info: "zipfile.ZipInfo", budget: Budget) -> Iterator[Member]:
     try:
         opened = archive.open(info)
     except Exception as error:
@@ -192,7 +201,7 @@ class _Stream:
         return data or self._read(size)
 
 
-def _open_tar(stream: IO[bytes] | _Stream, budget: _Budget) -> Iterator[Member]:
+def _open_tar(stream: IO[bytes] | _Stream, budget: Budget) -> Iterator[Member]:
     import tarfile
 
     class Info(tarfile.TarInfo):
@@ -234,18 +243,39 @@ def _find_unpacker(start: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
 
 
 def _open_packed(
-    unpacker: Callable[[IO[bytes]], IO[bytes]], file: IO[bytes], name: str, budget: _Budget
+    unpacker: Callable[[IO[bytes]], IO[bytes]], file: IO[bytes], name: str, budget: Budget
 ) -> Iterator[Member]:
     """Yield the members of the tar that was compressed, or the one file that was."""
     file.seek(0)
     with unpacker(file) as unpacked:
         start = unpacked.read(_TAR_BLOCK)
         # The structure of a tar counts too: its headers may unpack to more than all its members.
-        stream = _Stream(start, lambda size: budget.spend(unpacked.read(size)))
+        stream = _Stream(start, budget.guard(unpacked.read))
         if _is_tar(start):
-            yield from _open_tar(stream, _Budget())
+            yield from _open_tar(stream, Budget())
         else:
-            yield Member(os.path.splitext(os.path.basename(name))[0], "", _Budget().guard(stream.read))
+            yield Member(os.path.splitext(os.path.basename(name))[0], "", stream.read)
+
+
+# --- git ------------------------------------------------------------------------------------------
+
+
+def _open_objects(file: IO[bytes], start: bytes, budget: Budget) -> Iterator[Member]:
+    pieces = read_pack(file) if start.startswith(PACK_MAGIC) else read_loose_object(file)
+    waiting = b""
+
+    def read(size: int) -> bytes:
+        nonlocal waiting
+        parts, length = [waiting], len(waiting)
+        while length < size and (piece := next(pieces, None)) is not None:
+            budget.spend(_OBJECT_COST)
+            parts.append(piece)
+            length += len(piece)
+        data = b"".join(parts)
+        waiting = data[size:]
+        return data[:size]
+
+    yield Member("objects", "", budget.guard(read))
 
 
 # --- PHP's phar -----------------------------------------------------------------------------------
@@ -269,7 +299,7 @@ def _find_halt(file: IO[bytes]) -> int | None:
     return position if position > 0 else None
 
 
-def _open_phar(file: IO[bytes], budget: _Budget) -> Iterator[Member]:
+def _open_phar(file: IO[bytes], budget: Budget) -> Iterator[Member]:
     """Yield the files of a phar in PHP's own format (https://www.php.net/manual/en/phar.fileformat.phar.php)."""
     start = _find_halt(file) or 0
     (length,) = struct.unpack("<I", _read_at(file, start, 4))

@@ -43,7 +43,7 @@ class SearchResult:
     """What a search found, and the paths that it did not search, each with the reason.
 
     `files` and `size` (in bytes) are what was read; `failures` counts those of the `unsearched` that could not be read,
-    rather than were left out.
+    rather than were left out. `missed` are those that a build may well have written to.
     """
 
     def __init__(
@@ -53,25 +53,25 @@ class SearchResult:
         files: int = 0,
         size: int = 0,
         failures: int = 0,
+        missed: Iterable[tuple[str, str]] = (),
     ) -> None:
         self.findings = list(findings)
         self.unsearched = list(unsearched)
         self.files = files
         self.size = size
         self.failures = failures
+        self.missed = list(missed)
 
     def without(self, allowed: Collection[str], base: str) -> "SearchResult":
-        """Return the result without findings that are allowed: by a secret's name, or a glob of the path in `base`."""
+        """Return the result without what is allowed: by a secret's name, or a glob of the path in `base`."""
 
-        def is_allowed(finding: Finding) -> bool:
-            paths = (finding.path, os.path.relpath(finding.path, base))
-            return any(
-                pattern == finding.name or any(fnmatch.fnmatchcase(path, pattern) for path in paths)
-                for pattern in allowed
-            )
+        def matches(path: str) -> bool:
+            paths = (path, os.path.relpath(path, base))
+            return any(fnmatch.fnmatchcase(each, pattern) for each in paths for pattern in allowed)
 
-        kept = [finding for finding in self.findings if not is_allowed(finding)]
-        return SearchResult(kept, self.unsearched, self.files, self.size, self.failures)
+        kept = [finding for finding in self.findings if finding.name not in allowed and not matches(finding.path)]
+        missed = [(path, reason) for path, reason in self.missed if not matches(path)]
+        return SearchResult(kept, self.unsearched, self.files, self.size, self.failures, missed)
 
 
 class Names:

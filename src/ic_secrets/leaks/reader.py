@@ -3,15 +3,15 @@
 A search of its own for each short file would cost more than reading it.
 """
 
-from __future__ import annotations
-
+import io
 import os
 import stat
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from typing import IO, NamedTuple
 
 from ..masking.matcher import Matcher
-from .archives import ArchiveError, Member, MemberError, is_archive, open_members
+from .archives import ArchiveError, Budget, Member, MemberError, is_archive, open_members
 from .findings import PROLOGUE, Finding, Names, Places
 from .walk import Entry, Kind
 
@@ -19,7 +19,10 @@ from .walk import Entry, Kind
 Source = tuple[str, str, str | None]
 
 _ARCHIVE = "an archive, not searched inside"
-_NESTED = "an archive inside an archive"
+_NESTED = "an archive inside an archive that is too large, or too deep"
+# An archive inside an archive is held in memory, so many bytes of it, and so many deep.
+_LARGEST_NESTED = 32 << 20
+_DEEPEST = 4
 # A batch of this size stays in a processor's cache between the reading and the search.
 _BATCH = 512 << 10
 # Anything this long is searched by itself.
@@ -83,17 +86,32 @@ class Batch:
         return is_binary and self._matcher.is_plain
 
 
-class Reader:
-    """The reader of what the walk lists: what it found, left out and failed to read."""
+class Inside(NamedTuple):
+    """How archives are searched inside: within `limit` bytes together, or as many for each as `archives` allows.
 
-    def __init__(self, matcher: Matcher, *, deep: bool) -> None:
+    Those below the paths in `but` are not, since they are known to come from elsewhere.
+    """
+
+    limit: int | None = None
+    but: tuple[str, ...] = ()
+
+
+class Reader:
+    """The reader of what the walk lists: what it found, left out and failed to read.
+
+    With a limit, `missed` are those left out that are archives; `share` is the part of the limit that is ours.
+    """
+
+    def __init__(self, matcher: Matcher, inside: Inside | None, share: int = 1) -> None:
         self.findings: list[Finding] = []
         self.left_out: list[tuple[str, str]] = []
+        self.missed: list[tuple[str, str]] = []
         self.failed: list[tuple[str, OSError]] = []
         self.files = 0
         self.size = 0
         self._matcher = matcher
-        self._deep = deep
+        self._inside = inside
+        self._budget = Budget(inside.limit // share) if inside and inside.limit is not None else None
         self._overlap = max([_LEAST_OVERLAP, *(4 * len(needle.data) for needle in matcher.needles)])
         self._names = Names(matcher.needles)
         self._batch = Batch(matcher, self._search_piece)
@@ -192,26 +210,45 @@ class Reader:
                 self._search_window(places, data, owned)
 
     def _search_archive(self, path: str, descriptor: int) -> None:
-        if not self._deep:
+        if not self._inside or path.startswith(self._inside.but):
             self.left_out.append((path, _ARCHIVE))
             return
-        try:
-            with open(descriptor, "rb", closefd=False) as file:
-                for member in open_members(file, path):
-                    self._search_member(path, member)
-        except ArchiveError as error:
-            self.left_out.append((path, str(error)))
+        budget = self._budget or Budget()
+        with open(descriptor, "rb", closefd=False) as file:
+            self._search_members(path, file, path, budget, ())
 
-    def _search_member(self, path: str, member: Member) -> None:
+    def _search_members(self, path: str, file: IO[bytes], name: str, budget: Budget, outer: tuple[str, ...]) -> None:
+        """Search the members of an archive, which may be a member of others (`outer`)."""
+        try:
+            for member in open_members(file, name, budget):
+                self._search_member(path, member, budget, (*outer, member.name))
+        except ArchiveError as error:
+            self._leave_out("!".join((path, *outer)), str(error))
+
+    def _search_member(self, path: str, member: Member, budget: Budget, names: tuple[str, ...]) -> None:
+        name = "!".join(names)
         for where, text in (("name", member.name), ("link", member.target)):
-            self._add((path, where, member.name), text.encode(errors="surrogateescape"))
+            self._add((path, where, name), text.encode(errors="surrogateescape"))
+        source = (path, "content", name)
         try:
             start = member.read(_WINDOW)
-            if is_archive(member.name, start):
-                self.left_out.append((f"{path}!{member.name}", _NESTED))
-            self._search_stream((path, "content", member.name), start, member.read)
+            if not is_archive(member.name, start):
+                self._search_stream(source, start, member.read)
+                return
+            while len(start) <= _LARGEST_NESTED and (more := member.read(_WINDOW)):
+                start += more
+            self._search_stream(source, start, member.read)
+            if len(start) > _LARGEST_NESTED or len(names) >= _DEEPEST:
+                self._leave_out(f"{path}!{name}", _NESTED)
+            else:
+                self._search_members(path, io.BytesIO(start), member.name, budget, names)
         except MemberError as error:
-            self.left_out.append((f"{path}!{member.name}", str(error)))
+            self._leave_out(f"{path}!{name}", str(error))
+
+    def _leave_out(self, place: str, reason: str) -> None:
+        self.left_out.append((place, reason))
+        if self._budget:
+            self.missed.append((place, reason))
 
     def _search_piece(self, source: Source, data: bytes) -> None:
         matches = self._matcher.find(self._drop_colour(data))

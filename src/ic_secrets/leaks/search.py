@@ -17,7 +17,7 @@ from ..core.shares import do_shares
 from ..masking.matcher import Matcher
 from ..masking.needles import Needle
 from .findings import Finding, SearchResult
-from .reader import Reader
+from .reader import Inside, Reader
 from .walk import Entry, Place, Walk
 
 HIDDEN = "***"
@@ -32,17 +32,17 @@ def search(
     matcher: Matcher,
     *,
     since: int | None = None,
-    deep: bool = False,
+    inside: Inside | None = None,
     skip: Collection[str] = (),
     hidden: Collection[Needle] = (),
     processes: int = 1,
 ) -> SearchResult:
     """Search the trees; a directory that is in several is walked once. The findings are in the order of their paths.
 
-    `since` leaves out what has not changed from that time on (ns since the epoch); `deep` searches inside archives;
-    `skip` names directories that are not walked; `hidden` is what paths must not show either, beside what is searched
-    for. `processes` share the work; more than one only if the caller has no threads. OSError is never raised: what
-    cannot be read is in `unsearched`.
+    `since` leaves out what has not changed from that time on (ns since the epoch); `inside` says how archives are
+    searched inside, if they are; `skip` names directories that are not walked; `hidden` is what paths must not show
+    either, beside what is searched for. `processes` share the work; more than one only if the caller has no threads.
+    OSError is never raised: what cannot be read is in `unsearched`.
     """
     walk = Walk(since, skip)
     entries = walk.list_entries(places)
@@ -55,23 +55,25 @@ def search(
         if compiling.is_alive():
             compiling.join()
         count = processes if len(part) >= _WORTH_SHARING else 1
-        for share in do_shares(partial(_search_share, part, matcher, deep, count), count):
-            findings, left_out, unreadable, files, size = marshal.loads(share)  # noqa: S302 (what our child wrote)
+        for share in do_shares(partial(_search_share, part, matcher, inside, count), count):
+            findings, left_out, missed, unreadable, files, size = marshal.loads(share)  # noqa: S302 (what our child wrote)
             result.findings += (Finding(*finding) for finding in findings)
             result.unsearched += left_out
+            result.missed += missed
             result.files += files
             result.size += size
             failed += unreadable
     failed += ((path, _explain(error)) for path, error in walk.failed)
     result.unsearched += walk.left_out + failed
     result.failures = len(failed)
+    result.missed += walk.missed
     _sort(result, matcher, {needle.data for needle in (*matcher.needles, *hidden)})
     return result
 
 
-def _search_share(part: Sequence[Entry], matcher: Matcher, deep: bool, count: int, number: int) -> bytes:
+def _search_share(part: Sequence[Entry], matcher: Matcher, inside: Inside | None, count: int, number: int) -> bytes:
     """Search every `count`-th entry, and return the result in bytes that can pass through a pipe."""
-    reader = Reader(matcher, deep=deep)
+    reader = Reader(matcher, inside, count)
     share = part[number::count]
     reader.search_names(share)
     for entry in share:
@@ -79,7 +81,7 @@ def _search_share(part: Sequence[Entry], matcher: Matcher, deep: bool, count: in
     reader.flush()
     findings = [tuple(finding) for finding in reader.findings]
     failed = [(path, _explain(error)) for path, error in reader.failed]
-    return marshal.dumps((findings, reader.left_out, failed, reader.files, reader.size))
+    return marshal.dumps((findings, reader.left_out, reader.missed, failed, reader.files, reader.size))
 
 
 def _explain(error: OSError) -> str:
@@ -88,9 +90,9 @@ def _explain(error: OSError) -> str:
 
 def _sort(result: SearchResult, matcher: Matcher, hidden: Collection[bytes]) -> None:
     """Sort the result, hide values in paths, and drop what is found in an archive both from outside and inside."""
-    paths = [path for path, _ in result.unsearched]
-    paths += (part for finding in result.findings for part in (finding.path, finding.member or ""))
-    shown = "\n".join(paths).encode(errors="surrogateescape")
+    shown_paths = [path for path, _ in result.unsearched]
+    shown_paths += (part for finding in result.findings for part in (finding.path, finding.member or ""))
+    shown = "\n".join(shown_paths).encode(errors="surrogateescape")
     hidden = [needle for needle in hidden if needle in shown]
     inside = {(finding.path, finding.name) for finding in result.findings if finding.member}
     findings = [
@@ -104,7 +106,8 @@ def _sort(result: SearchResult, matcher: Matcher, hidden: Collection[bytes]) -> 
     result.findings = sorted(
         dict.fromkeys(findings), key=lambda one: (one.path, one.member or "", one.offset, one.name)
     )
-    result.unsearched = sorted((_hide_values(path, matcher, hidden), reason) for path, reason in result.unsearched)
+    for paths in (result.unsearched, result.missed):
+        paths[:] = sorted((_hide_values(path, matcher, hidden), reason) for path, reason in paths)
 
 
 def _hide_values(path: str, matcher: Matcher, hidden: Collection[bytes]) -> str:

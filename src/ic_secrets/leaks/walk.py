@@ -1,4 +1,4 @@
-"""The walk over the trees to search: each directory once, and not through links."""
+"""The walk over the trees to search: each directory once, and through links only where a place says so."""
 
 import contextlib
 import enum
@@ -8,12 +8,15 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from ..core.linux import list_file_systems
+from ..process.directory import find_enclosing
 
 # File systems that show what the kernel knows; some of their files never end.
 _KERNEL_TYPES = frozenset(
     "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts efivarfs fusectl mqueue nsfs proc pstore "
     "rpc_pipefs securityfs selinuxfs sysfs tracefs".split()
 )
+# Each tree outside that a link of the project leads to is walked this far, in entries.
+_MOST_LINKED = 20_000
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -37,21 +40,27 @@ class Entry(NamedTuple):
 class Place(NamedTuple):
     """A tree to search, or a file. `most` limits the entries that are walked; `own` skips what others own.
 
-    A place that is `required` but missing is a failure.
+    A place that is `required` but missing is a failure. `follow` belongs to a build's project: what its links lead to
+    is searched too, and what is not walked of it is `missed`.
     """
 
     path: str
     most: int | None = None
     own: bool = False
     required: bool = False
+    follow: bool = False
 
 
 class Walk:
-    """The entries to search; `left_out` and `failed` are the places that were not walked, and why."""
+    """The entries to search; `left_out` and `failed` are the places that were not walked, and why.
+
+    `missed` are those of the former that a person should hear of.
+    """
 
     def __init__(self, since: int | None, skip: Collection[str]) -> None:
         """Leave out what has not changed since that time (ns), and the paths to `skip`."""
         self.left_out: list[tuple[str, str]] = []
+        self.missed: list[tuple[str, str]] = []
         self.failed: list[tuple[str, OSError]] = []
         self._since = since
         self._user = os.geteuid()
@@ -63,43 +72,51 @@ class Walk:
                 found = os.stat(path)
                 self._skipped.add((found.st_dev, found.st_ino))
         self._seen.update(self._skipped)
+        self._links: list[str] = []
+        self._files: dict[str, str] = {}
 
     def list_entries(self, places: Iterable[Place]) -> Iterator[Entry]:
         """Yield what is below the places, and the places that are files or links to one.
 
         Files come last: by then it is known which of them are in a tree that was walked.
         """
-        files: dict[str, str] = {}
         for place in places:
-            try:
-                found = os.stat(place.path)
-            except OSError as error:
-                if place.required or not isinstance(error, FileNotFoundError):
-                    self.failed.append((place.path, error))
-                continue
-            if stat.S_ISDIR(found.st_mode):
-                yield from self._walk(place)
-            elif stat.S_ISREG(found.st_mode):
-                real = os.path.realpath(place.path)
-                files.setdefault(real, real if os.path.islink(place.path) else place.path)
-            else:
-                self.left_out.append((place.path, "neither a file nor a directory"))
-        for real, path in files.items():
+            yield from self._walk_place(place)
+        while self._links:
+            path = self._links.pop()
+            yield from self._walk_place(Place(path, most=_MOST_LINKED, own=True, follow=True), linked=True)
+        for real, path in self._files.items():
             with contextlib.suppress(FileNotFoundError):
                 parent, found = os.stat(os.path.dirname(real)), os.stat(real)
-                is_due = found.st_ctime_ns >= (self._since or 0)
-                if is_due and not self._is_skipped(found) and (parent.st_dev, parent.st_ino) not in self._seen:
+                if self._is_changed(found) and (parent.st_dev, parent.st_ino) not in self._seen:
                     yield Entry(path, os.path.basename(path), Kind.FILE)
 
-    def _walk(self, place: Place) -> Iterator[Entry]:
+    def _walk_place(self, place: Place, *, linked: bool = False) -> Iterator[Entry]:
+        """Walk a tree, or note a file; what a link leads to is no failure if it is gone or cannot be reached."""
+        try:
+            found = os.stat(place.path)
+        except OSError as error:
+            if place.required or not (linked or isinstance(error, FileNotFoundError)):
+                self.failed.append((place.path, error))
+            return
+        if stat.S_ISDIR(found.st_mode):
+            yield from self._walk(place, os.path.realpath(place.path) if linked else place.path)
+        elif not stat.S_ISREG(found.st_mode):
+            if not linked:
+                self.left_out.append((place.path, "neither a file nor a directory"))
+        elif not linked or self._is_changed(found):
+            real = os.path.realpath(place.path)
+            self._files.setdefault(real, real if linked or os.path.islink(place.path) else place.path)
+
+    def _walk(self, place: Place, top: str) -> Iterator[Entry]:
         everything = self._since is None and not place.own
         count = 0
-        waiting = [place.path]
+        waiting = [top]
         while waiting:
             directory = waiting.pop()
             prefix = directory if directory.endswith(os.sep) else directory + os.sep
             try:
-                descriptor = os.open(directory, _FLAGS if directory is place.path else _FLAGS | os.O_NOFOLLOW)
+                descriptor = os.open(directory, _FLAGS if directory is top else _FLAGS | os.O_NOFOLLOW)
                 try:
                     if not self._is_new(directory, os.fstat(descriptor)):
                         continue
@@ -108,7 +125,11 @@ class Walk:
                             count += 1
                             kind = _judge(entry)
                             if kind is Kind.DIRECTORY:
+                                if self._is_neighbour(prefix + entry.name):
+                                    continue
                                 waiting.append(prefix + entry.name)
+                            elif kind is Kind.LINK and place.follow:
+                                self._links.append(prefix + entry.name)
                             if everything or self._is_due(entry, own=place.own):
                                 yield Entry(prefix + entry.name, entry.name, kind)
                 finally:
@@ -118,8 +139,17 @@ class Walk:
             except OSError as error:
                 self.failed.append((directory, error))
             if place.most is not None and count > place.most:
-                self.left_out.append((place.path, f"more than {place.most:,} entries"))
+                self._leave_out(place, (top, f"more than {place.most:,} entries"))
                 return
+
+    def _is_neighbour(self, directory: str) -> bool:
+        """Return whether it is the private directory of another build: what that one exposes is not a leak of ours."""
+        return self._since is not None and find_enclosing(directory) == directory
+
+    def _leave_out(self, place: Place, what: tuple[str, str]) -> None:
+        self.left_out.append(what)
+        if place.follow:
+            self.missed.append(what)
 
     def _is_new(self, directory: str, found: os.stat_result) -> bool:
         identity = found.st_dev, found.st_ino
@@ -137,8 +167,10 @@ class Walk:
             found = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             return False
-        is_due = self._since is None or found.st_ctime_ns >= self._since
-        return is_due and not (own and found.st_uid != self._user) and not self._is_skipped(found)
+        return self._is_changed(found) and not (own and found.st_uid != self._user)
+
+    def _is_changed(self, found: os.stat_result) -> bool:
+        return (self._since is None or found.st_ctime_ns >= self._since) and not self._is_skipped(found)
 
     def _is_skipped(self, found: os.stat_result) -> bool:
         return (found.st_dev, found.st_ino) in self._skipped

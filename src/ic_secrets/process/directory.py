@@ -225,7 +225,8 @@ def find_owner(path: str) -> int | None:
 def find_enclosing(path: str) -> str | None:
     """Return the private directory, of any user, that the path is or is below; None without one."""
     while path and path != os.path.dirname(path):
-        if re.fullmatch(rf"{_PREFIX}[0-9]+-[0-9a-f]{{16}}", os.path.basename(path)):
+        name = os.path.basename(path)
+        if name.startswith(_PREFIX) and re.fullmatch(rf"{_PREFIX}[0-9]+-[0-9a-f]{{16}}", name):
             return path
         path = os.path.dirname(path)
     return None

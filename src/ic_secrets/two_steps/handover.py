@@ -15,6 +15,7 @@ from ..build.expose import Exposure
 from ..build.prepare import BuildRequest, Loaded, PreparedBuild
 from ..build.receipt import Receipt
 from ..build.secrets import BuildSecret, BuildSecrets
+from ..ci.platforms import find_written
 from ..composer.auth_json import Document
 from ..composer.home import AUTH_FILE, ComposerHome, OverlayTrace
 from ..composer.project import Project
@@ -83,6 +84,7 @@ class Handover(NamedTuple):
     secrets: Sequence[Sequence[Any]]
     auth: Document
     caches: Sequence[str]
+    trees: Sequence[str]
     home: ComposerHome
     overlay: OverlayTrace
     store: Identity | None
@@ -135,7 +137,7 @@ class Handover(NamedTuple):
             target=str(request.target),
             project=project.directory,
             directory=request.directory,
-            environment={name: request.environment[name] for name in _KEPT if name in request.environment},
+            environment=_select_environment(request.environment),
             run_dir=request.run_dir,
             leaks=request.leaks,
             leaks_allowed=request.leaks_allowed,
@@ -143,6 +145,7 @@ class Handover(NamedTuple):
             secrets=[(s.name, s.type.value, s.source, s.version, s.value.reveal()) for s in prepared.secrets],
             auth=prepared.auth,
             caches=project.caches,
+            trees=project.trees,
             home=prepared.home,
             overlay=exposure.home_trace,
             store=prepared.loaded.store,
@@ -214,7 +217,7 @@ class Handover(NamedTuple):
         )
         return PreparedBuild(
             request=request,
-            project=Project(self.project, caches=tuple(self.caches)),
+            project=Project(self.project, caches=tuple(self.caches), trees=tuple(self.trees)),
             home=self.home,
             secrets=secrets,
             loaded=Loaded(store=self.store, cached=self.cached),
@@ -288,6 +291,10 @@ def _load(data: bytes) -> dict[str, Any]:
     if fields.pop("format") != _FORMAT:
         raise ValueError("another version of ic-secrets wrote it")
     return fields
+
+
+def _select_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: environment[name] for name in _KEPT if name in environment} | find_written(environment)
 
 
 def _identify_ourselves() -> ProcessId:

@@ -1,0 +1,51 @@
+"""The places that a build may have written to."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from ..ci.platforms import find_written
+from ..git.checkout import find_repository
+from ..leaks.walk import Place
+from .expose import Exposure
+
+# Trees that are not the build's alone are walked this far, in entries.
+_MOST_ENTRIES = 100_000
+# What begins with a dot in a home may be an interpreter or a browser: of each such tree so many; the receipt names it.
+_MOST_HOME_ENTRIES = 5_000
+
+
+def list_places(exposure: Exposure) -> list[Place]:
+    """Return the places to search, those of the project first: of what is in several, the first one counts."""
+    prepared = exposure.prepared
+    home, environment = prepared.home, prepared.request.environment
+    places = list(_list_project_places(exposure))
+    places += [Place(path) for path in (home.path, home.data)]
+    # A project may name any directory as its cache.
+    places += [Place(path, most=_MOST_ENTRIES, own=True) for path in prepared.caches]
+    user = environment.get("HOME")
+    if user:
+        # What builds write there begins with a dot; the rest is the person's own.
+        with contextlib.suppress(OSError):
+            hidden = sorted(name for name in os.listdir(user) if name.startswith("."))
+            places += [Place(os.path.join(user, name), most=_MOST_HOME_ENTRIES, own=True) for name in hidden]
+    return [*places, *(Place(path, most=_MOST_ENTRIES, own=True) for path in _list_temporary(exposure))]
+
+
+def _list_temporary(exposure: Exposure) -> list[str]:
+    """Return the directories for temporary files, and the one that the private directory was in."""
+    temporary = exposure.prepared.request.environment.get("TMPDIR") or "/tmp"  # noqa: S108
+    return list(dict.fromkeys([os.path.dirname(exposure.directory.path), temporary, "/var/tmp"]))  # noqa: S108
+
+
+def _list_project_places(exposure: Exposure) -> Iterator[Place]:
+    """Yield what belongs to the project and to the CI job, wherever it is."""
+    request, project = exposure.prepared.request, exposure.prepared.project
+    for path in (request.directory, project.directory):
+        yield Place(path, follow=True)
+    others = [*project.trees, *find_written(request.environment).values()]
+    with contextlib.suppress(OSError):
+        # Of a project in a larger working tree, or in a second one, git's directory is elsewhere.
+        others.append(find_repository(os.path.abspath(project.directory)) or "")
+    for path in filter(None, others):
+        yield Place(os.path.join(request.directory, path), most=_MOST_ENTRIES, own=True, follow=True)
