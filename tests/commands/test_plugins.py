@@ -457,6 +457,24 @@ def test_a_fault_of_a_plugins_store_is_charged_to_it(site: Cli, plugin: Make, ho
     assert CANARY.encode() not in done.stderr
 
 
+def test_a_plugins_store_whose_attributes_fail_is_closed(site: Cli, plugin: Make, home: dict[str, str]) -> None:
+    plugin(
+        STORE.format(fault="pass")
+        + """
+Other.only_site = property(lambda self: self.nothing)
+def close(self):
+    LocalStore.close(self)
+    print("closed it", file=__import__("sys").stderr)
+Other.close = close
+"""
+    )
+    done = site(
+        "run", "--store", f"other:{home['XDG_DATA_HOME']}/ic-secrets/store.db", "my-site", "--", "true", check=125
+    )
+    assert b"failed as a store, in its attributes: AttributeError" in done.stderr
+    assert b"closed it" in done.stderr
+
+
 def test_a_plugins_command_is_run_and_listed_only_when_it_is_active(site: Cli, plugin: Make) -> None:
     plugin("""
         def hello(words):

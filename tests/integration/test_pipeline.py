@@ -109,7 +109,7 @@ def test_a_leak_fails_a_build_that_succeeded(
 def test_a_build_that_cannot_be_started_is_not(cli: Any, store: None, tmp_path: Path, work: Path, way: str) -> None:
     words = [sys.executable, str(PIPELINE), way, "my-sitt", str(work), "--", "touch", "ran"]
     done = subprocess.run(words, env=cli.home, capture_output=True)
-    assert (done.returncode, done.stderr) == (1, b"error: the store knows no site my-sitt\n")
+    assert (done.returncode, done.stderr) == (1, b"error: the store has no site my-sitt\n")
     assert not (work / "ran").exists()
 
 

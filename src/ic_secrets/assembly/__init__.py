@@ -1,6 +1,7 @@
 """Puts settings, store, audit log and plugins together into one request and one build.
 
-The command line and the Python API both stand on it. It knows no argparse and prints nothing: notices go to a callback.
+The command line and the Python API both stand on it. It does not use argparse and
+prints nothing: notices go to a callback.
 
 - `context`: what one command works with
 - `stores`: the store that the settings name, checked and perhaps cached

@@ -85,18 +85,17 @@ def guard(
     `min-generation` is that of the settings' own store (`is_configured`), and says nothing about another.
     """
     check = make_age_check(settings, has_minimum=is_configured)
-    store = open_it()
-    try:
-        if check:
-            check(store.url, store.identify)
-        yield store
-        state = settings.find("state-file")
-        if state and not read_only:
-            _update_state(store, state.value, notify)
-    finally:
-        for text in store.take_notices():
-            notify(Notice(text))
-        store.close()
+    with contextlib.closing(open_it()) as store:
+        try:
+            if check:
+                check(store.url, store.identify)
+            yield store
+            state = settings.find("state-file")
+            if state and not read_only:
+                _update_state(store, state.value, notify)
+        finally:
+            for text in store.take_notices():
+                notify(Notice(text))
 
 
 def make_age_check(settings: Settings, *, has_minimum: bool = True) -> Callable[[str, FindIdentity], None] | None:

@@ -100,8 +100,8 @@ def render_environment(
 def render_application(secrets: BuildSecrets, target: Target, scope: Scope) -> Rendered:
     """Render the `runtime` secrets as `terminus secret:site:local-generate` does, and the variable that names the file.
 
-    Each Value is the one that the target resolves to, so Pantheon's PHP SDK, which knows no environments outside the
-    platform, gets that.
+    Each Value is the one that the target resolves to, so Pantheon's PHP SDK, which does not know environments
+    outside the platform, gets that.
     """
     from ..stores.pantheon import secrets_json
 

@@ -181,7 +181,7 @@ class _Found(NamedTuple):
 
 
 class _Seal(NamedTuple):
-    """The key that the store says it is sealed with, whether a configured one opens it, and why there is none to tell.
+    """The key that the store says it is sealed with, whether a configured one opens it, and why it is not known.
 
     `data_keys` are known of a store that was opened, for which nobody is asked for a passphrase.
     """
@@ -289,7 +289,7 @@ def _rotate_in_place(arguments: argparse.Namespace, context: Context, sources: S
     with _opened(context, lambda: holder.load(sources)) as store:
         with context.recorded(store, command="key rotate"):
             keys = holder.load(sources)
-            # Two keys tell of a rotation that was cut off: before its commit, or after it.
+            # Two keys mean a rotation that was cut off: before its commit, or after it.
             new = keys[0] if len(keys) > 1 else MasterKey.generate()
             olds = [key for key in keys if key != new]
             if store.rotate(new):

@@ -14,7 +14,7 @@ _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sa
 
 
 def render(findings: Sequence[Finding], base: str) -> dict[str, Any]:
-    """One run, with a rule for each secret; locations are relative to the directory `base` where they lie below it."""
+    """Return one run, with a rule for each secret; locations below the directory `base` are relative to it."""
     names = sorted({finding.name for finding in findings})
     return {
         "$schema": _SCHEMA,
@@ -60,7 +60,7 @@ def _render_result(finding: Finding, index: int, base: str) -> dict[str, Any]:
 
 
 def _make_uri(path: str, base: str) -> str:
-    """A relative reference below `base`, else a URL (RFC 3986, RFC 8089)."""
+    """Return a relative reference below `base`, else a URL (RFC 3986, RFC 8089)."""
     absolute = os.path.abspath(path)
     relative = os.path.relpath(absolute, base)
     if relative == os.pardir or relative.startswith(os.pardir + os.sep):

@@ -62,7 +62,7 @@ def run_scan(call: Call) -> int:
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str] | None]:
-    """What stands before `--`, and the paths behind it; None where there is no `--`."""
+    """Return what precedes `--`, and the paths after it; None where there is no `--`."""
     if "--" in words:
         at = words.index("--")
         return words[:at], words[at + 1 :]
@@ -83,10 +83,10 @@ def make_parser() -> Parser:
 
 
 def _choose_target(words: list[str], paths: list[str] | None, settings: Settings) -> tuple[str | None, list[str]]:
-    """The target's name, None for that of the settings, and the paths; UsageError. `--help` says the rule."""
+    """Return the target's name, None for that of the settings, and the paths; UsageError. See `--help`."""
     if paths is not None:
         if len(words) > 1:
-            raise UsageError("before -- stands the target alone", hint="ic-secrets scan SITE.ENV -- PATH...")
+            raise UsageError("only the target may precede --", hint="ic-secrets scan SITE.ENV -- PATH...")
         name = words[0] if words else None
     elif words and _can_be_target(words[0]) and not (os.path.lexists(words[0]) and settings.site):
         name, paths = words[0], words[1:]
@@ -113,7 +113,7 @@ def _search(exposed: Sequence[Exposed], paths: Sequence[str], *, deep: bool) -> 
     for one in exposed:
         if one.name not in plain:
             print_message("warning", f"{one.name} has a value too short or too common to be searched for as it is")
-    # A path can tell values that are too short to be searched for.
+    # A path can show values that are too short to be searched for.
     telling = [needle for needle in needles if not is_common(needle.data.decode(errors="replace"))]
     return search(
         [Place(path, required=True) for path in paths],
@@ -170,7 +170,7 @@ def _describe(result: SearchResult) -> dict[str, Any]:
 
 
 def _encodable(text: str) -> str:
-    r"""The text, with `\udcXX` for each byte that is no UTF-8 written out: half a character is no JSON for many."""
+    r"""Return the text with `\udcXX` for each byte that is not UTF-8: many JSON parsers refuse half a character."""
     return text.encode(errors="backslashreplace").decode()
 
 

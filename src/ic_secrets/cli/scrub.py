@@ -48,7 +48,7 @@ def run_scrub(call: Call) -> int:
 
 
 def _sweep_caches(context: Context, *, is_all: bool) -> tuple[list[str], list[str]]:
-    """The caches that were removed, and what went wrong with others."""
+    """Return the caches that were removed, and what went wrong with others."""
     from ..stores.cache_files import CacheDirectory
 
     settings, now, duration = context.settings, time.time(), 0.0

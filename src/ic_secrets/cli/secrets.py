@@ -157,8 +157,8 @@ def make_set_parser() -> Parser:
     """Return the parser of its arguments."""
     parser = Parser(
         "set",
-        "Set a secret, or with an environment its override. The value comes from a prompt, or from stdin when that\n"
-        "is no terminal; one trailing newline is dropped. The first set must say type and scopes: they never change.",
+        "Set a secret, or with an environment its override. The value comes from a prompt, or from stdin when it is\n"
+        "not a terminal; one trailing newline is dropped. The first set must name type and scopes: they never change.",
         "ic-secrets set my-site LICENSE_KEY --type env --scope ic,user --from-file key.txt",
     )
     _add_owner_and_name(parser)
@@ -288,6 +288,6 @@ def _report_set(
     if before is not None and expires is None:
         print_message(
             "warning",
-            f"the value before had a date, {format_time(before)}; this one has none and never expires",
+            f"the previous value was to expire at {format_time(before)}; this one never expires",
             f"if it does, `ic-secrets set {arguments.owner} {arguments.name} --expires DATE` takes it once more",
         )

@@ -69,7 +69,7 @@ class _AgeCheck:
         self._check = make_age_check(settings)
 
     def refuse(self, report: Report) -> None:
-        """StoreRolledBackError for an older copy; what else `make_age_check` raises."""
+        """Raise StoreRolledBackError for an older copy; what else `make_age_check` raises."""
         if self._check:
             self._check(f"sqlite:{report.path}", lambda: Identity(report.store_id, report.generation or 0))
 

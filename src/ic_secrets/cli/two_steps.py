@@ -53,7 +53,7 @@ _UNMASKED = Notice(
 
 
 def run_pre_build(call: Call) -> int:
-    """Expose a site's secrets, tell the pipeline, leave a guard; 0, or 125 and nothing is exposed.
+    """Expose a site's secrets for the pipeline and leave a guard; return 0, or 125 when nothing is exposed.
 
     However it fails, what it prints makes the shell that evaluates it fail.
     """
@@ -81,7 +81,7 @@ def run_pre_build(call: Call) -> int:
 
 
 def run_post_build(call: Call) -> int:
-    """Scrub what pre-build exposed, and look for what is left; the status that `run` would give.
+    """Scrub what pre-build exposed, and look for what is left; return the status that `run` would give.
 
     Without a pre-build, or called once more, it gives 0 and says so. However it fails, what it prints makes the
     shell that evaluates it fail.
@@ -142,7 +142,7 @@ def _expose(arguments: argparse.Namespace, context: Context, request: BuildReque
     pipeline = _make_pipeline(arguments.format, environment)
     term = Term(parse_duration(arguments.ttl), _parse_pid(arguments.until_pid))
     if term.ttl <= 0:
-        raise UsageError("--ttl has no time", hint="a duration such as 30m or 2h")
+        raise UsageError("--ttl must be longer than zero", hint="a duration such as 30m or 2h")
     plugins = context.load_plugins()
     with context.open_store(read_only=True, build=find_built(request)) as store:
         record = context.make_build_record(store, request.target, "pre-build")
@@ -164,7 +164,7 @@ def _make_pipeline(form: str, environment: Mapping[str, str]) -> Pipeline:
 
 
 def _print_or_abandon(text: str, request: BuildRequest) -> None:
-    """Whoever was to be told and is gone has no use for it: then nothing stays exposed."""
+    """Print the result; where nobody reads it any more, nothing stays exposed."""
     try:
         print_bytes(text)
     except OSError as error:
@@ -216,7 +216,7 @@ def _finish(handover: Handover, arguments: argparse.Namespace, context: Context,
 
 
 def _finish_late(note: Note, arguments: argparse.Namespace, context: Context, own: int) -> _Ending:
-    """The guard was first: nothing is left to scrub, and what the build left behind is not known."""
+    """Report that the guard was first: nothing is left to scrub, and what the build left behind is not known."""
     status = own or SCRUB_INCOMPLETE
     receipt = arguments.receipt or note.receipt
     unwritten = f", and the receipt {receipt} was not written" if receipt else ""
@@ -248,7 +248,7 @@ def _restore_later_steps(build: Handover | Note, form: str | None, environment: 
 
 
 def _find_directory() -> str | None:
-    """Where we are; None where that is gone."""
+    """Return the working directory; None where it is gone."""
     try:
         return os.getcwd()
     except OSError:
@@ -256,7 +256,7 @@ def _find_directory() -> str | None:
 
 
 def _check_others(directory: str | None, environment: Mapping[str, str]) -> None:
-    """NotEndedError where a build is not over, and cannot be ended from here."""
+    """Raise NotEndedError where a build is not over and cannot be ended from here."""
     inside = find_enclosing(environment.get("COMPOSER_HOME") or "")
     owner = find_owner(inside) if inside else None
     if inside and owner not in {None, os.geteuid()}:
@@ -297,7 +297,7 @@ def make_pre_parser() -> Parser:
         _EXAMPLE,
     )
     parser.add_argument("target", metavar="SITE[.ENV]", nargs="?", help="the target (IC_SECRETS_SITE, IC_SECRETS_ENV)")
-    parser.add_argument("--format", choices=_FORMATS, default="sh", help="who is told the environment (sh)")
+    parser.add_argument("--format", choices=_FORMATS, default="sh", help="what reads the environment (sh)")
     parser.add_argument("--ttl", metavar="DURATION", default="1h", help="how long the secrets stay at the most (1h)")
     parser.add_argument("--until-pid", metavar="PID", help="scrub when that process ends: the pipeline's, or $$")
     add_exposure_options(parser)
@@ -314,7 +314,9 @@ def make_post_parser() -> Parser:
         "too where there was no pre-build, or post-build was there before.",
         _EXAMPLE,
     )
-    parser.add_argument("--format", choices=_FORMATS, help="put back that shell's environment, or GitHub's; json: tell")
+    parser.add_argument(
+        "--format", choices=_FORMATS, help="restore the shell's or GitHub's environment; json: report it"
+    )
     parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and the proof that it is gone")
     parser.add_argument(
         "--status", metavar="N", default="0", help="the build's own exit status, which wins where not 0"
@@ -325,7 +327,7 @@ def make_post_parser() -> Parser:
 
 def _parse_status(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 255):
-        raise UsageError(f"{text!r} is no exit status", hint="a number from 0 to 255: $?")
+        raise UsageError(f"{text!r} is not an exit status", hint="a number from 0 to 255: $?")
     return int(text)
 
 
@@ -333,12 +335,12 @@ def _parse_pid(text: str | None) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31):
-        raise UsageError(f"{text!r} is no process id", hint="a number, such as $$")
+        raise UsageError(f"{text!r} is not a process id", hint="a number, such as $$")
     return int(text)
 
 
 def _guess_format(words: Sequence[str], default: str) -> str:
-    """The format, of words that may be no command."""
+    """Return the format that the words name, though they may not be a valid command."""
     form = default
     for before, word in zip(["", *words], words, strict=False):
         if word.startswith("--format="):

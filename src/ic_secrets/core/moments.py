@@ -23,9 +23,9 @@ def format_date(seconds: int) -> str:
 
 
 def parse_expiry(text: str, now: float) -> int:
-    """The last second, in Unix time, of `YYYY-MM-DD` (its end, UTC), an ISO 8601 time, or a duration from `now` on.
+    """Return the last second, in Unix time, of a day `YYYY-MM-DD` (UTC), an ISO 8601 time, or a duration from `now` on.
 
-    A time without a zone is UTC. A duration needs its unit: a bare number could be a year. UsageError, for
+    A time without a zone is UTC. A duration needs its unit: a bare number could be a year. UsageError,
     also for a moment in the past.
     """
     if re.fullmatch(r"\d+(?:\.\d+)?[smhd]", text):

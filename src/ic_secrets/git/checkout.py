@@ -1,4 +1,4 @@
-"""The commit and the branch that are checked out. Whatever has not the shape of one is not returned."""
+"""The commit and the branch that are checked out. Whatever does not look like one is not returned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hides values in output, and tells searches what to look for, in every encoding of every secret part of a value.
+"""Hide values in output, and list what searches look for, in every encoding of every secret part of a value.
 
 - `parts`: which parts of a value are secret
 - `encodings`: what programs make of a value; one record each

@@ -97,7 +97,7 @@ def ask_all(
             answered.put((question.repository, ask(question, environment, timeout)))
 
     for _ in range(min(_THREADS, len(questions))):
-        # Resolving a name knows no time limit: such a thread is left behind, and ends with the process.
+        # Resolving a name has no time limit: such a thread is left behind, and ends with the process.
         threading.Thread(target=work, daemon=True).start()
     rounds = -(-len(questions) // _THREADS)
     deadline = time.monotonic() + rounds * (timeout + 1)

@@ -291,7 +291,12 @@ def _contain_opener(name: str, opener: StoreOpener, contain: Contain) -> StoreOp
                 f"the plugin {name} opened something that is not a store",
                 hint="its class must derive from ic_secrets.hookspecs.Store",
             )
-        return PluginStore(store, name, contain)
+        try:
+            return PluginStore(store, name, contain)
+        except PluginError:  # its attributes cannot be read
+            with contain(name, "as a store, in close", IcSecretsError):
+                store.close()
+            raise
 
     return open_it
 

@@ -73,7 +73,7 @@ class Channel:
                 write_whole(self._sink, masker.feed(data) if data else masker.flush_idle())
             write_whole(self._sink, masker.close())
         except OSError as error:
-            # A reader that is gone is no fault: closing our end tells the child, as it would have been told.
+            # A reader that is gone is not a fault: the child finds out when we close our end.
             self.is_broken = error.errno not in {errno.EPIPE, errno.EIO}
         except Exception:
             self.is_broken = True  # a fault of the filter's: nothing is shown that did not pass it

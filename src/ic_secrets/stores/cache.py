@@ -1,7 +1,7 @@
 """A server's store that goes on for a while where the server cannot be reached: a build gets what it got last.
 
 What a build of a target reads is kept in a sealed file (`sealed`) under the person's master key: the site's record, and
-of the site and its primary organization what that build sees, nothing else. The file's store id stands for the store's
+of the site and its primary organization what that build sees, nothing else. The file's store id is made of the store's
 URL, the namespace and the target, its generation is the time at which the server was asked, and its MAC binds both.
 
 A cache never outlives an answer: one that gives the secrets replaces it, any other removes it. It is opened only where
@@ -201,7 +201,7 @@ class CachedStore(Store):
 
 
 def _forget(cache: TargetCache, error: IcSecretsError) -> None:
-    """Remove the cache, since the server's answer was that error; where it cannot be, the error tells that too.
+    """Remove the cache, since the server's answer was that error; where it cannot be, the error says that too.
 
     Who cannot prove to be the server, or stands in its way, has no say in it.
     """

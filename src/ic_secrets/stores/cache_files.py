@@ -1,6 +1,6 @@
 """The files in which caches of servers' secrets lie: in one directory of the person's, 0700, each sealed and 0600.
 
-What is in them is told in `cached`. Who only removes them needs no key, and goes by their times: that of a file is when
+`cache` says what is in them. Whoever only removes them needs no key, and goes by their times: that of a file is when
 its server was asked.
 """
 
@@ -96,7 +96,7 @@ class CacheDirectory:
         return Swept(tuple(removed), tuple(failed))
 
     def _list(self) -> Iterator[str]:
-        """Every file that is a cache by its name, and nothing else that somebody may keep there."""
+        """Return every file that is a cache by its name, and nothing else that somebody may keep there."""
         return (os.path.join(self.path, name) for name in sorted(os.listdir(self.path)) if _NAME.fullmatch(name))
 
     def _secure(self) -> None:

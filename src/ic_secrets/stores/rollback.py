@@ -1,7 +1,7 @@
 """Whether a store is the newest of its copies, as far as something outside of it remembers.
 
-A store proves that nothing in it was changed, but an older copy of it proves that too. Two things can
-tell: a generation that the caller names (`--min-generation`), and a state file, which keeps the highest
+A store proves that nothing in it was changed, but an older copy of it proves that too. Two things can show
+it: a generation that the caller names (`--min-generation`), and a state file, which keeps the highest
 generation that was seen of each store, by the store's id.
 
     {"schema": "ic-secrets.state/1", "stores": {"6e1f…": 17}}
@@ -37,7 +37,7 @@ FindIdentity = Callable[[], Identity | None]
 
 
 def check_minimum(url: str, identity: Identity | None, minimum: int, source: str) -> None:
-    """StoreRolledBackError when the store's generation is below the minimum, which `source` asks for.
+    """Raise StoreRolledBackError when the store's generation is below the minimum, which `source` asks for.
 
     StoreError for a store that has no generations (None), since it cannot give what was asked for.
     """

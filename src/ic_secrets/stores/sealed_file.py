@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 # A million secrets take a quarter of this.
 _LARGEST = 1 << 30
-# Values are padded to a multiple of so many bytes, so that a seal tells their length only roughly.
+# Values are padded to a multiple of so many bytes, so that a seal shows their length only roughly.
 _BLOCK = 32
 _HEADER = re.compile(rb"ic-secrets-sealed-1 ([0-9a-f]{32}) ([0-9a-f]{16}) (0|[1-9][0-9]{0,17})\n")
 _FAMILY = re.compile(rb"ic-secrets-sealed-([0-9]+) ")
@@ -140,7 +140,7 @@ def is_same_content(one: bytes, other: bytes) -> bool:
 def open_store(path: str, load_keys: Callable[[], Sequence[MasterKey]]) -> SealedStore:
     """Open the store that the file is, with that one of the keys that is its own.
 
-    StoreMissingError; StoreReadError; StoreFormatError for what is no such file, or is not whole any more;
+    StoreMissingError; StoreReadError; StoreFormatError for what is not such a file, or is no longer whole;
     StoreLockedError when none of the keys is its own; StoreTamperedError, which names a line where it can.
     """
     return parse(path, _read(path, read_regular, _LARGEST), load_keys)
@@ -168,7 +168,7 @@ def _read(path: str, read: Callable[[str, int], bytes | None], limit: int) -> by
         raise StoreReadError(f"{path} cannot be read: {reason}") from None
     if data is None:
         hint = "`ic-secrets export OWNER --format sealed -o FILE` makes one"
-        raise StoreMissingError(f"there is not a sealed file {path}", hint=hint)
+        raise StoreMissingError(f"there is no sealed file {path}", hint=hint)
     return data
 
 
@@ -207,7 +207,7 @@ class SealedStore(ReadOnlyStore):
     def site(self, name: str) -> Site:
         for line in self._lines(f"site {name} "):
             return self._parse_site(line)
-        raise UnknownSiteError(f"{self.url} knows no site {name}")
+        raise UnknownSiteError(f"{self.url} has no site {name}")
 
     def sites(self) -> Iterator[Site]:
         return map(self._parse_site, self._lines("site "))

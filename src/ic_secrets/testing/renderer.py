@@ -74,7 +74,7 @@ class RendererContract:
         assert dict(os.environ) == environment
 
     def test_no_name_holds_a_value(self, tmp_path: Path) -> None:
-        """Names of files and variables are told: in errors, to other plugins, in lists of processes."""
+        """Names of files and variables are shown: in errors, to other plugins, in lists of processes."""
         rendered = self.render(self.make_context(tmp_path, self.secrets)) or Rendered()
         names = " ".join([*rendered.files, *rendered.variables, *rendered.paths, *rendered.paths.values()])
         for _, _, value in self.secrets:

@@ -85,7 +85,7 @@ def check_names(names: Iterable[str]) -> None:
 
 def render_sh(change: Change) -> str:
     """Render it for sh, bash, dash, ksh and zsh."""
-    # PATH is no integer, and special to zsh: unset, it would lose its array.
+    # PATH is not an integer, and special to zsh: unset, it would lose its array.
     unset = [name for name in change.names if name != "PATH"]
     steps = [f"unset -v {' '.join(unset)}"] if unset else []
     steps += [f"export {name}={_quote_sh(value)}" for name, value in change.to_set.items()]

@@ -284,7 +284,7 @@ def lay_out(path: str) -> None:
 
 
 def refuse_network(path: str, device: int) -> None:
-    """StoreOnNetworkError when the device (`st_dev`) of a store at `path` is a network file system's."""
+    """Raise StoreOnNetworkError when the device (`st_dev`) of a store at `path` is a network file system's."""
     if os.major(device):  # a disk's own number: only file systems without one need to be looked up
         return
     kind = find_file_system(device)

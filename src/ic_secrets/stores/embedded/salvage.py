@@ -2,7 +2,7 @@
 
 Everything in the tables is a claim. A row is genuine when its own seal opens, a record of an owner
 when its own MAC is right: then ic-secrets wrote it once, for this store. That it is also the newest,
-and all there is, only the manifest tells: root, bucket, record, and the digest over the rows.
+and all there is, only the manifest shows: root, bucket, record, and the digest over the rows.
 """
 
 from __future__ import annotations
@@ -175,15 +175,15 @@ class Remains:
 
     def _doubt(self, owner: Owner, record: Record | None, is_listed: bool, rows: Sequence[Row]) -> str:
         if record is None:
-            return "its record is lost" if bucket_of(owner) not in self._listed else "the store knows no such owner"
+            return "its record is lost" if bucket_of(owner) not in self._listed else "the store does not know it"
         if digest_rows(row.digest(self.store_id) for row in rows) != record.digest:
             return "something that it held is damaged, missing or older"
-        return "" if is_listed else "the manifest that would tell its newest state is damaged"
+        return "" if is_listed else "the manifest that would show its newest state is damaged"
 
     def _check_root(self, roots: Sequence[Root], wrapped: Mapping[int, bytes]) -> tuple[int | None, frozenset[int]]:
         """Return the generation, and the buckets of which every owner is there, by a root whose MAC is right.
 
-        A bucket's MAC follows from its owners: where one of the two is lost, the root tells whether the
+        A bucket's MAC follows from its owners: where one of the two is lost, the root shows whether the
         other is right.
         """
         owners: dict[int, list[Record]] = {number: [] for number in range(BUCKETS)}

@@ -385,7 +385,7 @@ def _check_owner(owner: Owner) -> None:
 def _find_site(session: Session, name: str) -> Record:
     record = session.find(Owner.site(name))
     if record is None:
-        raise UnknownSiteError(f"the store knows no site {name}")
+        raise UnknownSiteError(f"the store has no site {name}")
     return record
 
 
