@@ -117,6 +117,39 @@ def test_no_file_of_a_checkout_hangs_us_or_fills_the_memory(site: Cli, tmp_path:
         assert len(done.stderr) < 10_000
 
 
+# --- what it may choose ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "variable"),
+    [
+        ("no-mask = true", {"IC_SECRETS_NO_MASK": "true"}),
+        ('leaks = "off"', {"IC_SECRETS_LEAKS": "off"}),
+        ('leaks-allow = ["*"]', {"IC_SECRETS_LEAKS_ALLOW": "*"}),
+        ('env = "live"', {"IC_SECRETS_ENV": "live"}),
+        ('env = "test"', {"IC_SECRETS_ENV": "test"}),
+    ],
+)
+def test_a_pull_request_turns_no_protection_off_in_a_pipeline(
+    site: Cli, tmp_path: Path, setting: str, variable: dict[str, str]
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "ic-secrets.toml").write_text(f"{setting}\n")
+    pipeline = {"CI": "true", "IC_SECRETS_SITE": "my-site"}
+    for words in (["run", "--", "true"], ["pre-build"], ["plan"]):
+        done = site(*words, cwd=project, env=pipeline)
+        assert done.returncode != 0
+        assert b"ic-secrets.toml:1 " in done.stderr
+        assert b"in a pipeline (CI is set) a checkout may not" in done.stderr
+    site("run", "--", "true", cwd=project, env=pipeline | variable, check=0)
+    site("run", "--", "true", cwd=project, env={"IC_SECRETS_SITE": "my-site"}, check=0)
+    own = tmp_path / "own.toml"
+    own.write_text(f"{setting}\n")
+    own.chmod(0o600)
+    site("run", "--", "true", cwd=project, env=pipeline | {"IC_SECRETS_CONFIG": str(own)}, check=0)
+
+
 # --- what is printed ------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 from ..build.prepare import BuildRequest
@@ -52,7 +53,7 @@ def make_request(
         expiry_warning=settings.get_duration("expiry-warning"),
         scope=scope,
     )
-    _report_lowered(context, request)
+    _check_lowered(context, request)
     return request
 
 
@@ -61,13 +62,20 @@ def find_built(request: BuildRequest) -> Target | None:
     return request.target if request.scope is Scope.IC else None
 
 
-def _report_lowered(context: Context, request: BuildRequest) -> None:
+def _check_lowered(context: Context, request: BuildRequest) -> None:
+    """Warn of protections that the checkout lowers; ConfigError in a pipeline, where a pull request would."""
+    settings = context.settings
     for name, value, effect in _LOWERED:
-        found = context.settings.get(name)
+        found = settings.get(name)
+        if settings.is_imposed(name, value):
+            raise settings.refuse_imposed(name, effect)
         if found.is_of_checkout and found.value == value:
             context.notify(Notice(f"{found.source} {effect}"))
-    allowed = context.settings.get("leaks-allow")
-    if allowed.is_of_checkout and allowed.value and request.leaks_allowed == context.settings.leaks_allowed:
+    allowed = settings.get("leaks-allow")
+    if allowed.is_of_checkout and allowed.value and request.leaks_allowed == settings.leaks_allowed:
+        is_all = not all(re.search(r"\w", pattern) for pattern in request.leaks_allowed)
+        if is_all and settings.is_imposed("leaks-allow", allowed.value):
+            raise settings.refuse_imposed("leaks-allow", "lets every leak pass")
         context.notify(Notice(f"{allowed.source} lets leaks pass: {', '.join(request.leaks_allowed)}"))
 
 

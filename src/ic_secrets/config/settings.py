@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..core.durations import parse_duration
 from ..core.files import find_upward
 from ..errors import ConfigError, MasterKeyError, UsageError
+from ..model.names import NEVER_BUILT
 from ..model.secret import Target
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Settings:
         self._keyholder: Keyholder | None = None
         self._directory = directory
         self._filed: Mapping[str, Setting] | None = None
+        self._own: Mapping[str, Setting] = {}
 
     def find(self, name: str) -> Setting | None:
         """Return the setting if somebody set it, None where only a default is left; ConfigError for a bad file."""
@@ -125,7 +127,7 @@ class Settings:
     def replace_flags(self, **flags: str) -> "Settings":
         """Return the same settings with other flags; what was read of files is not read again."""
         other = Settings(self.environment, {**self._flags, **flags}, self._directory)
-        other._filed, other._keyholder = self._read_files(), self.keyholder
+        other._filed, other._own, other._keyholder = self._read_files(), self._own, self.keyholder
         return other
 
     # --- files --------------------------------------------------------------------------------------
@@ -160,6 +162,8 @@ class Settings:
 
                     for name, (value, line) in read_config(path, checkout=layer == "project").items():
                         filed[name] = Setting(value, f"{path}:{line}" if line else path, layer)
+                if layer == "person":
+                    self._own = dict(filed)
             self._filed = filed
         return self._filed
 
@@ -257,11 +261,25 @@ class Settings:
         if environment is None:
             return Target.parse(site.value)
         name = environment.value
+        if name in NEVER_BUILT and self.is_imposed("env", name):
+            raise self.refuse_imposed("env", f"chooses {name}")
         if name == "auto":
             from .branches import find_environment
 
             name = find_environment(self._find_directory() or os.sep, self.environment, is_ci=self._is_ci)
         return Target.parse(f"{site.value}.{name}")
+
+    def is_imposed(self, name: str, value: str) -> bool:
+        """Return whether a checkout alone chooses that value for a pipeline; a person's own file may choose it too."""
+        found, own = self.get(name), self._own.get(name)
+        return found.is_of_checkout and found.value == value and self._is_ci and (own is None or own.value != value)
+
+    def refuse_imposed(self, name: str, effect: str) -> ConfigError:
+        """Return the error for a value that a checkout may not choose for a pipeline."""
+        return ConfigError(
+            f"{self.get(name).source} {effect}, and in a pipeline (CI is set) a checkout may not",
+            hint=f"IC_SECRETS_{name.replace('-', '_').upper()}, set where the pipeline is defined, allows it",
+        )
 
     @property
     def _is_ci(self) -> bool:
