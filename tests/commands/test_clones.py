@@ -188,3 +188,17 @@ def test_malformed_documents_are_no_trouble(tmp_path: Path, text: str) -> None:
     (tmp_path / "vendor" / "composer" / "installed.json").write_text(text)
     (tmp_path / "composer.json").write_text(text)
     assert find_residue("", [str(tmp_path)]) == ()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        '[remote "origin"]\n\turl = https://user:pa@Kq7/Zx9@git.example.org/o/r\n',
+        '[http "https://user:pa@Kq7@git.example.org/"]\n\textraheader = Authorization: Basic x\n',
+        '[http "https://user:Kq7/Zx9@git.example.org/"]\n\textraheader = Authorization: Basic x\n',
+    ],
+)
+def test_no_part_of_a_password_is_named_as_the_host(tmp_path: Path, config: str) -> None:
+    make_clone(tmp_path, config)
+    (residue,) = find_residue(str(tmp_path))
+    assert not any(word in host for host in residue.hosts for word in ("Kq7", "Zx9", "user"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ic_secrets.composer.repositories import read_sources
+from ic_secrets.composer.repositories import make_repository, read_sources
 
 REPOSITORIES: dict[str, tuple[dict[str, Any], tuple[str, str, bool]]] = {
     "of Composer": ({"type": "composer", "url": "https://A.Example.org/x"}, ("a.example.org", "http", False)),
@@ -94,3 +95,31 @@ JSON = st.recursive(
 def test_any_composer_json_and_lock_can_be_read(manifest: dict[str, Any], lock: dict[str, Any] | None) -> None:
     sources = read_sources(manifest, lock)
     assert sources.hosts >= {repository.host for repository in sources.list_all()}
+
+
+def test_no_part_of_a_password_with_a_raw_at_sign_or_slash_is_shown() -> None:
+    chance = random.Random(1)
+    words = ["Kq7", "Zx9", "Wv3", "Jj5"]
+    separators = ["@", "/", ":", "?", "#", "://", "%40", "//", "@@", "/@"]
+    for _ in range(5_000):
+        parts = chance.sample(words, chance.randint(1, 4))
+        password = parts[0] + "".join(chance.choice(separators) + part for part in parts[1:])
+        login = chance.choice(["user:", "first.last:", "oauth2:", ":", ""]) + password
+        host = chance.choice(["repo.example.org", "repo.example.org:8443", "localhost:8080", "gitlab"])
+        path = chance.choice(["/", "", "/o/r.git", "/@scope/x", "/p@1"])
+        url = chance.choice(["https://", "http://", "HTTPS://", "ssh://"]) + f"{login}@{host}{path}"
+        for kind in ("composer", "vcs", "git", "download"):
+            shown = make_repository(kind, url, ())
+            assert not any(word.lower() in f"{shown.url} {shown.host}".lower() for word in words), url
+
+
+def test_an_at_sign_in_a_path_is_no_login() -> None:
+    for url in (
+        "https://repo.example.org/@scope/x",
+        "https://repo.example.org:8443/@scope/x",
+        "https://localhost:8080/@x",
+        "https://github.com/o/r/archive/v1@2.zip",
+        "../packages@1",
+        "C:/packages/x@y",
+    ):
+        assert make_repository("download", url, ()).url == url

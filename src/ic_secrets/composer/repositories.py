@@ -19,6 +19,7 @@ _ALIASES = {"api.github.com": "github.com", "codeload.github.com": "github.com",
 # Where composer.lock keeps the options of the repository that a package comes from.
 _OPTIONS = "transport-options"
 _URL = r"(?i)([a-z][a-z0-9+.-]*)://([^/?#]+)([^?#]*)"
+_LIKE_A_HOST = r"(?i)(?:[\w-]+(?:\.[\w-]+)+\.?|localhost|\[[0-9a-f:.]+\])(?::[0-9]+)?"
 _SSH = r"(?i)(?:ssh://)?(?:git@)?([\w.-]+)[:/].*"
 # As git and Composer's drivers of forges know it; `ssh://` is never asked by HTTP.
 _SCP = r"git@([^:/@]+):/?(.+)"
@@ -206,18 +207,19 @@ def _find_ssh_transport(kind: str, host: str, url: str, forges: Collection[str])
 def _drop_login(url: str) -> tuple[str, bool]:
     """Return the URL without the login before its host, and whether it had one. The user `git` alone is not one.
 
-    A password may hold what would end it, so one that goes on after a slash does not belong to the path.
+    A password may hold what would end it, so it goes up to the last @ where what comes before is no host. Where it is
+    one, and there was a login, a path with another @ is dropped: it may be the rest of the password.
     """
-    scheme, mark, rest = url.rpartition("://") if "://" in url.partition("@")[0] else ("", "", url)
+    scheme, mark, rest = url.partition("://") if "://" in url.partition("@")[0] else ("", "", url)
     authority, path = re.match(r"([^/?#]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
     login, at, host = authority.rpartition("@")
-    is_cut = not at and bool(mark) and "@" in path and bool(re.search(r":(?![0-9]*$)", authority))
-    if is_cut:
+    is_url = bool(mark) or re.fullmatch(r"[^/]{2,}:.*", authority) is not None
+    if "@" in path and is_url and not re.fullmatch(_LIKE_A_HOST, host):
         login, at, host = rest.rpartition("@")
         path = ""
     if not at or (login == "git" and scheme.lower() not in {"http", "https"}):
         return url, False
-    return f"{scheme}{mark}{host}{path}", True
+    return f"{scheme}{mark}{host}{'' if '@' in path else path}", True
 
 
 def _read_packages(entries: Iterable[Any], kind: str, forges: Collection[str]) -> Iterator[Package]:

@@ -26,7 +26,7 @@ _HEADER = (
     rb"(?=[a-z-]{0,100}(?:authorization|token|api-?key|cookie))[a-z-]+[ \t]*:(?:\\\r?\n|[^\r\n])*(\r?\n|\Z)"
 )
 _SECTION = rb"(?m)^[ \t]*\[([^\]\n]*)\]"
-_SECTION_HOST = rb'(?i)http[ \t]+"(?:[a-z]+://)?(?:[^/@"]*@)?([^/"]+)'
+_SECTION_HOST = rb'(?i)http[ \t]+"(?:[a-z]+://)?(?:[^"]*@)?([^/"]+)'
 _ANY_HOST = "any host"
 # A longer file is not the configuration of a clone.
 _LARGEST = 1 << 20
@@ -67,7 +67,7 @@ def mend(residue: Residue) -> None:
 
 
 def _find_hosts(data: bytes) -> tuple[str, ...]:
-    hosts = [match[3].decode(errors="replace") for match in re.finditer(_URL, data) if _is_credential(match[2])]
+    hosts = [_name_host(match, data) for match in re.finditer(_URL, data) if _is_credential(match[2])]
     begins, named = [], []
     for section in re.finditer(_SECTION, data):
         host = re.match(_SECTION_HOST, section[1].strip())
@@ -77,6 +77,13 @@ def _find_hosts(data: bytes) -> tuple[str, ...]:
         at = bisect(begins, header.start())
         hosts.append(named[at - 1] if at else _ANY_HOST)
     return tuple(dict.fromkeys(hosts))
+
+
+def _name_host(match: re.Match[bytes], data: bytes) -> str:
+    """Return the host of a URL with a login, but nothing that may be the rest of a password with a raw slash."""
+    rest = re.compile(rb'[^\s"]*').match(data, match.end())
+    is_rest = b"." not in match[3] and rest is not None and b"@" in rest[0]
+    return _ANY_HOST if is_rest else match[3].decode(errors="replace")
 
 
 def _is_credential(userinfo: bytes) -> bool:
