@@ -49,7 +49,7 @@ def test_expired_refused_and_missing_are_distinguished(
     assert ask(question(f"{server.url}/{path}/x", kind), os.environ).outcome == outcome
 
 
-@pytest.mark.parametrize("path", ["", "/nohead", "/nohead/packages.json", "/to//nohead"])
+@pytest.mark.parametrize("path", ["", "/nohead", "/hidehead", "/nohead/packages.json", "/to//nohead"])
 def test_what_takes_the_credential_is_ok(server: AnswerServer, path: str) -> None:
     assert ask(question(server.url + path), os.environ) == Answer("ok")
     assert all(f"Bearer {CANARY}" in seen for seen in server.seen)
@@ -61,6 +61,30 @@ def test_a_redirect_to_another_host_does_not_take_the_credential_along(server: A
         outcome = ask(question(f"{server.url}/to/{other.url}/401/x", kind), os.environ).outcome
     assert outcome == ("redirected" if kind == "composer" else "expired")
     assert not [seen for seen in other.seen if CANARY in seen or "uthorization" in seen]
+
+
+@pytest.mark.parametrize("path", ["/x.zip", "/nohead/x.zip", "/hidehead/x.zip", "/to//x.zip"])
+def test_an_archive_is_asked_at_its_own_url(server: AnswerServer, path: str) -> None:
+    asked = question(server.url + path)
+    repository = asked.repository._replace(kind="download", query="version=1")
+    assert ask(asked._replace(repository=repository), os.environ) == Answer("ok")
+    assert f"{path}?version=1\n" in server.seen[0]
+    assert all(f"Bearer {CANARY}" in seen for seen in server.seen)
+
+
+def test_an_archive_that_is_somewhere_else_is_ok_and_no_credential_goes_there(server: AnswerServer) -> None:
+    with start_answers() as other:
+        asked = question(f"{server.url}/to/{other.url}/x.zip")
+        assert ask(asked._replace(repository=asked.repository._replace(kind="download")), os.environ) == Answer("ok")
+    assert other.seen == []
+
+
+def test_a_credential_that_is_exchanged_first_is_not_taken_for_a_refused_one(server: AnswerServer) -> None:
+    content = {"consumer-key": "key", "consumer-secret": CANARY}
+    credential = Credential(f"bitbucket-oauth.{server.host}", "bitbucket-oauth", server.host, content)
+    asked = question(f"{server.url}/401/x", "git")._replace(credential=credential, login=None)
+    assert ask(asked, os.environ).outcome == "not asked"
+    assert server.seen == []
 
 
 def test_a_repository_is_asked_through_the_proxy_of_the_environment(

@@ -165,6 +165,25 @@ def test_a_repository_with_a_login_of_its_own_is_not_asked(cli: Cli) -> None:
     assert server.seen == []
 
 
+def test_the_hosts_that_my_lock_downloads_from_are_asked(cli: Cli) -> None:
+    """Each with the credential that it would get; one that wants one is missing, and an open one is public."""
+    with start_answers() as private, start_answers() as closed, start_answers() as public:
+        cli("init", check=0)
+        words = ("set", "my-site", f"bearer.{private.host}", "--type", "composer", "--scope", "ic")
+        cli(*words, stdin=b"canary-of-a-token", check=0)
+        manifest = {"repositories": [{"packagist.org": False}], "config": {"secure-http": False}}
+        (cli.cwd / "composer.json").write_text(json.dumps(manifest))
+        urls = [f"{private.url}/hidehead/x.zip?version=1", f"{closed.url}/401/x.zip", f"{public.url}/x.zip"]
+        packages = [{"name": f"acme/{n}", "dist": {"type": "zip", "url": url}} for n, url in enumerate(urls)]
+        (cli.cwd / "composer.lock").write_text(json.dumps({"packages": packages}))
+        done = cli("plan", "--online", "--json", "my-site", check=1)
+    found = [(each["status"], each["answer"]["outcome"]) for each in json.loads(done.stdout)["repositories"]]
+    assert found == [("covered", "ok"), ("missing", "expired"), ("public", "ok")]
+    assert [seen.split()[0] for seen in private.seen] == ["HEAD", "GET"]
+    assert all("/hidehead/x.zip?version=1" in seen and "canary" in seen for seen in private.seen)
+    assert not [seen for seen in closed.seen + public.seen if "canary" in seen]
+
+
 def test_a_check_is_added_in_one_place(cli: Cli) -> None:
     """A made-up one, put into the registry: the table, the document and the exit status know it."""
     cli("init", check=0)

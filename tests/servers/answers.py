@@ -41,8 +41,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", self.server.lead if word == "lead" else self.path.removeprefix("/to/"))
             self.end_headers()
         else:
-            refused = word == "nohead" and self.command == "HEAD"
-            self.send_response(405 if refused else int(word) if word.isdecimal() else 200)
+            refused = word in {"nohead", "hidehead"} and self.command == "HEAD"
+            status = 403 if word == "hidehead" else 405
+            self.send_response(status if refused else int(word) if word.isdecimal() else 200)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

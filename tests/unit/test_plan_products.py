@@ -13,7 +13,7 @@ from ic_secrets.composer.precedence import Source, Winner
 from ic_secrets.composer.project import read_project
 from ic_secrets.model.secret import Target
 from ic_secrets.plan.checks import find_problems
-from ic_secrets.plan.facts import Access, Facts, find_access
+from ic_secrets.plan.facts import Access, Facts, find_access, read_settings
 from ic_secrets.plan.problem import Problem
 from ic_secrets.plan.variables import find_variables
 
@@ -61,6 +61,7 @@ def look(
         used={*secrets, *variables},
         winners=winners,
         variables=find_variables(project, variables, sources),
+        settings=read_settings(sources),
     )
     facts = facts._replace(accesses=tuple(find_access(each, facts) for each in project.sources.list_all()))
     return Seen(facts.accesses, find_problems(facts))
@@ -285,6 +286,36 @@ def test_a_key_of_one_add_on_does_as_well_as_that_of_the_membership(tmp_path: Pa
     manifest = {"require": {"junaidbhura/ninja-forms-save-progress": "*"}}
     assert look(tmp_path, manifest, variables=variables).said == []
     assert look(tmp_path, manifest).said[0][1].endswith("NINJA_FORMS_KEY or NINJA_FORMS_SAVE_PROGRESS_KEY")
+
+
+# --- without TLS --------------------------------------------------------------------------------------
+
+PLAIN = "http://repo.example.org"
+BASIC = ("http-basic.repo.example.org",)
+
+
+def test_my_credential_over_plain_http_is_a_warning(tmp_path: Path) -> None:
+    manifest = of(PLAIN, config={"secure-http": False})
+    assert look(tmp_path, manifest, secrets=BASIC).said == [("warning", f"{PLAIN} gets its credential in the clear")]
+    assert "clear" not in repr(look(tmp_path, manifest).said), "it would get none"
+    loopback = of("http://127.0.0.1:8080", config={"secure-http": False})
+    assert look(tmp_path, loopback, secrets=("http-basic.127.0.0.1:8080",)).said == []
+
+
+def test_disable_tls_with_a_credential_is_a_warning(tmp_path: Path) -> None:
+    manifest = of(PLAIN, config={"disable-tls": True})
+    (found,) = look(tmp_path, manifest, secrets=BASIC).problems
+    assert (found.level, found.text.startswith("disable-tls is on")) == ("warning", True)
+    assert look(tmp_path, of("https://wpackagist.org", config={"disable-tls": True})).said == []
+
+
+def test_plain_http_that_composer_refuses_is_an_error(tmp_path: Path) -> None:
+    """Unless the user's own settings allow it."""
+    assert look(tmp_path, of(PLAIN), secrets=BASIC).said == [
+        ("error", f"Composer refuses {PLAIN}, which is without TLS")
+    ]
+    (found,) = look(tmp_path, of(PLAIN), secrets=BASIC, config={"secure-http": False}).problems
+    assert found.level == "warning"
 
 
 # --- credentials in composer.json and the lock ---------------------------------------------------------

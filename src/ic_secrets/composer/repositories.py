@@ -36,7 +36,8 @@ class Repository(NamedTuple):
 
     `url` is without a login, a query and what seems to be a token; `kind` is Composer's type, or `download` for a host
     of the lock file. `own` is the kind of its own credential, of `committed.KINDS`. `placeholders` are the variables
-    that an installer puts into the URL. It may be the place of one `package` alone.
+    that an installer puts into the URL. It may be the place of one `package` alone. `query` is that of the URL where it
+    seems to hold no credential.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Repository(NamedTuple):
     own: str = ""
     package: str = ""
     placeholders: tuple[str, ...] = ()
+    query: str = ""
 
     @property
     def has_login(self) -> bool:
@@ -187,10 +189,12 @@ def make_repository(kind: str, url: str, forges: Collection[str]) -> Repository:
     if kind == "git" or kind in FORGED:
         transport = "api" if kind in FORGED and host in forges else "git"
     path = hide_tokens(match[3], is_archive=kind in ARCHIVES)
-    is_token = path != match[3] or has_token(shown[match.end() :].lstrip("?").partition("#")[0])
+    query = shown[match.end() :].lstrip("?").partition("#")[0]
+    is_token = path != match[3] or has_token(query)
     own = "login" if has_login else "token" if is_token else ""
     shown = f"{match[1].lower()}://{host}{path}"
-    return Repository(kind, shown, _ALIASES.get(host, host), transport, own, placeholders=placeholders)
+    query = "" if own else query
+    return Repository(kind, shown, _ALIASES.get(host, host), transport, own, "", placeholders, query)
 
 
 def _add_options(repository: Repository, options: Any) -> Repository:

@@ -18,6 +18,7 @@ CHECKS: list[Check] = [
     project.check_manifest,
     credentials.check_repositories,
     credentials.check_committed,
+    credentials.check_transport,
     credentials.check_unneeded,
     credentials.check_replaced,
     secrets.check_definitions,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ..composer.committed import KINDS
 from ..composer.methods import METHODS
 from ..composer.products import find_product
+from ..composer.repositories import ARCHIVES
 from ..model.resolve import Verdict
 from ..model.secret import SecretType, format_scopes
 from .facts import Access, Answer, Facts, list_unused
 from .problem import Problem
+
+# What does not leave the machine.
+_LOOPBACK = r"(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])(?::\d+)?"
 
 
 def check_repositories(facts: Facts) -> Iterator[Problem]:
@@ -41,6 +46,23 @@ def check_committed(facts: Facts) -> Iterator[Problem]:
     for setting in dict.fromkeys(need.setting for need in facts.project.sources.needs):
         if config.get(setting):
             yield Problem("warning", f"composer.json has {setting} in its config", remedy)
+
+
+def check_transport(facts: Facts) -> Iterator[Problem]:
+    """Say where a credential would go in the clear, and where Composer refuses to ask without TLS."""
+    private = [access for access in facts.accesses if access.status in {"covered", "own"}]
+    if facts.is_tls_disabled and private:
+        yield Problem("warning", "disable-tls is on: Composer may send credentials in the clear", "remove the setting")
+    is_locked = facts.project.sources.locked is not None
+    for access in facts.accesses:
+        url, kind = access.repository.url, access.repository.kind
+        if not url.startswith("http://") or re.fullmatch(_LOOPBACK, access.repository.host):
+            continue
+        if not facts.allows_http:
+            level = "warning" if is_locked and kind not in ARCHIVES else facts.certain
+            yield Problem(level, f"Composer refuses {url}, which is without TLS", "use its https:// URL")
+        elif access in private and not facts.is_tls_disabled:
+            yield Problem("warning", f"{url} gets its credential in the clear", "use its https:// URL")
 
 
 def check_unneeded(facts: Facts) -> Iterator[Problem]:
@@ -86,7 +108,7 @@ def _judge_missing(access: Access, facts: Facts) -> Problem:
         else:
             reason = "is not used"
         text += f": {definition.name} of {definition.source} {reason}"
-    if access.status == "unknown":
+    if access.status == "unknown" and not (answer and answer.outcome == "not found"):
         more = ", or with an SSH key" if access.repository.web_url != access.repository.url else ""
         return Problem("note", f"{text}; that works only if it is public{more}", access.remedy)
     is_asked_for = answer is not None and answer.outcome in {"expired", "refused"}

@@ -15,6 +15,7 @@ from ..composer.credential import Credential
 from ..composer.home import AUTH_FILE, CONFIG_FILE
 from ..composer.precedence import Source, Winner, find_winners, order_sources
 from ..composer.project import Project, read_auth
+from ..composer.repositories import ARCHIVES, FORGED
 from ..composer.version import ask_composer_version, parse_version
 from ..core.collector import ErrorCollector
 from ..core.notices import Notice
@@ -24,13 +25,15 @@ from ..model.resolve import trace
 from ..model.secret import Owner, Scope
 from ..process.directory import choose_parent
 from ..stores.base import Store, read_visible_chain
-from .facts import Facts, find_access
+from .facts import Facts, find_access, read_settings
 from .online import Question
 from .problem import Problem
 from .variables import find_variables
 
 # What is planned where no command is named.
 _USUAL_COMMAND = ("composer", "install")
+# What `plan --online` can ask.
+_ASKED = frozenset({"composer", "git"}) | FORGED | ARCHIVES
 
 
 class DryRun(NamedTuple):
@@ -82,10 +85,11 @@ def list_questions(dry_run: DryRun) -> tuple[Question, ...]:
     facts, logins = dry_run.facts, {login.host: login for login in dry_run.prepared.secrets.logins}
     questions = []
     for repository, status, *_ in facts.accesses:
-        is_asked = repository.kind in {"composer", "vcs", "git"} and repository.transport in {"http", "git", "api"}
-        is_plain = repository.url.startswith("http://") and facts.project.config.get("secure-http") is not False
-        # Composer would not send it in the clear either; a credential of composer.json's own is not known here.
-        if not is_asked or is_plain or status == "public" or repository.own:
+        is_asked = repository.kind in _ASKED and repository.transport in {"http", "git", "api"}
+        is_plain = repository.url.startswith("http://") and not facts.allows_http
+        # Composer would not send it in the clear either; a credential of composer.json's own is not known here, and an
+        # installer's variable is for the installer to put in.
+        if not is_asked or is_plain or status == "public" or repository.own or facts.find_needs(repository):
             continue
         credential = _find_credential(facts.winners.get(repository.host), dry_run.sources)
         login = logins.get(repository.host)
@@ -106,6 +110,7 @@ def _add_credentials(facts: Facts, prepared: PreparedBuild, sources: Sequence[So
         git_logins={login.host: login.name for login in prepared.secrets.logins},
         version=parse_version(version),
         user_auth=Source(path, _read_auth(path)),
+        settings=read_settings(sources),
     )
     repositories = facts.project.sources.list_all() if facts.project.has_manifest else ()
     return facts._replace(accesses=tuple(find_access(each, facts) for each in repositories))

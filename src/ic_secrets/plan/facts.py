@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from shlex import quote
 from typing import NamedTuple
 
@@ -76,16 +76,34 @@ class Facts(NamedTuple):
     is_composer: bool = True
     is_assumed: bool = False
     accesses: tuple[Access, ...] = ()
+    settings: Mapping[str, bool] = {}
 
     @property
     def certain(self) -> str:
         """The level of what makes Composer fail: certain only where Composer itself is the command."""
         return "error" if self.is_composer else "warning"
 
+    @property
+    def allows_http(self) -> bool:
+        """Whether Composer asks where there is no TLS."""
+        return not self.settings.get("secure-http", True) or self.is_tls_disabled
+
+    @property
+    def is_tls_disabled(self) -> bool:
+        """Whether Composer's protection of connections is off."""
+        return self.settings.get("disable-tls", False)
+
     def find_needs(self, repository: Repository) -> tuple[Need, ...]:
         """Return the variables that an installer of the repository's package, or of the repository, would take."""
         subjects = {repository.package or repository.url} if repository.package or repository.placeholders else ()
         return tuple(need for need in self.project.sources.needs if need.package in subjects)
+
+
+def read_settings(sources: Iterable[Source]) -> dict[str, bool]:
+    """Return Composer's settings for TLS as it reads them (`Config::get`); `sources` has the strongest last."""
+    names = ("secure-http", "disable-tls")
+    found = {name: source.sections[name] for source in sources for name in names if name in source.sections}
+    return {name: value != "false" and bool(value) for name, value in found.items()}
 
 
 def find_access(repository: Repository, facts: Facts) -> Access:

@@ -1,7 +1,8 @@
 """Ask repositories whether they accept their credential: `plan --online`.
 
-A Composer repository gets a HEAD of its packages.json, a git one a `git ls-remote`. A credential goes to its own host
-alone, in a header or by a helper; never into arguments or a file, and never along with a redirect to another host.
+A Composer repository gets a HEAD of its packages.json, an archive a HEAD, a git repository a `git ls-remote`. A
+credential goes to its own host alone, in a header or by a helper; never into arguments or a file, and never along with
+a redirect to another host.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..client.errors import CertificateError, HttpError, TlsError, UnavailableError
 from ..composer.credential import Credential
 from ..composer.methods import METHODS
-from ..composer.repositories import Repository
+from ..composer.repositories import ARCHIVES, Repository
 from ..core.linux import end_by_term
 from ..errors import BuildError
 from ..git.helper import Login
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 TIMEOUT = 10.0
 # So many are asked at once.
 _THREADS = 16
-# Servers that know no HEAD say one of these.
-_NO_HEAD = frozenset({405, 501})
+# Servers that know no HEAD, or do not allow it, say one of these.
+_NO_HEAD = frozenset({403, 405, 501})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
 _BY_STATUS = {401: "expired", 403: "refused", 404: "not found"}
@@ -116,10 +117,10 @@ def ask_all(
 def ask(question: Question, environment: Mapping[str, str], timeout: float = TIMEOUT) -> Answer:
     """Ask the repository. Raises nothing: a message of an error might hold a credential."""
     try:
-        if question.is_for_git:
-            return _ask_git(question.repository.url, question.login, environment, timeout)
-        if question.credential and METHODS[question.credential.method].mints:
+        if question.credential and METHODS[question.credential.method].mints and not question.login:
             return Answer("not asked", "Composer would first exchange its credential for a token")
+        if question.is_for_git:
+            return _ask_git(question.repository.web_url, question.login, environment, timeout)
         return _ask_http(question, timeout)
     except Exception as error:
         return Answer("failed", type(error).__name__)
@@ -129,17 +130,20 @@ def ask(question: Question, environment: Mapping[str, str], timeout: float = TIM
 
 
 def _ask_http(question: Question, timeout: float) -> Answer:
-    url, credential = question.repository.url, question.credential
-    if not url.endswith(".json"):
+    repository, credential = question.repository, question.credential
+    url, is_archive = repository.url, repository.kind in ARCHIVES
+    if not is_archive and not url.endswith(".json"):
         url = f"{url.rstrip('/')}/packages.json"
-    headers = credential.make_headers("api", question.repository.host) if credential else {}
+    headers = credential.make_headers("files" if is_archive else "api", url.split("/")[2]) if credential else {}
+    url += f"?{repository.query}" if repository.query else ""
     end = time.monotonic() + timeout
     status = 0
     for method in ("HEAD", "GET"):
         try:
             status = _fetch_status(method, url, headers, credential, end)
         except _RedirectedError as error:
-            return Answer("redirected", str(error))
+            # An archive is often somewhere else, at a URL of its own that needs no credential.
+            return Answer("ok") if is_archive else Answer("redirected", str(error))
         except HttpError as error:
             return Answer("unreachable", _explain(error, timeout))
         if 200 <= status < 300:
