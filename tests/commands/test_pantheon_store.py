@@ -252,16 +252,44 @@ def test_failures_are_tried_again(fault: Fault, platform: Platform, store: Store
     assert values(store) == {}
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_refusals_are_never_tried_again(status: int, platform: Platform, store: Store) -> None:
+def test_refusals_are_never_tried_again(platform: Platform, store: Store) -> None:
     values(store)
     platform.asked.clear()
-    platform.faults.append(Fault(status, CANARY.encode(), path="showall"))
+    platform.faults.append(Fault(403, CANARY.encode(), path="showall"))
     with pytest.raises(StoreDeniedError) as caught:
         values(store)
     assert CANARY not in str(caught.value)
     assert "bao" not in caught.value.hint
-    assert [one.status for one in platform.asked] == [status]
+    assert [one.status for one in platform.asked] == [403]
+
+
+def test_a_session_that_ends_in_a_long_copy_is_followed_by_another(platform: Platform, store: Store) -> None:
+    """One new login, then the same request; refused again, it is an error."""
+    values(store)
+    ended = Fault(401, CANARY.encode(), path="showall")
+    platform.asked.clear()
+    platform.faults.append(ended)
+    assert values(store) == {}
+    assert [(one.method, one.status) for one in platform.asked] == [("GET", 401), ("POST", 200), ("GET", 200)]
+    platform.faults += [ended, ended]
+    with pytest.raises(StoreDeniedError, match="does not accept the session") as caught:
+        values(store)
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_no_name_leads_to_a_place_above(platform: Platform, store: Store, name: str) -> None:
+    """`DELETE …/secrets/..` would be asked of the site itself."""
+    platform.secrets[platform.ids["my-site"]][name] = Secret("runtime", "v", READABLE, {"dev": "v"})
+    before = len(platform.asked)
+    for environment in (None, "dev"):
+        place = Place(SITE, environment, name)
+        with pytest.raises(IcSecretsError):
+            store.delete(place)
+        with pytest.raises(IcSecretsError):
+            store.put(place, Write(SecretValue("w"), SecretType.RUNTIME, frozenset({Scope.IC, Scope.USER})))
+    assert {one.method for one in platform.asked[before:]} <= {"GET", "POST"}
+    assert not any(one.path.endswith(name) for one in platform.asked)
 
 
 def test_a_wrong_machine_token_is_refused_at_once(platform: Platform) -> None:

@@ -297,7 +297,8 @@ def test_a_copy_shows_its_progress_on_a_terminal_only(cli: Any, path: str) -> No
     """A bar that goes when it is done; a log gets one line."""
     fill(path, 40)
     screen = Screen([str(PROGRAM), "copy", path, "one.db"], cli.home | {"TERM": "xterm"}, cli.cwd)
-    screen.wait_for("copying owners")
+    screen.wait_for("copying definitions")
+    screen.wait_for(r"/224")
     screen.wait_for("copied 45 owners")
     screen.read_to_end()
     assert screen.finish() == 0

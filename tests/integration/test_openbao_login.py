@@ -20,9 +20,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from bao_servers import PROGRAM, ROOT, Server, running
+from bao_servers import PROGRAM, ROOT, Server, Way, running
 from commandline import Cli
-from ic_secrets.errors import ConfigError, StoreDeniedError
+from ic_secrets.errors import ConfigError, StoreDeniedError, StoreError
 from ic_secrets.model.secret import Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.openbao import store as openbao
@@ -212,6 +212,38 @@ def test_another_mount_is_named_by_a_setting(server: Server) -> None:
     wrapped = wrap(server, "auth/elsewhere/role/build/secret-id")
     environment = {"IC_SECRETS_BAO_ROLE_ID": role_id(server, "elsewhere"), "IC_SECRETS_BAO_AUTH_MOUNT": "elsewhere"}
     assert_it_reads(server, {**environment, "IC_SECRETS_BAO_WRAPPED_SECRET_ID": wrapped})
+
+
+def test_a_wrapped_secret_id_of_a_mount_of_several_parts(server: Server) -> None:
+    """`auth/team/approle/`; and what was wrapped at a mount whose name begins alike is not unwrapped."""
+    mount = "team/approle"
+    server.ask("POST", f"sys/auth/{mount}", {"type": "approle"})
+    server.ask("POST", f"auth/{mount}/role/build", {"token_policies": [POLICY], "secret_id_num_uses": 1})
+    environment = {"IC_SECRETS_BAO_ROLE_ID": role_id(server, mount), "IC_SECRETS_BAO_AUTH_MOUNT": mount}
+    wrapped = wrap(server, f"auth/{mount}/role/build/secret-id")
+    assert_it_reads(server, {**environment, "IC_SECRETS_BAO_WRAPPED_SECRET_ID": wrapped})
+    elsewhere = wrap(server, "auth/approle/role/build/secret-id")
+    with pytest.raises(StoreDeniedError, match="so it was not unwrapped"):
+        open_with(server, {**environment, "IC_SECRETS_BAO_WRAPPED_SECRET_ID": elsewhere})
+
+
+@pytest.mark.parametrize("status", [-1, 500, 400, 403])
+@pytest.mark.parametrize("step", ["login", "unwrap"])
+def test_a_secret_id_of_one_use_is_never_sent_twice(server: Server, status: int, step: str) -> None:
+    """Refused, failed or unanswered: nine more logins would lock the role out. What happened is said at once."""
+    with Way(server, lambda _, path: (status, {"errors": ["as planned"]}) if path.endswith(step) else None) as way:
+        environment = {
+            "IC_SECRETS_BAO_ROLE_ID": role_id(server),
+            "IC_SECRETS_BAO_WRAPPED_SECRET_ID": wrap(server, "auth/approle/role/build/secret-id"),
+        }
+        started = time.monotonic()
+        with pytest.raises(StoreError) as error:
+            openbao.open_store(f"bao+{way.address}/ic-1", read_variables(environment), environment)
+        assert time.monotonic() - started < 5
+        assert [path for _, path in way.seen].count(
+            f"{'auth/approle' if step == 'login' else 'sys/wrapping'}/{step}"
+        ) == 1
+        assert error.value.hint
 
 
 # --- identity tokens ----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from bao_servers import PROGRAM, ROOT, Fault, Server, Way, running
+from ic_secrets.client.http import find_named_proxy
 from ic_secrets.errors import (
     ConfigError,
     IcSecretsError,
@@ -385,6 +386,58 @@ def test_a_wrong_mount_is_reported(server: Server) -> None:
         store.site("my-site")
 
 
+def test_a_store_in_a_namespace_works(server: Server) -> None:
+    """Its health is asked outside of it, where alone a server gives it."""
+    server.ask("POST", "sys/namespaces/team", {})
+    inside = {"X-Vault-Namespace": "team"}
+    server.ask("POST", "sys/mounts/ic", {"type": "kv", "options": {"version": "2"}}, more=inside)
+    for name in ("BAO_NAMESPACE", "VAULT_NAMESPACE"):
+        with open_with(server.url("ic"), **{name: "team", "IC_SECRETS_BAO_TIMEOUT": "10s"}) as store:
+            store.set_site(Site("my-site"))
+            put(store, SITE, "KEY", name)
+            assert read_values(store) == {"KEY": SecretValue(name)}
+    with open_with(server.url("ic")) as store, pytest.raises(StoreMissingError):
+        read_values(store)
+
+
+def test_a_server_that_is_slow_but_well_is_waited_for(server: Server, mount: str) -> None:
+    """It needs longer for each answer than the first try lasts."""
+
+    def fault(_: str, path: str) -> None:
+        if "/data/" in path:
+            time.sleep(2.5)
+
+    with Way(server, fault) as way, open_with(f"bao+{way.address}/{mount}", IC_SECRETS_BAO_TIMEOUT="12s") as store:
+        assert read_values(store) == {"KEY": SecretValue("of my-site")}
+
+
+def test_a_proxy_of_the_environment_leads_to_a_server_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTPS_PROXY, and NO_PROXY, as the `bao` command reads them; this machine is asked without one."""
+    asked = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        line, _ = listener.accept()
+        with line:
+            if line.recv(4096).startswith(b"CONNECT bao.example.org:8200 "):
+                asked.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with (
+            open_with("bao+https://bao.example.org/ic", IC_SECRETS_BAO_TIMEOUT="0.3s") as store,
+            pytest.raises(StoreUnreachableError),
+        ):
+            store.site("my-site")
+        thread.join()
+    assert asked.is_set()
+    monkeypatch.setenv("NO_PROXY", ".example.org")
+    assert find_named_proxy(parse_nodes("https://bao.example.org")[0]) is None
+    monkeypatch.setenv("NO_PROXY", "")
+    assert find_named_proxy(parse_nodes("https://127.0.0.1")[0]) is None
+
+
 def test_too_large_a_request_is_reported(server: Server, mount: str) -> None:
     big = at("/base/BIG", 413, {"errors": ["http: request body too large"]}, method="POST")
     with (
@@ -452,6 +505,16 @@ def test_tls_is_verified(tmp_path: Path) -> None:
             assert "BAO_CACERT" in error.value.hint
         with open_with(f"bao+{secure}/secret", BAO_CACERT=str(authority)) as store:
             assert list(store.sites()) == []
+        directory = tmp_path / "authorities"
+        directory.mkdir()
+        (directory / "any-name.pem").write_bytes(authority.read_bytes())
+        with open_with(f"bao+{secure}/secret", BAO_CAPATH=str(directory)) as store:
+            assert list(store.sites()) == []
+        with (
+            open_with(f"bao+{secure}/secret", BAO_CAPATH=str(directory), BAO_CLIENT_CERT=str(authority)) as store,
+            pytest.raises(ConfigError, match="not a certificate that we can show"),
+        ):
+            store.site("my-site")
         with (
             open_with(f"bao+{secure}/secret", BAO_CACERT=str(tmp_path / "none.pem")) as store,
             pytest.raises(ConfigError, match=r"none\.pem"),
@@ -483,3 +546,23 @@ def test_the_program_is_that_of_the_package() -> None:
     """These tests ask a real server."""
     done = subprocess.run([PROGRAM, "version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("OpenBao v2")
+
+
+def test_an_import_asks_for_each_path_once(server: Server, mount: str) -> None:
+    """With many environments too: what the lists do not name is not asked for."""
+    environments = [f"env-{number}" for number in range(10)]
+    with Way(server, lambda *_: None) as way, open_with(f"bao+{way.address}/{mount}") as store, store.transaction():
+        for number in range(20):
+            put(store, SITE, f"S_{number}", "v")
+            for environment in environments:
+                store.put(Place(SITE, environment, f"S_{number}"), Write(SecretValue("w")))
+    written = 20 * 11
+    asked = [(method, path) for method, path in way.seen if not path.startswith("sys/")]
+    assert [method for method, _ in asked].count("POST") == 2 * written
+    reads = [path for method, path in asked if method != "POST"]
+    assert len(reads) < written / 2
+    with Way(server, lambda *_: None) as way, open_with(f"bao+{way.address}/{mount}") as store, store.transaction():
+        for number in range(20):
+            put(store, SITE, f"S_{number}", "again")
+    reads = [path for method, path in way.seen if method == "GET" and path.startswith(mount)]
+    assert len(reads) == len(set(reads)), sorted(reads)

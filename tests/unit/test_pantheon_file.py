@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ic_secrets.errors import (
     IcSecretsError,
     ImmutableError,
     NoPlaceError,
+    StoreBusyError,
     StoreError,
     StoreFormatError,
     StoreMissingError,
@@ -344,6 +346,45 @@ def test_writers_wait_for_each_other(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(open_store(url, list).read(SITE).secrets) == 40
+
+
+def test_what_another_program_wrote_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    path = write(tmp_path / "secrets.json", document({"KEY": entry("mine")}))
+
+    def write_beside_another(store: Store) -> None:
+        with store.transaction():
+            set_base(store, SITE, "KEY", "ours")
+            write(tmp_path / "secrets.json", document({"KEY": entry("theirs")}))
+
+    with open_store(f"{path}?site=my-site", []) as store:
+        with pytest.raises(StoreBusyError, match="changed by another program"):
+            write_beside_another(store)
+        assert values(store) == {"KEY": "theirs"}
+        set_base(store, SITE, "KEY", "ours")
+        assert values(store) == {"KEY": "ours"}
+
+
+def test_an_import_of_thousands_takes_seconds(tmp_path: Path) -> None:
+    """Each definition costs the same, however many there are; and one that fails takes back itself alone."""
+    path = write(tmp_path / "secrets.json", document({}))
+
+    def fail(store: Store) -> None:
+        with store.transaction():
+            set_base(store, SITE, "KEY_1", "w")
+            set_base(store, SITE, "NEW", "w")
+            store.delete(Place(SITE, None, "NONE"))
+
+    started = time.monotonic()
+    with open_store(f"{path}?site=my-site", []) as store:
+        with store.transaction():
+            for number in range(2200):
+                set_base(store, SITE, f"KEY_{number}", "v")
+            with pytest.raises(BaseMissingError):
+                store.put(Place(SITE, "dev", "NONE"), Write(SecretValue("v")))
+            with pytest.raises(UnknownSecretError):
+                fail(store)
+        assert values(store) == {f"KEY_{number}": "v" for number in range(2200)}
+    assert time.monotonic() - started < 20
 
 
 def test_a_write_that_fails_leaves_the_file(tmp_path: Path) -> None:

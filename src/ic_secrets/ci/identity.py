@@ -37,7 +37,7 @@ def _fetch(way: platforms.IdentityRequest, url: str, bearer: str, audience: str)
     parts = urlsplit(url)
     query = f"{parts.query}&audience={quote(audience)}" if parts.query else f"audience={quote(audience)}"
     request = Request("GET", f"{parts.path or '/'}?{query}", headers={"Authorization": f"Bearer {bearer}"})
-    client = Client([address], TimeBudget(_BUDGET), proxy=find_proxy(address))
+    client = Client([address], TimeBudget(_BUDGET), find_proxy=find_proxy)
 
     def attempt(connection: Connection) -> Reply:
         return connection.exchange(request, _BUDGET / 2)

@@ -98,12 +98,13 @@ def _copy_owners(
     """Copy owner by owner; return what was refused, and how many definitions were made, changed, same and refused."""
     refused: list[Change] = []
     counts: Counter[str] = Counter()
-    with progress("copying owners", len(owners)) as advance:
-        for done, owner in enumerate(owners, 1):
+    with progress("copying definitions") as advance:
+        for left, owner in zip(reversed(range(len(owners))), owners, strict=True):
             changes = _copy_owner(source, destination, owner, record)
             refused += [change for change in changes if change.action is Action.REFUSED]
             counts.update(count_actions(changes))
-            advance(done, len(owners))
+            done = sum(counts.values())
+            advance(done, done + left * done // (len(owners) - left))  # as if the others held as much
     return refused, counts
 
 
@@ -113,17 +114,17 @@ def _copy_owner(source: Store, destination: Store, owner: Owner, record: Record)
         secret_set = read_secrets(source, [owner])
     except UnknownSiteError:  # deleted since the owners were listed
         return ()
-    changes = plan_changes(destination, secret_set)
-    if _count_writes(changes):
-        with destination.transaction():
-            changes = import_secrets(destination, secret_set, skip_refused=True)
+    with destination.transaction():
+        changes = import_secrets(destination, secret_set, skip_refused=True)
+        has_written = bool(_count_writes(changes))
+        if has_written:
             record.names = list_written(changes)
             record.write("ok", must=True, owner=str(owner))
-        if _count_writes(change for change in plan_changes(destination, secret_set) if not change.is_blind):
-            raise StoreWriteError(
-                f"{destination.url} does not give {owner} back as it was copied",
-                hint="if nobody else writes to it, its disk is failing; run the same copy again",
-            )
+    if has_written and _count_writes(one for one in plan_changes(destination, secret_set) if not one.is_blind):
+        raise StoreWriteError(
+            f"{destination.url} does not give {owner} back as it was copied",
+            hint="if nobody else writes to it, its disk is failing; run the same copy again",
+        )
     return changes
 
 

@@ -27,6 +27,14 @@ class UnavailableError(HttpError):
     """This node cannot answer and asking it again does not help; another node might."""
 
 
+class UnansweredError(HttpError):
+    """No answer came to a request that must not be sent again: what it uses up may be used up."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; it was not asked again, since a secret id may be good for one login")
+        self.hint = "create a new secret id, and run the command again"
+
+
 class UntrustedError(HttpError):
     """The server cannot prove who it is."""
 

@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..core.durations import is_duration, parse_duration
 from ..errors import ConfigError
@@ -77,17 +77,65 @@ class TimeBudget:
             self._left = min(self._left, spent + most)
 
 
+class Trust(NamedTuple):
+    """Who signed the server's certificate, and the certificate that we show: files, "" for the system's, and none.
+
+    `ca_path` is a directory of such files.
+    """
+
+    ca_file: str = ""
+    ca_path: str = ""
+    certificate: str = ""
+    key: str = ""
+
+    def make_context(self) -> "SSLContext":
+        """Return what TLS connections are made with; ConfigError."""
+        import ssl
+
+        path = self.ca_path
+        try:
+            if not self.ca_file and path:
+                files = [os.path.join(path, name) for name in sorted(os.listdir(path))]
+            else:
+                files = [self.ca_file] if self.ca_file else []
+            path = next(iter(files), path)
+            context = ssl.create_default_context(cafile=path or None)
+            for path in files[1:]:
+                context.load_verify_locations(path)
+        except OSError as error:
+            raise ConfigError(f"{path} does not hold certificates: {error.strerror}") from None
+        if self.certificate or self.key:
+            try:
+                context.load_cert_chain(self.certificate, self.key or None, password="")
+            except (OSError, ValueError):
+                raise ConfigError(
+                    f"{self.certificate or self.key} is not a certificate that we can show",
+                    hint="BAO_CLIENT_CERT names its file, BAO_CLIENT_KEY that of its key, without a passphrase",
+                ) from None
+        return context
+
+
+SYSTEM_TRUST = Trust()
+
+
 class Client:
     """A server, or several nodes of one that are tried in turn. Threads may use it side by side."""
 
     def __init__(
-        self, nodes: Sequence[Address], budget: TimeBudget, *, ca_file: str = "", proxy: "Proxy | None" = None
+        self,
+        nodes: Sequence[Address],
+        budget: TimeBudget,
+        *,
+        trust: Trust = SYSTEM_TRUST,
+        find_proxy: "Callable[[Address], Proxy | None] | None" = None,
     ) -> None:
+        """`find_proxy` says which proxy, if any, leads to a node."""
         self.nodes = nodes
         self.address = nodes[0]
         self.budget = budget
-        self._ca_file = ca_file
-        self._proxy = proxy
+        self._trust = trust
+        self._find_proxy = find_proxy
+        self._try = TRY
         self._context: SSLContext | None = None
         self._kept: list[Connection] = []
         self._lock = threading.Lock()
@@ -102,9 +150,13 @@ class Client:
         for connection in kept:
             connection.close()
 
-    def find_timeout(self) -> float:
-        """Return the seconds for one try, which leave time for another, perhaps of another node."""
-        return max(0.05, min(TRY, self.budget.peek() / 2))
+    def find_timeout(self, *, is_last: bool = False) -> float:
+        """Return the seconds for one try, which leave time for another node where there are several.
+
+        A server that is slow gets more with each try. One that `is_last` has all that is left.
+        """
+        left = self.budget.peek()
+        return max(0.05, left if is_last else min(self._try, left if len(self.nodes) == 1 else left / 2))
 
     def insist(self, attempt: Callable[[], _Result]) -> _Result:
         """Return what the attempt returns, after as many tries as the budget allows; HttpError.
@@ -121,6 +173,8 @@ class Client:
                 if isinstance(error, UnavailableError) and len(self.nodes) == 1:
                     raise
                 failed += 1
+                # Threads fail side by side: it is twice what was waited, not twice for each of them.
+                self._try = max(self._try, 2 * (time.monotonic() - started))
                 self._leave(asked)
                 # Between half of it and the whole: many builds that failed together do not come back together.
                 wait = max(pause * (0.5 + os.urandom(1)[0] / 512), getattr(error, "wait", 0.0))
@@ -167,7 +221,8 @@ class Client:
 
         address = self.address
         for _ in range(2):
-            connection = connect(address, self._make_context, self.find_timeout(), self._proxy)
+            proxy = self._find_proxy(address) if self._find_proxy else None
+            connection = connect(address, self._make_context, self.find_timeout(), proxy)
             try:
                 leader = find_leader(connection) if find_leader else None
             except BaseException:
@@ -187,14 +242,18 @@ class Client:
                 self.address = self.nodes[at % len(self.nodes)]
 
     def _make_context(self) -> "SSLContext":
-        import ssl
-
         if self._context is None:
-            try:
-                self._context = ssl.create_default_context(cafile=self._ca_file or None)
-            except OSError as error:
-                raise ConfigError(f"{self._ca_file} does not hold certificates: {error.strerror}") from None
+            self._context = self._trust.make_context()
         return self._context
+
+
+def find_named_proxy(address: Address) -> "Proxy | None":
+    """Return the proxy that the environment names for the server; this machine is asked without one."""
+    if address.host in LOOPBACK or not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
+    from .proxies import find_proxy  # which takes long to import
+
+    return find_proxy(address)
 
 
 def check_status(reply: "Reply") -> None:

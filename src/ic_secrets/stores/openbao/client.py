@@ -16,6 +16,7 @@ from ...client.errors import (
     HttpError,
     InvalidReplyError,
     TransientError,
+    UnansweredError,
     UnavailableError,
     to_store_error,
 )
@@ -32,6 +33,8 @@ _TERM = 0.5
 # Statuses of a node's health: https://openbao.org/api-docs/system/health/.
 _ACTIVE, _NOT_INITIALIZED, _SEALED = 200, 501, 503
 _STANDBY = frozenset({429, 472, 473})
+# What a server answers outside of namespaces only.
+_ROOT_PATHS = frozenset({"sys/health", "sys/leader"})
 # With these the server always sends an object.
 _EXPLAINED = frozenset({200, 403, 404})
 
@@ -42,6 +45,8 @@ class Request(NamedTuple):
     method: str
     path: str
     body: Mapping[str, Any] | None = None
+    # Whether what it uses up may be used up when no answer came, so that it is never sent again.
+    is_once: bool = False
 
     def __repr__(self) -> str:
         return f"Request({self.method} {self.path})"
@@ -59,8 +64,15 @@ class Answer(NamedTuple):
     @property
     def errors(self) -> str:
         """Return its messages as one line."""
-        found = self.body.get("errors") or ()
+        said = self.body.get("errors")
+        found = said if isinstance(said, list) else ()
         return " ".join(" ".join(str(one).split()) for one in found)[:300]
+
+
+def get_object(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the object under the key, {} for none, and for anything else."""
+    value = found.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def split_store_url(url: str) -> tuple[str, str]:
@@ -87,21 +99,33 @@ def _parse_node(url: str, name: str = "the store's URL", hint: str = _URL_HINT) 
 class BaoClient:
     """A server, or several nodes of one, asked with one token. Threads may use it side by side."""
 
-    def __init__(self, url: str, *, timeout: float = http.BUDGET, namespace: str = "", ca_file: str = "") -> None:
-        self._http = http.Client(parse_nodes(url), http.TimeBudget(timeout), ca_file=ca_file)
-        self._headers = {"X-Vault-Request": "true"} | ({"X-Vault-Namespace": namespace} if namespace else {})
+    def __init__(
+        self, url: str, *, timeout: float = http.BUDGET, namespace: str = "", trust: http.Trust = http.SYSTEM_TRUST
+    ) -> None:
+        self._http = http.Client(
+            parse_nodes(url), http.TimeBudget(timeout), trust=trust, find_proxy=http.find_named_proxy
+        )
+        self._namespace = {"X-Vault-Namespace": namespace} if namespace else {}
         self.token = ""
 
     def __str__(self) -> str:
         return str(self._http)
 
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, token: str | None = None) -> Answer:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        token: str | None = None,
+        is_once: bool = False,
+    ) -> Answer:
         """Return the answer to one request: 2xx, 400, 404 or 413. A 404 is the active node's.
 
         StoreDeniedError for 403, StoreUnreachableError where no answer came in time, StoreUntrustedError where
-        another's did. `token` is used in place of our own, and where it is empty none.
+        another's did. `token` is used in place of our own, and where it is empty none. See `Request.is_once`.
         """
-        request = Request(method, path, body)
+        request = Request(method, path, body, is_once)
         return self._check(request, self._insist(request, self.token if token is None else token), token)
 
     def ask_all(self, requests: Sequence[Request], *, is_lenient: bool = False) -> list[Answer]:
@@ -135,7 +159,7 @@ class BaoClient:
 
     def _try(self, request: Request, token: str) -> Answer:
         with self._http.connection(self._find_leader) as connection:
-            answer = self._exchange(connection, request, token)
+            answer = self._exchange_once(connection, request, token)
             if answer.status == 404:  # is it the active node's word, given while it was active?
                 before = connection.checked_at
                 self._require_active(connection)
@@ -147,14 +171,27 @@ class BaoClient:
                 raise TransientError(f"status {answer.status}")
         return answer
 
+    def _exchange_once(self, connection: "Connection", request: Request, token: str) -> Answer:
+        """Return the answer; UnansweredError where the request must not be sent again and may have been done."""
+        try:
+            answer = self._exchange(connection, request, token)
+        except TransientError as error:
+            if request.is_once:
+                raise UnansweredError(str(error)) from None
+            raise
+        if request.is_once and answer.status >= 500:
+            raise UnansweredError(f"status {answer.status}")
+        return answer
+
     def _exchange(self, connection: "Connection", request: Request, token: str = "") -> Answer:
         from ...client.connection import Request as HttpRequest
 
-        headers = self._headers | ({"X-Vault-Token": token} if token else {})
+        headers = {"X-Vault-Request": "true"} | ({"X-Vault-Token": token} if token else {})
+        if request.path not in _ROOT_PATHS:
+            headers |= self._namespace
         target = f"/v1/{quote(request.path, safe='/?=')}"
-        reply = connection.exchange(
-            HttpRequest(request.method, target, request.body, headers), self._http.find_timeout()
-        )
+        timeout = self._http.find_timeout(is_last=request.is_once)
+        reply = connection.exchange(HttpRequest(request.method, target, request.body, headers), timeout)
         body = reply.parse_object()
         if not body and reply.status in _EXPLAINED:  # a machine in between said that
             raise InvalidReplyError(f"status {reply.status} without what the server sends with it")
@@ -228,8 +265,8 @@ class Mount:
         if self.is_checked:
             return
         answer = self.client.ask("GET", f"sys/internal/ui/mounts/{self.name}")
-        found = answer.body.get("data") or {}
-        if found.get("type") != "kv" or (found.get("options") or {}).get("version") != "2":
+        found = get_object(answer.body, "data")
+        if found.get("type") != "kv" or get_object(found, "options").get("version") != "2":
             what = "KV version 1" if found.get("type") in {"kv", "generic"} else str(found.get("type"))
             raise StoreFormatError(
                 f"{self.client} has {what} at {self.name}/, and a store needs KV version 2",

@@ -8,12 +8,13 @@ credentials that a pipeline names but does not have: an empty variable, a role w
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ...core.files import read_regular
 from ...errors import ConfigError, IcSecretsError, StoreDeniedError
-from .client import BaoClient
+from .client import BaoClient, get_object
 
 # The value of a setting by its name in the catalogue; None where it is not set.
 Ask = Callable[[str], str | None]
@@ -55,19 +56,19 @@ def log_in(client: BaoClient, ask: Ask, environment: Mapping[str, str]) -> Sessi
         return Session(_read(file, "the token"), ours=False)
     role_id = ask("bao-role-id")
     if role_id:
-        mount = ask("bao-auth-mount") or _APPROLE_MOUNT
+        mount = _find_mount(ask, _APPROLE_MOUNT)
         secret_id = _find_secret_id(client, ask, environment, mount, role_id)
         return _log_in(client, mount, {"role_id": role_id, **secret_id}, "AppRole")
     account = ask("bao-kubernetes-role")
     if account:
         own = _read(ask("bao-jwt-file") or _POD_TOKEN, "the token of the pod's account")
         body = {"jwt": own, "role": account}
-        return _log_in(client, ask("bao-auth-mount") or _KUBERNETES_MOUNT, body, "the account of this pod")
+        return _log_in(client, _find_mount(ask, _KUBERNETES_MOUNT), body, "the account of this pod")
     role = ask("bao-role")
     jwt = _find("bao-jwt", ask, environment, "the identity token") or (role and _request_jwt(ask, environment))
     if jwt:
         body = {"jwt": jwt} | ({"role": role} if role else {})
-        return _log_in(client, ask("bao-auth-mount") or _JWT_MOUNT, body, "the identity token")
+        return _log_in(client, _find_mount(ask, _JWT_MOUNT), body, "the identity token")
     _refuse_half_a_login(ask, environment)
     usual = os.path.join(environment.get("HOME", ""), ".vault-token")
     if os.path.lexists(usual):
@@ -95,6 +96,11 @@ def _refuse_half_a_login(ask: Ask, environment: Mapping[str, str]) -> None:
 
 def _get_variable(name: str) -> str:
     return f"IC_SECRETS_{name.replace('-', '_').upper()}"
+
+
+def _find_mount(ask: Ask, usual: str) -> str:
+    """Return the mount of the login, which may have several parts."""
+    return (ask("bao-auth-mount") or usual).strip("/").removeprefix("auth/")
 
 
 def _request_jwt(ask: Ask, environment: Mapping[str, str]) -> str | None:
@@ -130,20 +136,19 @@ def _find_secret_id(
 def _unwrap(client: BaoClient, wrapped: str, mount: str) -> str:
     """Return the secret id in the wrapping token, which is never unwrapped unless it was made at the role's path."""
     seen = client.ask("POST", "sys/wrapping/lookup", {"token": wrapped}, token="")
-    made_at = str((seen.body.get("data") or {}).get("creation_path") or "")
+    made_at = str(get_object(seen.body, "data").get("creation_path") or "")
     if seen.status != 200:
         raise StoreDeniedError(
             f"{client} does not know the wrapped secret id: it was used already, or has expired",
             hint="if you did not use it, somebody else did: revoke the role's secret ids, and investigate",
         )
-    parts = made_at.split("/")
-    if made_at != f"auth/{mount}/role/{parts[-2] if len(parts) > 1 else ''}/secret-id" or len(parts) != 5:
+    if not re.fullmatch(rf"auth/{re.escape(mount)}/role/[^/]+/secret-id", made_at):
         raise StoreDeniedError(
             f"the wrapped secret id was not created at auth/{mount}/role/ROLE/secret-id, so it was not unwrapped",
             hint="somebody may have replaced it with their own; create a new one",
         )
-    answer = client.ask("POST", "sys/wrapping/unwrap", token=wrapped)
-    secret_id = (answer.body.get("data") or {}).get("secret_id")
+    answer = client.ask("POST", "sys/wrapping/unwrap", token=wrapped, is_once=True)
+    secret_id = get_object(answer.body, "data").get("secret_id")
     if not isinstance(secret_id, str):
         raise StoreDeniedError(f"{client} returns no secret id for the wrapping token", hint="create a new one")
     return secret_id
@@ -151,10 +156,11 @@ def _unwrap(client: BaoClient, wrapped: str, mount: str) -> str:
 
 def _log_in(client: BaoClient, mount: str, body: Mapping[str, Any], how: str) -> Session:
     try:
-        answer = client.ask("POST", f"auth/{mount}/login", body, token="")
+        # A secret id may be good for one login: sent again, it is refused, and refusals lock the role out.
+        answer = client.ask("POST", f"auth/{mount}/login", body, token="", is_once="secret_id" in body)
     except StoreDeniedError:
         answer = None
-    token = ((answer.body.get("auth") or {}) if answer else {}).get("client_token")
+    token = (get_object(answer.body, "auth") if answer else {}).get("client_token")
     if not isinstance(token, str):
         said = answer.errors if answer else ""
         for name in {"jwt", "secret_id"} & {*body}:

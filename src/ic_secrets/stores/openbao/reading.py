@@ -64,6 +64,9 @@ def list_locations_of(transaction: Transaction, owner: Owner, name: str) -> list
     tops = [layout.get_environments_folder(owner, kind) for kind in layout.CLASSES]
     listed = transaction.list_folders(tops)
     environments = sorted({each[:-1] for top in tops for each in listed[top] if each.endswith("/")})
+    # What the lists do not name is not asked for.
+    folders = [(kind, where) for kind in layout.CLASSES for where in (None, *environments)]
+    transaction.list_folders([layout.get_folder(owner, *folder) for folder in folders])
     return [(path, where) for where in (None, *environments) for path in layout.list_paths(owner, where, name)]
 
 

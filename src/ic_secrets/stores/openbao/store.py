@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
-from ...client.http import parse_timeout
+from ...client.http import Trust, parse_timeout
 from ...composer.methods import check_name
 from ...errors import StoreBusyError, UnknownSecretError, UnknownSiteError
 from ...model.names import check_environment, check_site_name
@@ -36,12 +36,16 @@ def open_store(url: str, ask: Ask, environment: Mapping[str, str]) -> "BaoStore"
 
     `ask` gives the settings by their names in the catalogue; `environment` holds the tokens.
     """
+
+    def get(name: str) -> str:
+        return environment.get(f"BAO_{name}") or environment.get(f"VAULT_{name}") or ""
+
     address, mount = split_store_url(url)
     client = BaoClient(
         address,
         timeout=parse_timeout("bao-timeout", ask("bao-timeout")),
-        namespace=environment.get("BAO_NAMESPACE") or environment.get("VAULT_NAMESPACE") or "",
-        ca_file=environment.get("BAO_CACERT") or environment.get("VAULT_CACERT") or "",
+        namespace=get("NAMESPACE"),
+        trust=Trust(get("CACERT"), get("CAPATH"), get("CLIENT_CERT"), get("CLIENT_KEY")),
     )
     try:
         session = log_in(client, ask, environment)

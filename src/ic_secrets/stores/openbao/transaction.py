@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from ...core.signals import delaying_signals
 from ...errors import IcSecretsError, StoreBusyError, StoreDeniedError, StoreFormatError, StoreWriteError
 from . import layout
-from .client import Answer, Mount, Request
+from .client import Answer, Mount, Request, get_object
 from .layout import Node
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?Z", re.ASCII)
@@ -93,7 +93,13 @@ class Transaction:
 
         With `is_lenient`, where the server refuses the data but not the metadata, the node has no value.
         """
-        missing = [path for path in dict.fromkeys(paths) if path not in self._nodes]
+        missing = []
+        for path in dict.fromkeys(paths):
+            folder, _, name = path.rpartition("/")
+            if path not in self._nodes and name in self._listed.get(f"{folder}/", {name}):
+                missing.append(path)
+            elif path not in self._nodes:  # it would be in the list, also without data
+                self._nodes[path] = None
         self._nodes |= self._fetch(missing, is_lenient=is_lenient)
         return [self._nodes[path] for path in paths]
 
@@ -113,17 +119,17 @@ class Transaction:
 
     def _make_closed_node(self, answer: Answer, path: str) -> Node | None:
         found = self._read(answer, path)
-        version, states = found.get("current_version") or 0, _get_object(found, "versions")
-        state = _get_object(states, str(version))
+        version, states = found.get("current_version") or 0, get_object(found, "versions")
+        state = get_object(states, str(version))
         self._versions[path] = version if isinstance(version, int) else 0
         if answer.status == 404 or not state or _is_gone(state):
             return None
-        meta = _get_object(found, "custom_metadata")
+        meta = get_object(found, "custom_metadata")
         return Node(meta, {"changed": _parse_time(found.get("updated_time"))}, self._versions[path])
 
     def _make_node(self, answer: Answer, path: str) -> Node | None:
         found = self._read(answer, path)
-        meta, data = _get_object(found, "metadata"), found.get("data")
+        meta, data = get_object(found, "metadata"), found.get("data")
         version = meta.get("version") or 0
         self._versions[path] = version = version if isinstance(version, int) else 0
         self._removed.discard(path)
@@ -134,7 +140,7 @@ class Transaction:
         if layout.REMOVED.items() <= data.items():
             self._removed.add(path)
             return None
-        return Node(_get_object(meta, "custom_metadata"), data, version)
+        return Node(get_object(meta, "custom_metadata"), data, version)
 
     def find_oldest(self, paths: Iterable[str]) -> str:
         """Return the path whose first version the server has had for longest; one whose first it has not any more."""
@@ -145,10 +151,10 @@ class Transaction:
         )
         ages = []
         for path, answer in zip(paths, answers, strict=True):
-            state = _get_object(self._read(answer, path), "metadata") if answer.status != 403 else {}
+            state = get_object(self._read(answer, path), "metadata") if answer.status != 403 else {}
             if answer.status == 403:  # not to be read by us, but the metadata are
                 closed = ask_all([Request("GET", self._mount.get_metadata_path(path))])[0]
-                state = _get_object(_get_object(self._read(closed, path), "versions"), "1")
+                state = get_object(get_object(self._read(closed, path), "versions"), "1")
             ages.append((str(state.get("created_time") or ""), path))
         return min(ages)[1]
 
@@ -255,7 +261,7 @@ class Transaction:
                     self._announce(path, layout.get_meta(node.data))  # in place of ours, which came too late
                 raise StoreBusyError(f"{path} was written by somebody else meanwhile")
             return
-        meta = _get_object(_get_object(answer.body, "data"), "custom_metadata")
+        meta = get_object(get_object(answer.body, "data"), "custom_metadata")
         if after.meta and meta.get("id") != after.meta.get("id"):
             self._announce(path, after.meta)
 
@@ -334,12 +340,6 @@ def _rank(step: _Step) -> int:
     if not layout.is_record(step.path):
         return 1
     return 0 if step.after is None else 2
-
-
-def _get_object(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return the object under the key, {} for none, and for anything else."""
-    value = found.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def _is_gone(version: Mapping[str, Any]) -> bool:

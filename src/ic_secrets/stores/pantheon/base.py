@@ -7,7 +7,7 @@ site, `org:my-site`, and is not copied to other stores.
 import contextlib
 import copy
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...composer.methods import check_name
@@ -48,6 +48,8 @@ class SecretsJsonStore(Store):
         self._kept: dict[str, _Chain] = {}
         self._documents: dict[str, dict[str, Any]] = {}
         self._steps: list[Step] = []
+        # What each change of a document replaced: its site, name, and the entry, None where there was none.
+        self._replaced: list[tuple[str, str, dict[str, Any] | None]] = []
         self._depth = 0
         self._level = 0
 
@@ -127,7 +129,7 @@ class SecretsJsonStore(Store):
         if environment is not None:
             check_environment(environment)
         with self.transaction():
-            chain = self._chain(owner.name)
+            chain = self._named_chain(owner.name, name)
             item: Secret | Override
             if environment is None:
                 kind, scopes = check_base(name, chain, write.type, write.scopes)
@@ -169,7 +171,7 @@ class SecretsJsonStore(Store):
         site, name = item.owner.name, item.name
         if item.expires is not None:
             raise NoPlaceError(f"{self.url} cannot store when {site} {name} expires", hint="set it without --expires")
-        entry = next((entry for entry in self._read_entries(site) if entry.name == name), None)
+        entry = self._find_entry(site, name)
         if entry is None and name in find_secrets(self._document(site)):
             raise NoPlaceError(f"{self.url} has a {name} already, of a kind that is left out here")
         if entry and (entry.type, entry.scopes) != (item.type, item.scopes):
@@ -191,17 +193,19 @@ class SecretsJsonStore(Store):
                 stack.enter_context(self._begin())
                 self._forget()
             stack.enter_context(self.snapshot())
-            before, size = copy.deepcopy(self._documents), len(self._steps)
+            size, replaced = len(self._steps), len(self._replaced)
             self._level += 1
             try:
                 yield
             except BaseException:
-                self._documents = before
+                self._put_back(replaced)
                 self._kept.clear()
                 del self._steps[size:]
                 raise
             finally:
                 self._level -= 1
+                if not self._level:
+                    self._replaced.clear()
             if not self._level and self._steps:
                 steps, self._steps = self._steps, []
                 self._save(steps)
@@ -239,6 +243,12 @@ class SecretsJsonStore(Store):
                 self._kept[site] = found
         return found
 
+    def _named_chain(self, site: str, name: str) -> _Chain:
+        """Return what the site holds and inherits under that name, as `_chain` does; it reads nothing else."""
+        entry = self._find_entry(site, name)
+        lender = Owner("organization", self._organization or site)
+        return make_holdings([entry] if entry else [], Owner("site", site), lender, is_withheld=self._is_withheld)
+
     def _document(self, site: str) -> dict[str, Any]:
         """Return the raw document as it is, or within a transaction as it will be."""
         found = self._documents.get(site)
@@ -253,7 +263,15 @@ class SecretsJsonStore(Store):
         self._documents.clear()
 
     def _read_entries(self, site: str) -> tuple[Entry, ...]:
-        entries, omissions = read_entries(self._document(site))
+        return self._read_noticing(self._document(site))
+
+    def _find_entry(self, site: str, name: str) -> Entry | None:
+        secrets = find_secrets(self._document(site))
+        found = self._read_noticing({"Secrets": {name: secrets[name]}}) if name in secrets else ()
+        return found[0] if found else None
+
+    def _read_noticing(self, document: Mapping[str, Any]) -> tuple[Entry, ...]:
+        entries, omissions = read_entries(document)
         for what, reason in omissions:
             text = f"{what} is left out: {reason}"
             if text not in self._noticed:
@@ -281,13 +299,14 @@ class SecretsJsonStore(Store):
     def _find_raw(self, item: Secret | Override) -> dict[str, Any]:
         document = self._document(item.owner.name)
         secrets = document["Secrets"] = find_secrets(document)
+        self._replaced.append((item.owner.name, item.name, copy.deepcopy(secrets.get(item.name))))
         raw: dict[str, Any] = secrets.setdefault(item.name, render_entry(item.type, item.scopes, None))
         return raw
 
     def _write(self, item: Secret | Override) -> bool:
         """Write the value into the document, and return whether it is new there."""
         assert item.value is not None
-        own, _ = self._chain(item.owner.name)
+        own, _ = self._named_chain(item.owner.name, item.name)
         raw = self._find_raw(item)
         if isinstance(item, Override):
             values = raw["EnvValues"] = raw.get("EnvValues") or {}
@@ -296,6 +315,15 @@ class SecretsJsonStore(Store):
             return is_new
         raw["Value"] = item.value.reveal()
         return all(secret.name != item.name for secret in own.secrets)
+
+    def _put_back(self, size: int) -> None:
+        """Undo the changes of documents after the first `size`."""
+        while len(self._replaced) > size:
+            site, name, entry = self._replaced.pop()
+            secrets = find_secrets(self._document(site))
+            secrets.pop(name, None)
+            if entry is not None:
+                secrets[name] = entry
 
     def _remove_override(self, item: Override) -> None:
         del self._find_raw(item)["EnvValues"][item.environment]

@@ -113,7 +113,7 @@ class PantheonClient:
         self._home = home
         self._token = token
         self._session = ""
-        self._http = http.Client([home.address], http.TimeBudget(timeout))
+        self._http = http.Client([home.address], http.TimeBudget(timeout), find_proxy=http.find_named_proxy)
         self._window = window
         self._asked: deque[float] = deque(maxlen=RATE)
 
@@ -135,13 +135,17 @@ class PantheonClient:
     ) -> Reply:
         """Return the reply: a success, 400, 404 or 409. `doing` is the task as errors name it ("read …").
 
-        StoreDeniedError for 401 and 403, which are never tried again; StoreUnreachableError where no answer came in
-        time.
+        StoreDeniedError for 403, and for 401 after a new login: a session may end in a long copy.
+        StoreUnreachableError where no answer came in time.
         """
-        if not self._session:
-            self._session = self._log_in()
-        header = f"Bearer {self._session}" if bearer else self._session
-        reply = self._send(method, path, body, {"Authorization": header}, doing)
+        for is_last in (bool(not self._session), True):
+            if not self._session:
+                self._session = self._log_in()
+            header = f"Bearer {self._session}" if bearer else self._session
+            reply = self._send(method, path, body, {"Authorization": header}, doing)
+            if reply.status != 401 or is_last:
+                break
+            self._session = ""
         if reply.status in {401, 403}:
             why = "does not accept the session" if reply.status == 401 else "does not allow us"
             raise StoreDeniedError(

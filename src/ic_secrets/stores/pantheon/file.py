@@ -95,6 +95,7 @@ class PantheonFile(SecretsJsonStore):
         """Use `open_store` instead."""
         super().__init__(url, site, organization=organization, is_withheld=False)
         self._path = path
+        self._text = ""
 
     def _is_of(self, site: str, document: Mapping[str, Any]) -> bool:
         """Return whether the file can belong to the site of that name."""
@@ -105,7 +106,8 @@ class PantheonFile(SecretsJsonStore):
 
     def load(self) -> dict[str, Any]:
         """Return the document as it is on disk; StoreReadError, StoreFormatError."""
-        document = parse_object(self._read(), self._path)
+        self._text = self._read()
+        document = parse_object(self._text, self._path)
         find_secrets(document)
         return document
 
@@ -169,6 +171,11 @@ class PantheonFile(SecretsJsonStore):
         listed = [raw.get("Scopes") for raw in secrets.values() if isinstance(raw, dict)]
         found = {scope for scopes in listed if isinstance(scopes, list) for scope in scopes if isinstance(scope, str)}
         document["Scopes"] = known + sorted(scope for scope in found if scope not in known)
+        if self._read() != self._text:
+            raise StoreBusyError(
+                f"{self._path} was changed by another program meanwhile, and is left as it is",
+                hint="repeat the command",
+            )
         try:
             replace_private(self._path, (render_document(document) + "\n").encode())
         except OSError as error:

@@ -15,7 +15,15 @@ from typing import Any
 from urllib.parse import quote
 
 from ...client.http import parse_timeout
-from ...errors import ConfigError, IcSecretsError, ImmutableError, StoreFormatError, StoreWriteError, UnknownSiteError
+from ...errors import (
+    ConfigError,
+    IcSecretsError,
+    ImmutableError,
+    NoPlaceError,
+    StoreFormatError,
+    StoreWriteError,
+    UnknownSiteError,
+)
 from ...model.names import check_site_name
 from ...model.secret import Override, Secret, format_scopes
 from ..registry import StoreRequest
@@ -112,7 +120,10 @@ class PantheonStore(SecretsJsonStore):
 
     def _do(self, step: Step) -> None:
         secrets = _SECRETS.format(self._find_id(step.site))
-        path = f"{secrets}/{quote(step.secret.name, safe='')}"
+        name = step.secret.name
+        if name in {".", ".."}:  # in a path it would be another place, and all that is below it
+            raise NoPlaceError(f"Pantheon cannot be asked for a secret named {name}")
+        path = f"{secrets}/{quote(name, safe='')}"
         doing = f"{'write' if step.value else 'delete'} {_label(step)}"
         if step.environment is not None:
             value = step.value.reveal() if step.value else None
