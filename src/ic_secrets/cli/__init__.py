@@ -1,6 +1,7 @@
 """The command line: a table of commands, each in a module that is imported when it is used.
 
 - `call`, `parser`, `output`: how every command begins, reads its words, and reports
+- `questions`: what a person at a terminal is asked
 - `program`, `completion`: all parsers as one, for shells, the manual page and the reference
 - every other module: a command, or a group of them, as COMMANDS lists them
 """

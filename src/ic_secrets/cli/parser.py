@@ -95,6 +95,11 @@ def add_exposure_options(parser: Parser) -> None:
     parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and proof that it is gone")
 
 
+def add_yes(parser: Parser) -> None:
+    """Add the option of every command that asks a person at a terminal before it deletes."""
+    parser.add_argument("--yes", action="store_true", help="delete without a question, also at a terminal")
+
+
 def add_json(parser: Parser) -> None:
     """Add the option of every command that reports."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")

@@ -18,6 +18,8 @@ from ..errors import (
     InvalidNameError,
     InvalidValueError,
     NotReadableError,
+    StoreError,
+    UndefinedSecretError,
     UnknownSecretError,
     UnknownSiteError,
     UsageError,
@@ -41,7 +43,8 @@ from ..transfer.merge import check_value
 from . import Call
 from .call import read_call
 from .output import print_json, print_message
-from .parser import Parser, add_json, add_store_options
+from .parser import Parser, add_json, add_store_options, add_yes
+from .questions import ask, confirm, is_at_terminal, list_some
 
 if TYPE_CHECKING:
     from ..audit.recording import Record
@@ -57,7 +60,11 @@ def run_set(call: Call) -> int:
     expires = parse_expiry(arguments.expires, time.time()) if arguments.expires else None
     with context.open_store() as store, _observed(store, arguments, context, "set") as record:
         chain, site_made = _read_chain_to_set(store, owner, environment)
-        kind, scopes = _find_definition(chain, environment, arguments.name, kind, scopes)
+        try:
+            kind, scopes = _find_definition(chain, environment, arguments.name, kind, scopes)
+        except UndefinedSecretError as error:
+            kind, scopes = _ask_for_definition(error, arguments.name, kind, scopes)
+            kind, scopes = _find_definition(chain, environment, arguments.name, kind, scopes)
         value = _read_value(arguments, call.environment)
         check_value(kind, arguments.name, value)
         with record.transaction():
@@ -65,8 +72,43 @@ def run_set(call: Call) -> int:
                 Place(owner, environment, arguments.name), Write(value, type=kind, scopes=scopes, expires=expires)
             )
     dates = _find_expiry(chain[0], environment, arguments.name), expires
-    _report_set(arguments, kind, scopes, created, site_made, dates)
+    is_known = not site_made and (owner.is_site or bool(chain[0].secrets or chain[0].overrides))
+    _report_set(arguments, kind, scopes, created, None if is_known else owner, dates)
+    if kind is SecretType.ENV and arguments.from_file is not None and value.reveal().endswith("\n"):
+        hint = f"`ic-secrets set {arguments.owner} {arguments.name} < FILE` drops it"
+        print_message("warning", "the value ends with the newline that the file ends with", hint)
     return 0
+
+
+def _ask_for_definition(
+    error: UndefinedSecretError, name: str, kind: SecretType | None, scopes: Scopes | None
+) -> tuple[SecretType, Scopes]:
+    """Ask a person for what the new secret is; where there is none, raise the error that says so."""
+
+    def parse(text: str) -> SecretType:
+        parsed = parse_type(text)
+        check_name(parsed, name)
+        return parsed
+
+    if not is_at_terminal():
+        raise error
+    print_message("", f"{error}; they can never be changed")
+    try:
+        if kind is None and _is_composer_key(name):
+            print_message("", "type: composer, since the name is a Composer auth key")
+            kind = SecretType.COMPOSER
+        kind = kind or ask("type (runtime, env, composer):", parse)
+        return kind, scopes or ask("scopes (ic: builds, web: the application, user: people may read it):", parse_scopes)
+    except EOFError:
+        raise error from None
+
+
+def _is_composer_key(name: str) -> bool:
+    try:
+        check_name(SecretType.COMPOSER, name)
+    except InvalidNameError:
+        return False
+    return True
 
 
 def run_get(call: Call) -> int:
@@ -106,18 +148,38 @@ def run_delete(call: Call) -> int:
     owner, environment = parse_owner(arguments.owner)
     _check_name(arguments.name, None)
     names = [arguments.name]
-    with (
-        context.open_store() as store,
-        context.recorded(store, command="delete", owner=arguments.owner, names=names),
-    ):
-        if owner.is_site:
-            store.site(owner.name)
-        count = store.delete(Place(owner, environment, arguments.name))
+    with context.open_store() as store:
+        going, staying = ([], []) if environment else _find_overrides(store, owner, arguments.name)
+        what = f"{arguments.owner} {arguments.name}" + (f" and its overrides for {list_some(going)}" if going else "")
+        if going and is_at_terminal() and not arguments.yes:
+            confirm(f"delete {what}?")
+        with context.recorded(store, command="delete", owner=arguments.owner, names=names):
+            if owner.is_site:
+                store.site(owner.name)
+            count = store.delete(Place(owner, environment, arguments.name))
     if arguments.json:
         print_json("delete", {"owner": arguments.owner, "name": arguments.name, "deleted_values": count})
-    else:
-        print_message("", f"deleted {arguments.owner} {arguments.name} ({count} {'value' if count == 1 else 'values'})")
+        return 0
+    print_message("", f"deleted {what} ({count} {'value' if count == 1 else 'values'})")
+    if staying:
+        text = f"its overrides for {list_some(staying)} stay: they belong to the organization's {arguments.name}"
+        print_message("", text)
     return 0
+
+
+def _find_overrides(store: Store, owner: Owner, name: str) -> tuple[list[str], list[str]]:
+    """Return the environments whose overrides go with the owner's base of that name, and those whose stay.
+
+    Both are empty for what cannot be read: it can be deleted all the same.
+    """
+    try:
+        held = store.read(owner, values=False)
+    except StoreError:
+        return [], []
+    bases = {secret.id for secret in held.secrets if secret.name == name}
+    overrides = [override for override in held.overrides if override.name == name]
+    going = [override.environment for override in overrides if not bases or override.base in bases]
+    return going, sorted({override.environment for override in overrides} - {*going})
 
 
 def make_delete_parser() -> Parser:
@@ -128,6 +190,7 @@ def make_delete_parser() -> Parser:
         "ic-secrets delete my-site.dev LICENSE_KEY",
     )
     _add_owner_and_name(parser)
+    add_yes(parser)
     add_store_options(parser)
     add_json(parser)
     return parser
@@ -158,7 +221,8 @@ def make_set_parser() -> Parser:
     parser = Parser(
         "set",
         "Set a secret, or with an environment its override. The value comes from a prompt, or from stdin when it is\n"
-        "not a terminal; one trailing newline is dropped. The first set must name type and scopes: they never change.",
+        "not a terminal; one trailing newline is dropped. The first set must name type and scopes: they never change.\n"
+        "A person at a terminal is asked for them.",
         "ic-secrets set my-site LICENSE_KEY --type env --scope ic,user --from-file key.txt",
     )
     _add_owner_and_name(parser)
@@ -261,10 +325,10 @@ def _report_set(
     kind: SecretType,
     scopes: Scopes,
     created: bool,
-    site_made: bool,
+    made: Owner | None,
     dates: tuple[int | None, int | None],
 ) -> None:
-    """Report what was set; `dates` are when the previous value expires, and when this one does."""
+    """Report what was set; `made` is an owner that was not known before, `dates` are the old and new expiry."""
     before, expires = dates
     if arguments.json:
         print_json(
@@ -275,14 +339,16 @@ def _report_set(
                 "type": kind.value,
                 "scopes": format_scopes(scopes).split(","),
                 "created": created,
-                "site_created": site_made,
+                "site_created": made is not None and made.is_site,
+                "organization_created": made is not None and not made.is_site,
                 "expires": None if expires is None else format_time(expires),
                 "expires_before": None if before is None else format_time(before),
             },
         )
         return
-    if site_made:
-        print_message("", f"made the site {arguments.owner}, which was not known before")
+    if made:
+        what = "site" if made.is_site else "organization"
+        print_message("", f"made the {what} {made.name}, which was not known before")
     until = "" if expires is None else f", which expires at {format_time(expires)}"
     print_message("", f"{'set' if created else 'changed'} {arguments.owner} {arguments.name}{until}")
     if before is not None and expires is None:

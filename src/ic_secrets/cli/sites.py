@@ -6,14 +6,15 @@ import argparse
 
 from ..assembly.context import Context
 from ..core.console import print_table
-from ..errors import InvalidNameError, UnknownSiteError
+from ..errors import InvalidNameError, StoreError, UnknownSiteError
 from ..model.names import check_site_name
 from ..model.secret import Owner, Site
 from ..stores.base import Store
 from . import Call
 from .call import choose_action, read_call
 from .output import print_json, print_message
-from .parser import Parser, add_json, add_store_options
+from .parser import Parser, add_json, add_store_options, add_yes
+from .questions import confirm, is_at_terminal, list_some
 
 ACTIONS = {
     "set": "make a site, or change its organizations",
@@ -48,6 +49,8 @@ def make_parser(action: str) -> Parser:
             "--supporting", metavar="ORG", action="append", help="a supporting organization: its secrets never do"
         )
         parser.add_argument("--no-supporting", action="store_true", help="no supporting organization any more")
+    if action == "delete":
+        add_yes(parser)
     add_store_options(parser)
     add_json(parser)
     return parser
@@ -63,10 +66,14 @@ def _set(store: Store, arguments: argparse.Namespace, context: Context) -> None:
             before = None
         after = _change(before or Site(arguments.site), arguments)
         store.set_site(after)
+    is_new = after.organization not in {None, before and before.organization}
+    is_empty = is_new and holds_nothing(store, Owner.organization(str(after.organization)))
     if arguments.json:
         print_json("site", {**_describe(after), "created": before is None})
     else:
         print_message("", f"{'made' if before is None else 'changed'} the site {after.name}")
+        if is_empty:
+            print_message("", f"its organization {after.organization} holds nothing yet")
 
 
 def _change(site: Site, arguments: argparse.Namespace) -> Site:
@@ -100,14 +107,32 @@ def _show(store: Store, arguments: argparse.Namespace, _context: Context) -> Non
 
 def _delete(store: Store, arguments: argparse.Namespace, context: Context) -> None:
     check_site_name(arguments.site)
+    if is_at_terminal() and not arguments.yes:
+        store.site(arguments.site)
+        names = _list_names(store, arguments.site)
+        confirm(f"delete the site {arguments.site} with {list_some(names) or 'no secret'}?")
     with context.recorded(store, command="site delete", owner=arguments.site) as record:
-        held = store.read(Owner.site(arguments.site), values=False)
-        record.names = tuple(sorted({s.name for s in held.secrets} | {o.name for o in held.overrides}))
+        record.names = names = _list_names(store, arguments.site)
         count = store.delete_site(arguments.site)
     if arguments.json:
         print_json("site-delete", {"site": arguments.site, "deleted_values": count})
     else:
-        print_message("", f"deleted the site {arguments.site} and {count} values")
+        what = f": {list_some(names)}" if names else ""
+        print_message("", f"deleted the site {arguments.site} and {count} {'value' if count == 1 else 'values'}{what}")
+
+
+def _list_names(store: Store, site: str) -> tuple[str, ...]:
+    held = store.read(Owner.site(site), values=False)
+    return tuple(sorted({s.name for s in held.secrets} | {o.name for o in held.overrides}))
+
+
+def holds_nothing(store: Store, owner: Owner) -> bool:
+    """Return whether the store is known to hold nothing of the owner: a name with a typing mistake, perhaps."""
+    try:
+        held = store.read(owner, values=False)
+    except StoreError:  # whoever sets a site need not see its organization
+        return False
+    return not held.secrets and not held.overrides
 
 
 def _describe(site: Site) -> dict[str, object]:
