@@ -19,6 +19,7 @@ from pathlib import Path
 from bench_mask import LETTERS, MadeSecret, make_exposed
 from programs import list_programs, measure_in_turns, print_ratios
 
+from ic_secrets.core.clocks import Since
 from ic_secrets.core.shares import count_shares
 from ic_secrets.leaks.search import search
 from ic_secrets.leaks.walk import Place
@@ -104,7 +105,7 @@ def list_scanners(tree: Path) -> dict[str, list[str]]:
 
 def search_as_run_does(needles: Sequence[Needle], tree: Path) -> None:
     """The step of `run` after a build that has written the whole tree, in the process that is there already."""
-    search([Place(str(tree))], Matcher(needles), since=0, processes=count_shares())
+    search([Place(str(tree))], Matcher(needles), since=Since(0), processes=count_shares())
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ic_secrets.core.clocks import Since
 from ic_secrets.leaks.findings import Finding, SearchResult
 from ic_secrets.leaks.reader import Inside
 from ic_secrets.leaks.search import search
@@ -299,10 +300,10 @@ def test_only_what_changed_is_searched(tmp_path: Path) -> None:
     since = time.time_ns()
     time.sleep(0.02)
     (tmp_path / "after").write_text(VALUE)
-    result = search([Place(str(tmp_path))], make_matcher(), since=since)
+    result = search([Place(str(tmp_path))], make_matcher(), since=Since(since))
     assert tell(result, tmp_path) == ["after:1 TOKEN raw"]
     assert result.files == 1
-    old = search([Place(str(tmp_path / "before"))], make_matcher(), since=since)
+    old = search([Place(str(tmp_path / "before"))], make_matcher(), since=Since(since))
     assert old.findings == []
 
 

@@ -185,3 +185,26 @@ def test_an_archive_with_auth_json_does_not_go_into_the_composer_home(
     assert "other/b.7z, which the build made in the Composer home, was not carried back" in text
     real = Path(home["XDG_CONFIG_HOME"]) / "composer"
     assert sorted(str(path.relative_to(real)) for path in real.rglob("*")) == ["other", "other/c"]
+
+
+def test_a_project_that_the_build_renamed_is_searched_under_its_new_name(cli: Any, site: Path) -> None:
+    text = build(cli, site, 'echo "$TOKEN" > left; cd ..; mv project old; mkdir project; echo "$TOKEN" > project/new')
+    found = sorted(line.split(" in ")[1].split(":")[0] for line in text.splitlines() if "left behind" in line)
+    assert found == [f"{site.parent}/old/left", f"{site}/new"]
+
+
+def test_a_project_that_the_build_moved_away_is_named(cli: Any, site: Path, tmp_path: Path) -> None:
+    text = build(
+        cli, site, f'echo "$TOKEN" > left; mkdir "{tmp_path}/other"; mv ../project "{tmp_path}/other"', status=0
+    )
+    assert f"{site} was not searched for leaks: it was moved or removed while the build ran" in text
+
+
+def test_a_clock_that_runs_ahead_hides_nothing(cli: Any, site: Path, home: dict[str, str], tmp_path: Path) -> None:
+    """As where the project is on a server, whose clock is an hour behind ours."""
+    (tmp_path / "ahead").mkdir()
+    (tmp_path / "ahead" / "sitecustomize.py").write_text(
+        "import time\n\nreal = time.time_ns\ntime.time_ns = lambda: real() + 3_600_000_000_000\n"
+    )
+    home["PYTHONPATH"] = str(tmp_path / "ahead")
+    assert f"{site}/left" in build(cli, site, 'echo "$TOKEN" > left')

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ic_secrets.composer.home import ComposerHome, OverlayTrace
+from ic_secrets.core.clocks import Since
 from ic_secrets.core.notices import Notice
 from ic_secrets.stores.base import Cached, Identity
 from ic_secrets.two_steps.guard import ProcessId
@@ -18,6 +19,7 @@ HANDOVER = Handover(
     checkout="/work",
     target="my-site.dev",
     project="/work",
+    identity=[5, 6],
     directory="/work",
     environment={"HOME": "/root"},
     run_dir=None,
@@ -34,7 +36,7 @@ HANDOVER = Handover(
     cached=Cached(15, "the server does not answer"),
     written=["composer/auth.json"],
     outputs=[],
-    since=1,
+    since=Since(1, 2, ((3, 4),)),
     started=2.5,
     versions={"composer": "2.5.5", "revision": None},
     notices=[Notice("text", "hint")],

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping
 
 from ..composer.home import AUTH_FILE, Overlay, OverlayTrace
 from ..composer.minted import LiveMasker, MintedTokens
+from ..core.clocks import Since
 from ..core.files import read_regular
 from ..core.notices import Notice, Notify
 from ..errors import ScrubIncompleteError
@@ -19,8 +19,6 @@ from ..process.watchdog import Watchdog
 from .prepare import PreparedBuild
 from .render import COMPOSER
 
-# File systems stamp changes with a clock that lags behind ours by a tick of the kernel's, in ns.
-_CLOCK_LAG = 50_000_000
 _LARGEST = 1 << 20
 _GIT = "git"
 
@@ -28,12 +26,12 @@ _GIT = "git"
 class Exposure:
     """One build's, from its first file to the scrub.
 
-    `since` is when it began, in ns. `outputs` are files elsewhere that were given values on purpose. After the scrub,
+    `since` is when it began. `outputs` are files elsewhere that were given values on purpose. After the scrub,
     `scrubbed` are the paths that were written, `hosts_seen` the hosts whose login was in git's arguments,
     and `failure` is set where something could not be removed.
     """
 
-    def __init__(self, prepared: PreparedBuild, directory: PrivateDirectory, since: int, notify: Notify) -> None:
+    def __init__(self, prepared: PreparedBuild, directory: PrivateDirectory, since: Since, notify: Notify) -> None:
         """Nothing is in the directory yet, or another process has filled it (`make`, `resume`)."""
         self.prepared = prepared
         self.directory = directory
@@ -53,9 +51,10 @@ class Exposure:
     def make(cls, prepared: PreparedBuild, watchdog: Watchdog, notify: Notify) -> Exposure:
         """Make the private directory and fill it; BuildError, and then nothing of it is left."""
         request = prepared.request
-        since = time.time_ns() - _CLOCK_LAG
         projects = [request.directory, prepared.project.directory]
         parent = choose_parent(request.environment, projects, request.run_dir)
+        variables = (request.environment.get(name) for name in ("HOME", "TMPDIR"))
+        since = Since.now([*projects, parent, *prepared.project.trees, *prepared.caches, *filter(None, variables)])
         directory = PrivateDirectory.make(parent, watchdog)
         try:
             if not directory.in_memory:
@@ -74,7 +73,7 @@ class Exposure:
 
     @classmethod
     def resume(
-        cls, prepared: PreparedBuild, directory: PrivateDirectory, since: int, home: OverlayTrace, notify: Notify
+        cls, prepared: PreparedBuild, directory: PrivateDirectory, since: Since, home: OverlayTrace, notify: Notify
     ) -> Exposure:
         """Return what another process has made and left in the directory, to be finished here."""
         exposure = cls(prepared, directory, since, notify)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 
 from ..ci.platforms import find_written
+from ..composer.project import Project, identify
 from ..git.checkout import find_repository
 from ..leaks.walk import Place
 from .expose import Exposure
@@ -32,6 +33,25 @@ def list_places(exposure: Exposure) -> list[Place]:
     return [*places, *(Place(path, most=_MOST_ENTRIES, own=True) for path in _list_temporary(exposure))]
 
 
+def find_moved(exposure: Exposure) -> list[tuple[str, str]]:
+    """Return the project's directory, and why it is not searched, if nothing says where it is now."""
+    project = exposure.prepared.project
+    is_known = not project.identity or identify(project.directory) == project.identity or find_new_name(project)
+    return [] if is_known else [(project.directory, "it was moved or removed while the build ran")]
+
+
+def find_new_name(project: Project) -> str | None:
+    """Return what the directory of the project is called now, in the directory it was in; None if it is not there."""
+    if not project.identity or identify(project.directory) == project.identity:
+        return None
+    parent = os.path.dirname(os.path.abspath(project.directory))
+    with contextlib.suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            if entry.inode() == project.identity[1] and identify(entry.path) == project.identity:
+                return entry.path
+    return None
+
+
 def _list_temporary(exposure: Exposure) -> list[str]:
     """Return the directories for temporary files, and the one that the private directory was in."""
     temporary = exposure.prepared.request.environment.get("TMPDIR") or "/tmp"  # noqa: S108
@@ -41,7 +61,8 @@ def _list_temporary(exposure: Exposure) -> list[str]:
 def _list_project_places(exposure: Exposure) -> Iterator[Place]:
     """Yield what belongs to the project and to the CI job, wherever it is."""
     request, project = exposure.prepared.request, exposure.prepared.project
-    for path in (request.directory, project.directory):
+    moved = find_new_name(project) or project.directory
+    for path in dict.fromkeys([request.directory, project.directory, moved]):
         yield Place(path, follow=True)
     others = [*project.trees, *find_written(request.environment).values()]
     with contextlib.suppress(OSError):

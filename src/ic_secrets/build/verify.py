@@ -7,6 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from ..core.clocks import Since
 from ..core.notices import Notice, Notify
 from ..errors import LEAK_FOUND, SCRUB_INCOMPLETE
 from ..model.secret import Scope
@@ -42,7 +43,8 @@ def mend_clones(exposure: Exposure, notify: Notify) -> tuple[Residue, ...]:
     mended = []
     for residue in find_clones(exposure.prepared):
         hosts = ", ".join(residue.hosts)
-        if os.stat(residue.path).st_ctime_ns < exposure.since:
+        found = os.stat(residue.path)
+        if not exposure.since.covers(found.st_dev, found.st_ctime_ns):
             text = f"{residue.path} contains a credential for {hosts}, left by an earlier build"
             notify(Notice(text, "`ic-secrets scrub` takes it out"))
             continue
@@ -71,14 +73,16 @@ def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
     """
     from ..leaks.findings import SearchResult
     from ..leaks.walk import Walk
-    from .places import list_places
+    from .places import find_moved, list_places
 
     prepared = exposure.prepared
     places = list_places(exposure)
     skip = [exposure.directory.path, *exposure.outputs, *([record] if record else [])]
-    walk = Walk(exposure.since, skip)
+    since = exposure.since.settle()
+    walk = Walk(since, skip)
+    missed = find_moved(exposure)
     if not any(True for _ in walk.list_entries(places)) and not walk.left_out and not walk.failed:
-        return SearchResult()  # nothing changed: then nothing is loaded to look into it
+        return SearchResult(unsearched=missed, missed=missed)  # nothing changed: then nothing is loaded to look into it
     from ..core.shares import count_shares
     from ..leaks.reader import Inside
     from ..leaks.search import search
@@ -89,13 +93,15 @@ def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
     result = search(
         places,
         Matcher(for_search(needles)),
-        since=exposure.since,
+        since=since,
         skip=skip,
         # What Composer downloads is the server's own.
         inside=Inside(_MOST_UNPACKED, tuple(f"{cache}{os.sep}" for cache in prepared.caches)),
         hidden=needles,
         processes=count_shares(),
     )
+    result.unsearched += missed
+    result.missed += missed
     return result.without(prepared.request.leaks_allowed, prepared.project.directory)
 
 
@@ -106,7 +112,7 @@ def judge(status: int, exposure: Exposure, result: SearchResult | None, notify: 
     level = "error" if fails else "warning"
     for finding in findings:
         notify(Notice(f"{finding.name} was left behind in {finding.place} ({finding.encoding})", level=level))
-    unreadable = find_unreadable(result, exposure.since) if result else []
+    unreadable = find_unreadable(result, exposure.since.settle()) if result else []
     for path in unreadable:
         text = f"{path}, which the build made or changed, cannot be read, so it was not searched for leaks"
         notify(Notice(text, "search it with `ic-secrets scan` as a user who can read it", level))
@@ -120,13 +126,13 @@ def judge(status: int, exposure: Exposure, result: SearchResult | None, notify: 
     return status or (LEAK_FOUND if findings and fails else SCRUB_INCOMPLETE if unreadable and fails else 0)
 
 
-def find_unreadable(result: SearchResult, since: int) -> list[str]:
-    """Find what of the unsearched is ours, changed since then (ns), and not readable: no build does that by chance."""
+def find_unreadable(result: SearchResult, since: Since) -> list[str]:
+    """Find what of the unsearched is ours, changed since then, and not readable: no build does that by chance."""
     found = []
     for path, _ in result.unsearched:
         with contextlib.suppress(OSError, ValueError):
             status = os.lstat(path)
-            is_changed = status.st_uid == os.geteuid() and status.st_ctime_ns >= since
+            is_changed = status.st_uid == os.geteuid() and since.covers(status.st_dev, status.st_ctime_ns)
             needed = os.R_OK | (os.X_OK if stat.S_ISDIR(status.st_mode) else 0)
             if is_changed and not os.access(path, needed):
                 found.append(path)

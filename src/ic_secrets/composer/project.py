@@ -24,6 +24,7 @@ class Project(NamedTuple):
     `auth_file` and `manifest_file` are the paths of its auth.json and composer.json; `config` and `extra` are the
     latter's sections. `sources` are what its packages come from. `caches` are the directories that it names as
     Composer's cache, `trees` those beside its own that Composer writes to, or takes packages from.
+    `identity` is the device and number of its own directory, whatever name that gets.
     """
 
     directory: str
@@ -36,6 +37,7 @@ class Project(NamedTuple):
     caches: tuple[str, ...] = ()
     extra: Document = {}  # noqa: RUF012 -- nor to this
     trees: tuple[str, ...] = ()
+    identity: tuple[int, ...] = ()
 
 
 def read_project(command: Sequence[str], directory: str, environment: Mapping[str, str]) -> Project:
@@ -63,8 +65,18 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
         config=config,
         caches=tuple(os.path.join(directory, os.path.expanduser(path)) for path in caches),
         extra=extra,
+        identity=identify(directory) or (),
         trees=find_trees(manifest or {}, environment, directory),
     )
+
+
+def identify(path: str) -> tuple[int, int] | None:
+    """Return the device and number of a directory, None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def read_auth(path: str) -> Document:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from itertools import islice
 
+from ..core.clocks import Since
 from ..core.shares import do_shares
 from ..masking.matcher import Matcher
 from ..masking.needles import Needle
@@ -31,7 +32,7 @@ def search(
     places: Iterable[Place],
     matcher: Matcher,
     *,
-    since: int | None = None,
+    since: Since | None = None,
     inside: Inside | None = None,
     skip: Collection[str] = (),
     hidden: Collection[Needle] = (),
@@ -39,7 +40,7 @@ def search(
 ) -> SearchResult:
     """Search the trees; a directory that is in several is walked once. The findings are in the order of their paths.
 
-    `since` leaves out what has not changed from that time on (ns since the epoch); `inside` says how archives are
+    `since` leaves out what has not changed from that time on; `inside` says how archives are
     searched inside, if they are; `skip` names directories that are not walked; `hidden` is what paths must not show
     either, beside what is searched for. `processes` share the work; more than one only if the caller has no threads.
     OSError is never raised: what cannot be read is in `unsearched`.

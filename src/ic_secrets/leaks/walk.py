@@ -7,6 +7,7 @@ import stat
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
+from ..core.clocks import Since
 from ..core.linux import list_file_systems
 from ..process.directory import find_enclosing
 
@@ -57,8 +58,8 @@ class Walk:
     `missed` are those of the former that a person should hear of.
     """
 
-    def __init__(self, since: int | None, skip: Collection[str]) -> None:
-        """Leave out what has not changed since that time (ns), and the paths to `skip`."""
+    def __init__(self, since: Since | None, skip: Collection[str]) -> None:
+        """Leave out what has not changed since that time, and the paths to `skip`."""
         self.left_out: list[tuple[str, str]] = []
         self.missed: list[tuple[str, str]] = []
         self.failed: list[tuple[str, OSError]] = []
@@ -170,7 +171,8 @@ class Walk:
         return self._is_changed(found) and not (own and found.st_uid != self._user)
 
     def _is_changed(self, found: os.stat_result) -> bool:
-        return (self._since is None or found.st_ctime_ns >= self._since) and not self._is_skipped(found)
+        is_new = self._since is None or self._since.covers(found.st_dev, found.st_ctime_ns)
+        return is_new and not self._is_skipped(found)
 
     def _is_skipped(self, found: os.stat_result) -> bool:
         return (found.st_dev, found.st_ino) in self._skipped

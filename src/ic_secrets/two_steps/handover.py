@@ -19,6 +19,7 @@ from ..ci.platforms import find_written
 from ..composer.auth_json import Document
 from ..composer.home import AUTH_FILE, ComposerHome, OverlayTrace
 from ..composer.project import Project
+from ..core.clocks import Since
 from ..core.files import is_below, read_regular, remove_tree
 from ..core.linux import read_start_time
 from ..core.notices import Notice, Notify
@@ -75,6 +76,7 @@ class Handover(NamedTuple):
     checkout: str
     target: str
     project: str
+    identity: Sequence[int]
     directory: str
     environment: Mapping[str, str]
     run_dir: str | None
@@ -91,7 +93,7 @@ class Handover(NamedTuple):
     cached: Cached | None
     written: Sequence[str]
     outputs: Sequence[str]
-    since: int
+    since: Since
     started: float
     versions: Mapping[str, str | None]
     notices: Sequence[Notice]
@@ -116,6 +118,7 @@ class Handover(NamedTuple):
             **{
                 **fields,
                 "path": path,
+                "since": Since.from_json(fields["since"]),
                 "home": ComposerHome(*fields["home"]),
                 "overlay": OverlayTrace(*fields["overlay"]),
                 "store": fields["store"] and Identity(*fields["store"]),
@@ -136,6 +139,7 @@ class Handover(NamedTuple):
             checkout=os.path.realpath(project.directory),
             target=str(request.target),
             project=project.directory,
+            identity=project.identity,
             directory=request.directory,
             environment=_select_environment(request.environment),
             run_dir=request.run_dir,
@@ -217,7 +221,9 @@ class Handover(NamedTuple):
         )
         return PreparedBuild(
             request=request,
-            project=Project(self.project, caches=tuple(self.caches), trees=tuple(self.trees)),
+            project=Project(
+                self.project, identity=tuple(self.identity), caches=tuple(self.caches), trees=tuple(self.trees)
+            ),
             home=self.home,
             secrets=secrets,
             loaded=Loaded(store=self.store, cached=self.cached),
