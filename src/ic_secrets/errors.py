@@ -47,7 +47,7 @@ class InvalidValueError(IcSecretsError):
 class ReservedNameError(InvalidNameError):
     """An `env` secret has the name of a variable that would change what runs."""
 
-    hint = "choose another name; the build can copy it where it is needed"
+    hint = "choose another name, or allow it where you define the build: IC_SECRETS_ALLOW_ENV=NAME[,NAME]"
 
 
 class ImmutableError(IcSecretsError):

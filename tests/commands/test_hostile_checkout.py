@@ -150,6 +150,25 @@ def test_a_pull_request_turns_no_protection_off_in_a_pipeline(
     site("run", "--", "true", cwd=project, env=pipeline | {"IC_SECRETS_CONFIG": str(own)}, check=0)
 
 
+def test_a_secret_that_would_turn_the_build_against_its_credentials_needs_a_persons_word(
+    site: Cli, tmp_path: Path
+) -> None:
+    words = ("set", "my-site", "https_proxy", "--type", "env", "--scope", "ic")
+    value = b"http://127.0.0.1:9"
+    done = site(*words, stdin=value, check=1)
+    assert b"https_proxy is a reserved name" in done.stderr
+    assert b"IC_SECRETS_ALLOW_ENV" in done.stderr
+    allowed = {"IC_SECRETS_ALLOW_ENV": "https_proxy"}
+    site(*words, stdin=value, env=allowed, check=0)
+    site("run", "my-site", "--", "true", check=125)
+    print_it = ("--no-mask", "--", "printenv", "https_proxy")
+    assert site("run", "my-site", *print_it, env=allowed, check=0).stdout.strip() == value
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "ic-secrets.toml").write_text('allow-env = ["https_proxy"]\n')
+    assert b"a checkout may not set allow-env" in site("run", "my-site", "--", "true", cwd=project, check=125).stderr
+
+
 # --- what is printed ------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,9 @@ VALUE = SecretValue("canary-5f1c")
 RESERVED = """
     PATH HOME LD_PRELOAD LD_LIBRARY_PATH LD_ANYTHING DYLD_INSERT_LIBRARIES BASH_ENV ENV IFS PYTHONPATH PYTHONSTARTUP
     NODE_OPTIONS PHPRC PHP_INI_SCAN_DIR GIT_SSH_COMMAND GIT_SSH GIT_CONFIG_COUNT GIT_CONFIG_KEY_0 GIT_EXEC_PATH
+    http_proxy HTTPS_PROXY https_proxy ALL_PROXY no_proxy SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE CURL_HOME GIT_DIR
+    GIT_SSL_CAINFO GIT_TERMINAL_PROMPT GIT_CONFIG_PARAMETERS MAKEFLAGS ZDOTDIR JAVA_TOOL_OPTIONS NODE_EXTRA_CA_CERTS
+    npm_config_registry NPM_CONFIG_USERCONFIG SSLKEYLOGFILE GITHUB_ENV GIT_CONFIG_KEY
     COMPOSER_HOME IC_SECRETS_KEY IC_SECRETS_ANYTHING BASH_FUNC_x PERL5OPT RUBYOPT SHELLOPTS PS4 PROMPT_COMMAND
 """.split()
 
@@ -23,9 +26,17 @@ def test_a_name_that_changes_what_runs_is_refused(name: str) -> None:
         check_variable(name, "x")
 
 
-@pytest.mark.parametrize("name", ["ACF_PRO_KEY", "path", "MY_PATH", "COMPOSER_AUTH", "HTTPS_PROXY", "LDAP_PASSWORD"])
+@pytest.mark.parametrize(
+    "name", ["ACF_PRO_KEY", "path", "MY_PATH", "COMPOSER_AUTH", "GIT_TOKEN", "LDAP_PASSWORD", "GITHUB_TOKEN"]
+)
 def test_any_other_name_is_taken(name: str) -> None:
     check_variable(name, "x")
+
+
+def test_a_person_may_allow_a_reserved_name_but_none_of_ours() -> None:
+    check_variable("HTTPS_PROXY", "x", {"HTTPS_PROXY"})
+    with pytest.raises(ReservedNameError):
+        check_variable("IC_SECRETS_KEY", "x", {"IC_SECRETS_KEY"})
 
 
 def test_a_nul_is_refused_and_not_shown() -> None:

@@ -52,6 +52,7 @@ def make_request(
         receipt=os.path.abspath(receipt) if receipt else None,
         expiry_warning=settings.get_duration("expiry-warning"),
         scope=scope,
+        allowed_names=settings.find_names("allow-env") or frozenset(),
     )
     _check_lowered(context, request)
     return request

@@ -52,7 +52,7 @@ class BuildRequest(NamedTuple):
     """A build as it was asked for. `grace` and `expiry_warning` are in seconds; `leaks` is `fail`, `warn` or `off`.
 
     The command is empty where somebody else runs the build, in the directory. The scope is `ic` for a build, `web` for
-    an application that runs.
+    an application that runs. `allowed_names` are reserved variables that `env` secrets may set.
     """
 
     target: Target
@@ -72,6 +72,7 @@ class BuildRequest(NamedTuple):
     receipt: str | None = None
     expiry_warning: float = EXPIRY_WARNING
     scope: Scope = Scope.IC
+    allowed_names: frozenset[str] = frozenset()
 
 
 class Loaded(NamedTuple):
@@ -175,7 +176,7 @@ def prepare(
     with errors:
         program = find_program(request.command[0], request.environment) if request.command else ""
     loaded = load(store, request.target, notify, request.scope)
-    secrets = BuildSecrets.parse(select(loaded.definitions, request, notify, errors), errors)
+    secrets = BuildSecrets.parse(select(loaded.definitions, request, notify, errors), errors, request.allowed_names)
     inherited = inherit(request.environment, pristine=request.pristine)
     if AUTH_VARIABLE in inherited and request.preserve.keeps(AUTH_VARIABLE):
         secrets = secrets.without_variable()

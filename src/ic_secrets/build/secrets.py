@@ -3,7 +3,7 @@
 import functools
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..composer.auth_json import Document
@@ -46,8 +46,10 @@ class BuildSecret(NamedTuple):
     variable: AuthVariable | None = None
 
     @classmethod
-    def parse(cls, definition: Definition) -> "BuildSecret":
+    def parse(cls, definition: Definition, allowed: Collection[str] = ()) -> "BuildSecret":
         """Make the record of a definition that has won. This is the one place where a value is parsed.
+
+        `allowed` are reserved names that a person allows.
 
         BuildError where the store does not give the value; InvalidValueError and ReservedNameError where the secret
         cannot become a credential or a variable.
@@ -55,6 +57,8 @@ class BuildSecret(NamedTuple):
         name, kind = definition.name, definition.type
         if definition.value is None:
             raise BuildError(f"the store does not give the value of {name} ({definition.source})")
+        if kind is SecretType.ENV:
+            check_variable(name, definition.value.reveal(), allowed)
         return cls.make(
             name,
             kind,
@@ -79,8 +83,6 @@ class BuildSecret(NamedTuple):
     ) -> "BuildSecret":
         """Parse the value; InvalidValueError, ReservedNameError, MalformedAuthError."""
         text = value.reveal()
-        if kind is SecretType.ENV:
-            check_variable(name, text)
         credential = parse_credential(name, text) if kind is SecretType.COMPOSER else None
         variable = parse_variable(text) if kind is SecretType.ENV and name == AUTH_VARIABLE else None
         known = credential or variable
@@ -98,12 +100,14 @@ class BuildSecrets(tuple[BuildSecret, ...]):
     _lock = threading.Lock()
 
     @classmethod
-    def parse(cls, definitions: Iterable[Definition], errors: Errors = RAISED) -> "BuildSecrets":
+    def parse(
+        cls, definitions: Iterable[Definition], errors: Errors = RAISED, allowed: Collection[str] = ()
+    ) -> "BuildSecrets":
         """Parse each definition; one that cannot be parsed is left out where its error is only collected."""
         secrets = []
         for definition in definitions:
             with errors:
-                secrets.append(BuildSecret.parse(definition))
+                secrets.append(BuildSecret.parse(definition, allowed))
         return cls(secrets)
 
     @property

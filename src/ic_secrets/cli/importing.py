@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..assembly.context import Context
 from ..composer.credential import parse_credential
@@ -95,7 +95,7 @@ def import_file(arguments: argparse.Namespace, context: Context, owner: Owner | 
         parsed = ParsedFile(_read_sealed(arguments, context, owner))
         parsed = parsed.select(split_names(arguments.chosen)) if arguments.chosen else parsed
     else:
-        check = _make_check(allow_empty=arguments.allow_empty)
+        check = _make_check(context.settings.find_names("allow-env") or (), allow_empty=arguments.allow_empty)
         with context.open_store(read_only=True) as store:
             parsed = _read_text_file(arguments, context, FORMATS[name], owner, store)
     secret_set, unread = parsed.secret_set, parsed.refused
@@ -163,13 +163,13 @@ def _report(arguments: argparse.Namespace, changes: Sequence[Change], unread: Se
     return 1 if refused else 0
 
 
-def _make_check(*, allow_empty: bool) -> Check:
+def _make_check(allowed: Collection[str], *, allow_empty: bool) -> Check:
     """Return what checks every value, as `set` does, and that somebody has filled it in."""
 
     def check(kind: SecretType, name: str, value: SecretValue) -> None:
         if not value.reveal() and not allow_empty:
             raise InvalidValueError("the value is empty: --allow-empty accepts that")
-        check_value(kind, name, value)
+        check_value(kind, name, value, allowed)
         content = parse_credential(name, value).content if kind is SecretType.COMPOSER else value.reveal()
         if any(_PLACEHOLDER.fullmatch(text.strip()) for _, text in list_leaves(content)):
             raise InvalidValueError("it is a placeholder, not a value: fill it in, or leave it out")

@@ -66,7 +66,7 @@ def run_set(call: Call) -> int:
             kind, scopes = _ask_for_definition(error, arguments.name, kind, scopes)
             kind, scopes = _find_definition(chain, environment, arguments.name, kind, scopes)
         value = _read_value(arguments, call.environment)
-        check_value(kind, arguments.name, value)
+        check_value(kind, arguments.name, value, context.settings.find_names("allow-env") or ())
         with record.transaction():
             created = store.put(
                 Place(owner, environment, arguments.name), Write(value, type=kind, scopes=scopes, expires=expires)

@@ -52,6 +52,7 @@ SETTINGS = {
     "audit": Known("choice", "what happens when the log cannot be written", choices=("required", "warn", "off")),
     "audit-file": Known("path", "the log of who did what"),
     "plugins": Known("plugins", "plugins: names of installed ones, or ./FILE.py"),
+    "allow-env": Known("names", "reserved variables that env secrets may set all the same: HTTPS_PROXY"),
     "run-dir": Known("path", "where private directories are made"),
     "only": Known("names", "expose only these secrets", checkout=True),
     "except": Known("names", "expose all but these secrets", checkout=True),

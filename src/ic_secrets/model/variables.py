@@ -1,28 +1,41 @@
 """The environment variables of a build: what it inherits, what is withheld, and what secrets add. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import EnvironmentTooBigError, InvalidValueError, ReservedNameError
 from .secret import SecretValue
 
-# Variables that decide what runs, or where code is loaded from. A secret is data: one with such a name is a mistake or
-# an attack, and is refused.
+# Variables that decide what runs, where code is loaded from, which servers are asked and which of them are trusted. A
+# secret is data: one with such a name is a mistake, or an attack on the build's other credentials.
 _RESERVED = frozenset(
     """
     PATH HOME SHELL IFS ENV BASH_ENV BASHOPTS SHELLOPTS PS4 PROMPT_COMMAND CDPATH GLOBIGNORE PWD OLDPWD
     TMPDIR TERM USER LOGNAME COMPOSER COMPOSER_HOME COMPOSER_CACHE_DIR COMPOSER_VENDOR_DIR COMPOSER_BIN_DIR
     COMPOSER_RUNTIME_ENV COMPOSER_ROOT_VERSION PHPRC PHP_INI_SCAN_DIR PHP_BINARY
-    NODE_OPTIONS NODE_PATH NPM_CONFIG_USERCONFIG PERL5OPT PERL5LIB PERL5DB PERLLIB RUBYOPT RUBYLIB
-    JAVA_TOOL_OPTIONS JDK_JAVA_OPTIONS _JAVA_OPTIONS
-    GIT_SSH GIT_SSH_COMMAND GIT_PROXY_COMMAND GIT_ASKPASS SSH_ASKPASS GIT_EXEC_PATH GIT_EXTERNAL_DIFF GIT_EDITOR
-    GIT_SEQUENCE_EDITOR GIT_PAGER GIT_TEMPLATE_DIR GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY
-    GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_ALLOW_PROTOCOL GIT_SSL_NO_VERIFY EDITOR VISUAL PAGER LESSOPEN
-    GCONV_PATH GLIBC_TUNABLES LOCPATH HOSTALIASES OPENSSL_CONF OPENSSL_MODULES CURL_HOME
+    COMPOSER_CAFILE COMPOSER_DISABLE_NETWORK PHP_PEAR_SYSCONF_DIR
+    NODE_OPTIONS NODE_PATH NODE_EXTRA_CA_CERTS NODE_TLS_REJECT_UNAUTHORIZED
+    PERL5OPT PERL5LIB PERL5DB PERLLIB PERL5SHELL PERL_LWP_SSL_VERIFY_HOSTNAME PERL_LWP_SSL_CA_FILE
+    RUBYOPT RUBYLIB RUBYSHELL GEM_HOME GEM_PATH BUNDLE_GEMFILE BUNDLE_PATH
+    JAVA_TOOL_OPTIONS JDK_JAVA_OPTIONS _JAVA_OPTIONS JAVA_OPTS JAVA_HOME CLASSPATH MAVEN_OPTS GRADLE_OPTS ANT_OPTS
+    MAKEFLAGS GNUMAKEFLAGS MAKEFILES MFLAGS GOPROXY GOSUMDB GOINSECURE GOFLAGS GOROOT CARGO_HOME RUSTC_WRAPPER
+    PIP_CONFIG_FILE PIP_TRUSTED_HOST YARN_RC_FILENAME DOCKER_HOST DOCKER_CONFIG
+    SSH_ASKPASS SSH_AUTH_SOCK EDITOR VISUAL PAGER LESSOPEN LESSCLOSE MANPAGER BROWSER
+    ZDOTDIR FPATH INPUTRC TERMINFO TERMCAP FPATH HOSTALIASES LOCALDOMAIN RES_OPTIONS KRB5_CONFIG WGETRC NETRC
+    GCONV_PATH GLIBC_TUNABLES LOCPATH NLSPATH SSL_CERT_FILE SSL_CERT_DIR SSLKEYLOGFILE REQUESTS_CA_BUNDLE AWS_CA_BUNDLE
+    GITHUB_ENV GITHUB_PATH GITHUB_OUTPUT GITHUB_STATE GITHUB_STEP_SUMMARY
     CUSTOMER_SECRETS_FAKE_FILE XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME XDG_RUNTIME_DIR XDG_CONFIG_DIRS
     """.split()
 )
-_RESERVED_PREFIXES = ("LD_", "DYLD_", "PYTHON", "IC_SECRETS_", "BASH_FUNC_", "GIT_CONFIG", "GIT_TRACE")
+_RESERVED_PREFIXES = ("LD_", "DYLD_", "PYTHON", "BASH_FUNC_", "GIT_", "CURL_", "OPENSSL_", "GNUTLS_", "MALLOC_")
+# Programs read these in capitals and in small letters.
+_RESERVED_ANY_CASE = (
+    r"(?i)(?:https?|ftp|rsync|socks5?|all|no|cgi_http|npm_config(?:_https?|_no)?)_proxy"
+    r"|npm_config_(?:userconfig|globalconfig|registry|ca|cafile|strict_ssl|script_shell|shell|git|prefix|node_options)"
+)
+# No variable of git's ends like that, but those of people do: GIT_TOKEN.
+_LIKE_A_CREDENTIAL = r"GIT_(?!CONFIG|TRACE)\w*(?:TOKEN|PASSWORD|PASS|SECRET|USER|USERNAME|PAT|KEY|AUTH)"
 
 # Ours, and those of the stores: a build that may see a few secrets must not get what opens all of them.
 _OWN_PREFIX = "IC_SECRETS_"
@@ -61,12 +74,23 @@ class Preserve(NamedTuple):
         return self.everything or name in self.names
 
 
-def check_variable(name: str, text: str) -> None:
-    """Raise ReservedNameError or InvalidValueError where an `env` secret with that value cannot become a variable."""
-    if name in _RESERVED or name.startswith(_RESERVED_PREFIXES):
+def check_variable(name: str, text: str, allowed: Collection[str] = ()) -> None:
+    """Raise ReservedNameError or InvalidValueError where an `env` secret with that value cannot become a variable.
+
+    A person may have `allowed` some reserved names, but none of ours.
+    """
+    if name.startswith(_OWN_PREFIX) or (name not in allowed and _is_reserved(name)):
         raise ReservedNameError(f"{name} is a reserved name: it changes what programs do, so it cannot be a secret")
     if "\0" in text:
         raise InvalidValueError(f"the value of {name} contains a NUL, which an environment variable cannot hold")
+
+
+def _is_reserved(name: str) -> bool:
+    return (
+        name in _RESERVED
+        or (name.startswith(_RESERVED_PREFIXES) and not re.fullmatch(_LIKE_A_CREDENTIAL, name))
+        or re.fullmatch(_RESERVED_ANY_CASE, name) is not None
+    )
 
 
 def inherit(environment: Mapping[str, str], *, pristine: bool = False) -> dict[str, str]:

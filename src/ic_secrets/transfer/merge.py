@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from ..composer.credential import parse_credential
@@ -120,13 +120,16 @@ def add_organizations(store: Store, owners: Sequence[Owner]) -> tuple[Owner, ...
     return tuple(dict.fromkeys([*owners, *(Owner.organization(name) for name in primaries if name)]))
 
 
-def check_value(kind: SecretType, name: str, value: SecretValue) -> None:
-    """Refuse what no build could use: InvalidNameError, InvalidValueError (rules 10 and 11)."""
+def check_value(kind: SecretType, name: str, value: SecretValue, allowed: Collection[str] = ()) -> None:
+    """Refuse what no build could use: InvalidNameError, InvalidValueError (rules 10 and 11).
+
+    `allowed` are reserved names that a person allows for `env` secrets.
+    """
     check_name(kind, name)
     if kind is SecretType.COMPOSER:
         parse_credential(name, value)
     elif kind is SecretType.ENV:
-        check_variable(name, value.reveal())
+        check_variable(name, value.reveal(), allowed)
 
 
 def plan_changes(
