@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ..composer.home import AUTH_FILE, Overlay, OverlayTrace
 from ..composer.minted import LiveMasker, MintedTokens
@@ -15,6 +15,7 @@ from ..core.notices import Notice, Notify
 from ..errors import ScrubIncompleteError
 from ..git import helper as git
 from ..process.directory import PrivateDirectory, choose_parent
+from ..process.neighbours import Neighbour, announce, find_neighbours
 from ..process.watchdog import Watchdog
 from .prepare import PreparedBuild
 from .render import COMPOSER
@@ -28,7 +29,7 @@ class Exposure:
 
     `since` is when it began. `outputs` are files elsewhere that were given values on purpose. After the scrub,
     `scrubbed` are the paths that were written, `hosts_seen` the hosts whose login was in git's arguments,
-    and `failure` is set where something could not be removed.
+    `neighbours` the builds that ran at the same time, and `failure` is set where something could not be removed.
     """
 
     def __init__(self, prepared: PreparedBuild, directory: PrivateDirectory, since: Since, notify: Notify) -> None:
@@ -40,6 +41,7 @@ class Exposure:
         self.environment: Mapping[str, str] = {}
         self.scrubbed: tuple[str, ...] = ()
         self.hosts_seen: tuple[str, ...] = ()
+        self.neighbours: tuple[Neighbour, ...] = ()
         self.failure: ScrubIncompleteError | None = None
         self.minted = MintedTokens(os.path.join(directory.path, COMPOSER, AUTH_FILE), prepared.auth)
         self._notify = notify
@@ -66,6 +68,7 @@ class Exposure:
                 )
             exposure = cls(prepared, directory, since, notify)
             exposure._fill()
+            announce(exposure.neighbour, request.environment, request.run_dir)
         except BaseException:
             directory.scrub()
             raise
@@ -85,6 +88,17 @@ class Exposure:
         """What `resume` needs to know of the Composer home."""
         assert self._overlay
         return self._overlay.trace
+
+    @property
+    def neighbour(self) -> Neighbour:
+        """What this build is to those that run at the same time."""
+        prepared = self.prepared
+        request, home = prepared.request, prepared.home
+        temporary = request.environment.get("TMPDIR") or "/tmp"  # noqa: S108
+        shared = [home.path, home.data, *prepared.caches, os.path.dirname(self.directory.path), temporary, "/var/tmp"]  # noqa: S108
+        shared += [request.environment["HOME"]] if request.environment.get("HOME") else []
+        projects = [request.directory, prepared.project.directory]
+        return Neighbour(self.directory.path, _resolve(projects), _resolve(shared))
 
     def make_masker(self) -> LiveMasker:
         """Make a masker for one stream of the build."""
@@ -112,6 +126,7 @@ class Exposure:
         self.minted.refresh()
         try:
             self.hosts_seen = self._read_seen()
+            self.neighbours = find_neighbours(self.directory.path)
             self.directory.remove_secrets()
             for name in self._overlay.carry_back(self._find_unfit) if self._overlay else ():
                 self._notify(
@@ -199,6 +214,10 @@ class Exposure:
         with contextlib.suppress(OSError):
             data = read_regular(self._seen, _LARGEST) or b""
         return tuple(sorted(known & set(data.decode(errors="replace").splitlines())))
+
+
+def _resolve(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(os.path.realpath, paths)))
 
 
 @contextlib.contextmanager

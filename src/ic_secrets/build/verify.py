@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..core.clocks import Since
+from ..core.files import is_below
 from ..core.notices import Notice, Notify
 from ..errors import LEAK_FOUND, SCRUB_INCOMPLETE
 from ..model.secret import Scope
+from ..process.directory import list_directories
 from .expose import Exposure
 from .prepare import PreparedBuild
 
@@ -78,6 +81,7 @@ def find_leaks(exposure: Exposure, record: str | None = None) -> SearchResult:
     prepared = exposure.prepared
     places = list_places(exposure)
     skip = [exposure.directory.path, *exposure.outputs, *([record] if record else [])]
+    skip += _list_foreign(exposure, [place.path for place in places])
     since = exposure.since.settle()
     walk = Walk(since, skip)
     missed = find_moved(exposure)
@@ -110,8 +114,14 @@ def judge(status: int, exposure: Exposure, result: SearchResult | None, notify: 
     findings = result.findings if result else []
     fails = exposure.prepared.request.leaks == "fail"
     level = "error" if fails else "warning"
+    shared = [finding for finding in findings if _may_be_foreign(finding.path, exposure)]
     for finding in findings:
-        notify(Notice(f"{finding.name} was left behind in {finding.place} ({finding.encoding})", level=level))
+        text = f"{finding.name} was left behind in {finding.place} ({finding.encoding})"
+        if finding in shared:
+            notify(Notice(f"{text}, by this build or by another that ran at the same time"))
+        else:
+            notify(Notice(text, level=level))
+    is_leak = fails and len(shared) < len(findings)
     unreadable = find_unreadable(result, exposure.since.settle()) if result else []
     for path in unreadable:
         text = f"{path}, which the build made or changed, cannot be read, so it was not searched for leaks"
@@ -123,7 +133,35 @@ def judge(status: int, exposure: Exposure, result: SearchResult | None, notify: 
         text = exposure.prepared.secrets.hide_values(str(exposure.failure))
         notify(Notice(text, exposure.failure.hint, "error"))
         return status or exposure.failure.exit_status
-    return status or (LEAK_FOUND if findings and fails else SCRUB_INCOMPLETE if unreadable and fails else 0)
+    return status or (LEAK_FOUND if is_leak else SCRUB_INCOMPLETE if unreadable and fails else 0)
+
+
+def _list_foreign(exposure: Exposure, places: Sequence[str]) -> list[str]:
+    """List the directories of builds that ran at the same time: their private ones, and where they work.
+
+    A directory that holds a place to search is searched all the same, and so is one in our own project.
+    """
+    request = exposure.prepared.request
+    own = exposure.neighbour.projects
+    works = [path for neighbour in exposure.neighbours for path in neighbour.projects]
+    foreign = [
+        path
+        for path in works
+        if not any(is_below(place, path) for place in places) and not any(is_below(path, each) for each in own)
+    ]
+    running = list_directories(request.environment, request.run_dir)
+    return [*foreign, *running, *(neighbour.path for neighbour in exposure.neighbours)]
+
+
+def _may_be_foreign(path: str, exposure: Exposure) -> bool:
+    """Whether a build that ran at the same time may have written what is there: where both may write.
+
+    Of the directories of ours that it is in, the innermost decides.
+    """
+    own, path = exposure.neighbour, os.path.realpath(path)
+    around = [each for each in (*own.projects, *own.shared) if is_below(path, each)]
+    innermost = max(around, key=len, default="")
+    return any(innermost in (*other.projects, *other.shared) for other in exposure.neighbours)
 
 
 def find_unreadable(result: SearchResult, since: Since) -> list[str]:

@@ -5,5 +5,6 @@
 - `streams`: output, through a filter
 - `terminal`: a pseudo-terminal in place of the real one
 - `directory`: the private directory
+- `neighbours`: the builds that run at the same time
 - `watchdog`: the process that cleans up when we are killed
 """
