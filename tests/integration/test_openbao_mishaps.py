@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from bao_servers import PROGRAM, ROOT, Fault, Server, Way, running
+from commandline import Cli
 from ic_secrets.client.http import find_named_proxy
 from ic_secrets.errors import (
     ConfigError,
@@ -260,6 +262,40 @@ def test_a_secret_of_an_earlier_version_is_read_and_changed(server: Server, moun
         assert read_values(store)["OLD"] == SecretValue("new")
 
 
+def test_folders_of_another_tool_are_named_and_passed_over(server: Server, mount: str, cli: Cli) -> None:
+    """Beside sites, organizations and environments; nothing below them is read."""
+    foreign = ["sites/Bad Name", "orgs/Bad Name", "sites/my-site/ic/env/Bad_Env", "orgs/agency/other/env/Bad_Env"]
+    for folder in foreign:
+        for path in ("ic/base/KEY", "KEY", "record"):
+            server.ask("POST", f"{mount}/data/{quote(folder)}/{path}", {"data": {"any": "thing"}})
+    with open_with(server.url(mount)) as store:
+        assert list(store.owners()) == [SITE, AGENCY]
+        assert read_values(store) == {"KEY": SecretValue("of my-site")}
+        assert read_values(store, AGENCY) == {"KEY": SecretValue("of org:agency")}
+        notices = store.take_notices()
+        assert sorted(notices) == sorted(
+            f"{mount}/{folder}/ was not written by ic-secrets, and is left out" for folder in foreign
+        )
+        assert not put(store, SITE, "KEY", "changed")
+        assert store.delete(Place(SITE, None, "KEY")) == 1
+        assert store.take_notices() == ()
+    cli.home |= {"IC_SECRETS_STORE": server.url(mount), "BAO_TOKEN": ROOT}
+    done = cli("site", "list", check=0)
+    assert b"my-site" in done.stdout
+    assert b"Bad Name/ was not written by ic-secrets" in done.stderr
+
+
+def test_a_hint_leads_to_a_command_that_works(server: Server, mount: str) -> None:
+    """`ic-secrets delete` takes no name that no secret can have."""
+    for name, command in (("Bad Name", "bao kv metadata delete"), ("GOOD", "ic-secrets delete")):
+        path = f"{mount}/data/sites/my-site/ic/base/{quote(name)}"
+        server.ask("POST", path, {"data": {"any": "thing"}})
+        with open_with(server.url(mount)) as store, pytest.raises(StoreFormatError, match=name) as caught:
+            read_values(store)
+        assert command in caught.value.hint
+        server.ask("DELETE", path.replace("/data/", "/metadata/"))
+
+
 @pytest.mark.parametrize("keys", [[1, 2], "KEY", {"KEY": 1}, [None]])
 def test_a_listing_that_is_none_names_its_folder(server: Server, mount: str, keys: object) -> None:
     odd = at("metadata/sites/my-site/ic/base", 200, {"data": {"keys": keys}})
@@ -345,8 +381,8 @@ def test_what_could_not_be_taken_back_is_reported(server: Server, mount: str) ->
 
 
 def test_who_writes_at_the_same_moment_is_not_overwritten(server: Server, mount: str) -> None:
-    """Eight writers of one secret: as many versions, and the last that was written is read."""
-    count = 8
+    """Twenty writers of one secret: as many versions, and the last that was written is read."""
+    count = 20
     stores = [open_with(server.url(mount), IC_SECRETS_BAO_TIMEOUT="10s") for _ in range(count)]
     failed: list[BaseException] = []
 

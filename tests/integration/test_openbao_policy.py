@@ -198,6 +198,61 @@ def test_who_manages_a_site_does_all_of_it(fleet: Fleet) -> None:
         assert fleet.server.status("GET", f"{fleet.mount}/{path}", ROOT) == 404
 
 
+def test_who_manages_and_reads_a_site_does_both(fleet: Fleet) -> None:
+    """Two policies of one token add up, in whatever order; and with those of another site."""
+    other = Site("neighbour", "agency")
+    for first, second in (("manage", "read"), ("read", "manage")):
+        policies = [render_policy(fleet.mount, SITE, first), render_policy(fleet.mount, SITE, second)]
+        fleet.tokens["both"] = make_token(fleet, *policies, render_policy(fleet.mount, other, "read"))
+        with fleet.open("both") as store:
+            for name, scopes in (("BUILT", BUILD), ("SHOWN", SHOWN), ("USED", APPLICATION)):
+                place = Place(Owner("site", "my-site"), None, name)
+                assert put(store, place.owner, name, "one", scopes)
+                assert not put(store, place.owner, name, "two", scopes)
+                assert store.put(place._replace(environment="dev"), Write(SecretValue("three")))
+                assert store.delete(place) == 2
+            assert store.read(Owner("site", "neighbour")).secrets
+
+
+def test_a_token_with_a_build_s_policy_too_learns_why_it_does_not_write(fleet: Fleet) -> None:
+    """The build's paths are more specific, and OpenBao adds up equal ones only."""
+    policies = [render_policy(fleet.mount, SITE, purpose) for purpose in ("manage", "build")]
+    fleet.tokens["both"] = make_token(fleet, *policies)
+    with fleet.open("both") as store, pytest.raises(StoreDeniedError) as caught:
+        put(store, Owner("site", "my-site"), "KEY_SITE", "changed")
+    assert "more specific" in caught.value.hint
+
+
+@pytest.mark.parametrize("purpose", ["manage", "read", "build"])
+def test_who_manages_a_site_does_not_choose_its_organization(fleet: Fleet, purpose: str) -> None:
+    """The policy that is printed next would open that one's secrets."""
+    record = "sites/my-site/record"
+    with fleet.open(purpose) as store:
+        with pytest.raises(StoreDeniedError):
+            store.set_site(Site("my-site", "help"))
+        with pytest.raises(StoreDeniedError):
+            store.delete_site("my-site")
+    token = fleet.tokens[purpose]
+    for method, path, body in (
+        ("POST", f"data/{record}", {"data": {"organization": "help", "supporting": []}}),
+        ("DELETE", f"data/{record}", None),
+        ("DELETE", f"metadata/{record}", None),
+        ("POST", f"metadata/{record}", {"max_versions": 1}),
+    ):
+        assert fleet.server.status(method, f"{fleet.mount}/{path}", token, body) == 403
+    with fleet.open("root") as store:
+        assert store.site("my-site") == SITE
+        assert len(store.read(Owner("site", "my-site")).secrets) == 3
+
+
+def make_token(fleet: Fleet, *policies: str) -> str:
+    """A token with several policies."""
+    names = [f"one-of-{number}" for number in range(len(policies))]
+    for name, policy in zip(names, policies, strict=True):
+        fleet.server.ask("PUT", f"sys/policies/acl/{name}", {"policy": policy})
+    return str(fleet.server.ask("POST", "auth/token/create", {"policies": names})["auth"]["client_token"])
+
+
 def test_type_and_scopes_cannot_be_changed_on_the_server(fleet: Fleet) -> None:
     """Not even by who manages the site, with another tool."""
     for path in ("ic/base/KEY_SITE", "ic/env/dev/KEY_SITE", "other/base/user:APP_SITE"):

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 _PORT = 8200
 _URL_HINT = "it is bao+https://HOST:8200/MOUNT"
 _TRUST_HINT = "BAO_CACERT names a file with the certificate of who signed it"
+_WRITE_HINT = (
+    "`ic-secrets bao policy SITE --for manage` prints the policy that it needs; beside a build's policy it does not "
+    "help, whose paths are more specific"
+)
 # No node stops being the active one, and becomes it again, within so many seconds.
 _TERM = 0.5
 # Statuses of a node's health: https://openbao.org/api-docs/system/health/.
@@ -249,7 +253,13 @@ class BaoClient:
                 hint="log in again; check BAO_TOKEN, ~/.vault-token, and the file that an agent writes",
             )
         verb = {"LIST": "list", "GET": "read", "DELETE": "delete"}.get(request.method, "write")
-        return StoreDeniedError(f"{self} does not allow the token to {verb} {request.path}")
+        refused = f"{self} does not allow the token to {verb} {request.path}"
+        if request.path.endswith("/record") and verb in {"write", "delete"}:
+            return StoreDeniedError(
+                refused, hint="whoever administers the server makes and deletes sites, and says what they belong to"
+            )
+        hint = "" if verb in {"list", "read"} else _WRITE_HINT
+        return StoreDeniedError(refused, hint=hint or StoreDeniedError.hint)
 
 
 class Mount:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from ...composer.methods import check_name
 from ...errors import IcSecretsError, StoreFormatError
-from ...model.names import check_site_name
+from ...model.names import check_site_name, is_possible_name
 from ...model.resolve import Holdings
 from ...model.secret import (
     MAX_TIME,
@@ -178,9 +178,9 @@ def make_entry(path: str, owner: Owner, environment: str | None, node: Node, *, 
     try:
         return _parse(path, owner, environment, node, opened=opened)
     except (IcSecretsError, ValueError, TypeError, KeyError, AttributeError):
+        way = "`ic-secrets delete`" if is_possible_name(_find_name(path)) else "`bao kv metadata delete`"
         raise StoreFormatError(
-            f"{path} is not a secret that ic-secrets wrote",
-            hint="another tool wrote it or changed its custom metadata; `ic-secrets delete` removes it",
+            f"{path} is not a secret that ic-secrets wrote", hint=f"another tool wrote or changed it; {way} removes it"
         ) from None
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ...model.names import ENVIRONMENT
 from ...model.resolve import Holdings
 from ...model.secret import Override, Owner, Scope, Secret
 from . import layout
@@ -50,7 +51,7 @@ def list_locations(transaction: Transaction, owners: Sequence[Owner], selection:
     else:
         tops = {layout.get_environments_folder(*each): each for each in every}
         listed = transaction.list_folders([layout.get_folder(*each) for each in folders] + list(tops))
-        folders += [(*each, name[:-1]) for top, each in tops.items() for name in listed[top] if name.endswith("/")]
+        folders += [(*each, name) for top, each in tops.items() for name in transaction.list_named(top, ENVIRONMENT)]
         listed |= transaction.list_folders([layout.get_folder(*each) for each in folders])
     found: dict[Owner, list[Location]] = {owner: [] for owner in owners}
     for owner, kind, where in folders:
@@ -62,8 +63,8 @@ def list_locations(transaction: Transaction, owners: Sequence[Owner], selection:
 def list_locations_of(transaction: Transaction, owner: Owner, name: str) -> list[Location]:
     """Return where the owner could have an entry of that name."""
     tops = [layout.get_environments_folder(owner, kind) for kind in layout.CLASSES]
-    listed = transaction.list_folders(tops)
-    environments = sorted({each[:-1] for top in tops for each in listed[top] if each.endswith("/")})
+    transaction.list_folders(tops)
+    environments = sorted({name for top in tops for name in transaction.list_named(top, ENVIRONMENT)})
     # What the lists do not name is not asked for.
     folders = [(kind, where) for kind in layout.CLASSES for where in (None, *environments)]
     transaction.list_folders([layout.get_folder(owner, *folder) for folder in folders])

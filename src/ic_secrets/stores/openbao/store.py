@@ -14,7 +14,7 @@ from typing import TypeVar
 from ...client.http import Trust, parse_timeout
 from ...composer.methods import check_name
 from ...errors import StoreBusyError, UnknownSecretError, UnknownSiteError
-from ...model.names import check_environment, check_site_name
+from ...model.names import SITE, check_environment, check_site_name
 from ...model.resolve import Holdings, check_base, find_base
 from ...model.secret import Override, Owner, Scope, Secret, Site
 from ..base import Place, Store, Write
@@ -81,7 +81,7 @@ class BaoStore(Store):
 
     def sites(self) -> Iterator[Site]:
         with self._reading():
-            names = self._folders(layout.SITES)
+            names = self._transaction.list_named(layout.SITES, SITE)
             nodes = self._transaction.get([layout.get_record_path(name) for name in names])
             found = [layout.make_site(name, node) for name, node in zip(names, nodes, strict=True) if node]
         return iter(found)
@@ -89,7 +89,9 @@ class BaoStore(Store):
     def owners(self) -> Iterator[Owner]:
         sites = [Owner("site", site.name) for site in self.sites()]
         with self._reading():
-            organizations = [Owner("organization", name) for name in self._folders(layout.ORGANIZATIONS)]
+            organizations = [
+                Owner("organization", name) for name in self._transaction.list_named(layout.ORGANIZATIONS, SITE)
+            ]
         return iter(sites + organizations)
 
     def set_site(self, site: Site) -> None:
@@ -166,6 +168,9 @@ class BaoStore(Store):
         """As every store; a server has no such thing, so each read is of its own moment."""
         return contextlib.nullcontext()
 
+    def take_notices(self) -> tuple[str, ...]:
+        return self._transaction.take_notices()
+
     def close(self) -> None:
         """Revoke the token that was made for us, and let go of the connections."""
         log_out(self._client, self._session)
@@ -199,11 +204,6 @@ class BaoStore(Store):
         if node is None:
             raise UnknownSiteError(f"{self.url} does not know the site {name}")
         return layout.make_site(name, node)
-
-    def _folders(self, folder: str) -> list[str]:
-        return [
-            name.removesuffix("/") for name in self._transaction.list_folders([folder])[folder] if name.endswith("/")
-        ]
 
     def _read_name_chain(self, owner: Owner, name: str) -> list[Holdings]:
         chain = [read_name(self._transaction, owner, name)]

@@ -47,6 +47,8 @@ class Transaction:
         # The version, by path, of what is there no more: 0 where there is nothing at all.
         self._versions: dict[str, int] = {}
         self._removed: set[str] = set()
+        # Folders that are not ours: each is named once.
+        self._foreign: dict[str, bool] = {}
         self._listed: dict[str, frozenset[str]] = {}
         self._steps: list[_Step] = []
 
@@ -87,6 +89,20 @@ class Transaction:
                 elif not slash:
                     found.discard(first)
         return sorted(found, key=lambda name: name.removesuffix("/"))
+
+    def list_named(self, folder: str, grammar: str) -> list[str]:
+        """Return the folders in the folder whose names are of that grammar; the others are another tool's."""
+        names = [name[:-1] for name in self.list_folders([folder])[folder] if name.endswith("/")]
+        for name in names:
+            if not re.fullmatch(grammar, name):
+                self._foreign.setdefault(f"{folder}{name}/", True)
+        return [name for name in names if re.fullmatch(grammar, name)]
+
+    def take_notices(self) -> tuple[str, ...]:
+        """Return, once, which folders of another tool were passed over."""
+        new = [folder for folder, is_new in self._foreign.items() if is_new]
+        self._foreign |= dict.fromkeys(new, False)
+        return tuple(f"{self._mount.name}/{folder} was not written by ic-secrets, and is left out" for folder in new)
 
     def get(self, paths: Sequence[str], *, is_lenient: bool = False) -> list[Node | None]:
         """Return the node at each path, None where there is none.
