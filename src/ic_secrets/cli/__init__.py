@@ -136,6 +136,8 @@ def _run_command(entry: Entry, call: Call) -> int:
 def _run_other(call: Call) -> int:
     """Show help or the version, or run the command of a plugin; UsageError where no plugin has it."""
     name, *words = call.words or ["--help"]
+    if name == "help" and words:
+        return main([*words, "--help", *([] if call.has_plugins else ["--no-plugins"])])
     if name in {"-h", "--help", "help"}:
         print(_usage(_find_more(call)), end="")
         return 0
@@ -192,7 +194,7 @@ def _usage(more: dict[str, str]) -> str:
             *lines,
             "",
             "example: ic-secrets run my-site.dev -- composer install",
-            "`ic-secrets COMMAND --help` says more of each; every command takes --no-plugins.",
+            "`ic-secrets help COMMAND` says more of each; every command takes --no-plugins.",
             "",
         ]
     )

@@ -116,7 +116,7 @@ class _Names:
 def _complete_by(parser: Parser, names: _Names, words: Sequence[str]) -> None:
     """Tell argcomplete what could stand for each argument of the parser."""
     parser.add_argument("--no-plugins", action="store_true", help="load no plugin")
-    if "-- COMMAND" in (parser.usage or ""):
+    if parser.takes_command:
         parser.add_argument("build", metavar="COMMAND", nargs="*")
     for action in parser._actions:
         if not action.choices:

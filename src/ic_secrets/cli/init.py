@@ -34,6 +34,10 @@ def run_init(call: Call) -> int:
         raise UsageError("--org goes with --from and a site", hint="ic-secrets init SITE --org ORG --from FILE")
     from ..stores.embedded import store as local
 
+    leftovers = _list_new(
+        [path, settings.audit_file, *(os.path.dirname(each) for each in (path, settings.key_file.value))]
+    )
+    status = 0
     key_file, made = _provide_key(settings)
     keys = settings.load_keys()
     with context.observed(None, command="init") as record:
@@ -44,16 +48,16 @@ def run_init(call: Call) -> int:
             if arguments.org and arguments.owner:
                 store.set_site(Site(check_site_name(arguments.owner), check_site_name(arguments.org, "organization")))
     if arguments.file is not None:
-        status = _fill(arguments, context, [path, *([key_file] if made and key_file else [])])
-        if status:
+        status = _fill(arguments, context, [*([key_file] if made and key_file else []), *leftovers])
+        if status and not arguments.skip_refused:
             return status
     if arguments.json:
         print_json("init", {"store": f"sqlite:{path}", "store_id": store_id, "key_file": key_file, "key_made": made})
-        return 0
+        return status
     print_message("", f"made the store {path}")
     if made:
         print_message("", f"made its key {key_file}: keep a copy elsewhere, nothing else opens the store")
-    return 0
+    return status
 
 
 def make_parser() -> Parser:
@@ -61,7 +65,7 @@ def make_parser() -> Parser:
     parser = Parser(
         "init",
         "Make the embedded store and, unless there is one, its random key. --from starts it with what a file holds,\n"
-        "as `import` brings it in; where that is refused, neither store nor key is left.",
+        "as `import` brings it in; where that is refused, neither store, key nor log is left.",
         "ic-secrets init\n  ic-secrets init my-site --from secrets.json",
     )
     parser.add_argument("owner", metavar="OWNER", nargs="?", help="whose secrets FILE holds: SITE or org:ORG")
@@ -70,6 +74,7 @@ def make_parser() -> Parser:
     parser.add_argument("--format", choices=list_formats(), help="the format of FILE (default: by its name)")
     parser.add_argument("--org", metavar="ORG", help="the site's primary organization, whose part of FILE comes along")
     parser.add_argument("--with-org", action="store_true", help="of a sealed FILE, the site's organization too")
+    parser.add_argument("--open-key-file", metavar="F", help="open a sealed FILE with this file's key")
     add_reading_options(parser)
     add_store_options(parser)
     add_json(parser)
@@ -82,7 +87,7 @@ def _fill(arguments: argparse.Namespace, context: Context, made: Sequence[str]) 
     from .transfer import parse_owner_or_all
 
     # What only `import` has.
-    arguments.from_env = arguments.open_key_file = None
+    arguments.from_env = None
     arguments.dry_run = False
     arguments.with_org = arguments.with_org or arguments.org is not None
     is_kept = False
@@ -91,9 +96,14 @@ def _fill(arguments: argparse.Namespace, context: Context, made: Sequence[str]) 
         is_kept = not status or arguments.skip_refused
     finally:
         for path in () if is_kept else made:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+            with contextlib.suppress(OSError):
+                (os.rmdir if os.path.isdir(path) else os.unlink)(path)
     return status
+
+
+def _list_new(paths: Sequence[str | None]) -> list[str]:
+    """Return those of the paths where nothing is yet, each once."""
+    return [path for path in dict.fromkeys(paths) if path and not os.path.lexists(path)]
 
 
 def _make_directory(path: str) -> None:

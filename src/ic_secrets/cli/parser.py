@@ -50,7 +50,10 @@ class Parser(argparse.ArgumentParser):
         hint = f"`{self.prog} --help` shows how it is used"
         if message.startswith("unrecognized arguments"):
             message = "unrecognized arguments"
-            hint += "; values are not arguments: use the prompt, stdin, --from-file or --from-env"
+            if self.takes_command:
+                hint = f"`--` goes before the command: {self.prog} SITE.ENV -- COMMAND...; {hint}"
+            else:
+                hint += "; values are not arguments: use the prompt, stdin, --from-file or --from-env"
         raise UsageError(message, hint=hint)
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
@@ -74,6 +77,11 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(f"--{name}", **keywords)  # type: ignore[arg-type]
 
     _optional: tuple[str, ...] = ()
+
+    @property
+    def takes_command(self) -> bool:
+        """Whether a command of somebody else's follows, behind `--`."""
+        return "-- COMMAND" in (self.usage or "")
 
 
 def add_store_options(parser: Parser) -> None:

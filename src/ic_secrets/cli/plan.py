@@ -21,6 +21,7 @@ from ..plan.dry_run import DryRun, list_questions, try_run
 from ..plan.facts import Access, Answer
 from ..plan.plan import Plan, Row, make_plan
 from ..plan.problem import LEVELS, Problem
+from ..stores.base import ReadOnlyStore
 from . import Call
 from .call import read_call, split_command
 from .output import print_json, print_message
@@ -56,6 +57,7 @@ def show_plan(arguments: argparse.Namespace, context: Context, command: Sequence
     is_online = getattr(arguments, "online", False)
     with context.open_store(read_only=True, build=find_built(request)) as store:
         dry_run = try_run(store, request, plugins)
+        write_hint = f"{store.url} is only read: {store.write_hint}" if isinstance(store, ReadOnlyStore) else ""
         if is_online:
             names = [secret.name for secret in dry_run.prepared.secrets]
             with context.observed(store, command="plan", owner=str(request.target), names=names):
@@ -65,6 +67,8 @@ def show_plan(arguments: argparse.Namespace, context: Context, command: Sequence
         print_json("plan", _describe(plan))
     else:
         _print_plan(plan)
+        if write_hint and any("ic-secrets set " in problem.remedy for problem in plan.problems):
+            print_message("hint", write_hint)
     return 1 if plan.would_fail else 0
 
 

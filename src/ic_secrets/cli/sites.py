@@ -9,7 +9,7 @@ from ..core.console import print_table
 from ..errors import InvalidNameError, StoreError, UnknownSiteError
 from ..model.names import check_site_name
 from ..model.secret import Owner, Site
-from ..stores.base import Store
+from ..stores.base import ReadOnlyStore, Store
 from . import Call
 from .call import choose_action, read_call
 from .output import print_json, print_message
@@ -94,7 +94,8 @@ def _list(store: Store, arguments: argparse.Namespace, _context: Context) -> Non
     elif sites:
         print_table(["SITE", "ORGANIZATION", "SUPPORTING"], [_row(site) for site in sites])
     else:
-        print_message("", "there are no sites yet: `ic-secrets site set SITE` makes one")
+        how = store.write_hint if isinstance(store, ReadOnlyStore) else "`ic-secrets site set SITE` makes one"
+        print_message("", f"there are no sites yet: {how}")
 
 
 def _show(store: Store, arguments: argparse.Namespace, _context: Context) -> None:

@@ -207,7 +207,8 @@ class SealedStore(ReadOnlyStore):
     def site(self, name: str) -> Site:
         for line in self._lines(f"site {name} "):
             return self._parse_site(line)
-        raise UnknownSiteError(f"{self.url} has no site {name}")
+        hint = f"`ic-secrets site list` shows those that it has; for another, {self.write_hint}"
+        raise UnknownSiteError(f"{self.url} has no site {name}", hint=hint)
 
     def sites(self) -> Iterator[Site]:
         return map(self._parse_site, self._lines("site "))
