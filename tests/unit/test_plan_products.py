@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -286,6 +287,113 @@ def test_a_key_of_one_add_on_does_as_well_as_that_of_the_membership(tmp_path: Pa
     manifest = {"require": {"junaidbhura/ninja-forms-save-progress": "*"}}
     assert look(tmp_path, manifest, variables=variables).said == []
     assert look(tmp_path, manifest).said[0][1].endswith("NINJA_FORMS_KEY or NINJA_FORMS_SAVE_PROGRESS_KEY")
+
+
+# --- what a project takes from elsewhere ----------------------------------------------------------------
+
+PATCHES: dict[str, Any] = {
+    "by description": {"patches": {"drupal/core": {"fix it": "https://patches.example.org/1.patch"}}},
+    "as a list": {"patches": {"drupal/core": [{"description": "x", "url": "https://patches.example.org/1.patch"}]}},
+    "in a file": {"patches-file": "all.json"},
+    "in a file of version 2": {"composer-patches": {"patches-file": "all.json"}},
+}
+
+
+@pytest.mark.parametrize("place", PATCHES)
+def test_my_patches_are_covered_by_the_credential_of_their_host(place: str, tmp_path: Path) -> None:
+    patches = {"patches": {"acme/x": {"1": "https://patches.example.org/1.patch", "2": "patches/local.patch"}}}
+    (tmp_path / "all.json").write_text(json.dumps(patches))
+    manifest = {"extra": PATCHES[place]}
+    assert [level for level, _ in look(tmp_path, manifest).said] == ["note"]
+    seen = look(tmp_path, manifest, {"packages": []}, secrets=("http-basic.patches.example.org",))
+    assert (seen.statuses, seen.said) == ({"patches.example.org": "covered"}, [])
+
+
+def test_a_public_patch_is_no_noise(tmp_path: Path) -> None:
+    urls = {"a": "https://www.drupal.org/files/issues/1.patch", "b": "https://git.drupalcode.org/project/x/1.diff"}
+    assert look(tmp_path, {"extra": {"patches": {"drupal/core": urls}}}).said == []
+
+
+def test_what_my_composer_json_merges_counts(tmp_path: Path) -> None:
+    """Included files are found by patterns, and include more; what merges itself has an end."""
+    manifest = {"extra": {"merge-plugin": {"include": ["modules/*/composer.json"]}}}
+    (tmp_path / "modules" / "a").mkdir(parents=True)
+    included = of("https://nova.laravel.com") | {"extra": {"merge-plugin": {"require": "more.json"}}}
+    (tmp_path / "modules" / "a" / "composer.json").write_text(json.dumps(included))
+    more = {"require": {"junaidbhura/gravityforms": "*"}, "extra": {"merge-plugin": {"include": "more.json"}}}
+    (tmp_path / "more.json").write_text(json.dumps(more))
+    seen = look(tmp_path, manifest)
+    assert seen.statuses == {"nova.laravel.com": "missing"}
+    assert [text.split()[-1] for _, text in seen.said] == ["credential", "GRAVITY_FORMS_KEY"]
+
+
+def test_what_my_path_repositories_require_is_needed(tmp_path: Path) -> None:
+    project = tmp_path / "shop"
+    manifest = of("../packages/*", kind="path", require={"acme/theme": "*"})
+    for name, requires in (
+        ("theme", "acme/forms"),
+        ("forms", "junaidbhura/gravityforms"),
+        ("other", "junaidbhura/wpml-x"),
+    ):
+        (tmp_path / "packages" / name).mkdir(parents=True)
+        text = json.dumps({"name": f"acme/{name}", "require": {requires: "*"}})
+        (tmp_path / "packages" / name / "composer.json").write_text(text)
+    assert [text.split()[-1] for _, text in look(project, manifest).said] == ["GRAVITY_FORMS_KEY"]
+
+
+@pytest.mark.parametrize("url", ["../gone", "packages/@acme/gone"])
+def test_a_path_repository_that_is_not_there_is_an_error(url: str, tmp_path: Path) -> None:
+    (found,) = look(tmp_path, of(url, kind="path")).problems
+    assert (found.level, found.text) == ("error", f"the path repository {url} does not exist")
+    (tmp_path / "shop" / url).mkdir(parents=True)
+    assert look(tmp_path / "shop", of(url, kind="path")).said == []
+    assert look(tmp_path, of("../gone/*", kind="path")).said == []
+
+
+MIRROR = {"type": "composer", "url": "https://mirror.example.org/packagist"}
+MIRRORS: dict[str, tuple[Any, Any]] = {
+    "packagist.org: false in a list": ([MIRROR, {"packagist.org": False}], {}),
+    "packagist.org: false in a map": ({"mirror": MIRROR, "packagist.org": False}, {}),
+    "in its place": ({"packagist.org": MIRROR}, {}),
+    "in its place, by its old name": ({"packagist": MIRROR}, {}),
+    "a name in a list": ([{"name": "packagist.org", **MIRROR}], {}),
+    "in my own config.json": ([], {"packagist": MIRROR}),
+}
+
+
+@pytest.mark.parametrize("place", MIRRORS)
+def test_a_mirror_takes_the_place_of_packagist(place: str, tmp_path: Path) -> None:
+    ours, theirs = MIRRORS[place]
+    (tmp_path / "composer.json").write_text(json.dumps({"repositories": ours}))
+    sources = read_project(("composer", "install"), str(tmp_path), {}).sources
+    sources = sources.add_repositories({"repositories": theirs})
+    assert [each.host for each in sources.list_all()] == ["mirror.example.org"]
+
+
+def test_a_mirror_of_packages_in_my_lock_is_asked_and_its_credential_is_needed(tmp_path: Path) -> None:
+    mirrors = [{"url": "https://repo.packagist.com/acme/dists/%package%/%version%.zip", "preferred": True}]
+    dist = {"type": "zip", "url": "https://api.github.com/repos/a/b/zipball/1", "mirrors": mirrors}
+    package = {"name": "a/b", "dist": dist, "notification-url": "https://packagist.org/downloads/"}
+    (tmp_path / "composer.json").write_text("{}")
+    (tmp_path / "composer.lock").write_text(json.dumps({"packages": [package]}))
+    assert "repo.packagist.com" in read_project(("composer", "install"), str(tmp_path), {}).sources.hosts
+
+
+HOSTILE: dict[str, dict[str, Any]] = {
+    "a device": {"merge-plugin": {"include": ["/dev/zero", "/dev/stdin", "fifo"]}},
+    "the whole disk": {"merge-plugin": {"include": ["/*/*/*/*/*/*/*/x.json"] * 1000}},
+    "many names": {"merge-plugin": {"include": ["composer.json"] * 100_000}},
+    "a device of patches": {"patches-file": "/dev/zero"},
+    "deep patches": {"patches": json.loads("[" * 900 + "]" * 900)},
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_what_a_checkout_includes_cannot_hang_a_plan(case: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    start = time.process_time()
+    look(tmp_path, {"extra": HOSTILE[case]})
+    assert time.process_time() - start < 2
 
 
 # --- without TLS --------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@
 - `auth_json`: auth.json as a document
 - `precedence`: which of several credentials Composer sends
 - `repositories`: where a project's packages come from
+- `includes`: what composer.json takes from other files of the checkout
+- `committed`: credentials that stand in composer.json and the lock themselves
 - `products`: what people install, and the credential or variables that each product wants
 - `trees`: the directories outside of a project that Composer writes to
 - `project`: the project that is built

@@ -10,12 +10,14 @@ from ..errors import BuildError, MalformedAuthError
 from .auth_json import Document, parse_auth, parse_document
 from .command import find_project
 from .home import AUTH_FILE
-from .repositories import PackageSources, read_sources
+from .repositories import PackageSources, iterate_entries, read_sources
 from .trees import find_trees
 
 # A lock file of a very large project has a few megabytes.
 _LARGEST = 8 << 20
 _SECTIONS = ("config", "extra")
+# What names further files: keys of `extra`, and a package that has a file of its own.
+_INCLUDING = frozenset({"merge-plugin", "patches", "patches-file", "composer-patches", "cweagans/composer-patches"})
 
 
 class Project(NamedTuple):
@@ -53,7 +55,7 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
     config, extra = (section if isinstance(section := (manifest or {}).get(name), dict) else {} for name in _SECTIONS)
     lock_file = f"{manifest_file.removesuffix('.json')}.lock"
     lock = _read_leniently(lock_file) or {} if os.path.exists(lock_file) else None
-    sources = read_sources(manifest or {}, lock)
+    sources = _read_sources(manifest or {}, lock, directory)
     caches = [config[name] for name in ("cache-dir", "cache-vcs-dir") if isinstance(config.get(name), str)]
     return Project(
         directory=directory,
@@ -83,6 +85,17 @@ def read_auth(path: str) -> Document:
     """Read an auth.json, or another file of credentials, {} where there is none; MalformedAuthError, BuildError."""
     text = _read_text(path)
     return {} if text is None else parse_auth(text, path)
+
+
+def _read_sources(manifest: Document, lock: Document | None, directory: str) -> PackageSources:
+    sections = (manifest.get(name) for name in ("extra", "require"))
+    names = {name for section in sections if isinstance(section, dict) for name in section}
+    if names.isdisjoint(_INCLUDING) and not any(each.get("type") == "path" for each in iterate_entries(manifest)):
+        return read_sources(manifest, lock)
+    from .includes import list_patches, merge_includes  # few projects need it
+
+    whole = merge_includes(manifest, directory)
+    return read_sources(whole, lock, list_patches(whole))
 
 
 def _read_leniently(path: str) -> Document | None:

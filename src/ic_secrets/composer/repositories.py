@@ -25,6 +25,8 @@ _SSH = r"(?i)(?:ssh://)?(?:git@)?([\w.-]+)[:/].*"
 _SCP = r"git@([^:/@]+):/?(.+)"
 # Composer's types of a repository for which it looks for a driver, and thus for the API of a forge.
 FORGED = frozenset({"vcs", "github", "gitlab", "git-bitbucket", "forgejo"})
+# What Packagist is called among the repositories of composer.json.
+_PACKAGIST_NAMES = ("packagist.org", "packagist")
 # Types that are not Composer's: of single archives.
 ARCHIVES = frozenset({"download", "package", "patch"})
 # `{%VARIABLE}` in a URL, as ffraenz/private-composer-installer replaces it; VERSION is the package's own.
@@ -61,6 +63,9 @@ class Repository(NamedTuple):
         return f"https://{match[1].lower()}/{match[2]}" if match else self.url
 
 
+_PACKAGIST = Repository("composer", "https://repo.packagist.org", "repo.packagist.org", "http")
+
+
 class Package(NamedTuple):
     """A package, and where its archive (with the hosts of its mirrors) and its sources are.
 
@@ -86,7 +91,8 @@ class PackageSources(NamedTuple):
 
     `repositories` are those of composer.json in its order, and Packagist unless it is turned off. `inline` are the
     packages that composer.json describes itself; `locked` those of composer.lock, None where there is no such file.
-    `forges` are the hosts that Composer asks by an API rather than by git, each with its method (`map_hosts`).
+    `patches` are those that a plugin downloads. `forges` are the hosts that Composer asks by an API rather than by git,
+    each with its method (`map_hosts`).
     """
 
     repositories: tuple[Repository, ...]
@@ -94,16 +100,29 @@ class PackageSources(NamedTuple):
     locked: tuple[Package, ...] | None
     required: frozenset[str]
     forges: Mapping[str, str]
+    patches: tuple[Repository, ...] = ()
 
     def list_all(self) -> tuple[Repository, ...]:
-        """Return the repositories, then a `download` for each further host of packages that are not on Packagist."""
+        """Return the repositories, then one place for each further host of patches and of packages.
+
+        Those are a `patch` and a `download`; packages on Packagist do not count.
+        """
         found = dict.fromkeys(self.repositories)
         known = {repository.host for repository in found}
-        for package in self.locked or ():
-            if package.origin and not package.is_public and package.origin.host not in known:
-                found[package.origin] = None
-                known.add(package.origin.host)
+        origins = [package.origin for package in self.locked or () if package.origin and not package.is_public]
+        for place in (*origins, *self.patches):
+            if place.host not in known:
+                found[place] = None
+                known.add(place.host)
         return tuple(found)
+
+    def add_repositories(self, config: Document) -> "PackageSources":
+        """Return them with the repositories of the user's config.json, which may also be Packagist's mirror."""
+        more = read_sources(config, None)
+        has_packagist = _PACKAGIST in self.repositories and _PACKAGIST in more.repositories
+        joined = [each for each in (*self.repositories, *more.repositories) if each != _PACKAGIST]
+        repositories = dict.fromkeys([*joined, _PACKAGIST] if has_packagist else joined)
+        return self._replace(repositories=tuple(repositories), inline=(*self.inline, *more.inline))
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -120,6 +139,7 @@ class PackageSources(NamedTuple):
         """The places whose own credentials are secret, each with the file that has them, once for a host and kind."""
         places = [("composer.json", place) for place in self.repositories]
         places += [("composer.json", package.source) for package in self.inline if package.source]
+        places += [("composer.json", patch) for patch in self.patches]
         for package in self.locked or ():
             places += [("composer.lock", place) for place in (package.archive, package.source) if place]
         found: dict[tuple[str, str], tuple[str, Repository]] = {}
@@ -145,8 +165,8 @@ class PackageSources(NamedTuple):
         return tuple(dict.fromkeys(found))
 
 
-def read_sources(manifest: Document, lock: Document | None) -> PackageSources:
-    """Read a composer.json, and its composer.lock where there is one."""
+def read_sources(manifest: Document, lock: Document | None, patches: Iterable[str] = ()) -> PackageSources:
+    """Read a composer.json, and its composer.lock where there is one; `patches` are URLs."""
     forges = map_hosts(manifest.get("config"))
     repositories: list[Repository] = []
     inline: list[Package] = []
@@ -161,7 +181,7 @@ def read_sources(manifest: Document, lock: Document | None) -> PackageSources:
             repository = make_repository(str(entry.get("type")), entry["url"], forges)
             repositories.append(_add_options(repository, entry.get("options")))
     if not any(_turns_packagist_off(each) for each in (*entries, manifest.get("repositories"))):
-        repositories.append(Repository("composer", "https://repo.packagist.org", "repo.packagist.org", "http"))
+        repositories.append(_PACKAGIST)
     locked = None
     if lock is not None:
         sections = [lock.get("packages"), lock.get("packages-dev")]
@@ -169,12 +189,13 @@ def read_sources(manifest: Document, lock: Document | None) -> PackageSources:
         locked = tuple(_read_packages(packages, "download", forges))
     required = [manifest.get("require"), manifest.get("require-dev")]
     names = frozenset(name.lower() for section in required if isinstance(section, dict) for name in section)
-    return PackageSources(tuple(dict.fromkeys(repositories)), tuple(inline), locked, names, forges)
+    downloads = tuple(make_repository("patch", url, forges) for url in patches)
+    return PackageSources(tuple(dict.fromkeys(repositories)), tuple(inline), locked, names, forges, downloads)
 
 
 def make_repository(kind: str, url: str, forges: Collection[str]) -> Repository:
     """Make the repository of that Composer type and URL; `forges` are the hosts that Composer asks by an API."""
-    shown, has_login = _drop_login(url)
+    shown, has_login = (url, False) if kind in {"path", "artifact"} else _drop_login(url)
     placeholders = tuple(re.findall(_PLACEHOLDER, url))
     is_ssh = url.lower().startswith("ssh:") or ("://" not in url and "@" in url.partition("/")[0])
     ssh = re.fullmatch(_SSH, shown) if is_ssh and kind not in {"path", "artifact"} else None
@@ -263,4 +284,8 @@ def iterate_entries(manifest: Document) -> Iterator[Document]:
 
 
 def _turns_packagist_off(entry: Any) -> bool:
-    return isinstance(entry, dict) and (entry.get("packagist.org") is False or entry.get("packagist") is False)
+    """Return whether an entry, or the map of all entries, turns Packagist off or puts a mirror in its place."""
+    if not isinstance(entry, dict):
+        return False
+    named = [entry[name] for name in _PACKAGIST_NAMES if name in entry]
+    return entry.get("name") in _PACKAGIST_NAMES or any(each is False or isinstance(each, dict) for each in named)

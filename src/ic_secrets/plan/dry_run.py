@@ -76,7 +76,8 @@ def try_run(store: Store, request: BuildRequest, extensions: Extensions | None =
         return DryRun(request, prepared, None, (), facts, problems)
     version = ask_composer_version(request.environment, request.directory)
     sources = _list_sources(prepared, project, version)
-    facts = _add_credentials(facts, prepared, sources, version)
+    project = project._replace(sources=project.sources.add_repositories(_read_config(prepared)))
+    facts = _add_credentials(facts._replace(project=project), prepared, sources, version)
     return DryRun(request, prepared, version, sources, facts, problems)
 
 
@@ -120,7 +121,7 @@ def _list_sources(prepared: PreparedBuild, project: Project, version: str | None
     """Return what the build's Composer would read credentials from; the auth.json of its home has the secrets'."""
     home = prepared.home.path
     name = os.path.join(home, CONFIG_FILE)
-    section = (prepared.home_files.get(CONFIG_FILE) or _read_auth(name)).get("config")
+    section = _read_config(prepared).get("config")
     variable = prepared.environment.get("COMPOSER_AUTH")
     sections: Document = {}
     with contextlib.suppress(IcSecretsError):  # whatever cannot be read has been refused already
@@ -137,6 +138,10 @@ def _list_sources(prepared: PreparedBuild, project: Project, version: str | None
         ),
         parse_version(version),
     )
+
+
+def _read_config(prepared: PreparedBuild) -> Document:
+    return prepared.home_files.get(CONFIG_FILE) or _read_auth(os.path.join(prepared.home.path, CONFIG_FILE))
 
 
 def _find_winners(prepared: PreparedBuild, sources: Sequence[Source], version: tuple[int, ...]) -> dict[str, Winner]:

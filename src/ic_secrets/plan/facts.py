@@ -10,15 +10,13 @@ from ..composer.methods import METHODS, choose_method, map_hosts
 from ..composer.precedence import Source, Winner
 from ..composer.products import Need, find_product, is_public
 from ..composer.project import Project
-from ..composer.repositories import FORGED, Repository
+from ..composer.repositories import ARCHIVES, FORGED, Repository
 from ..model.resolve import Definition, Verdict
 from ..model.secret import Scope, SecretType, Target
 from .variables import Variables
 
 # Their credentials make Composer take their host for such a forge.
 _FORGES = ("github-", "gitlab-", "forgejo-")
-# What anybody may download, more often than not.
-_OPEN = frozenset({"download", "package"})
 
 
 class Answer(NamedTuple):
@@ -126,7 +124,7 @@ def find_access(repository: Repository, facts: Facts) -> Access:
         return Access(repository, "covered" if winner.source in facts.used else "own", winner.source)
     if is_public(repository.host):
         return Access(repository, "public")
-    is_open = repository.host in map_hosts() or repository.kind in _OPEN
+    is_open = repository.host in map_hosts() or repository.kind in ARCHIVES
     is_open = is_open and find_product(repository.host, repository.url) is None
     return Access(repository, "unknown" if is_open else "missing", remedy=_suggest(repository, facts))
 

@@ -26,6 +26,19 @@ def check_manifest(facts: Facts) -> Iterator[Problem]:
         yield Problem(facts.certain, f"{path} is not valid JSON", "`composer validate` shows where")
 
 
+def check_paths(facts: Facts) -> Iterator[Problem]:
+    """Name the path repositories that are not there; of one with a pattern or a variable nobody can be sure."""
+    sources = facts.project.sources
+    for repository in sources.repositories:
+        path = os.path.join(facts.project.directory, repository.url)
+        is_plain = repository.kind == "path" and not re.search(r"[*?\[{$%~\0]", repository.url)
+        if is_plain and not os.path.isdir(path):
+            level = facts.certain if sources.locked is None else "warning"
+            yield Problem(
+                level, f"the path repository {repository.url} does not exist", "check it out beside the project"
+            )
+
+
 def check_variables(facts: Facts) -> Iterator[Problem]:
     """Name the variables that installing the packages needs, and that no place where installers look has."""
     for need in facts.project.sources.needs:
