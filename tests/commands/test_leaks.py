@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import random
@@ -337,14 +338,34 @@ def test_archives_are_named_or_with_deep_searched(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("src/a.php", f"<?php\n{VALUE}\n" + "x" * 1000)
         archive.writestr("b/canary#name#of/other", "nothing")
-        archive.writestr("nested.tar.gz", b"\x1f\x8b\x08")
-    matcher = make_matcher(TOKEN=VALUE, NAME="canary#name#of")
+        archive.writestr("damaged.tar.gz", b"\x1f\x8b\x08")
+        archive.writestr("nested.gz", gzip.compress(OTHER.encode()))
+    matcher = make_matcher(TOKEN=VALUE, NAME="canary#name#of", OTHER=OTHER)
     shallow = look(tmp_path, matcher)
     assert [one.name for one in shallow.findings] == ["NAME", "NAME"]  # in front of the member, and in the directory
     assert shallow.unsearched == [(f"{tmp_path}/a.zip", "an archive, not searched inside")]
     deep = look(tmp_path, matcher, inside=Inside())
-    assert tell(deep, tmp_path) == ["a.zip!b/***/other (name) NAME raw", "a.zip!src/a.php:2 TOKEN raw"]
-    assert deep.unsearched == [(f"{tmp_path}/a.zip!nested.tar.gz", "an archive inside an archive")]
+    assert tell(deep, tmp_path) == [
+        "a.zip!b/***/other (name) NAME raw",
+        "a.zip!nested.gz!nested:1 OTHER raw",
+        "a.zip!src/a.php:2 TOKEN raw",
+    ]
+    assert deep.unsearched == [(f"{tmp_path}/a.zip!damaged.tar.gz", "a damaged archive (EOFError)")]
+
+
+def test_archives_in_archives_are_searched_within_a_bound(tmp_path: Path) -> None:
+    data, path = VALUE.encode(), tmp_path / "a.gz"
+    for depth in range(1, 6):
+        data = gzip.compress(data)
+        path.write_bytes(data)
+        result = look(tmp_path, inside=Inside())
+        assert (len(result.findings), len(result.unsearched)) == ((1, 0) if depth < 5 else (0, 1))
+    path.write_bytes(gzip.compress(bytes(3 << 20)))
+    within = look(tmp_path, inside=Inside(limit=4 << 20))
+    assert (within.unsearched, within.missed) == ([], [])
+    beyond = look(tmp_path, inside=Inside(limit=2 << 20))
+    assert beyond.missed == beyond.unsearched == [(str(path), "more than 2 MiB inside")]
+    assert look(tmp_path, inside=Inside(limit=2 << 20, but=(f"{tmp_path}/",))).missed == []
 
 
 def test_a_finding_shows_no_value(tmp_path: Path) -> None:
@@ -353,3 +374,27 @@ def test_a_finding_shows_no_value(tmp_path: Path) -> None:
     shown = repr(result.findings) + "".join(one.place for one in result.findings)
     assert VALUE not in shown
     assert OTHER not in shown
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("value", [VALUE, "pässwört-cänäry-välue"])
+def test_a_value_in_a_file_of_windows_is_found(tmp_path: Path, coding: str, value: str) -> None:
+    (tmp_path / "report.txt").write_bytes(f"key\r\nTOKEN={value}\r\n".encode(coding))
+    (found,) = look(tmp_path, make_matcher(TOKEN=value)).findings
+    assert (found.name, found.encoding) == ("TOKEN", "utf-16")
+
+
+@pytest.mark.parametrize("page", [512, 4096, 16384])
+@pytest.mark.parametrize("size", [1100, 5000, 16384])
+def test_a_large_value_in_a_database_is_found_once(tmp_path: Path, page: int, size: int) -> None:
+    import sqlite3
+
+    chance = random.Random(size)
+    value = "".join(chance.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=size))
+    with sqlite3.connect(tmp_path / "cache.db") as database:
+        database.execute(f"PRAGMA page_size = {page}")
+        database.execute("CREATE TABLE cache (key TEXT, value TEXT)")
+        database.execute("INSERT INTO cache VALUES (?, ?)", ("key", value))
+    database.close()
+    (found,) = look(tmp_path, make_matcher(BLOB=value)).findings
+    assert (found.name, found.line) == ("BLOB", None)

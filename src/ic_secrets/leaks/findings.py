@@ -12,6 +12,8 @@ if TYPE_CHECKING:  # no matcher is loaded if nothing has to be searched
 
 # A NUL this early means that the data is not text, and has offsets instead of lines.
 PROLOGUE = 8192
+# A database has put this much between two pieces of a value, at the most, in bytes.
+_NEXT_PIECE = 8192
 
 
 class Finding(NamedTuple):
@@ -158,7 +160,8 @@ class Places:
     def _group(self, match: "Match", offset: int, end: int, line: int | None) -> None:
         for needle in self._names.list_needles(match.needle):
             group = self._latest.get(needle.name)
-            if group and (offset < group.end or self._where != "content" or _continues(group, needle, line)):
+            is_same = group and (offset < group.end or self._where != "content" or _continues(group, needle, line))
+            if group and (is_same or _is_next_piece(group, needle, offset)):
                 group.needle = self._names.choose_plainer(group.needle, needle)
                 group.end = max(group.end, end)
                 group.last = line
@@ -166,6 +169,11 @@ class Places:
             group = _Group(line, offset, needle, end)
             self._latest[needle.name] = group
             self._groups.append(group)
+
+
+def _is_next_piece(group: _Group, needle: Needle, offset: int) -> bool:
+    """Return whether it is a further piece of the value that the group is a piece of."""
+    return group.needle.encoding == needle.encoding == "piece" and offset - group.end < _NEXT_PIECE
 
 
 def _continues(group: _Group, needle: Needle, line: int | None) -> bool:

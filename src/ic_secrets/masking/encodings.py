@@ -44,6 +44,12 @@ _NOT_ELIDED = frozenset({"private-token", "x-token-auth", "oauth2", "gitlab-ci-t
 _ANYWHERE = ((0, 0), (1, 2), (2, 3))
 _ALONE = ((0, 0),)
 
+# Databases keep values up to this long in one run of bytes. A longer one is also looked for by pieces of this size, one
+# at each such distance: wherever it is cut, some are whole. Pieces of fewer different bytes could be anybody's.
+_LONG = 1024
+_PIECE, _PIECE_DISTANCE = 64, 192
+_LEAST_VARIED = 10
+
 Forms = Iterable[bytes]
 
 
@@ -78,6 +84,18 @@ def encode_pair(user: str, password: str) -> Iterator[tuple[str, bytes]]:
         if encoding.pair_forms:
             for form in encoding.pair_forms(user, password):
                 yield encoding.name, form
+
+
+def encode_for_files(text: str) -> Iterator[tuple[str, bytes]]:
+    """Yield what a text becomes in files alone: UTF-16, and pieces of one that a database spreads over its pages."""
+    little, big = (text.encode(f"utf-16-{order}", "surrogatepass") for order in ("le", "be"))
+    # Of ASCII, the one is the other but for a NUL at either end.
+    yield from (("utf-16", form) for form in ((little[:-1],) if text.isascii() else (little, big)))
+    data = to_bytes(text)
+    for start in range(0, len(data) if len(data) > _LONG else 0, _PIECE_DISTANCE):
+        piece = data[start : start + _PIECE]
+        if len(piece) == _PIECE and len(set(piece)) >= _LEAST_VARIED:
+            yield "piece", piece
 
 
 def _in_bytes(forms: Callable[[str], Iterable[str]]) -> Callable[[str], Forms]:

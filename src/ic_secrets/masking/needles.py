@@ -6,7 +6,7 @@ Not covered are values that were reversed, compressed, encrypted, or cut in ways
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from .encodings import encode_pair, encode_text
+from .encodings import encode_for_files, encode_pair, encode_text
 from .parts import SHORTEST, SHORTEST_FORM, SecretParts, is_common, to_bytes
 
 SHORTEST_SEARCHED = 8
@@ -74,12 +74,20 @@ def for_search(needles: Iterable[Needle]) -> tuple[Needle, ...]:
     """Return the needles that mean something when they are found in a file.
 
     They have at least 8 bytes; common words, small numbers, the words and plain addresses in a JSON value, and the mere
-    beginnings of values are left out, since an honest tree is full of them.
+    beginnings of values are left out, since an honest tree is full of them. What a value becomes in files alone is
+    added.
     """
-    return tuple(
+    kept = [
         needle
         for needle in needles
         if len(needle.data) >= SHORTEST_SEARCHED
         and not (needle.encoding in {"raw", "line"} and is_common(needle.data.decode(errors="replace")))
         and needle.encoding not in {"leaf", "cut"}
-    )
+    ]
+    more = [
+        Needle(needle.name, encoding, data)
+        for needle in kept
+        if needle.encoding in {"raw", "line"}
+        for encoding, data in encode_for_files(needle.data.decode(errors="surrogateescape"))
+    ]
+    return (*kept, *more)
