@@ -6,7 +6,7 @@ from bisect import bisect_right
 
 # Escape sequences are bounded, since one that never ends must not hide what follows; a string (a title, a link) that
 # does not end in time is text. What more data may still complete is `open`.
-_CONTROL = rb"\[[0-?]{0,32}[ -/]{0,4}"
+_CONTROL = rb"\[[0-?]{0,128}[ -/]{0,4}"
 _STRING = rb"[\]PX^_][^\x07\x1b\r\n]{0,2048}"
 _WHOLE = rb"%b[@-~]|%b(?:\x07|\x1b\\)" % (_CONTROL, _STRING)
 _OPEN = rb"(?P<open>(?:%b|%b\x1b?|[ -/]{0,4})\Z)" % (_CONTROL, _STRING)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from .matcher import Matcher
 from .needles import Needle
 from .occurrences import Match, Span
+from .parts import SHORTEST
 
 # Longer chunks are masked piece by piece, so that memory stays flat.
 _BLOCK = 1 << 20
@@ -17,8 +18,8 @@ class Masker:
     """One stream on its way through: what `feed`, `flush_idle` and `close` return, joined, is the masked stream.
 
     Whatever the chunks are, that is `mask_bytes` of the whole. Only what may be the beginning of a needle is held back.
-    `flush_idle` returns that too, so that a prompt is seen, unless it is at least half of a needle; if the rest follows
-    after all, only the rest is masked (`abc***`).
+    `flush_idle` returns that too, so that a prompt is seen, unless it is four bytes of a needle or more; if the rest
+    follows after all, only the rest is masked (`abc***`).
     """
 
     def __init__(self, needles: Matcher | Iterable[Needle]) -> None:
@@ -55,8 +56,11 @@ class Masker:
             if self._shown == len(self._tail):
                 return b""
             matches, begun = self._matcher.search(self._tail, final=False, every=True)
-            halves = [one.hold for one in begun if one.is_half]
-            return self._show(self._tail, matches, min(halves, default=len(self._tail)))
+            begun = [one for one in begun if one.size >= SHORTEST]
+            limit = min((one.hold for one in begun if not one.spans), default=len(self._tail))
+            # What other text follows is masked, so that this text, a prompt, is seen.
+            self._found += (span for one in begun for span in one.spans if span[1] <= limit)
+            return self._show(self._tail, matches, limit)
 
     def close(self) -> bytes:
         """Return the rest, now that the stream has ended."""

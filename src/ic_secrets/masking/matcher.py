@@ -14,7 +14,7 @@ from typing import cast
 
 from .escapes import ESCAPE, Projection
 from .needles import Needle
-from .occurrences import BLANK, LOOK_BACK, Beginnings, Match, PartialMatch, SearchedNeedle
+from .occurrences import BLANK, LOOK_BACK, Beginnings, Match, PartialMatch, SearchedNeedle, Span
 from .parts import SHORTEST
 
 # What a mask looks like: the first of these that no needle contains, is inside, or overlaps at either end.
@@ -138,14 +138,15 @@ class Matcher:
         projection = Projection(data, LOOK_BACK, final=final)
         leave, locate = projection.leave_escape, projection.locate
         more, begun_there = self._index.search(projection.data, final=final, every=every)
-        held = [PartialMatch(leave(one.start), leave(one.hold), one.is_half) for one in begun]
-        held += [PartialMatch(locate(one.start), locate(one.hold), one.is_half) for one in begun_there]
-        held.append(PartialMatch(projection.end, projection.end, is_half=False))
-        spread = [
-            Match(match.needle, tuple(piece for span in match.spans for piece in projection.spread(*span)))
-            for match in more
-        ]
-        return list(dict.fromkeys([*matches, *spread])), held
+
+        def spread(spans: Iterable[Span]) -> tuple[Span, ...]:
+            return tuple(piece for span in spans for piece in projection.spread(*span))
+
+        held = [one._replace(start=leave(one.start), hold=leave(one.hold)) for one in begun]
+        held += [PartialMatch(locate(one.start), locate(one.hold), one.size, spread(one.spans)) for one in begun_there]
+        held.append(PartialMatch(projection.end, projection.end, 0))
+        more = [Match(match.needle, spread(match.spans)) for match in more]
+        return list(dict.fromkeys([*matches, *more])), held
 
 
 def _joins(mark: bytes, data: bytes) -> bool:

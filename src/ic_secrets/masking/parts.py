@@ -156,8 +156,8 @@ def make_parts(
     kept = tuple(stripped for text in texts if (stripped := text.strip()))
     leaves = tuple(leaves)
     several = (text for text in (*kept, *leaves) if "\n" in text and parse_json(text) is None)
-    rows = (row.strip() for text in several for row in text.splitlines())
-    return SecretParts(kept, tuple(filter(_is_telling, rows)), leaves, tuple(pairs), is_credential)
+    lines = dict.fromkeys(line for text in several for line in _list_lines(text))
+    return SecretParts(kept, tuple(lines), leaves, tuple(pairs), is_credential)
 
 
 def is_common(text: str) -> bool:
@@ -191,6 +191,20 @@ def list_leaves(document: object) -> Iterator[tuple[str, str]]:
 def to_bytes(text: str) -> bytes:
     """Return the text in UTF-8; half a character, which JSON can hold, in the bytes that Python gives it."""
     return text.encode(errors="surrogatepass")
+
+
+def _list_lines(text: str) -> Iterator[str]:
+    """Yield the lines that say something, and others together with a neighbour that does."""
+    above = ""
+    between: list[str] = []
+    for row in [*(row.strip() for row in text.splitlines()), ""]:
+        is_telling = _is_telling(row)
+        if is_telling:
+            yield row
+        if (is_telling or not row) and any(between):
+            told = "\n".join(between).strip()
+            yield from ("\n".join(pair) for pair in ((above, told), (told, row)) if all(pair))
+        above, between = (row, []) if is_telling else (above, [*between, row])
 
 
 def _is_telling(line: str) -> bool:
