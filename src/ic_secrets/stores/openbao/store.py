@@ -28,6 +28,8 @@ from .transaction import Transaction
 # How long a write is tried again where somebody else's came in between, in seconds, and the longest pause before that.
 _PATIENCE = 30.0
 _PAUSE = 1.0
+# How often a site is read that is changed meanwhile.
+_READINGS = 3
 _Result = TypeVar("_Result")
 
 
@@ -120,18 +122,17 @@ class BaoStore(Store):
         For a build (`ic`, of an environment) or an application (`web`) nothing is asked that it does not get.
         """
         is_narrow = environment is not None and scope in {Scope.IC, Scope.WEB}
-        with self._reading():
-            organization = self._site(owner.name).organization if owner.is_site else None
-            owners = [owner, *([Owner("organization", organization)] if organization else [])]
-            found = read_owners(self._transaction, owners, Selection(environment, scope, values, is_narrow))
-            if organization and not self._depth:
-                self._check_unchanged(layout.get_record_path(owner.name))
-            return found
-
-    def _check_unchanged(self, record: str) -> None:
-        """Make sure that the site was there all the while: what went with it is not the organization's to replace."""
-        if self._transaction.has_changed(record):
-            raise StoreBusyError(f"{record} was changed while it was read", hint="repeat the command")
+        selection = Selection(environment, scope, values, is_narrow)
+        for _ in range(_READINGS):
+            with self._reading():
+                organization = self._site(owner.name).organization if owner.is_site else None
+                owners = [owner, *([Owner("organization", organization)] if organization else [])]
+                found = read_owners(self._transaction, owners, selection)
+                # What went with the site meanwhile is not the organization's to replace.
+                record = layout.get_record_path(owner.name)
+                if not organization or self._depth or not self._transaction.has_changed(record):
+                    return found
+        raise StoreBusyError(f"{record} was changed while it was read", hint="repeat the command")
 
     def put(self, place: Place, write: Write) -> bool:
         check_site_name(place.owner.name, "site" if place.owner.is_site else "organization")
