@@ -35,6 +35,7 @@ from ..transfer.merge import (
     accept_any,
     check_value,
     count_actions,
+    count_kinds,
     import_secrets,
     is_refused,
     list_written,
@@ -45,7 +46,7 @@ from . import Call
 from .call import read_call
 from .output import print_json, print_message
 from .parser import Parser, add_json, add_store_options
-from .transfer import add_owner_options, choose_owners, describe_change, key_loader, parse_owner_or_all
+from .transfer import add_owner_options, choose_owners, describe_change, describe_counts, key_loader, parse_owner_or_all
 
 # What templates have where a value is to be put: ${TOKEN}, ${{ secrets.TOKEN }}, {{ token }}, %env(TOKEN)%, <token>.
 _PLACEHOLDER = re.compile(r"\$\{[^{}]+\}|(\$?\{)\{[^{}]+\}\}|%env\([^()]+\)%|<[A-Za-z][A-Za-z0-9 ._-]*>")
@@ -159,7 +160,9 @@ def _report(arguments: argparse.Namespace, changes: Sequence[Change], unread: Se
     for what, reason in refused:
         print_message("warning", f"{what} cannot be imported: {reason}")
     if not arguments.json and (is_done or arguments.dry_run):
-        print_message("", ", ".join(f"{count:,} {action}" for action, count in counts.items()))
+        kinds = count_kinds(changes)
+        kinds[Action.REFUSED, False] += len(unread)
+        print_message("", describe_counts(kinds))
     return 1 if refused else 0
 
 

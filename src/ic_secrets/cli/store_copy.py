@@ -12,12 +12,12 @@ from ..core.console import progress
 from ..errors import StoreWriteError, UnknownSiteError, UsageError
 from ..model.secret import Owner
 from ..stores.base import Store
-from ..transfer.merge import Action, Change, count_actions, import_secrets, list_written, plan_changes, read_secrets
+from ..transfer.merge import Action, Change, count_kinds, import_secrets, list_written, plan_changes, read_secrets
 from . import Call
 from .call import read_call
 from .output import print_json, print_message
 from .parser import Parser, add_json
-from .transfer import describe_change, key_loader
+from .transfer import describe_change, describe_counts, key_loader
 
 if TYPE_CHECKING:
     from ..audit.recording import Record
@@ -43,14 +43,14 @@ def run_copy(call: Call) -> int:
         refused, counts = _copy_owners(source, destination, owners, record)
     if arguments.json:
         described = [describe_change(change) for change in refused]
+        totals = {action.value: counts[action, True] + counts[action, False] for action in Action}
         content = {"source": source.url, "destination": destination.url, "owners": len(owners)}
-        print_json("copy", {**content, "counts": dict(counts), "refused": described})
+        print_json("copy", {**content, "counts": totals, "refused": described})
     for change in refused:
         print_message("warning", f"{change} was not copied: {change.reason}")
     if not arguments.json:
-        counted = ", ".join(f"{count:,} {action}" for action, count in counts.items())
         many = f"{len(owners):,} {'owner' if len(owners) == 1 else 'owners'}"
-        print_message("", f"copied {many}: {counted}" if owners else "there is nothing to copy")
+        print_message("", f"copied {many}: {describe_counts(counts)}" if owners else "there is nothing to copy")
     return 1 if refused else 0
 
 
@@ -94,15 +94,15 @@ def _choose_owners(source: Store, destination: Store) -> list[Owner]:
 
 def _copy_owners(
     source: Store, destination: Store, owners: Sequence[Owner], record: Record
-) -> tuple[list[Change], Counter[str]]:
-    """Copy owner by owner; return what was refused, and how many definitions were made, changed, same and refused."""
+) -> tuple[list[Change], Counter[tuple[Action, bool]]]:
+    """Copy owner by owner; return what was refused, and how many sites and values were made, changed, and so on."""
     refused: list[Change] = []
-    counts: Counter[str] = Counter()
+    counts: Counter[tuple[Action, bool]] = Counter()
     with progress("copying definitions") as advance:
         for left, owner in zip(reversed(range(len(owners))), owners, strict=True):
             changes = _copy_owner(source, destination, owner, record)
             refused += [change for change in changes if change.action is Action.REFUSED]
-            counts.update(count_actions(changes))
+            counts.update(count_kinds(changes))
             done = sum(counts.values())
             advance(done, done + left * done // (len(owners) - left))  # as if the others held as much
     return refused, counts

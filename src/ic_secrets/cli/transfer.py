@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..config.settings import Settings
 from ..errors import MasterKeyError, UnknownSecretError, UsageError
@@ -11,7 +11,7 @@ from ..keys.sealing import MasterKey
 from ..model.secret import Owner, parse_owner
 from ..stores.base import Store
 from ..transfer.formats.registry import list_formats
-from ..transfer.merge import Change, add_organizations
+from ..transfer.merge import Action, Change, add_organizations
 from .parser import Parser
 
 
@@ -61,6 +61,17 @@ def key_loader(settings: Settings, option: str, path: str | None) -> Callable[[]
         return settings.keyholder.load([KeySource(f"--{option}", "file", path)])
 
     return load
+
+
+def describe_counts(counts: Mapping[tuple[Action, bool], int]) -> str:
+    """Return how many sites and values are made, changed, same and refused, in one line; see `count_kinds`."""
+
+    def describe(action: Action) -> str:
+        kinds = (("site", counts.get((action, True), 0)), ("value", counts.get((action, False), 0)))
+        nouns = [f"{count:,} {noun}{'' if count == 1 else 's'}" for noun, count in kinds if count]
+        return f"{' and '.join(nouns)} {action.value}" if nouns else ""
+
+    return ", ".join(filter(None, map(describe, Action))) or "nothing to do"
 
 
 def describe_change(change: Change) -> dict[str, object]:

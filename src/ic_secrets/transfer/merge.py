@@ -177,6 +177,11 @@ def count_actions(changes: Iterable[Change]) -> dict[str, int]:
     return {action.value: counted[action] for action in Action}
 
 
+def count_kinds(changes: Iterable[Change]) -> Counter[tuple[Action, bool]]:
+    """Count them by what becomes of them, and whether they are sites rather than values."""
+    return Counter((change.action, change.name is None) for change in changes)
+
+
 class _Merge:
     """What the store would hold as the changes are made, one after the other."""
 
