@@ -148,6 +148,18 @@ def test_the_receipt_follows_its_schema_and_holds_no_value(
     assert document["leaks"]["searched_files"] > 10
 
 
+def test_a_receipt_tells_a_secret_that_was_kept_out_from_those_that_were_exposed(
+    cli: Any, tmp_path: Path, home: dict[str, str], site: Path
+) -> None:
+    receipt = tmp_path / "receipt.json"
+    home["TOKEN"] = "of-the-job"
+    cli("run", "my-site", "--preserve-env=TOKEN", "--receipt", receipt, "--", "true", cwd=site, check=0)
+    document = json.loads(receipt.read_text())
+    jsonschema.validate(document, SCHEMA)
+    assert [secret["name"] for secret in document["secrets"]] == ["bearer.repo.example.org"]
+    assert document["preserved"] == ["TOKEN"]
+
+
 def test_a_receipt_that_cannot_be_written_is_said_before_the_build(cli: Any, site: Path) -> None:
     done = cli("run", "my-site", "--receipt", "nowhere/receipt.json", "--", "touch", "built", cwd=site, check=125)
     assert b"cannot be written" in done.stderr

@@ -24,7 +24,7 @@ from ..git.helper import Logins
 from ..model.names import NEVER_BUILT
 from ..model.resolve import Definition, inert_overrides, resolve
 from ..model.secret import Owner, Scope, SecretType, Target
-from ..model.variables import Preserve, check_size, inherit
+from ..model.variables import Preserve, check_size, choose_variables, inherit
 from ..process.child import find_program
 from ..stores.base import Cached, Identity, Store
 from .render import (
@@ -108,6 +108,12 @@ class PreparedBuild(NamedTuple):
 
     def __repr__(self) -> str:
         return f"PreparedBuild({self.request.target})"
+
+    @property
+    def preserved(self) -> tuple[str, ...]:
+        """The `env` secrets that the build does not get, since the variable was set already and is preserved."""
+        inherited = inherit(self.request.environment, pristine=self.request.pristine)
+        return choose_variables(inherited, self.secrets.variables, self.request.preserve)[1]
 
     @property
     def caches(self) -> tuple[str, ...]:

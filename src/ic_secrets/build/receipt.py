@@ -66,6 +66,7 @@ class Receipt:
     ) -> dict[str, Any]:
         """Make the document, as its schema describes it, of an exposure that has been scrubbed."""
         prepared, target = exposure.prepared, self._request.target
+        preserved = prepared.preserved
         store, cached = prepared.loaded.store, prepared.loaded.cached
         self.document = {
             "schema": SCHEMA,
@@ -79,7 +80,10 @@ class Receipt:
             "status": status,
             **({"store": store._asdict()} if store else {}),
             **({"cached": describe_cached(cached)} if cached else {}),
-            "secrets": [describe_secret(secret, prepared) for secret in prepared.secrets],
+            "secrets": [
+                describe_secret(secret, prepared) for secret in prepared.secrets if secret.name not in preserved
+            ],
+            "preserved": list(preserved),
             "minted": sorted({needle.name for needle in exposure.minted.needles}),
             "masked": dict(sorted(exposure.masked.items())),
             "git": {
