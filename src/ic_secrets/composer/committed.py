@@ -27,14 +27,14 @@ _FEWEST_CHANGES = 4
 
 def hide_tokens(path: str, is_archive: bool) -> str:
     """Return the path of a URL with `***` for what seems to be a token; that of an archive may hold a checksum."""
-    if len(path) < 14:
+    if not re.search(r"[\w-]{14}", path):  # the usual case, at little cost
         return path
     return "/".join("***" if _is_token(part, is_archive) else part for part in path.split("/"))
 
 
 def has_token(query: str) -> bool:
     """Return whether the query of a URL seems to hold a credential, and not the placeholder of one."""
-    return any(_is_secret(*part.partition("=")[::2]) for part in query.split("&"))
+    return bool(query) and any(_is_secret(*part.partition("=")[::2]) for part in query.split("&"))
 
 
 def find_option(options: Any) -> str:
@@ -58,6 +58,8 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 def _is_token(part: str, is_archive: bool) -> bool:
+    if len(part) < 14:
+        return False
     if re.match(_PREFIX, part):
         return True
     if not re.fullmatch(_SEGMENT, part) or (is_archive and re.fullmatch(r"(?i)v?[0-9a-f]{20,}", part)):

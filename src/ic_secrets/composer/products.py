@@ -161,10 +161,10 @@ def find_needs(name: str, installed: Collection[str]) -> Iterator[Need]:
     """Yield what installing the package needs, where the packages `installed` are there to install it."""
     for product in PRODUCTS:
         for pattern in product.packages:
-            match = re.fullmatch(re.escape(pattern).replace(r"\*", "(.*)"), name)
-            is_archive = name in product.archives and pattern in installed
-            if match or is_archive:
-                part = match[1].replace("-", "_").upper() if match and match.groups() else ""
+            start, _, end = pattern.partition("*")
+            is_named = name == pattern or ("*" in pattern and name.startswith(start) and name.endswith(end))
+            if is_named or (name in product.archives and pattern in installed):
+                part = name[len(start) : len(name) - len(end)].replace("-", "_").upper()
                 for variable in product.variables:
                     yield Need(name, tuple(variable.format(part).split("|")), product.setting)
 

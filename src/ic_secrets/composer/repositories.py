@@ -219,7 +219,7 @@ def make_repository(kind: str, url: str, forges: Collection[str]) -> Repository:
 
 
 def _add_options(repository: Repository, options: Any) -> Repository:
-    return repository if repository.own else repository._replace(own=find_option(options))
+    return repository._replace(own=find_option(options)) if options and not repository.own else repository
 
 
 def _find_ssh_transport(kind: str, host: str, url: str, forges: Collection[str]) -> str:

@@ -43,7 +43,7 @@ def check_committed(facts: Facts) -> Iterator[Problem]:
         section = config.get(method)
         for host in section if isinstance(section, dict) else ():
             yield Problem("warning", f"composer.json has {method} for {host} in its config", remedy)
-    for setting in dict.fromkeys(need.setting for need in facts.project.sources.needs):
+    for setting in dict.fromkeys(need.setting for need in facts.variables.needs):
         if config.get(setting):
             yield Problem("warning", f"composer.json has {setting} in its config", remedy)
 

@@ -94,7 +94,7 @@ class Facts(NamedTuple):
     def find_needs(self, repository: Repository) -> tuple[Need, ...]:
         """Return the variables that an installer of the repository's package, or of the repository, would take."""
         subjects = {repository.package or repository.url} if repository.package or repository.placeholders else ()
-        return tuple(need for need in self.project.sources.needs if need.package in subjects)
+        return tuple(need for need in self.variables.needs if need.package in subjects)
 
 
 def read_settings(sources: Iterable[Source]) -> dict[str, bool]:

@@ -41,7 +41,7 @@ def check_paths(facts: Facts) -> Iterator[Problem]:
 
 def check_variables(facts: Facts) -> Iterator[Problem]:
     """Name the variables that installing the packages needs, and that no place where installers look has."""
-    for need in facts.project.sources.needs:
+    for need in facts.variables.needs:
         if facts.variables.find(need):
             continue
         name = need.names[-1]

@@ -18,7 +18,7 @@ LARGEST = 1 << 20
 
 
 class Variables(NamedTuple):
-    """What installers find: `build` are the names of the build's variables, the others have the file of each name.
+    """What installers need and find: `build` are the names of the build's variables, others have the file of each name.
 
     `beside` is the .env beside composer.json, `placeholders` the file that ffraenz/private-composer-installer reads,
     `settings` the keys of Composer's `config`.
@@ -28,6 +28,7 @@ class Variables(NamedTuple):
     beside: Mapping[str, str] = {}
     placeholders: Mapping[str, str] = {}
     settings: Mapping[str, str] = {}
+    needs: tuple[Need, ...] = ()
 
     def find(self, need: Need) -> str:
         """Return where what is needed is: `$NAME` for the build's variables, else a file; an empty text for nowhere."""
@@ -44,7 +45,8 @@ def find_variables(project: Project, build: Collection[str], sources: Sequence[S
         key: source.name for source in sources for key, value in source.sections.items() if value and value is not True
     }
     beside = _read_dotenv(os.path.join(project.directory, ".env"))
-    return Variables(build, beside, next(filter(None, map(_read_dotenv, _list_dotenv(project))), {}), settings)
+    placeholders: dict[str, str] = next(filter(None, map(_read_dotenv, _list_dotenv(project))), {})
+    return Variables(build, beside, placeholders, settings, project.sources.needs)
 
 
 def read_text(path: str) -> str:
