@@ -10,6 +10,7 @@ import base64
 import itertools
 import random
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -532,6 +533,18 @@ def test_memory_stays_flat() -> None:
     tracemalloc.stop()
     assert after - before < 4096
     assert peak - before < 4 * len(block)
+
+
+@pytest.mark.parametrize(("value", "unit"), [(b"-" * 40, b"-"), (b"ab" * 9, b"ab"), (b"-" * 20 + b"key", b"-")])
+def test_a_megabyte_of_one_pattern_takes_no_longer_than_it_must(value: bytes, unit: bytes) -> None:
+    """A value that repeats itself is looked at once for a run of it: 40 dashes in many dashes took eleven seconds."""
+    run = unit * ((1 << 20) // len(unit))
+    matcher = Matcher(needles_of(value))
+    start = time.process_time()
+    shown = mask_chunks(cut(b"x" + run + b" " + run[:5000] + value + b".", [3000, 900_000]), matcher)
+    assert time.process_time() - start < 5
+    expected = b"x*** ***." if value in run else b"x" + run + b" " + run[:5000] + b"***."
+    assert shown == expected
 
 
 def test_a_huge_chunk_equals_its_pieces() -> None:

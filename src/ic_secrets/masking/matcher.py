@@ -34,6 +34,7 @@ class _Index:
         self._texts = texts
         self._beginnings: Beginnings | None = None
         self._places = list(shards.items())
+        self._periods = [_find_period(shard) for shard in shards]
         self._local = threading.local()
         self._database = hyperscan.Database()
         # As literals they compile faster, but those end at a NUL.
@@ -46,32 +47,55 @@ class _Index:
         """Return all matches and, unless `final`, what has begun: before the first shard the longest or `every` one."""
         matches: dict[Match, None] = {}
         begun: list[PartialMatch] = []
-        for number, end in self.scan(view):
+        for number, ends in self.scan(view):
             shard, places = self._places[number]
             for text, which in places:
-                found = text.locate(view, end - len(shard), which)
-                if isinstance(found, Match):
-                    matches[found] = None
-                elif found:
-                    begun.append(found)
+                for end in _choose_ends(ends, len(text.data) + len(shard)):
+                    found = text.locate(view, end - len(shard), which)
+                    if isinstance(found, Match):
+                        matches[found] = None
+                    elif found:
+                        begun.append(found)
+                    # Amid a long run of one pattern, all are as this one is.
+                    if isinstance(found, Match) and end - ends[0] > len(text.data) + len(shard) < ends[-1] - end:
+                        matches[Match(text.needle, ((found.start, ends[-1] - len(shard)),))] = None
         if final:
             return list(matches), []
         self._beginnings = self._beginnings or Beginnings(self._texts)  # a search of files does without them
         return list(matches), begun + self._beginnings.find(view, every=every)
 
-    def scan(self, view: bytes | memoryview) -> list[tuple[int, int]]:
-        """Return the shards in the view: the number of each, and where it ends."""
+    def scan(self, view: bytes | memoryview) -> list[tuple[int, range]]:
+        """Return the shards in the view: the number of each, and where it ends; once for a run of one pattern."""
         try:
             scratch = self._local.scratch
         except AttributeError:
             scratch = self._local.scratch = self._make_scratch(self._database)  # each thread needs its own
-        hits: list[tuple[int, int]] = []
+        hits: list[list[int]] = []
+        latest: dict[int, list[int]] = {}
+        periods = self._periods
 
         def note(number: int, _start: int, end: int, _flags: int, _context: object) -> None:
-            hits.append((number, end))
+            run = latest.get(number)
+            if run is not None and end - run[2] == periods[number]:
+                run[2] = end
+            else:
+                latest[number] = run = [number, end, end]
+                hits.append(run)
 
         self._database.scan(cast("bytes", view), note, scratch=scratch)  # any buffer will do
-        return hits
+        return [(number, range(first, last + 1, periods[number] or 1)) for number, first, last in hits]
+
+
+def _find_period(shard: bytes) -> int:
+    """Return after how many bytes the shard repeats itself, 0 where it does not, or holds a line break."""
+    sizes = () if b"\n" in shard else range(1, len(shard) // 2 + 1)
+    return next((size for size in sizes if shard[size:] == shard[:-size]), 0)
+
+
+def _choose_ends(ends: range, size: int) -> Iterable[int]:
+    """Return those of a run that differ: near both its ends, and one between."""
+    few = size // ends.step + 2
+    return ends if len(ends) <= 2 * few + 1 else (*ends[:few], ends[few], *ends[-few:])
 
 
 class Matcher:
@@ -116,7 +140,7 @@ class Matcher:
     def find_hits(self, data: bytes | memoryview) -> list[int]:
         """Return where shards end; without escape sequences in the data, no needle is anywhere else."""
         self.compile()
-        return [end for _, end in self._index.scan(data)] if self._index else []
+        return [end for _, ends in self._index.scan(data) for end in ends] if self._index else []
 
     def find(self, data: bytes) -> list[Match]:
         """Return every occurrence in the data, overlapping ones too, in the order of their offsets."""
