@@ -256,6 +256,43 @@ def test_composer_auth_as_an_env_secret_is_the_credentials_that_it_is(
     assert [needle for needle in servers.needles if needle in done.stdout] == []
 
 
+@pytest.mark.parametrize("place", ["a script of composer.json", "the command", "build.sh"])
+def test_a_tool_with_a_composer_home_of_its_own_has_the_credentials(
+    cli: Any, store: None, servers: Servers, tmp_path: Path, home: dict[str, str], watch: ArgumentWatch, place: str
+) -> None:
+    project = servers.project(tmp_path, "everything")
+    text = f"COMPOSER_HOME=$PWD/var/composer_home {' '.join(INSTALL)}"
+    command = ["sh", "-c", text]
+    if place == "build.sh":
+        (project / place).write_text(f"set -e\nexport {text.replace(' composer', '; composer', 1)}\n")
+        command = ["sh", place]
+    if place.startswith("a script"):
+        manifest = json.loads((project / "composer.json").read_text())
+        manifest["scripts"] = {"deploy": text}
+        (project / "composer.json").write_text(json.dumps(manifest))
+        command = ["composer", "run-script", "deploy"]
+    done = cli("run", "my-site.dev", "--", *command, cwd=project, check=0)
+    assert f"{place}: Composer gets a home of its own there" in done.stderr.decode()
+    assert (project / "vendor" / "acme" / "checkout").is_dir()
+    assert (project / "vendor" / "initech" / "vault").is_dir()
+    assert watch.seen == set()
+    assert search_tree([project], servers.needles) == []
+
+
+def test_a_credential_that_composer_would_store_in_a_foreign_home_is_kept_out_and_named(
+    cli: Any, servers: Servers, tmp_path: Path, work: Path
+) -> None:
+    cli("init", check=0)
+    give(cli, servers.basic)
+    words = ("set", "my-site", "bitbucket-oauth.bitbucket.org", "--type", "composer", "--scope", "ic")
+    cli(*words, stdin=b"a-consumer-key a-consumer-secret", check=0)
+    build = ("env", "COMPOSER_HOME=/nowhere", "sh", "-c", "echo $COMPOSER_AUTH")
+    done = cli("run", "my-site.dev", "--", *build, cwd=work, check=0)
+    assert b"http-basic" in done.stdout
+    assert b"bitbucket" not in done.stdout
+    assert "does not find bitbucket-oauth.bitbucket.org" in done.stderr.decode()
+
+
 def test_a_composer_secret_wins_over_composer_auth_and_that_is_said(cli: Any, servers: Servers, tmp_path: Path) -> None:
     cli("init", check=0)
     give(cli, servers.basic)

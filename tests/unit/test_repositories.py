@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ic_secrets.composer.foreign_home import find_foreign_home
 from ic_secrets.composer.repositories import make_repository, read_sources
 
 REPOSITORIES: dict[str, tuple[dict[str, Any], tuple[str, str, bool]]] = {
@@ -123,3 +124,24 @@ def test_an_at_sign_in_a_path_is_no_login() -> None:
         "C:/packages/x@y",
     ):
         assert make_repository("download", url, ()).url == url
+
+
+@pytest.mark.parametrize(
+    ("manifest", "locked", "expected"),
+    [
+        ({}, ["magento/composer"], ("magento/composer",)),
+        ({"require": {"magento/product-community-edition": "2.4.7"}}, None, ("magento/product-community-edition",)),
+        (
+            {"scripts": {"deploy": ["@putenv COMPOSER_HOME=var", "@composer install"]}},
+            [],
+            ("a script of composer.json",),
+        ),
+        ({"scripts": {"show": "echo COMPOSER_HOME=$COMPOSER_HOME"}}, ["acme/tool"], ()),
+        ({"scripts": 7}, [], ()),
+    ],
+)
+def test_what_gives_composer_another_home_is_known(
+    manifest: dict[str, Any], locked: list[str] | None, expected: tuple[str, ...]
+) -> None:
+    lock = None if locked is None else {"packages": [{"name": name} for name in locked]}
+    assert find_foreign_home(manifest, read_sources(manifest, lock), ["composer", "install"], "/") == expected

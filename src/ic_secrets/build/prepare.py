@@ -37,6 +37,7 @@ from .render import (
     render_environment,
     render_home,
     render_others,
+    spread_credentials,
 )
 from .secrets import BuildSecrets
 
@@ -308,6 +309,9 @@ def render(
         ours = render_environment(secrets, inherited, request.preserve, notify)
         inherited_too = {**inherited, **ours.variables}
         home = render_home(secrets, prepared.home, inherited_too, composer, notify, errors)
+        if secrets.credentials and prepared.project.foreign_home:
+            with errors:
+                home = spread_credentials(secrets, home, prepared.project.foreign_home, composer, notify)
         ours = ours.add(Rendered(variables=home.variables, paths={"COMPOSER_HOME": COMPOSER}))
     whole = ours
     with errors:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ..composer.auth_json import Document, drop_hosts, merge_auth, move_section, parse_auth
+from ..composer.credential import AUTH_VARIABLE
 from ..composer.home import AUTH_FILE, CONFIG_FILE, ComposerHome
 from ..composer.methods import METHODS
 from ..composer.project import read_auth
@@ -142,6 +143,32 @@ def render_home(
             notify(Notice(f"COMPOSER_AUTH also had a credential for {host}; the secret is used instead"))
         variables["COMPOSER_AUTH"] = json.dumps(document)
     return RenderedHome({AUTH_FILE: auth, **_render_config(secrets, home, notify, errors)}, variables)
+
+
+def spread_credentials(
+    secrets: BuildSecrets, home: RenderedHome, reasons: Sequence[str], composer: InstalledComposer, notify: Notify
+) -> RenderedHome:
+    """Put the secrets into COMPOSER_AUTH too, which Composer reads whatever its home is; the `reasons` give it another.
+
+    Not those that Composer would exchange for a token: it stores both in the auth.json of that home, which stays.
+    """
+    who = ", ".join(reasons)
+    auth, variables = home.files[AUTH_FILE], dict(home.variables)
+    document = parse_auth(variables.get(AUTH_VARIABLE) or "{}", AUTH_VARIABLE)
+    kept = [each for each in secrets.credentials if each.is_exchanged]
+    for credential in secrets.credentials:
+        if not credential.is_exchanged:
+            merged = {credential.host: credential.content} if composer.merges(credential.method) else {}
+            section = document.setdefault(credential.method, {})
+            section.update(merged or auth[credential.method])
+    if document:
+        variables[AUTH_VARIABLE] = json.dumps(document)
+        text = f"{who}: Composer gets a home of its own there, so the credentials are in {AUTH_VARIABLE} too"
+        notify(Notice(text, "every script of the build can read them there, as it can read auth.json"))
+    for credential in kept:
+        text = f"{who}: Composer gets a home of its own there, and does not find {credential.name}"
+        notify(Notice(text, "it would store the token that it is given in that home; use an access token instead"))
+    return home._replace(variables=variables)
 
 
 def _render_config(secrets: BuildSecrets, home: ComposerHome, notify: Notify, errors: Errors) -> dict[str, Document]:

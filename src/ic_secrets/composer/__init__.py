@@ -11,6 +11,7 @@
 - `trees`: the directories outside of a project that Composer writes to
 - `project`: the project that is built
 - `home`: the private Composer home of a build
+- `foreign_home`: what gives Composer another home
 - `minted`: tokens that Composer gets while a build runs
 - `version`: the Composer that is installed
 - `command`: a Composer command line

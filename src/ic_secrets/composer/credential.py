@@ -39,6 +39,11 @@ class Credential(NamedTuple):
         return METHODS[self.method].find_login(self.content, self.host)
 
     @property
+    def is_exchanged(self) -> bool:
+        """Whether Composer exchanges it for a token, and stores both in the auth.json of its home."""
+        return bool(METHODS[self.method].mints) or (isinstance(self.content, dict) and "refresh-token" in self.content)
+
+    @property
     def parts(self) -> SecretParts:
         """The parts of it that must not be seen; a user name, a path or a consumer key is not one by itself."""
         return _find_parts(METHODS[self.method], self.content, self.host)

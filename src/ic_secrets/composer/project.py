@@ -9,6 +9,7 @@ from ..core.files import read_regular
 from ..errors import BuildError, MalformedAuthError
 from .auth_json import Document, parse_auth, parse_document
 from .command import find_project
+from .foreign_home import find_foreign_home
 from .home import AUTH_FILE
 from .repositories import PackageSources, iterate_entries, read_sources
 from .trees import find_trees
@@ -26,6 +27,7 @@ class Project(NamedTuple):
     `auth_file` and `manifest_file` are the paths of its auth.json and composer.json; `config` and `extra` are the
     latter's sections. `sources` are what its packages come from. `caches` are the directories that it names as
     Composer's cache, `trees` those beside its own that Composer writes to, or takes packages from.
+    `foreign_home` is what gives Composer a home of its own in the build.
     `identity` is the device and number of its own directory, whatever name that gets.
     """
 
@@ -40,6 +42,7 @@ class Project(NamedTuple):
     extra: Document = {}  # noqa: RUF012 -- nor to this
     trees: tuple[str, ...] = ()
     identity: tuple[int, ...] = ()
+    foreign_home: tuple[str, ...] = ()
 
 
 def read_project(command: Sequence[str], directory: str, environment: Mapping[str, str]) -> Project:
@@ -47,7 +50,7 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
 
     A malformed composer.json is Composer's to explain: its own message says where.
     """
-    directory = find_project(command, directory)
+    start, directory = directory, find_project(command, directory)
     manifest_file = os.path.join(directory, environment.get("COMPOSER") or "composer.json")
     auth_file = os.path.join(os.path.dirname(os.path.realpath(manifest_file)), AUTH_FILE)
     has_manifest = os.path.exists(manifest_file)
@@ -68,6 +71,7 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
         caches=tuple(os.path.join(directory, os.path.expanduser(path)) for path in caches),
         extra=extra,
         identity=identify(directory) or (),
+        foreign_home=find_foreign_home(manifest or {}, sources, command, start),
         trees=find_trees(manifest or {}, environment, directory),
     )
 

@@ -11,7 +11,7 @@ from ..build.prepare import BuildRequest, Extensions, NoExtensions, PreparedBuil
 from ..build.receipt import check_writable
 from ..composer.auth_json import Document, parse_document
 from ..composer.command import is_composer
-from ..composer.credential import Credential
+from ..composer.credential import AUTH_VARIABLE, Credential
 from ..composer.home import AUTH_FILE, CONFIG_FILE
 from ..composer.precedence import Source, Winner, find_winners, order_sources
 from ..composer.project import Project, read_auth
@@ -151,7 +151,7 @@ def _find_winners(prepared: PreparedBuild, sources: Sequence[Source], version: t
     winners = {}
     for host, winner in sorted(find_winners(sources, version).items()):
         name = f"{winner.method}.{host}"
-        is_ours = winner.source == auth and name in names
+        is_ours = winner.source in {auth, AUTH_VARIABLE} and name in names
         winners[host] = winner._replace(source=name) if is_ours else winner
     return winners
 
