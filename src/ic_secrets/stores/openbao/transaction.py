@@ -47,6 +47,8 @@ class Transaction:
         # The version, by path, of what is there no more: 0 where there is nothing at all.
         self._versions: dict[str, int] = {}
         self._removed: set[str] = set()
+        # The paths of steps below each folder.
+        self._touched: dict[str, set[str]] = {}
         # Folders that are not ours: each is named once.
         self._foreign: dict[str, bool] = {}
         self._listed: dict[str, frozenset[str]] = {}
@@ -56,6 +58,7 @@ class Transaction:
         """Forget what was read and what was not written yet."""
         self._nodes.clear()
         self._listed.clear()
+        self._touched.clear()
         self._steps.clear()
 
     @property
@@ -81,13 +84,12 @@ class Transaction:
     def _look_into(self, folder: str) -> list[str]:
         """Return the names in the folder, with the changes of this transaction."""
         found = set(self._listed[folder])
-        for path in {step.path for step in self._steps}:
-            if path.startswith(folder):
-                first, slash, _ = path[len(folder) :].partition("/")
-                if self._nodes[path] is not None:
-                    found.add(first + slash)
-                elif not slash:
-                    found.discard(first)
+        for path in self._touched.get(folder, ()):
+            first, slash, _ = path[len(folder) :].partition("/")
+            if self._nodes[path] is not None:
+                found.add(first + slash)
+            elif not slash:
+                found.discard(first)
         return sorted(found, key=lambda name: name.removesuffix("/"))
 
     def list_named(self, folder: str, grammar: str) -> list[str]:
@@ -219,6 +221,10 @@ class Transaction:
     def _step(self, path: str, after: Node | None) -> None:
         self._steps.append(_Step(path, self._nodes.get(path), after))
         self._nodes[path] = after
+        folder = path
+        while "/" in folder:
+            folder = folder.rpartition("/")[0]
+            self._touched.setdefault(f"{folder}/", set()).add(path)
 
     def cut(self, size: int) -> None:
         """Drop the steps after the first `size`, none of which the server has."""
