@@ -465,8 +465,8 @@ def test_a_site_is_pushed_and_what_the_platform_has_no_place_for_is_named(cli: C
             "SHOWN": Secret("env", CANARY, READABLE, {"dev": "other"}),
         }
         assert platform.find_most_in_a_window() <= 3
-        assert b"1 owner: 3 made" in done.stderr
-        assert b"1 changed, 3 same" in cli("copy", "--to", "pantheon:my-site", check=0).stderr
+        assert b"1 owner: 3 values made" in done.stderr
+        assert b"1 value changed, 1 site and 2 values same" in cli("copy", "--to", "pantheon:my-site", check=0).stderr
         cli("set", "my-site", "ENDS", "--type", "env", "--scope", "ic", "--expires", "2099-01-01", stdin=b"v", check=0)
         done = cli("copy", tmp_path / "store.db", "pantheon:my-site", check=1)
         assert b"my-site ENDS was not copied: " in done.stderr
