@@ -290,13 +290,16 @@ class Transaction:
     def _announce(self, path: str, meta: Mapping[str, str]) -> None:
         """Write the custom metadata, where we may: those that another left may be there to stay."""
         where = self._mount.get_metadata_path(path)
-        if not meta:
-            return
-        try:
-            self._write("POST", where, {"custom_metadata": dict(meta)})
-        except StoreDeniedError:
-            if self._mount.client.ask("GET", where).status != 200:
-                raise
+        for left in (2, 1, 0) if meta else ():
+            try:
+                self._write("POST", where, {"custom_metadata": dict(meta)})
+            except StoreDeniedError:  # where they are gone again, whoever left them has taken them back meanwhile
+                if self._mount.client.ask("GET", where).status == 200:
+                    return
+                if not left:
+                    raise
+            else:
+                return
 
     def _write_data(self, path: str, data: Mapping[str, Any], version: int) -> Answer | None:
         """Write the data in place of that version; None where it is another by now."""
