@@ -6,8 +6,11 @@ import json
 import os
 import resource
 import shlex
+import shutil
+import signal
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -115,6 +118,54 @@ def test_no_file_of_a_checkout_hangs_us_or_fills_the_memory(site: Cli, tmp_path:
         assert done.returncode in {0, 1, 2, 125}, (words, done.returncode, done.stderr)
         assert b"unexpected" not in done.stderr
         assert len(done.stderr) < 10_000
+
+
+# --- what is ended --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def searching(site: Cli, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """A project whose search for leaks takes long, with the secrets of a pre-build, and their private directory."""
+    project = tmp_path / "project"
+    project.mkdir()
+    said = json.loads(site("pre-build", "my-site", "--format", "json", cwd=project, check=0).stdout)
+    os.truncate(make(project / "large"), 6 << 30)
+    private = Path(said["set"]["COMPOSER_HOME"]).parent
+    yield project, private
+    shutil.rmtree(private, ignore_errors=True)
+
+
+def end_while_searching(cli: Cli, project: Path, private: Path, number: int) -> tuple[int, bytes]:
+    """Call post-build and send it the signal when the secrets are gone."""
+    with cli.start("post-build", cwd=project) as process:
+        while private.exists():
+            assert process.poll() is None
+            time.sleep(0.001)
+        time.sleep(0.2)
+        process.send_signal(number)
+        started = time.monotonic()
+        _, told = process.communicate(timeout=30)
+        assert time.monotonic() - started < 10
+        return process.returncode, told
+
+
+def test_a_post_build_that_was_killed_is_not_nothing_to_end_the_next_time(
+    site: Cli, searching: tuple[Path, Path]
+) -> None:
+    status, _ = end_while_searching(site, *searching, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    done = site("post-build", cwd=searching[0], check=121)
+    assert b"no leak was searched for" in done.stderr
+    done = site("post-build", cwd=searching[0], check=0)
+    assert b"nothing to end" in done.stderr
+
+
+def test_term_ends_a_search_that_takes_long_and_says_that_it_is_not_done(
+    site: Cli, searching: tuple[Path, Path]
+) -> None:
+    status, told = end_while_searching(site, *searching, signal.SIGTERM)
+    assert status == 128 + signal.SIGTERM
+    assert b"a signal ended the search for leaks" in told
 
 
 # --- what it may choose ---------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ..core.notices import Notice, Notify
-from ..errors import SCRUB_INCOMPLETE, SIGNAL_BASE, EndedError, IcSecretsError
+from ..errors import SCRUB_INCOMPLETE, SIGNAL_BASE, EndedError, IcSecretsError, ScrubIncompleteError
 from ..process.child import Child, Outcome
 from ..process.directory import sweep
 from ..process.signals import SignalCatcher
@@ -23,6 +23,9 @@ from .expose import Exposure, expose
 from .prepare import BuildRequest, Extensions, NoExtensions, PreparedBuild, prepare
 from .receipt import Receipt, check_writable, find_versions
 from .verify import find_leaks, judge, mend_clones
+
+if TYPE_CHECKING:
+    from ..leaks.findings import SearchResult
 
 T = TypeVar("T")
 
@@ -47,7 +50,7 @@ def run_build(
                     if not signals.ending:
                         build.outcome = _run_command(build.exposure, signals)
                 # everything is scrubbed now
-                return build.conclude(lambda: signals.status)  # verify → receipt
+                return build.conclude(signals)  # verify → receipt
         except EndedError as ended:
             return SIGNAL_BASE + ended.number
 
@@ -148,12 +151,16 @@ class Build:
             text = f"{path}, left by a dead run, cannot be removed: {reason}"
             self.notify(Notice(text, "remove it by hand"))
 
-    def conclude(self, find_signal: Callable[[], int] = lambda: 0) -> int:
+    def conclude(self, signals: SignalCatcher | None = None) -> int:
         """Search for what the scrubbed build left, report it, write the receipt and end the record; return the status.
 
-        A step that fails is reported, and the next one is done all the same. `find_signal` gives 128+n where a signal
-        was to end us, else 0.
+        A step that fails is reported, and the next one is done all the same. The search, which may take long, is ended
+        by the next signal.
         """
+
+        def find_signal() -> int:
+            return signals.status if signals else 0
+
         if self.outcome is None:
             self.status = self.status or find_signal()
             with contextlib.suppress(IcSecretsError):  # nothing was built, and why is reported already
@@ -163,7 +170,7 @@ class Build:
         self._report(self.outcome)
         mended = self._attempt(lambda: mend_clones(exposure, self.notify)) or ()
         is_searched = self.request.leaks != "off"
-        result = self._attempt(lambda: find_leaks(exposure, record.path)) if is_searched else None
+        result = self._attempt(lambda: self._search(exposure, signals)) if is_searched else None
         self.leaks = len(result.findings) if result else 0
         status = self._add_faults(find_signal() or self.outcome.status)
         status = judge(status, exposure, result, self.notify)
@@ -174,6 +181,16 @@ class Build:
         self._attempt(lambda: record.end(status, self.leaks))
         self.status = self._add_faults(status)
         return self.status
+
+    def _search(self, exposure: Exposure, signals: SignalCatcher | None) -> SearchResult:
+        try:
+            with signals.raising_next() if signals else contextlib.nullcontext():
+                return find_leaks(exposure, self._record.path)
+        except EndedError:
+            raise ScrubIncompleteError(
+                "a signal ended the search for leaks: what the build left behind is not known",
+                hint=f"`ic-secrets scan {self.request.target} PATH` searches now",
+            ) from None
 
     def _report(self, outcome: Outcome) -> None:
         if outcome.ended:

@@ -222,8 +222,8 @@ def _finish_late(note: Note, arguments: argparse.Namespace, context: Context, ow
     unwritten = f", and the receipt {receipt} was not written" if receipt else ""
     print_message(
         "error",
-        f"the secrets of {note.target} were scrubbed before post-build came, since their time was up: "
-        f"no leak was searched for{unwritten}",
+        f"the secrets of {note.target} were scrubbed before post-build came, since their time was up, or an earlier "
+        f"post-build was killed: no leak was searched for{unwritten}",
         f"pre-build takes a longer --ttl; `ic-secrets scan {note.target} {shlex.quote(note.checkout)}` searches now",
     )
     note.remove()

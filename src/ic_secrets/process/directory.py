@@ -61,7 +61,7 @@ class PrivateDirectory:
         """Make a directory in `parent`, guarded before it exists, and locked; ExposureError."""
         problem = "a sweep removed it again and again"
         for _ in range(_TRIES):
-            path = os.path.join(parent, f"{_PREFIX}{os.geteuid()}-{os.urandom(8).hex()}")
+            path = _choose_path(parent)
             watchdog.guard(path)
             try:
                 os.mkdir(path, 0o700)
@@ -161,6 +161,14 @@ class PrivateDirectory:
         self.scrub()
 
 
+def leave_note(parent: str, data: bytes) -> str:
+    """Leave a note, which contains no value, in a directory of its own there, and return its path; OSError."""
+    path = _choose_path(parent)
+    os.mkdir(path, 0o700)
+    write_private(os.path.join(path, NOTE), data)
+    return path
+
+
 def choose_parent(environment: Mapping[str, str], projects: Iterable[str], explicit: str | None = None) -> str:
     """Return where private directories go: `explicit`, else a tmpfs of the user's, else of the system's.
 
@@ -230,6 +238,10 @@ def find_enclosing(path: str) -> str | None:
             return path
         path = os.path.dirname(path)
     return None
+
+
+def _choose_path(parent: str) -> str:
+    return os.path.join(parent, f"{_PREFIX}{os.geteuid()}-{os.urandom(8).hex()}")
 
 
 def _list_parents(environment: Mapping[str, str]) -> list[str]:

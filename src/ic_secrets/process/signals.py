@@ -76,6 +76,15 @@ class SignalCatcher:
         finally:
             self._raises = False
 
+    @contextlib.contextmanager
+    def raising_next(self) -> Iterator[None]:
+        """Raise EndedError at the next signal that would end us, whether or not one came before."""
+        self._raises = True
+        try:
+            yield
+        finally:
+            self._raises = False
+
     def post(self, number: int) -> None:
         """Note a signal as if it had arrived; may be called from a thread."""
         self._note(number, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ..build.expose import Exposure
@@ -25,7 +25,7 @@ from ..core.linux import read_start_time
 from ..core.notices import Notice, Notify
 from ..errors import ScrubbedMeanwhileError
 from ..model.secret import SecretType, SecretValue, Target
-from ..process.directory import NOTE, STEPS, PrivateDirectory, find_enclosing, list_directories
+from ..process.directory import NOTE, STEPS, PrivateDirectory, find_enclosing, leave_note, list_directories
 from ..stores.base import Cached, Identity
 from .guard import ProcessId, RunningGuard
 
@@ -182,6 +182,23 @@ class Handover(NamedTuple):
         """Whether this very process began it."""
         return self.beginner == _identify_ourselves()
 
+    @contextlib.contextmanager
+    def unfinished(self) -> Iterator[None]:
+        """Keep the note beside what is scrubbed inside the block: whoever is killed there has not ended the build."""
+        kept = None
+        with contextlib.suppress(OSError):
+            data = read_regular(os.path.join(self.path, NOTE), _LARGEST)
+            kept = data and leave_note(os.path.dirname(self.path), data)
+        try:
+            yield
+        except ScrubbedMeanwhileError:
+            with contextlib.suppress(OSError):
+                remove_tree(kept or self.path)
+            raise
+        with contextlib.suppress(OSError):
+            while (note := _find_own_note(self.path, self.checkout)) is not None:
+                note.remove()
+
     def resume_exposure(self, notify: Notify, receipt: str | None = None) -> Exposure:
         """Return the exposure, to be finished; `receipt` is another file than the one that was named when it began.
 
@@ -290,6 +307,12 @@ def _read_note(path: str) -> Note | None:
         note = Note.from_json(read_regular(os.path.join(path, NOTE), _LARGEST) or b"", path)
         return None if os.path.lexists(os.path.join(path, STEPS)) else note
     return None
+
+
+def _find_own_note(path: str, checkout: str) -> Note | None:
+    """Find a note of a build of the checkout beside the private directory `path`."""
+    found = (_read_note(each) for each in list_directories({}, os.path.dirname(path)))
+    return next((note for note in found if note and note.checkout == checkout), None)
 
 
 def _load(data: bytes) -> dict[str, Any]:

@@ -103,13 +103,13 @@ def end_build(
     `status` is the build's own, `receipt` another file than the one that was named when it began.
     ScrubbedMeanwhileError where its guard was quicker.
     """
-    with SignalCatcher() as signals:
+    with SignalCatcher() as signals, handover.unfinished():
         exposure = handover.resume_exposure(notify, receipt)
         request = exposure.prepared.request
         build = Build(request, notify, record, extensions, handover.resume_receipt(request))
         build.exposure, build.outcome = exposure, Outcome(status)
         exposure.scrub()
-        return build.conclude(lambda: signals.status)
+        return build.conclude(signals)
 
 
 def abandon_build(request: BuildRequest, notify: Notify) -> None:
