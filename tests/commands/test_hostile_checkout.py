@@ -16,7 +16,11 @@ from pathlib import Path
 import pytest
 
 from commandline import PROGRAM, Cli
+from ic_secrets.composer.credential import parse_credential
 from ic_secrets.core.console import printable
+from ic_secrets.errors import InvalidNameError, InvalidValueError
+from ic_secrets.model.names import check_secret_name
+from ic_secrets.model.secret import SecretType
 
 MIB = 1 << 20
 # What a command may take, start-up included: seconds of processor, and bytes of address space.
@@ -273,3 +277,49 @@ def test_a_command_in_a_hint_can_be_pasted_whatever_the_checkout_says(site: Cli,
     for hint in hints:
         words = shlex.split(hint.partition("`")[2].rpartition("`")[0])
         assert words[3] == "http-basic.repo.example.org;touch${ifs}pasted;"
+
+
+# --- names and paths ------------------------------------------------------------------------------------
+
+
+def test_a_tilde_in_a_variable_or_an_option_is_the_home(cli: Cli, tmp_path: Path) -> None:
+    project, home = tmp_path / "project", Path(cli.home["HOME"])
+    project.mkdir()
+    variables = {"IC_SECRETS_STORE": "sqlite:~/a.db", "IC_SECRETS_KEY_FILE": "~/a.key"}
+    cli("init", cwd=project, env=variables, check=0)
+    cli("init", "--store=~/b.db", "--key-file=~/b.key", cwd=project, check=0)
+    assert {"a.db", "a.key", "b.db", "b.key"} <= {path.name for path in home.iterdir()}
+    assert not any(project.iterdir())
+
+
+@pytest.mark.parametrize("port", ["0", "00", "080", "65536", "99999"])
+def test_a_port_that_no_server_has_is_refused(port: str) -> None:
+    with pytest.raises(InvalidNameError):
+        check_secret_name(SecretType.COMPOSER, f"http-basic.repo.example.org:{port}")
+
+
+def test_a_port_that_a_server_can_have_is_taken() -> None:
+    for port in ("1", "80", "443", "8443", "65535"):
+        check_secret_name(SecretType.COMPOSER, f"http-basic.repo.example.org:{port}")
+
+
+def test_a_runtime_secret_is_not_named_like_a_directory() -> None:
+    for name in (".", ".."):
+        with pytest.raises(InvalidNameError):
+            check_secret_name(SecretType.RUNTIME, name)
+    for name in ("...", ".env", "a.."):
+        check_secret_name(SecretType.RUNTIME, name)
+
+
+@pytest.mark.parametrize("header", ["Host: a.org", "host: a", "Transfer-Encoding: chunked", "Content-Length: 0"])
+def test_custom_headers_cannot_say_where_a_request_goes(header: str) -> None:
+    with pytest.raises(InvalidValueError):
+        parse_credential("custom-headers.repo.example.org", json.dumps([header]))
+
+
+def test_a_tag_in_yaml_is_refused(site: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    for value in ("!!binary aGVsbG8=", "!!python/object/apply:os.system [id]", "!x y", "! y"):
+        path.write_text(f"secrets:\n  A:\n    type: env\n    scopes: [ic]\n    value: {value}\n")
+        done = site("import", "my-site", path, check=1)
+        assert b"line 5: a tag, which no definition needs" in done.stderr

@@ -47,6 +47,12 @@ def read_settings(call: Call, arguments: argparse.Namespace) -> Settings:
     return Settings(call.environment, flags)
 
 
+def find_run_dir(arguments: argparse.Namespace, context: Context) -> str | None:
+    """Return where private directories are looked for beside the usual places, whatever the files of settings say."""
+    named = context.settings.find_variable("run-dir")
+    return arguments.run_dir or (named.value if named else None)
+
+
 def make_context(call: Call, settings: Settings) -> Context:
     """Return what a command with these settings works with."""
     return Context(settings, print_notice, reserved=tuple(COMMANDS))

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -20,6 +21,11 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str, **keywords: Any) -> None:
         super().__init__(prog, width=_find_width(), **keywords)
+
+
+def _expand_home(word: re.Match[str]) -> str:
+    """Return a path with `~` as the home, which not every shell replaces after `=`."""
+    return (word[1] or "") + os.path.expanduser(word[2])
 
 
 @functools.cache
@@ -64,7 +70,7 @@ class Parser(argparse.ArgumentParser):
             name, equals, value = word.partition("=")
             if name.startswith("--") and equals and not value:
                 raise UsageError(f"{name} has an empty value", hint="leave the option out, or give it a value")
-        return self.parse_intermixed_args(words)
+        return self.parse_intermixed_args([re.sub(r"^(--[\w-]+=)?(~/.*)", _expand_home, word) for word in words])
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as argparse does, an option without its optional value having BARE for one."""

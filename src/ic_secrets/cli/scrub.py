@@ -11,7 +11,7 @@ from ..errors import IcSecretsError
 from ..git.clones import find_residue, mend
 from ..process.directory import sweep
 from . import Call
-from .call import read_call
+from .call import find_run_dir, read_call
 from .output import print_json, print_message
 from .parser import Parser, add_json
 
@@ -23,7 +23,7 @@ def run_scrub(call: Call) -> int:
     times. Secrets of a server are kept for as long as the setting `cache` says, where it is not set no longer.
     """
     arguments, context = read_call(call, make_parser())
-    swept = sweep(call.environment, arguments.run_dir or call.environment.get("IC_SECRETS_RUN_DIR"))
+    swept = sweep(call.environment, find_run_dir(arguments, context))
     removed, failed = _sweep_caches(context, is_all=arguments.cache)
     removed += swept.removed
     failed += [f"{path} cannot be removed: {reason}" for path, reason in swept.failed]

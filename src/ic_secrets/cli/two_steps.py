@@ -36,7 +36,7 @@ from ..two_steps.pipelines import GitHub, Pipeline, Program, Shell
 from ..two_steps.shells import Change
 from ..two_steps.steps import Term, abandon_build, begin_build, end_build
 from . import Call
-from .call import print_notice, read_call
+from .call import find_run_dir, print_notice, read_call
 from .output import print_bytes, print_error, print_message
 from .parser import Parser, add_exposure_options, add_store_options
 from .signals import raising_signals
@@ -174,7 +174,7 @@ def _print_or_abandon(text: str, request: BuildRequest) -> None:
 
 def _end(arguments: argparse.Namespace, context: Context, own: int) -> _Ending:
     environment = context.settings.environment
-    run_dir = arguments.run_dir or environment.get("IC_SECRETS_RUN_DIR")
+    run_dir = find_run_dir(arguments, context)
     directory = _find_directory()
     note = find_note(None, environment, run_dir)
     handover = None if note else find_handover(directory, environment, run_dir)

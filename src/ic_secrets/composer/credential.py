@@ -20,6 +20,8 @@ _HEADER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:\s*\S.*"
 _HEADER_SCHEME = r"(?i)(basic|bearer|token|digest|apikey)\s+(\S.*)"
 _TOKEN_PREFIX = r"gh[pousr]_|github_pat_|gl(?:pat|dt|rt|ft|cbt|ptt|soat)-"
 _ADDRESS = r"https?://"
+# With these a header line could lead the credentials of a request to another site, or hide a second request in it.
+_OF_THE_REQUEST = frozenset("host content-length transfer-encoding connection upgrade te trailer expect".split())
 
 
 class Credential(NamedTuple):
@@ -258,6 +260,8 @@ def _check_headers(name: str, headers: list[Any]) -> list[str]:
     for header in headers:
         if not isinstance(header, str) or not re.fullmatch(_HEADER, header) or re.search(_CONTROL, header):
             raise _invalid(name, "has a line that is not an HTTP header, `Name: value`")
+        if header.partition(":")[0].strip().lower() in _OF_THE_REQUEST:
+            raise _invalid(name, "has a header of the request itself, such as Host, which no credential may set")
     if not headers:
         raise _invalid(name, "has no header")
     return headers

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from shlex import quote
 from typing import NamedTuple
 
@@ -105,20 +105,25 @@ def _read_entry(name: str, value: object, text: str, path: str, *, checkout: boo
 
 def _make_absolute(known: Known, value: str, directory: str) -> str:
     """Return the value with its paths made absolute: `~` is the home, others are relative to the file."""
+    return _change_paths(known, value, lambda path: os.path.normpath(os.path.join(directory, os.path.expanduser(path))))
 
-    def absolute(path: str) -> str:
-        return os.path.normpath(os.path.join(directory, os.path.expanduser(path)))
 
+def expand_home(known: Known, value: str) -> str:
+    """Return the value with the `~` of its paths replaced by the home."""
+    return _change_paths(known, value, os.path.expanduser)
+
+
+def _change_paths(known: Known, value: str, change: Callable[[str], str]) -> str:
     if known.kind == "path":
-        return absolute(value)
+        return change(value)
     if known.kind == "plugins":
-        return SEPARATOR.join(absolute(one) if "/" in one else one for one in value.split(SEPARATOR))
+        return SEPARATOR.join(change(one) if "/" in one else one for one in value.split(SEPARATOR))
     if known.kind == "store":
         from ..stores.registry import find_scheme, split_url
 
         scheme, path = find_scheme(value), split_url(value)[1]
         if scheme and scheme.is_path:
-            return value.removesuffix(path) + absolute(path)
+            return value.removesuffix(path) + change(path)
     return value
 
 

@@ -83,7 +83,7 @@ def _look(node: yaml.Node | None, *keys: str) -> yaml.ScalarNode | None:
     """Return the scalar below those keys."""
     for key in keys:
         node = _step(node, key)
-    return node if isinstance(node, yaml.ScalarNode) else None
+    return node if isinstance(node, yaml.ScalarNode) and not node.tag.startswith("!") else None
 
 
 def _look_list(node: yaml.Node | None, key: str) -> list[yaml.ScalarNode]:
@@ -91,7 +91,7 @@ def _look_list(node: yaml.Node | None, key: str) -> list[yaml.ScalarNode]:
     found = _step(node, key)
     if not isinstance(found, yaml.SequenceNode):
         return []
-    return [one for one in found.value if isinstance(one, yaml.ScalarNode)]
+    return [one for one in found.value if isinstance(one, yaml.ScalarNode) and not one.tag.startswith("!")]
 
 
 def _step(node: yaml.Node | None, key: str) -> yaml.Node | None:

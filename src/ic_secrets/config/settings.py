@@ -74,14 +74,14 @@ class Settings:
         """Return the setting if somebody set it, None where only a default is left; ConfigError for a bad file."""
         flag = self._flags.get(name)
         if flag:
-            return Setting(flag, f"--{name}", "flag")
+            return Setting(_expand_home(name, flag), f"--{name}", "flag")
         return self.find_variable(name) or self._read_files().get(name)
 
     def find_variable(self, name: str) -> Setting | None:
         """Return the setting of its variable, None where that is unset or empty."""
         variable = f"IC_SECRETS_{name.replace('-', '_').upper()}"
         value = self.environment.get(variable)
-        return Setting(value, variable, "variable") if value else None
+        return Setting(_expand_home(name, value), variable, "variable") if value else None
 
     def get(self, name: str) -> Setting:
         """Return the setting, or its default; ConfigError for a value that it cannot have."""
@@ -146,7 +146,11 @@ class Settings:
         /dev/null means no configuration.
         """
         named = self.environment.get("IC_SECRETS_CONFIG")
-        path = os.path.abspath(named) if named else _default_path(self.environment, "config", "config.toml")
+        path = (
+            os.path.abspath(os.path.expanduser(named))
+            if named
+            else _default_path(self.environment, "config", "config.toml")
+        )
         is_there = os.path.lexists(path)
         if named and not is_there:
             raise ConfigError(f"IC_SECRETS_CONFIG names {path}, which does not exist")
@@ -330,6 +334,16 @@ class Settings:
         if (empty or self._is_ci) and not os.path.lexists(path):
             what = f"{empty} is empty" if empty else f"{variables[0]} is not set"
             raise MasterKeyError(f"{what}, and there is no key file {path}", hint=_NOT_GIVEN)
+
+
+def _expand_home(name: str, value: str) -> str:
+    """Return the value with `~` as the home where the setting is of paths, as in a file."""
+    if "~" not in value:
+        return value
+    from .catalogue import SETTINGS
+    from .files import expand_home
+
+    return expand_home(SETTINGS[name], value) if name in SETTINGS else value
 
 
 def split_names(text: str) -> frozenset[str]:

@@ -15,7 +15,7 @@ _OPENING, _CLOSING = "[{", "]}"
 
 
 class YamlGraphError(Exception):
-    """The text is not valid YAML, is nested too deeply, or has an alias where none is allowed.
+    """The text is not valid YAML, is nested too deeply, or has an alias or a tag where none is allowed.
 
     `problem` is in words, without content; `line` and `column` count from 1, or are None where the parser has none.
     """
@@ -30,14 +30,15 @@ class YamlGraphError(Exception):
 NOT_VALID = "not valid YAML"
 TOO_DEEP = "nested too deeply"
 HAS_ALIAS = "an alias"
+HAS_TAG = "a tag"
 
 
-def compose(text: str, *, deepest: int, aliases: bool = True) -> yaml.Node | None:
+def compose(text: str, *, deepest: int, aliases: bool = True, tags: bool = True) -> yaml.Node | None:
     """Return the root node of the text, None where it is empty; YamlGraphError.
 
     Collections may be nested `deepest` levels; more could exhaust the stack.
     """
-    _check_nesting(text, deepest, aliases=aliases)
+    _check_events(text, deepest, aliases=aliases, tags=tags)
     try:
         node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -45,7 +46,7 @@ def compose(text: str, *, deepest: int, aliases: bool = True) -> yaml.Node | Non
     return node
 
 
-def _check_nesting(text: str, deepest: int, *, aliases: bool) -> None:
+def _check_events(text: str, deepest: int, *, aliases: bool, tags: bool) -> None:
     depth = read = 0
     try:
         for event in yaml.parse(text, Loader=_Loader):
@@ -55,6 +56,8 @@ def _check_nesting(text: str, deepest: int, *, aliases: bool) -> None:
                 raise YamlGraphError(TOO_DEEP, event.start_mark)
             if not aliases and isinstance(event, yaml.AliasEvent):
                 raise YamlGraphError(HAS_ALIAS, event.start_mark)
+            if not tags and getattr(event, "tag", None) is not None:
+                raise YamlGraphError(HAS_TAG, event.start_mark)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         # A parser reads ahead of the events that it reports, and may have a limit there: what it read counts as well.

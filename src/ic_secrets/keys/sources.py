@@ -143,7 +143,7 @@ class Keyholder:
             return held
         path = self._environment.get("IC_SECRETS_PASSPHRASE_FILE")
         if path:
-            return read_passphrase_file(path)
+            return read_passphrase_file(os.path.expanduser(path))
         return self._ask(f"passphrase of the key {key_id}: ")
 
     def _read_text(self, source: KeySource) -> str:

@@ -34,13 +34,13 @@ _DEEPEST = 20
 
 def read_yaml(text: str, options: ReadOptions) -> ParsedFile:
     """Read definitions in YAML: no alias, no tag, no key twice; ImportFileError with the line."""
-    from ...core.yaml_graph import HAS_ALIAS, NOT_VALID, YamlGraphError, compose
+    from ...core.yaml_graph import HAS_ALIAS, HAS_TAG, NOT_VALID, YamlGraphError, compose
 
     try:
-        node = compose(text, deepest=_DEEPEST, aliases=False)
+        node = compose(text, deepest=_DEEPEST, aliases=False, tags=False)
     except YamlGraphError as error:
         place = f"line {error.line}" if error.line else "the file"
-        what = {HAS_ALIAS: "an alias", NOT_VALID: ""}.get(error.problem, "something nested too deeply")
+        what = {HAS_ALIAS: HAS_ALIAS, HAS_TAG: HAS_TAG, NOT_VALID: ""}.get(error.problem, "something nested too deeply")
         raise ImportFileError(f"{place}: {f'{what}, which no definition needs' if what else NOT_VALID}") from None
     return _read(_to_data(node), options)
 
