@@ -31,13 +31,19 @@ T = TypeVar("T")
 
 
 def run_build(
-    store: Store, request: BuildRequest, notify: Notify, record: Record, extensions: Extensions | None = None
+    store: Store,
+    request: BuildRequest,
+    notify: Notify,
+    record: Record,
+    extensions: Extensions | None = None,
+    announce: Callable[[PreparedBuild], None] = lambda prepared: None,
 ) -> int:
     """Build with the target's secrets; return the exit status that the contract of `run` gives.
 
     A signal that comes while the store is read ends that: nothing is exposed.
     Raises IcSecretsError when the build could not be started; then nothing was exposed, or what was is gone again.
-    Once it has run, a fault of ours is reported, and never hides the build's own status.
+    Once it has run, a fault of ours is reported, and never hides the build's own status. `announce` is called just
+    before anything is exposed.
     """
     build = Build(request, notify, record, extensions)
     with SignalCatcher() as signals:
@@ -46,6 +52,7 @@ def run_build(
                 with signals.raising():
                     prepared = build.prepare(store)  # load → select → resolve → render
                 build.begin(store, prepared)
+                announce(prepared)
                 with expose(prepared, watchdog, build.notify) as build.exposure:
                     if not signals.ending:
                         build.outcome = _run_command(build.exposure, signals)

@@ -41,7 +41,8 @@ class Platform(NamedTuple):
 
     `mark` is the variable that each of its jobs has. `job_url` is made of variables in braces; a login or query in them
     is cut off. `branches` are in the order of their precedence: of a pull request first, then of a push. `mask` is the
-    line on stdout that makes it hide a value: {} is the value, with `escapes` applied. `environment_file` is the
+    line on stdout that makes it hide a value: {} is the value, with `escapes` applied; `error` is one that it shows as
+    an error of the job. `environment_file` is the
     variable with the path of the file that sets variables of later steps, `own_variables` (in upper case; a prefix ends
     with `*`) are those that cannot be set there, `output_files` those with the paths of a step's other files,
     `directories` those with the paths of what a job has to itself: its checkout, its temporary files, its artifacts.
@@ -54,6 +55,7 @@ class Platform(NamedTuple):
     branches: tuple[Branch, ...] = ()
     mask: str = ""
     escapes: tuple[tuple[str, str], ...] = ()
+    error: str = ""
     identity: IdentityRequest | None = None
     environment_file: str = ""
     own_variables: tuple[str, ...] = ()
@@ -78,9 +80,16 @@ class Platform(NamedTuple):
 
     def render_mask(self, value: str) -> str:
         """Return the line that makes the platform hide the value."""
+        return self.mask.format(self._escape(value)) + "\n"
+
+    def render_error(self, text: str) -> str:
+        """Return the line that the platform shows as an error."""
+        return self.error.format(self._escape(text)) + "\n"
+
+    def _escape(self, text: str) -> str:
         for character, escape in self.escapes:
-            value = value.replace(character, escape)
-        return self.mask.format(value) + "\n"
+            text = text.replace(character, escape)
+        return text
 
     def is_own_variable(self, name: str) -> bool:
         """Return whether the platform keeps that variable to itself."""
@@ -96,6 +105,7 @@ GITHUB = Platform(
     branches=(Branch("GITHUB_HEAD_REF"), Branch("GITHUB_REF_NAME", "GITHUB_REF_TYPE=tag")),
     # https://docs.github.com/actions/reference/workflow-commands-for-github-actions
     mask="::add-mask::{}",
+    error="::error::{}",
     escapes=(("%", "%25"), ("\r", "%0D"), ("\n", "%0A")),
     # https://docs.github.com/actions/security-for-github-actions/security-hardening-your-deployments
     identity=IdentityRequest(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from ..assembly.request import find_built, make_request
-from ..build.run import run_build
+from ..build.prepare import BuildRequest, Extensions, PreparedBuild
+from ..build.run import Record, run_build
+from ..core.console import printable
 from ..core.linux import harden
+from ..core.notices import Notice, Notify
 from ..errors import UsageError
 from ..model.secret import Scope
+from ..process.streams import write_whole
+from ..stores.base import Store
 from . import Call
 from .call import read_call, split_command
 from .parser import Parser, add_exposure_options, add_store_options
@@ -29,7 +34,28 @@ def run_run(call: Call) -> int:
     plugins = context.load_plugins()
     with context.open_store(read_only=True, build=find_built(request)) as store:
         record = context.make_build_record(store, request.target)
-        return run_build(store, request, context.notify, record, plugins)
+        if call.environment.get("GITHUB_ACTIONS") != "true":
+            return run_build(store, request, context.notify, record, plugins)
+        return _run_on_github(store, request, context.notify, record, plugins)
+
+
+def _run_on_github(
+    store: Store, request: BuildRequest, notify: Notify, record: Record, plugins: Extensions | None
+) -> int:
+    """Run the build; later steps print, too, so the runner hears of its values, and a leak is an error of the job."""
+    from ..ci.platforms import GITHUB
+    from ..two_steps.github import announce_masks
+
+    def show(notice: Notice) -> None:
+        notify(notice)
+        if notice.level == "error":
+            write_whole(2, GITHUB.render_error(printable(notice.text)).encode())
+
+    def announce(prepared: PreparedBuild) -> None:
+        if request.mask:
+            announce_masks(prepared.secrets)
+
+    return run_build(store, request, show, record, plugins, announce)
 
 
 def make_parser() -> Parser:

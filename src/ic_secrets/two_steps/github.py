@@ -6,6 +6,7 @@ actions/runner, FileCommandManager.cs. Nothing is ever written to GITHUB_OUTPUT,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -15,6 +16,7 @@ from ..build.secrets import BuildSecrets
 from ..ci.platforms import GITHUB, Platform
 from ..errors import ExposureError, ReservedNameError
 from ..masking.parts import SHORTEST
+from ..process.streams import write_whole
 from .shells import Change
 
 
@@ -47,6 +49,52 @@ def render_masks(secrets: BuildSecrets, platform: Platform = GITHUB) -> str:
     texts += [needle.data.decode(errors="replace") for needle in secrets.needles]
     chosen = dict.fromkeys(text for text in texts if _is_worth_masking(text, is_whole=text in whole))
     return "".join(platform.render_mask(text) for text in sorted(chosen, key=len, reverse=True))
+
+
+def announce_masks(secrets: BuildSecrets) -> None:
+    """Make the runner hide the values in what later steps print, too, if it can be reached.
+
+    Our own stdout may lead to a file or to `tee`: the masks go where the step's outermost process writes, and nowhere
+    if a process of the job reads that.
+    """
+    with contextlib.suppress(OSError):
+        outermost = _find_outermost()
+        for stream in (1, 2) if outermost else ():
+            descriptor = os.open(f"/proc/{outermost}/fd/{stream}", os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
+            with open(descriptor, "wb", buffering=0):
+                found = os.fstat(descriptor)
+                if stat.S_ISFIFO(found.st_mode) and not _is_read_here(found):
+                    write_whole(descriptor, render_masks(secrets).encode(errors="replace"))
+                    return
+
+
+def _is_of_job(pid: int | str) -> bool:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
+        return f"{GITHUB.mark}=true".encode() in file.read().split(b"\0")
+    return False
+
+
+def _find_outermost() -> int:
+    """Return the outermost of the processes that we descend from and that belong to the job, 0 if there is none."""
+    outermost, pid = 0, os.getppid()
+    while pid > 1 and _is_of_job(pid):
+        outermost = pid
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            pid = int(file.read().rpartition(b")")[2].split()[1])
+    return outermost
+
+
+def _is_read_here(pipe: os.stat_result) -> bool:
+    """Return whether a process of the job reads that pipe."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            for name in os.listdir(f"/proc/{pid}/fd") if _is_of_job(pid) else ():
+                with contextlib.suppress(OSError):
+                    found = os.stat(f"/proc/{pid}/fd/{name}")
+                    is_same = (found.st_dev, found.st_ino) == (pipe.st_dev, pipe.st_ino)
+                    if is_same and not stat.S_IMODE(os.lstat(f"/proc/{pid}/fd/{name}").st_mode) & stat.S_IWUSR:
+                        return True
+    return False
 
 
 def render_variables(variables: Mapping[str, str]) -> str:
