@@ -12,8 +12,7 @@ import pytest
 
 from commandline import Cli
 from homes import make_home
-from searching import Found
-from searching import search_tree as _search_tree
+from searching import Found, search_tree as _search_tree
 from servers import Servers, start_servers
 from servers.nginx import MissingToolError
 

@@ -13,12 +13,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .assembly.context import Context
-from .assembly.request import find_built, make_request
-from .build import run as _build
-from .build.prepare import BuildRequest
-from .config.settings import Settings
-from .core.notices import Notice, Notify
+from .assembly import Context, find_built, make_request
+from .build import BuildRequest, run as _build
+from .config import Settings
+from .core import Notice, Notify
 from .errors import (
     LEAK_FOUND,
     SCRUB_INCOMPLETE,
@@ -28,7 +26,7 @@ from .errors import (
     ProgramNotFoundError,
     ScrubIncompleteError,
 )
-from .process.child import Outcome, find_program
+from .process import Outcome, find_program
 
 
 class OpenBuild:

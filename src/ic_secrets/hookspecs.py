@@ -24,13 +24,11 @@ from typing import Any, NamedTuple
 
 import pluggy
 
-from .build.render import RenderContext, Rendered
-from .build.secrets import BuildSecret, BuildSecrets
-from .composer.credential import Credential
-from .model.resolve import Holdings
+from .build import BuildSecret, BuildSecrets, RenderContext, Rendered
+from .composer import Credential
+from .model import Holdings
 from .model.secret import Override, Owner, Scope, Secret, SecretType, SecretValue, Site, Target
-from .stores.base import Identity, Place, Store, Write
-from .stores.registry import StoreOpener, StoreRequest
+from .stores import Identity, Place, Store, StoreOpener, StoreRequest, Write
 
 __all__ = [
     "PROJECT",

@@ -14,8 +14,7 @@ import pytest
 from commandline import PROGRAM, Cli
 from ic_secrets.config.settings import Settings
 from ic_secrets.errors import MasterKeyError
-from ic_secrets.keys import passphrase as locking
-from ic_secrets.keys import sources as keysources
+from ic_secrets.keys import passphrase as locking, sources as keysources
 from ic_secrets.keys.master import create_key_file
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.keys.sources import Keyholder, KeySource

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bao_servers import PROGRAM as BAO
-from bao_servers import Server, running
+from bao_servers import PROGRAM as BAO, Server, running
 
 PAGES = Path(__file__).parents[2] / "docs" / "start"
 VALUE = "user t0k3n-of-the-test"

@@ -24,8 +24,7 @@ from ic_secrets.errors import (
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.secret import Owner, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, Write
-from ic_secrets.stores.embedded import salvage
-from ic_secrets.stores.embedded import store as local
+from ic_secrets.stores.embedded import salvage, store as local
 from ic_secrets.stores.embedded.repair import Report, Salvage, check, repair
 from local_stores import (
     AGENCY,

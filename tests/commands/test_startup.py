@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import ic_secrets
 from commandline import Cli
+
+SOURCE = Path(ic_secrets.__file__).parent
 
 # Costly, and nothing that starting a build needs.
 HEAVY = {
@@ -104,3 +108,11 @@ def test_no_record_on_the_way_of_a_build_has_its_annotations_postponed(site: Cli
     assert len(texts) > 30
     postponed = "from __future__ import annotations"
     assert not [name for name, text in texts.items() if "(NamedTuple)" in text and postponed in text]
+
+
+def test_to_import_a_room_loads_none_of_its_modules() -> None:
+    rooms = [path.parent.name for path in SOURCE.glob("*/__init__.py") if "make_face(" in path.read_text()]
+    code = f"import sys; [__import__(f'ic_secrets.{{room}}') for room in {rooms!r}]; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    loaded = {name for name in done.stdout.split() if name.startswith("ic_secrets.") and name.count(".") > 1}
+    assert (len(rooms) > 15, loaded) == (True, {"ic_secrets.core.faces"})

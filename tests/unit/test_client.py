@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ic_secrets.client import connection as connections
-from ic_secrets.client import http
+from ic_secrets.client import connection as connections, http
 from ic_secrets.client.addresses import Address, parse_address
 from ic_secrets.client.connection import Reply, Request, connect
 from ic_secrets.client.errors import (

@@ -29,8 +29,7 @@ from ic_secrets.errors import (
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.secret import MAX_TIME, Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, Write
-from ic_secrets.stores.embedded import session
-from ic_secrets.stores.embedded import store as local
+from ic_secrets.stores.embedded import session, store as local
 from ic_secrets.stores.embedded.store import LocalStore
 from local_stores import (
     BUILD,

@@ -7,8 +7,7 @@ import itertools
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ic_secrets.errors import (
@@ -21,8 +20,7 @@ from ic_secrets.errors import (
 )
 from ic_secrets.model.secret import MAX_TIME, Owner, Scope, Scopes, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, Write
-from ic_secrets.stores.embedded import session
-from ic_secrets.stores.embedded import store as local
+from ic_secrets.stores.embedded import session, store as local
 from ic_secrets.stores.embedded.repair import check
 from local_stores import KEY, memory_directory
 

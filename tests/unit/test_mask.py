@@ -15,8 +15,7 @@ import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from ic_secrets.masking.masker import Masker, mask_bytes, mask_text
 from ic_secrets.masking.matcher import Matcher

@@ -14,8 +14,7 @@ import urllib.parse
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ic_secrets.composer.credential import split_token
 from ic_secrets.masking.masker import mask_bytes

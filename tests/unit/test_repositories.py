@@ -6,8 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ic_secrets.composer.foreign_home import find_foreign_home
 from ic_secrets.composer.repositories import make_repository, read_sources

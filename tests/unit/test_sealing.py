@@ -10,8 +10,7 @@ import traceback
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ic_secrets.errors import MasterKeyError
 from ic_secrets.keys.sealing import DataKey, MasterKey, SealError, encode, hkdf, new_data_key, unwrap_data_key

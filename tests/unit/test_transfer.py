@@ -6,8 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ic_secrets.errors import IcSecretsError, UnknownSiteError
 from ic_secrets.model.resolve import Holdings, inert_overrides

@@ -8,3 +8,14 @@ prints nothing: notices go to a callback.
 - `request`: what a build is to be
 - `exposed`: the values that a build of a target would see
 """
+
+from typing import TYPE_CHECKING
+
+from ..core.faces import make_face
+
+if TYPE_CHECKING:
+    from .context import Context as Context
+    from .exposed import read_exposed as read_exposed
+    from .request import find_built as find_built, make_request as make_request
+else:
+    __getattr__ = make_face(__name__, context="Context", exposed="read_exposed", request="find_built make_request")

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from ..config.settings import Settings
-from ..core.notices import Notify
-from ..model.secret import Target
-from ..stores.base import Store
+from ..config import Settings
+from ..core import Notify
+from ..model import Target
+from ..stores import Store
 
 if TYPE_CHECKING:
-    from ..audit.recording import BuildRecord, Record
-    from ..keys.sealing import MasterKey
-    from ..plugins.manager import Plugins
+    from ..audit import BuildRecord, Record
+    from ..keys import MasterKey
+    from ..plugins import Plugins
 
 
 class Context:
@@ -38,13 +38,13 @@ class Context:
         setting = self.settings.plugins
         if setting is None:
             return None
-        from ..plugins.manager import load
+        from ..plugins import load
 
         return load(setting.value, setting.source, self._reserved, owns_process=self._owns_process)
 
     def load_plugins_for(self, *urls: str) -> None:
         """Load the plugins if one of the stores is of a kind that is not ours: before several stores are open."""
-        from ..stores.registry import find_scheme
+        from ..stores import find_scheme
 
         if not all(map(find_scheme, urls)):
             self.load_plugins()
@@ -93,7 +93,7 @@ class Context:
         url: str | None = None,
     ) -> AbstractContextManager[Record]:
         """Log what the block reveals; see `audit.recording.observed`. `url` is that of a store not of the settings."""
-        from ..audit.recording import observed
+        from ..audit import observed
 
         settings = self.settings if url is None else self.settings.replace_flags(store=url)
         return observed(store, settings, self.notify, command=command, owner=owner, names=names)
@@ -102,12 +102,12 @@ class Context:
         self, store: Store, *, command: str, owner: str | None = None, names: Iterable[str] = ()
     ) -> AbstractContextManager[Record]:
         """Log what the block changes; see `audit.recording.recorded`."""
-        from ..audit.recording import recorded
+        from ..audit import recorded
 
         return recorded(store, self.settings, self.notify, command=command, owner=owner, names=names)
 
     def make_build_record(self, store: Store, target: Target, command: str = "run") -> BuildRecord:
         """Return what keeps the entries of a build in the audit log."""
-        from ..audit.recording import BuildRecord
+        from ..audit import BuildRecord
 
         return BuildRecord(store, self.settings, self.notify, str(target), command)

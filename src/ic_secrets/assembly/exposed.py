@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..composer.credential import split_secret
-from ..core.notices import Notice
+from ..core import Notice
 from ..errors import StoreReadError
-from ..masking.needles import Exposed
+from ..masking import Exposed
+from ..model import Owner, Scope, SecretType, Target
 from ..model.resolve import resolve
-from ..model.secret import Owner, Scope, SecretType, Target
 from .context import Context
 
 

@@ -6,10 +6,10 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-from ..build.prepare import BuildRequest
-from ..config.settings import Settings
-from ..core.notices import Notice
-from ..model.secret import Scope, Target
+from ..build import BuildRequest
+from ..config import Settings
+from ..core import Notice
+from ..model import Scope, Target
 from ..model.variables import Preserve
 from .context import Context
 

@@ -7,18 +7,17 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..config.settings import Setting, Settings
-from ..core.notices import Notice, Notify
+from ..config import Setting, Settings
+from ..core import Notice, Notify
 from ..errors import ConfigError, IcSecretsError, MasterKeyError
-from ..model.secret import Target
-from ..stores.base import Store
-from ..stores.registry import find_scheme, open_store
+from ..model import Target
+from ..stores import Store, find_scheme, open_store
 
 if TYPE_CHECKING:
-    from ..keys.sealing import MasterKey
-    from ..plugins.manager import Plugins
+    from ..keys import MasterKey
+    from ..plugins import Plugins
+    from ..stores import StoreOpener
     from ..stores.cache import TargetCache
-    from ..stores.registry import StoreOpener
     from ..stores.rollback import FindIdentity
 
 LoadKeys = Callable[[], "Sequence[MasterKey]"]

@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..ci.platforms import find_job_url
-from ..git.checkout import find_revision
+from ..ci import find_job_url
+from ..git import find_revision
 
 
 def describe_origin(environment: Mapping[str, str], directory: str) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..config.settings import Settings
-from ..core.notices import Notice, Notify
+from ..config import Settings
+from ..core import Notice, Notify
 from ..errors import (
     AuditError,
     IcSecretsError,
@@ -24,7 +24,7 @@ from ..errors import (
     StoreUntrustedError,
 )
 from ..model.secret import parse_owner
-from ..stores.base import Identity, Store
+from ..stores import Identity, Store
 
 if TYPE_CHECKING:  # imported when there is something to write
     from .log import Log

@@ -159,7 +159,7 @@ def _make_call(words: list[str]) -> Call:
 
 def _load_commands(call: Call) -> "dict[str, Command]":
     """Return the commands of active plugins, by name."""
-    from ..config.settings import Settings
+    from ..config import Settings
 
     settings = Settings(call.environment, {"no-plugins": None if call.has_plugins else "true"})
     if settings.plugins is None:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..audit.log import START, Line, read_log
-from ..config.settings import Settings
+from ..config import Settings
+from ..core import parse_duration
 from ..core.console import print_table
-from ..core.durations import parse_duration
 from ..errors import AuditError, UsageError
 from . import Call
 from .call import read_call

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 
-from ..assembly.context import Context
-from ..config.settings import Settings
-from ..core.notices import Notice
+from ..assembly import Context
+from ..config import Settings
+from ..core import Notice
 from ..errors import UsageError
 from . import COMMANDS, Call
 from .output import print_message

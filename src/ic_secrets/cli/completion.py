@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NoReturn
 
-from ..config.settings import Settings
+from ..config import Settings
 from ..errors import IcSecretsError
+from ..model import Scope, SecretType
 from ..model.names import PERMANENT
-from ..model.secret import Scope, SecretType
 from . import COMMANDS, Call
 from .parser import Parser
 from .program import list_nested, make_program_parser

@@ -6,8 +6,7 @@ import json
 import re
 from typing import Any
 
-from ..config.catalogue import SETTINGS, make_schema
-from ..config.settings import Setting, Settings
+from ..config import SETTINGS, Setting, Settings, make_schema
 from ..core.console import print_table, printable
 from ..errors import IcSecretsError, UsageError
 from . import Call

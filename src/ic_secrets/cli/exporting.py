@@ -7,15 +7,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from ..core.files import read_regular, replace_file
+from ..core import read_regular, replace_file
 from ..core.new_files import replace_private
 from ..errors import IcSecretsError, UsageError
-from ..keys.sealing import MasterKey
-from ..model.secret import Owner
-from ..stores.base import Store
+from ..keys import MasterKey
+from ..model import Owner
+from ..stores import Store
+from ..transfer import SecretSet, read_secrets
 from ..transfer.formats.base import Format
 from ..transfer.formats.registry import FORMATS, SEALED, guess_format
-from ..transfer.merge import SecretSet, read_secrets
 from . import Call
 from .call import read_call
 from .importing import print_omissions

@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from ..assembly.context import Context
-from ..composer.credential import parse_credential
+from ..assembly import Context
+from ..composer import parse_credential
 from ..config.settings import split_names
+from ..core import read_regular
 from ..core.console import print_table
-from ..core.files import read_regular
 from ..errors import (
     ImportFileError,
     ImportRefusedError,
@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..masking.parts import list_leaves
 from ..model.secret import Owner, SecretType, SecretValue, parse_scopes, parse_type
-from ..stores.base import Store
+from ..stores import Store
 from ..transfer.formats.base import Format, Omission, ParsedFile, Place, ReadOptions, Refusal
 from ..transfer.formats.registry import FORMATS, SEALED, guess_format
 from ..transfer.merge import (

@@ -7,11 +7,11 @@ import contextlib
 import os
 from collections.abc import Sequence
 
-from ..assembly.context import Context
-from ..config.settings import Settings
+from ..assembly import Context
+from ..config import Settings
 from ..errors import ConfigError, StoreExistsError, StoreWriteError, UsageError
+from ..model import Site
 from ..model.names import check_site_name
-from ..model.secret import Site
 from ..stores.registry import EMBEDDED, split_url
 from ..transfer.formats.registry import list_formats
 from . import Call
@@ -119,8 +119,8 @@ def _make_directory(path: str) -> None:
 
 def _provide_key(settings: Settings) -> tuple[str | None, bool]:
     """Return the key's file (None if the key comes from elsewhere), and whether it was just made."""
+    from ..keys import MasterKey
     from ..keys.master import create_key_file
-    from ..keys.sealing import MasterKey
 
     source, *others = settings.key_sources
     if source.kind != "file":

@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..assembly.context import Context
-from ..config.settings import Settings
+from ..assembly import Context
+from ..config import Settings
 from ..core.console import print_table
 from ..errors import ConfigError, MasterKeyError, StoreError, UsageError
 from ..stores.registry import EMBEDDED, find_scheme, split_url
@@ -19,8 +19,7 @@ from .output import print_json, print_message
 from .parser import BARE, Parser, add_json, add_store_options
 
 if TYPE_CHECKING:
-    from ..keys.sealing import MasterKey
-    from ..keys.sources import Keyholder, KeySource
+    from ..keys import Keyholder, KeySource, MasterKey
     from ..stores.embedded.store import LocalStore
 
 ACTIONS = {
@@ -49,9 +48,9 @@ def make_parser(action: str) -> Parser:
 
 def _new(call: Call) -> int:
     """Make a random key where none is; nothing is ever overwritten."""
+    from ..keys import MasterKey
     from ..keys.master import create_key_file
     from ..keys.passphrase import lock
-    from ..keys.sealing import MasterKey
 
     arguments, context = read_call(call, _make_new_parser())
     if arguments.keyring and arguments.key_file:
@@ -283,7 +282,7 @@ def _rotate_in_place(arguments: argparse.Namespace, context: Context, sources: S
     What is read and written of the sources is so within a transaction of the store, whose one write lock
     keeps every other rotation out; and the new key is safe before the store depends on it.
     """
-    from ..keys.sealing import MasterKey
+    from ..keys import MasterKey
 
     holder = context.settings.keyholder
     with _opened(context, lambda: holder.load(sources)) as store:
@@ -310,8 +309,8 @@ def _rotate_in_place(arguments: argparse.Namespace, context: Context, sources: S
 
 def _rotate_to_file(arguments: argparse.Namespace, context: Context, sources: Sequence[KeySource]) -> _Outcome:
     """Rotate so that the new key is in a file of its own before the store depends on it; sources stay as they are."""
+    from ..keys import MasterKey
     from ..keys.master import create_key_file, load_key_file
-    from ..keys.sealing import MasterKey
 
     holder = context.settings.keyholder
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from ..assembly.exposed import read_exposed
+from ..assembly import read_exposed
 from ..core.linux import harden
 from ..errors import IcSecretsError
-from ..masking.masker import Masker
-from ..masking.matcher import Matcher
-from ..masking.needles import derive_all
+from ..masking import Masker, Matcher, derive_all
 from ..masking.parts import SHORTEST
 from ..process.streams import read_with_silences, write_whole
 from . import Call

@@ -8,19 +8,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..assembly.context import Context
-from ..assembly.request import find_built, make_request
+from ..assembly import Context, find_built, make_request
 from ..build.receipt import describe_cached
 from ..composer.repositories import Repository
 from ..core.console import print_table, printable
 from ..core.linux import harden
 from ..core.moments import format_time
 from ..errors import AuditError
-from ..model.secret import Scope
-from ..plan.dry_run import DryRun, list_questions, try_run
+from ..model import Scope
+from ..plan import LEVELS, DryRun, Plan, Problem, Row, list_questions, make_plan, try_run
 from ..plan.facts import Access, Answer
-from ..plan.plan import Plan, Row, make_plan
-from ..plan.problem import LEVELS, Problem
 from ..stores.base import ReadOnlyStore
 from . import Call
 from .call import read_call, split_command

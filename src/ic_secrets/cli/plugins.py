@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..config.settings import Setting
+from ..config import Setting
 from ..core.console import print_table
 from ..errors import PluginError
-from ..plugins.discovery import Origin, find_named, list_installed
-from ..plugins.manager import Plugin, Plugins
-from ..plugins.supervisor import supervise
+from ..plugins import Origin, Plugin, Plugins, find_named, list_installed, supervise
 from . import COMMANDS, Call
 from .call import read_call
 from .output import print_error, print_json, print_message

@@ -10,15 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from ..core.durations import parse_duration
+from ..core import parse_duration
 from ..core.files import read_start, replacing
 from ..core.moments import format_time
 from ..errors import IcSecretsError, UnknownSecretError, UsageError
-from ..model.resolve import Holdings
+from ..model import Holdings
 from ..model.secret import Owner, Site, format_scopes
-from ..report.owners import Entry, Limits, OwnerReport, Totals, Usage, report_organization, report_site
+from ..report import Entry, Limits, OwnerReport, Totals, Usage, report_organization, report_site
 from ..report.page import START, render_owner, render_page
-from ..stores.base import Store
+from ..stores import Store
 from . import Call
 from .call import read_call
 from .explain import describe_cell

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from ..assembly.request import find_built, make_request
-from ..build.prepare import BuildRequest, Extensions, PreparedBuild
+from ..assembly import find_built, make_request
+from ..build import BuildRequest, Extensions, PreparedBuild
 from ..build.run import Record, run_build
+from ..core import Notice, Notify
 from ..core.console import printable
 from ..core.linux import harden
-from ..core.notices import Notice, Notify
 from ..errors import UsageError
-from ..model.secret import Scope
+from ..model import Scope
 from ..process.streams import write_whole
-from ..stores.base import Store
+from ..stores import Store
 from . import Call
 from .call import read_call, split_command
 from .parser import Parser, add_exposure_options, add_store_options

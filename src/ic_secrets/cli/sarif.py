@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .. import __version__
-from ..leaks.findings import Finding
+from ..leaks import Finding
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 

@@ -7,21 +7,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..assembly.exposed import read_exposed
-from ..config.settings import Settings
+from ..assembly import read_exposed
+from ..config import Settings
+from ..core import replace_file
 from ..core.console import printable
-from ..core.files import replace_file
 from ..core.linux import harden
 from ..core.shares import count_shares
 from ..errors import IcSecretsError, UsageError
-from ..leaks.findings import SearchResult
+from ..leaks import Place, SearchResult
 from ..leaks.reader import Inside
 from ..leaks.search import search
-from ..leaks.walk import Place
-from ..masking.matcher import Matcher
+from ..masking import Matcher
 from ..masking.needles import Exposed, derive_all, for_search
 from ..masking.parts import is_common
-from ..model.secret import Target
+from ..model import Target
 from . import Call
 from .call import read_call
 from .output import print_json, print_message

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 
-from ..assembly.context import Context
-from ..composer.home import ComposerHome
+from ..assembly import Context
+from ..composer import ComposerHome
 from ..errors import IcSecretsError
-from ..git.clones import find_residue, mend
+from ..git import find_residue, mend
 from ..process.directory import sweep
 from . import Call
 from .call import find_run_dir, read_call

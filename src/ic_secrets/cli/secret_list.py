@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..assembly.context import Context
+from ..assembly import Context
+from ..core import parse_duration
 from ..core.console import print_table
-from ..core.durations import parse_duration
 from ..core.moments import format_date, format_time
 from ..errors import UsageError
 from ..model.resolve import Definition, Verdict, trace
 from ..model.secret import Override, Owner, Scope, Secret, format_scopes, parse_owner
-from ..stores.base import Store
+from ..stores import Store
 from . import Call
 from .call import read_call
 from .output import REDACTED_VALUE, print_json, print_message
@@ -26,7 +26,7 @@ from .parser import Parser, add_json, add_store_options
 _BATCH = 100
 
 if TYPE_CHECKING:
-    from ..audit.recording import Record
+    from ..audit import Record
 
 
 def run_list(call: Call) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from ..assembly.context import Context
+from ..assembly import Context
 from ..composer.methods import check_name
 from ..core.moments import format_time, parse_expiry
 from ..errors import (
@@ -38,8 +38,8 @@ from ..model.secret import (
     parse_scopes,
     parse_type,
 )
-from ..stores.base import Place, Store, Write
-from ..transfer.merge import check_value
+from ..stores import Place, Store, Write
+from ..transfer import check_value
 from . import Call
 from .call import read_call
 from .output import print_json, print_message
@@ -47,7 +47,7 @@ from .parser import Parser, add_json, add_store_options, add_yes
 from .questions import ask, confirm, is_at_terminal, list_some
 
 if TYPE_CHECKING:
-    from ..audit.recording import Record
+    from ..audit import Record
 
 
 def run_set(call: Call) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from ..assembly.context import Context
+from ..assembly import Context
 from ..core.console import print_table
 from ..errors import InvalidNameError, StoreError, UnknownSiteError
+from ..model import Owner, Site
 from ..model.names import check_site_name
-from ..model.secret import Owner, Site
 from ..stores.base import ReadOnlyStore, Store
 from . import Call
 from .call import choose_action, read_call

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..assembly.context import Context
+from ..assembly import Context
 from ..assembly.stores import make_age_check
-from ..config.settings import Settings
+from ..config import Settings
 from ..core.console import printable, progress
 from ..errors import ConfigError, StoreExistsError, StoreMissingError, StoreRolledBackError, UsageError
-from ..keys.sealing import MasterKey
-from ..stores.base import Identity
+from ..keys import MasterKey
+from ..stores import Identity
 from ..stores.embedded.repair import Report, Salvage, check, repair
 from ..stores.registry import EMBEDDED, split_url
 from . import Call

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ..config.settings import Settings
+from ..config import Settings
 from ..core.console import progress
 from ..errors import StoreWriteError, UnknownSiteError, UsageError
-from ..model.secret import Owner
-from ..stores.base import Store
+from ..model import Owner
+from ..stores import Store
 from ..transfer.merge import Action, Change, count_kinds, import_secrets, list_written, plan_changes, read_secrets
 from . import Call
 from .call import read_call
@@ -20,7 +20,7 @@ from .parser import Parser, add_json
 from .transfer import describe_change, describe_counts, key_loader
 
 if TYPE_CHECKING:
-    from ..audit.recording import Record
+    from ..audit import Record
 
 
 def run_copy(call: Call) -> int:

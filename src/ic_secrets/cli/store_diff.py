@@ -8,13 +8,12 @@ from collections.abc import Iterator, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..assembly.context import Context
+from ..assembly import Context
 from ..core.console import print_table, progress
 from ..core.moments import format_date, format_time
 from ..errors import UnknownSecretError
-from ..model.secret import Owner
-from ..stores.base import Store
-from ..stores.registry import find_scheme
+from ..model import Owner
+from ..stores import Store, find_scheme
 from . import Call
 from .call import read_call
 from .output import print_json, print_message

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 
-from ..config.settings import Settings
+from ..config import Settings
 from ..errors import MasterKeyError, UnknownSecretError, UsageError
-from ..keys.sealing import MasterKey
+from ..keys import MasterKey
 from ..model.secret import Owner, parse_owner
-from ..stores.base import Store
+from ..stores import Store
 from ..transfer.formats.registry import list_formats
 from ..transfer.merge import Action, Change, add_organizations
 from .parser import Parser
@@ -56,7 +56,7 @@ def key_loader(settings: Settings, option: str, path: str | None) -> Callable[[]
         raise MasterKeyError(f"--{option} holds a key, not the path of its file", hint="make a file of it, mode 0600")
 
     def load() -> Sequence[MasterKey]:
-        from ..keys.sources import KeySource
+        from ..keys import KeySource
 
         return settings.keyholder.load([KeySource(f"--{option}", "file", path)])
 

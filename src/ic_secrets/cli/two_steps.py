@@ -10,13 +10,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..assembly.context import Context
-from ..assembly.request import find_built, make_request
-from ..audit.recording import ResumedRecord
+from ..assembly import Context, find_built, make_request
+from ..audit import ResumedRecord
 from ..build.prepare import BuildRequest, NoExtensions
-from ..core.durations import parse_duration
+from ..core import Notice, parse_duration
 from ..core.linux import harden
-from ..core.notices import Notice
 from ..errors import (
     NOT_STARTED,
     SCRUB_INCOMPLETE,
@@ -29,12 +27,11 @@ from ..errors import (
     UsageError,
 )
 from ..process.directory import find_enclosing, find_owner, remove_dead
-from ..two_steps import github, shells
+from ..two_steps import Term, abandon_build, begin_build, end_build, github, shells
 from ..two_steps.handover import Handover, Note, find_handover, find_inside, find_note, list_handovers
 from ..two_steps.locks import find_holder
 from ..two_steps.pipelines import GitHub, Pipeline, Program, Shell
 from ..two_steps.shells import Change
-from ..two_steps.steps import Term, abandon_build, begin_build, end_build
 from . import Call
 from .call import find_run_dir, print_notice, read_call
 from .output import print_bytes, print_error, print_message

@@ -16,3 +16,17 @@
 - `version`: the Composer that is installed
 - `command`: a Composer command line
 """
+
+from typing import TYPE_CHECKING
+
+from ..core.faces import make_face
+
+if TYPE_CHECKING:
+    from .credential import Credential as Credential, parse_credential as parse_credential
+    from .home import ComposerHome as ComposerHome
+    from .methods import METHODS as METHODS
+    from .project import Project as Project
+else:
+    __getattr__ = make_face(
+        __name__, credential="Credential parse_credential", home="ComposerHome", methods="METHODS", project="Project"
+    )

@@ -6,3 +6,13 @@
 - `branches`: the environment of a git branch
 - `settings`: all of these together, in their order
 """
+
+from typing import TYPE_CHECKING
+
+from ..core.faces import make_face
+
+if TYPE_CHECKING:
+    from .catalogue import SETTINGS as SETTINGS, make_schema as make_schema
+    from .settings import Setting as Setting, Settings as Settings
+else:
+    __getattr__ = make_face(__name__, catalogue="SETTINGS make_schema", settings="Setting Settings")

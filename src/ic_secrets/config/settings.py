@@ -10,15 +10,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..core.durations import parse_duration
+from ..core import parse_duration
 from ..core.files import find_upward
 from ..errors import ConfigError, MasterKeyError, UsageError
+from ..model import Target
 from ..model.names import NEVER_BUILT
-from ..model.secret import Target
 
 if TYPE_CHECKING:
-    from ..keys.sealing import MasterKey
-    from ..keys.sources import Keyholder, KeySource
+    from ..keys import Keyholder, KeySource, MasterKey
 
 _APP = "ic-secrets"
 _PROJECT_FILE = "ic-secrets.toml"
@@ -287,7 +286,7 @@ class Settings:
 
     @property
     def _is_ci(self) -> bool:
-        from ..ci.platforms import is_pipeline
+        from ..ci import is_pipeline
 
         return is_pipeline(self.environment)
 
@@ -298,7 +297,7 @@ class Settings:
         `--key-file`, IC_SECRETS_KEY, IC_SECRETS_KEY_FILE, IC_SECRETS_KEY_COMMAND, IC_SECRETS_KEY_KEYRING; if none
         of them is set, those of the person's file; if that names none, the default key file.
         """
-        from ..keys.sources import KeySource
+        from ..keys import KeySource
 
         found: list[KeySource] = []
         filed: list[KeySource] = []
@@ -315,7 +314,7 @@ class Settings:
     def keyholder(self) -> "Keyholder":
         """What reads keys from the sources; one for all, so that a person is asked for a passphrase once."""
         if self._keyholder is None:
-            from ..keys.sources import Keyholder
+            from ..keys import Keyholder
 
             self._keyholder = Keyholder(self.environment, _ask_passphrase)
         return self._keyholder

@@ -7,3 +7,13 @@
 - `git_objects`: what git keeps compressed
 - `findings`: what was found, and what was not searched
 """
+
+from typing import TYPE_CHECKING
+
+from ..core.faces import make_face
+
+if TYPE_CHECKING:
+    from .findings import Finding as Finding, SearchResult as SearchResult
+    from .walk import Place as Place
+else:
+    __getattr__ = make_face(__name__, findings="Finding SearchResult", walk="Place")

@@ -6,3 +6,20 @@
 - `environments`: the same for every environment of a site
 - `variables`: the environment variables of a build
 """
+
+from typing import TYPE_CHECKING
+
+from ..core.faces import make_face
+
+if TYPE_CHECKING:
+    from .resolve import Holdings as Holdings
+    from .secret import (
+        Owner as Owner,
+        Scope as Scope,
+        SecretType as SecretType,
+        SecretValue as SecretValue,
+        Site as Site,
+        Target as Target,
+    )
+else:
+    __getattr__ = make_face(__name__, resolve="Holdings", secret="Owner Scope SecretType SecretValue Site Target")  # noqa: S106

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ..composer import METHODS
 from ..composer.committed import KINDS
-from ..composer.methods import METHODS
 from ..composer.products import find_product
 from ..composer.repositories import ARCHIVES
 from ..model.resolve import Verdict

@@ -17,12 +17,12 @@ from ..composer.precedence import Source, Winner, find_winners, order_sources
 from ..composer.project import Project, read_auth
 from ..composer.repositories import ARCHIVES, FORGED
 from ..composer.version import ask_composer_version, parse_version
+from ..core import Notice
 from ..core.collector import ErrorCollector
-from ..core.notices import Notice
 from ..errors import IcSecretsError
-from ..git.helper import find_logins
+from ..git import find_logins
+from ..model import Owner, Scope
 from ..model.resolve import trace
-from ..model.secret import Owner, Scope
 from ..process.directory import choose_parent
 from ..stores.base import Store, read_visible_chain
 from .facts import Facts, find_access, read_settings

@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from shlex import quote
 from typing import NamedTuple
 
+from ..composer import Project
 from ..composer.methods import METHODS, choose_method, map_hosts
 from ..composer.precedence import Source, Winner
 from ..composer.products import Need, find_product, is_public
-from ..composer.project import Project
 from ..composer.repositories import ARCHIVES, FORGED, Repository
+from ..model import Scope, SecretType, Target
 from ..model.resolve import Definition, Verdict
-from ..model.secret import Scope, SecretType, Target
 from .variables import Variables
 
 # Their credentials make Composer take their host for such a forge.

@@ -18,14 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..client.errors import CertificateError, HttpError, TlsError, UnavailableError
-from ..composer.credential import Credential
-from ..composer.methods import METHODS
+from ..composer import METHODS, Credential
 from ..composer.repositories import ARCHIVES, Repository
 from ..core.linux import end_by_term
 from ..errors import BuildError
-from ..git.helper import Login
+from ..git import Login
 from ..model.variables import inherit
-from ..process.child import find_program
+from ..process import find_program
 from .facts import Answer
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ def _fetch_status(method: str, url: str, headers: Mapping[str, str], credential:
     """Return the status of the reply, after redirects within the host; HttpError, _RedirectedError."""
     from urllib.parse import urljoin, urlsplit
 
-    from ..client.addresses import Address
+    from ..client import Address
     from ..client.connection import Request, connect
     from ..client.proxies import find_proxy
 

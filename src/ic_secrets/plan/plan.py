@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from ..build.prepare import BuildRequest, PreparedBuild
+from ..build import BuildRequest, BuildSecret, PreparedBuild
 from ..build.receipt import describe_secret
-from ..build.secrets import BuildSecret
 from ..composer.credential import split_secret
 from ..composer.precedence import Winner
 from ..composer.repositories import Repository
@@ -119,9 +118,7 @@ def _make_hider(prepared: PreparedBuild) -> Callable[[str], str]:
 
     It knows the values of all that was read, also of what the run would not get.
     """
-    from ..masking.masker import mask_text
-    from ..masking.matcher import Matcher
-    from ..masking.needles import Exposed, derive_all
+    from ..masking import Exposed, Matcher, derive_all, mask_text
 
     known = [
         Exposed(each.name, split_secret(each.type, each.name, each.value.reveal()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..core.notices import Notice
+from ..core import Notice
 from ..errors import IcSecretsError
 
 LEVELS = ("error", "warning", "note")

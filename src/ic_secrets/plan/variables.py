@@ -7,10 +7,10 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ..composer import Project
 from ..composer.precedence import Source
 from ..composer.products import Need
-from ..composer.project import Project
-from ..core.files import read_regular
+from ..core import read_regular
 
 _LINE = r"(?m)^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*\S"
 # Such files have a few lines.

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from ..errors import NOT_STARTED, PluginError, PluginInterruptedError
-from ..process.signals import SignalCatcher
+from ..process import SignalCatcher
 from .supervisor import note_plugin
 
 # The streams belong to the whole process: two builds in two threads must not restore each other's.

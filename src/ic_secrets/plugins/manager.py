@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pluggy
 
 from .. import hookspecs
-from ..build.render import RenderContext, Rendered, Renderer
+from ..build import RenderContext, Rendered, Renderer
 from ..errors import SCRUB_INCOMPLETE, IcSecretsError, PluginError, VetoError
 from ..hookspecs import PROJECT, BuildPlan, Command, PlannedSecret
-from ..stores.base import Store
+from ..stores import Store
 from ..stores.registry import SCHEMES, StoreOpener, StoreRequest
 from .discovery import Origin, find_named, load_origin
 from .faults import contain_faults, describe_fault
@@ -28,7 +28,7 @@ from .store import PluginStore
 from .supervisor import supervise
 
 if TYPE_CHECKING:
-    from ..build.prepare import PreparedBuild
+    from ..build import PreparedBuild
 
 _COMMAND = r"[a-z][a-z0-9-]*"
 Contain = Callable[..., AbstractContextManager[None]]

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from ..errors import IcSecretsError
-from ..model.resolve import Holdings
+from ..model import Holdings
 from ..model.secret import Override, Owner, Scope, Secret, Site
-from ..stores.base import Identity, Place, Store, Write
+from ..stores import Identity, Place, Store, Write
 from .faults import contain_faults
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from ..core.linux import end_with
 from ..errors import SIGNAL_BASE, PluginError
-from ..process.signals import SignalCatcher
+from ..process import SignalCatcher
 
 _SIZE = 4096
 # A signal to our group reaches the child twice, the second time from its parent within so many seconds.

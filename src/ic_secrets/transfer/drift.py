@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import UnknownSiteError
-from ..model.resolve import Holdings
+from ..model import Holdings
 from ..model.secret import Override, Owner, Secret, Site, format_scopes
-from ..stores.base import Store
+from ..stores import Store
 from .merge import Action, SecretSet, add_organizations, count_actions, plan_changes, read_secrets
 
 Key = tuple[str, str | None]

@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-from ..composer.credential import parse_credential
+from ..composer import parse_credential
 from ..composer.methods import check_name
 from ..errors import IcSecretsError, UnknownSiteError
 from ..model.names import check_site_name
 from ..model.resolve import Holdings, check_base, find_base
 from ..model.secret import Override, Owner, Secret, SecretType, SecretValue, Site
 from ..model.variables import check_variable
-from ..stores.base import Place, Store, Write
+from ..stores import Place, Store, Write
 
 Item = TypeVar("Item", Secret, Override)
 Check = Callable[[SecretType, str, SecretValue], None]

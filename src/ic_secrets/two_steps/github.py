@@ -12,7 +12,7 @@ import re
 import stat
 from collections.abc import Iterable, Mapping
 
-from ..build.secrets import BuildSecrets
+from ..build import BuildSecrets
 from ..ci.platforms import GITHUB, Platform
 from ..errors import ExposureError, ReservedNameError
 from ..masking.parts import SHORTEST

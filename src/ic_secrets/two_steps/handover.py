@@ -11,20 +11,20 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from ..build import BuildSecret, BuildSecrets
 from ..build.expose import Exposure
 from ..build.prepare import BuildRequest, Loaded, PreparedBuild
 from ..build.receipt import Receipt
-from ..build.secrets import BuildSecret, BuildSecrets
-from ..ci.platforms import find_written
+from ..ci import find_written
+from ..composer import Project
 from ..composer.auth_json import Document
 from ..composer.home import AUTH_FILE, ComposerHome, OverlayTrace
-from ..composer.project import Project
+from ..core import Notice, Notify
 from ..core.clocks import Since
 from ..core.files import is_below, read_regular, remove_tree
 from ..core.linux import read_start_time
-from ..core.notices import Notice, Notify
 from ..errors import ScrubbedMeanwhileError
-from ..model.secret import SecretType, SecretValue, Target
+from ..model import SecretType, SecretValue, Target
 from ..process.directory import NOTE, STEPS, PrivateDirectory, find_enclosing, leave_note, list_directories
 from ..stores.base import Cached, Identity
 from .guard import ProcessId, RunningGuard

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from ..build.prepare import PreparedBuild
-from ..model.secret import SecretType
+from ..build import PreparedBuild
+from ..model import SecretType
 from ..model.variables import inherit
 from . import github, shells
 from .shells import Change

@@ -10,16 +10,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from ..build import BuildRequest, Extensions, PreparedBuild
 from ..build.expose import Exposure
-from ..build.prepare import BuildRequest, Extensions, PreparedBuild
 from ..build.run import Build, Record
-from ..core.notices import Notify
+from ..core import Notify
 from ..errors import AlreadyExposedError, ExposureError, ScrubbedMeanwhileError
-from ..process.child import Outcome
+from ..process import Outcome, SignalCatcher, Watchdog
 from ..process.directory import NOTE, find_enclosing
-from ..process.signals import SignalCatcher
-from ..process.watchdog import Watchdog
-from ..stores.base import Store
+from ..stores import Store
 from .guard import StartingGuard, open_process
 from .handover import Handover, find_handover, find_note
 from .locks import locked_checkout

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from ...client import http
-from ...client.addresses import Address, parse_address
+from ...client import Address, http, parse_address
 from ...client.errors import (
     CertificateError,
     HttpError,
@@ -23,7 +22,7 @@ from ...client.errors import (
 from ...errors import ConfigError, StoreDeniedError, StoreFormatError, StoreMissingError, StoreUntrustedError
 
 if TYPE_CHECKING:
-    from ...client.connection import Connection
+    from ...client import Connection
 
 _PORT = 8200
 _URL_HINT = "it is bao+https://HOST:8200/MOUNT"

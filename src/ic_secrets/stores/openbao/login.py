@@ -105,7 +105,7 @@ def _find_mount(ask: Ask, usual: str) -> str:
 
 def _request_jwt(ask: Ask, environment: Mapping[str, str]) -> str | None:
     """Return an identity token of the CI job that runs, if its platform gives one."""
-    from ...ci.identity import request_token
+    from ...ci import request_token
 
     return request_token(environment, ask("bao-audience") or _AUDIENCE)
 

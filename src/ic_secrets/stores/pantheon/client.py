@@ -11,9 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from ...client import http
-from ...client.addresses import Address, parse_address
-from ...client.errors import HttpError, to_store_error
+from ...client import Address, HttpError, http, parse_address, to_store_error
 from ...core.files import read_regular
 from ...errors import (
     ConfigError,
@@ -26,7 +24,7 @@ from ...errors import (
 from .secrets_json import parse_object
 
 if TYPE_CHECKING:
-    from ...client.connection import Connection
+    from ...client import Connection
     from ...client.connection import Reply as HttpReply
 
 HOME = "https://api.pantheon.io"
@@ -189,7 +187,7 @@ class PantheonClient:
         self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str], doing: str
     ) -> Reply:
         """Return the reply, after as many tries as the budget allows; StoreUnreachableError and its like."""
-        from ...client.connection import Request
+        from ...client import Request
 
         sent = {"Accept": "application/json", **headers}
         request = Request(method, self._home.path + path, body, sent)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from ...client.http import parse_timeout
+from ...client import parse_timeout
 from ...errors import (
     ConfigError,
     IcSecretsError,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 
+from ...composer import METHODS, parse_credential
 from ...composer.auth_json import merge_auth
-from ...composer.credential import parse_credential
-from ...composer.methods import METHODS
 from ...errors import InvalidNameError
+from ...model import Owner, SecretType, SecretValue
 from ...model.names import check_secret_name
-from ...model.secret import Owner, SecretType, SecretValue
 from ...stores.pantheon.secrets_json import show_word
 from ..merge import SecretSet
 from .base import Builder, Format, Omission, ParsedFile, ReadOptions, list_own, parse_object, require_scopes, reveal

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from ...errors import ImportFileError, InvalidValueError, StoreFormatError
-from ...model.resolve import Holdings
+from ...model import Holdings
 from ...model.secret import Override, Owner, Scopes, Secret, SecretType, SecretValue, Site
 from ...stores.base import Place as Place
 from ...stores.pantheon import secrets_json

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from ...errors import ImportFileError
-from ...model.secret import Owner, SecretType
+from ...model import Owner, SecretType
 from ..merge import SecretSet
 from .base import Builder, Format, Omission, ParsedFile, ReadOptions, list_own, require_scopes, reveal
 

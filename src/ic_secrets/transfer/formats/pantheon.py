@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...errors import ImportFileError, StoreFormatError
-from ...model.resolve import Holdings
+from ...model import Holdings
 from ...model.secret import Override, Owner, Secret
 from ...stores.pantheon.secrets_json import DEFAULT, Entry, read_entries, render, render_entry
 from ..merge import SecretSet

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ...errors import StoreError
 from ...keys.sealing import MasterKey, encode
-from ...stores import sealed_file
-from ...stores.base import Identity, Store
+from ...stores import Identity, Store, sealed_file
 from ..merge import SecretSet
 
 # What every sealed file begins with: only such a file is replaced by a newer one.
