@@ -323,3 +323,11 @@ def test_a_tag_in_yaml_is_refused(site: Cli, tmp_path: Path) -> None:
         path.write_text(f"secrets:\n  A:\n    type: env\n    scopes: [ic]\n    value: {value}\n")
         done = site("import", "my-site", path, check=1)
         assert b"line 5: a tag, which no definition needs" in done.stderr
+
+
+def test_a_mistyped_variable_is_named_with_the_nearest_one(site: Cli) -> None:
+    done = site("site", "list", env={"IC_SECRETS_LEAKES": "off", "IC_SECRETS_LEAKS": "warn"}, check=0)
+    assert done.stderr.splitlines() == [
+        b"warning: IC_SECRETS_LEAKES is not a variable of ic-secrets",
+        b"hint: did you mean IC_SECRETS_LEAKS?",
+    ]

@@ -32,10 +32,26 @@ _FLAGS = {
 }
 
 
+# These are set where builds run, and to look them up among all would cost each of them time.
+_COMMON = frozenset(f"IC_SECRETS_{name}" for name in ("STORE", "KEY", "KEY_FILE", "SITE", "ENV", "CONFIG", "DEBUG"))
+
+
 def read_call(call: Call, parser: Parser) -> tuple[argparse.Namespace, Context]:
     """Return the arguments of the call, and what the command works with; UsageError."""
     arguments = parser.read(call.words)
+    _warn_of_variables(call.environment)
     return arguments, make_context(call, read_settings(call, arguments))
+
+
+def _warn_of_variables(environment: Mapping[str, str]) -> None:
+    """Name the variables that look like ours and mean nothing: a mistyped one would leave a default in force."""
+    named = [name for name in environment if name.startswith("IC_SECRETS_") and name not in _COMMON]
+    if named:
+        from ..config.catalogue import find_unknown
+
+        for name, near in find_unknown(named):
+            hint = f"did you mean {near}?" if near else "`ic-secrets config` lists the settings"
+            print_message("warning", f"{name} is not a variable of ic-secrets", hint)
 
 
 def read_settings(call: Call, arguments: argparse.Namespace) -> Settings:

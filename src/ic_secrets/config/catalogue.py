@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..core.durations import PATTERN, is_duration
 from ..model.names import ENVIRONMENT, SITE
 
+# Variables that are not settings, without IC_SECRETS_.
+_VARIABLES = frozenset(
+    "KEY PASSPHRASE PASSPHRASE_FILE CONFIG BAO_SECRET_ID BAO_WRAPPED_SECRET_ID BAO_JWT PANTHEON_TOKEN DEBUG".split()
+)
 # It joins the elements of a list in a variable, so no element can hold it.
 SEPARATOR = ","
 
@@ -83,6 +88,15 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 # The largest integer of SQLite.
 _LARGEST = 2**63 - 1
+
+
+def find_unknown(variables: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each variable named like one of ours that is not one, and the nearest that is ("" where none is near)."""
+    known = {f"IC_SECRETS_{name}" for name in (*(n.replace("-", "_").upper() for n in SETTINGS), *_VARIABLES)}
+    for name in sorted(set(variables) - known):
+        from difflib import get_close_matches
+
+        yield name, next(iter(get_close_matches(name, sorted(known), n=1, cutoff=0.8)), "")
 
 
 def describe_values(known: Known) -> str:
