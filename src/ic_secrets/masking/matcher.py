@@ -52,6 +52,8 @@ class _Index:
             for text, which in places:
                 for end in _choose_ends(ends, len(text.data) + len(shard)):
                     found = text.locate(view, end - len(shard), which)
+                    if isinstance(found, PartialMatch) and final and len(text.data) - found.size < SHORTEST:
+                        found = Match(text.needle, found.spans) if found.spans else None  # but for a few bytes
                     if isinstance(found, Match):
                         matches[found] = None
                     elif found:
