@@ -17,13 +17,11 @@ from ..core.faces import make_face
 if TYPE_CHECKING:
     from .prepare import BuildRequest as BuildRequest, Extensions as Extensions, PreparedBuild as PreparedBuild
     from .render import RenderContext as RenderContext, Rendered as Rendered, Renderer as Renderer
-    from .run import run_build as run_build
     from .secrets import BuildSecret as BuildSecret, BuildSecrets as BuildSecrets
 else:
     __getattr__ = make_face(
         __name__,
         prepare="BuildRequest Extensions PreparedBuild",
         render="RenderContext Rendered Renderer",
-        run="run_build",
         secrets="BuildSecret BuildSecrets",
     )
