@@ -65,13 +65,13 @@ def test_a_binary_file_has_offsets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (json.dumps({"key": BLOCK}), ["f:1 BLOCK raw"]),
+        (json.dumps({"key": BLOCK}), ["f:1 BLOCK line"]),
         (BLOCK, ["f:1 BLOCK raw"]),
         (f"a: |\n  {BLOCK}\n".replace("\n", "\n  "), ["f:2 BLOCK raw"]),
         ("# " + BLOCK.replace("\n", "\n# "), ["f:1 BLOCK raw"]),
         (f"{BLOCK}\n\n{BLOCK}", ["f:1 BLOCK raw", "f:5 BLOCK raw"]),
-        ("second line of a block; second line of a block", ["f:1 BLOCK raw"]),
-        ("third line of a block\n\nthird line of a block", ["f:1 BLOCK raw", "f:3 BLOCK line"]),
+        ("second line of a block; second line of a block", ["f:1 BLOCK line"]),
+        ("third line of a block\n\nthird line of a block", ["f:1 BLOCK line", "f:3 BLOCK line"]),
     ],
 )
 def test_one_place_is_one_finding_with_the_plainest_encoding(tmp_path: Path, text: str, expected: list[str]) -> None:
