@@ -20,12 +20,13 @@ hook, stdout is stderr, and a signal that would end ic-secrets ends the hook. A 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pluggy
 
 from .build import BuildSecret, BuildSecrets, RenderContext, Rendered
 from .composer import Credential
+from .core.records import NamedTuple
 from .model import Holdings
 from .model.secret import Override, Owner, Scope, Secret, SecretType, SecretValue, Site, Target
 from .stores import Identity, Place, Store, StoreOpener, StoreRequest, Write

@@ -18,8 +18,9 @@ import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
-from typing import Any, NamedTuple
+from typing import Any
 
+from ..core.records import NamedTuple
 from ..errors import AuditError
 
 START = "0" * 64

@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from ..composer.auth_json import Document, parse_document
 from ..composer.credential import AUTH_VARIABLE, list_credentials
@@ -18,6 +18,7 @@ from ..composer.version import InstalledComposer
 from ..core.collector import RAISED, Errors
 from ..core.durations import format_duration
 from ..core.notices import Notice, Notify
+from ..core.records import NamedTuple
 from ..errors import BuildError, IcSecretsError, UnknownSecretError
 from ..git import helper as git
 from ..git.helper import Logins

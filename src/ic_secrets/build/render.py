@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple
 
 from ..composer.auth_json import Document, drop_hosts, merge_auth, move_section, parse_auth
 from ..composer.credential import AUTH_VARIABLE
@@ -17,6 +16,7 @@ from ..composer.project import read_auth
 from ..composer.version import InstalledComposer
 from ..core.collector import RAISED, Errors
 from ..core.notices import Notice, Notify
+from ..core.records import NamedTuple
 from ..errors import BuildError
 from ..model.secret import Scope, SecretType, Target
 from ..model.variables import Preserve, choose_variables

@@ -4,7 +4,7 @@ import functools
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..composer.auth_json import Document
 from ..composer.credential import AUTH_VARIABLE, AuthVariable, Credential, parse_credential, parse_variable
@@ -15,6 +15,7 @@ from ..composer.version import InstalledComposer
 from ..core.collector import RAISED, Errors
 from ..core.durations import format_duration
 from ..core.notices import Notice
+from ..core.records import NamedTuple
 from ..errors import BuildError
 from ..git.helper import Login, find_logins, find_minting_hosts
 from ..masking.needles import Needle, derive_all

@@ -6,7 +6,8 @@ must have, so that no value can pass for it.
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from ..core.records import NamedTuple
 
 _NAME = re.compile(r"\{([A-Z0-9_]+)\}")
 _URL = r"(https?://)(?:[^/?#@\s]*@)?((?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\])(?::\d+)?(?:/[A-Za-z0-9._~%:/+-]*)?)(?:[?#].*)?"

@@ -12,9 +12,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .. import __version__
+from ..core.records import NamedTuple
 from ..errors import NOT_STARTED, IcSecretsError, UsageError
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..audit.log import START, Line, read_log
 from ..config import Settings
 from ..core import parse_duration
 from ..core.console import print_table
+from ..core.records import NamedTuple
 from ..errors import AuditError, UsageError
 from . import Call
 from .call import read_call

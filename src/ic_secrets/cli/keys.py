@@ -6,11 +6,12 @@ import argparse
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..assembly import Context
 from ..config import Settings
 from ..core.console import print_table
+from ..core.records import NamedTuple
 from ..errors import ConfigError, MasterKeyError, StoreError, UsageError
 from ..stores.registry import EMBEDDED, find_scheme, split_url
 from . import Call

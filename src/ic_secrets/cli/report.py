@@ -8,11 +8,12 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..core import parse_duration
 from ..core.files import read_start, replacing
 from ..core.moments import format_time
+from ..core.records import NamedTuple
 from ..errors import IcSecretsError, UnknownSecretError, UsageError
 from ..model import Holdings
 from ..model.secret import Owner, Site, format_scopes

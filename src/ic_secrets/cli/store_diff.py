@@ -6,11 +6,12 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from shlex import quote
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..assembly import Context
 from ..core.console import print_table, progress
 from ..core.moments import format_date, format_time
+from ..core.records import NamedTuple
 from ..errors import UnknownSecretError
 from ..model import Owner
 from ..stores import Store, find_scheme

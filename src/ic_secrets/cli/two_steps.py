@@ -8,13 +8,14 @@ import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..assembly import Context, find_built, make_request
 from ..audit import ResumedRecord
 from ..build.prepare import BuildRequest, NoExtensions
 from ..core import Notice, parse_duration
 from ..core.linux import harden
+from ..core.records import NamedTuple
 from ..errors import (
     NOT_STARTED,
     SCRUB_INCOMPLETE,

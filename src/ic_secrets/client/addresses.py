@@ -1,8 +1,8 @@
 """Where a server is, and the rule that only this machine is asked without TLS."""
 
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from ..core.records import NamedTuple
 from ..errors import ConfigError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})

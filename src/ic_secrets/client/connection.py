@@ -9,12 +9,13 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError as Urllib3TimeoutError
 from urllib3.response import BaseHTTPResponse
 
+from ..core.records import NamedTuple
 from ..errors import ConfigError
 from .addresses import Address
 from .errors import (

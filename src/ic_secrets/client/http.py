@@ -10,9 +10,10 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..core.durations import is_duration, parse_duration
+from ..core.records import NamedTuple
 from ..errors import ConfigError
 from .addresses import LOOPBACK, Address
 from .errors import TransientError, UnavailableError

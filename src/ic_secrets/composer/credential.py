@@ -4,8 +4,9 @@ import contextlib
 import json
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
+from ..core.records import NamedTuple
 from ..errors import InvalidValueError, MalformedAuthError
 from ..masking.parts import PLACEHOLDERS, SecretParts, list_leaves, make_parts, parse_json, split_value
 from ..model.names import split_composer_name

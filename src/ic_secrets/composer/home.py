@@ -9,7 +9,8 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
+
+from ..core.records import NamedTuple
 
 AUTH_FILE = "auth.json"
 CONFIG_FILE = "config.json"

@@ -8,8 +8,9 @@ Words and JSON are those of `composer config --auth` and of Composer's auth.json
 
 import binascii
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+from ..core.records import NamedTuple
 from ..errors import InvalidNameError
 from ..model.names import check_secret_name, split_composer_name
 from ..model.secret import SecretType

@@ -6,8 +6,8 @@ the order of the sources). So between methods the order of loading decides, and 
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
 
+from ..core.records import NamedTuple
 from .auth_json import Document
 from .credential import Credential
 from .methods import METHODS

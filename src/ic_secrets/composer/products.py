@@ -7,7 +7,8 @@ Hosts and packages are patterns, in which `*` stands for anything.
 import re
 from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+
+from ..core.records import NamedTuple
 
 
 class Product(NamedTuple):

@@ -3,9 +3,9 @@
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from ..core.files import read_regular
+from ..core.records import NamedTuple
 from ..errors import BuildError, MalformedAuthError
 from .auth_json import Document, parse_auth, parse_document
 from .command import find_project

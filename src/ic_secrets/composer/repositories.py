@@ -5,8 +5,9 @@ Whatever another program wrote into these files can be read: what lacks the expe
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ..core.records import NamedTuple
 from .auth_json import Document
 from .committed import KINDS, find_option, has_token, hide_tokens
 from .methods import map_hosts

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..core.durations import PATTERN, is_duration
+from ..core.records import NamedTuple
 from ..model.names import ENVIRONMENT, SITE
 
 # Variables that are not settings, without IC_SECRETS_.

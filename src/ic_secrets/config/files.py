@@ -9,10 +9,10 @@ import errno
 import os
 from collections.abc import Callable, Mapping
 from shlex import quote
-from typing import NamedTuple
 
 from ..core import toml_text
 from ..core.files import is_below, read_with_status
+from ..core.records import NamedTuple
 from ..errors import ConfigError
 from .catalogue import SEPARATOR, SETTINGS, Known, as_text, describe_values
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import yaml
 
+from ..core.records import NamedTuple
 from ..core.yaml_graph import TOO_DEEP, YamlGraphError, compose
 from ..errors import ConfigError
 from ..model.names import SITE

@@ -8,10 +8,11 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..core import parse_duration
 from ..core.files import find_upward
+from ..core.records import NamedTuple
 from ..errors import ConfigError, MasterKeyError, UsageError
 from ..model import Target
 from ..model.names import NEVER_BUILT

@@ -10,7 +10,9 @@ import errno
 import os
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from .records import NamedTuple
 
 # By how much the kernel's stamps lag behind our clock, at the most, and the coarsest stamps there are, in ns.
 _LAG = 50_000_000

@@ -1,7 +1,8 @@
 """Notices for a person while a build is prepared, runs, or has ended."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+
+from .records import NamedTuple
 
 
 class Notice(NamedTuple):

@@ -12,9 +12,9 @@ import os
 import re
 from bisect import bisect
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from ..core.files import is_below, read_regular, replace_file
+from ..core.records import NamedTuple
 
 # To git, the login in a URL ends with the last @ before the host; a password may hold one that should be encoded.
 _URL = rb'(?i)((?:https?|ftps?)://)([^/?#\s"]*)@([^/?#@\s"]+)'

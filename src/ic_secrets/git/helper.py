@@ -10,11 +10,11 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from ..composer.credential import Credential
 from ..composer.methods import METHODS
 from ..composer.precedence import sort_by_strength
+from ..core.records import NamedTuple
 
 CONFIG_FILE = "config"
 # The configuration to which the shim adds the logins of URLs, and what it has added.

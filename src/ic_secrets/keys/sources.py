@@ -9,8 +9,9 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ..core.records import NamedTuple
 from ..errors import MasterKeyError
 from .master import holds_key, is_locked, parse_keys, read_key_file, read_passphrase_file, replace_key_file
 from .sealing import MasterKey

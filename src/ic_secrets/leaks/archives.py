@@ -7,8 +7,9 @@ and whatever is wrong with one is an ArchiveError or a MemberError.
 import os
 import struct
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, cast
 
+from ..core.records import NamedTuple
 from .git_objects import PACK_MAGIC, is_loose_object, read_loose_object, read_pack
 
 if TYPE_CHECKING:

@@ -3,8 +3,9 @@
 import fnmatch
 import os
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from ..core.records import NamedTuple
 from ..masking.needles import Needle
 
 if TYPE_CHECKING:  # no matcher is loaded if nothing has to be searched

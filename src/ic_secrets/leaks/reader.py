@@ -8,8 +8,9 @@ import os
 import stat
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, NamedTuple
+from typing import IO
 
+from ..core.records import NamedTuple
 from ..masking.matcher import Matcher
 from .archives import ArchiveError, Budget, Member, MemberError, is_archive, open_members
 from .findings import PROLOGUE, Finding, Names, Places

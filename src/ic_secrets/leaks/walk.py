@@ -5,10 +5,10 @@ import enum
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
 
 from ..core.clocks import Since
 from ..core.linux import list_file_systems
+from ..core.records import NamedTuple
 from ..process.directory import find_enclosing
 
 # File systems that show what the kernel knows; some of their files never end.

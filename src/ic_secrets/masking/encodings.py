@@ -9,8 +9,8 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
+from ..core.records import NamedTuple
 from .parts import to_bytes
 
 _PLAIN = r"[A-Za-z0-9._-]*"

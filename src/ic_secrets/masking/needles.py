@@ -4,8 +4,9 @@ Not covered are values that were reversed, compressed, encrypted, or cut in ways
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from ..core.records import NamedTuple
 from .encodings import encode_for_files, encode_pair, encode_text
 from .parts import SHORTEST, SHORTEST_FORM, SecretParts, is_common, to_bytes
 

@@ -12,8 +12,8 @@ would mean holding back the end of every other line.
 import itertools
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
+from ..core.records import NamedTuple
 from .needles import Needle
 from .parts import SHORTEST
 

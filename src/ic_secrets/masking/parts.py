@@ -3,7 +3,8 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+
+from ..core.records import NamedTuple
 
 # In bytes. Anything shorter is all over any output; an encoded form, or a line, needs a little more to mean anything.
 SHORTEST = 4

@@ -5,8 +5,8 @@ Each cell is what `resolve.trace` decides for its environment, so it is what a b
 
 import enum
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
+from ..core.records import NamedTuple
 from .names import PERMANENT
 from .resolve import Definition, Holdings, Verdict, trace
 from .secret import Scope, Scopes, SecretType

@@ -5,8 +5,8 @@
 
 import enum
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
+from ..core.records import NamedTuple
 from ..errors import BaseMissingError, ImmutableError, UndefinedSecretError
 from .secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, format_scopes
 

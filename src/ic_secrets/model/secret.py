@@ -1,8 +1,9 @@
 """The records of the model: secrets, their values, owners and targets (rules 1, 2 and 4). Pure."""
 
 import enum
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
+from ..core.records import NamedTuple
 from ..errors import InvalidNameError, InvalidValueError
 from .names import check_environment, check_site_name
 

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
+from ..core.records import NamedTuple
 from ..errors import EnvironmentTooBigError, InvalidValueError, ReservedNameError
 from .secret import SecretValue
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from ..build.prepare import BuildRequest, Extensions, NoExtensions, PreparedBuild, prepare
 from ..build.receipt import check_writable
@@ -19,6 +18,7 @@ from ..composer.repositories import ARCHIVES, FORGED
 from ..composer.version import ask_composer_version, parse_version
 from ..core import Notice
 from ..core.collector import ErrorCollector
+from ..core.records import NamedTuple
 from ..errors import IcSecretsError
 from ..git import find_logins
 from ..model import Owner, Scope

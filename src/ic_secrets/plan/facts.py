@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from shlex import quote
-from typing import NamedTuple
 
 from ..composer import Project
 from ..composer.methods import METHODS, choose_method, map_hosts
 from ..composer.precedence import Source, Winner
 from ..composer.products import Need, find_product, is_public
 from ..composer.repositories import ARCHIVES, FORGED, Repository
+from ..core.records import NamedTuple
 from ..model import Scope, SecretType, Target
 from ..model.resolve import Definition, Verdict
 from .variables import Variables

@@ -15,12 +15,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..client.errors import CertificateError, HttpError, TlsError, UnavailableError
 from ..composer import METHODS, Credential
 from ..composer.repositories import ARCHIVES, Repository
 from ..core.linux import end_by_term
+from ..core.records import NamedTuple
 from ..errors import BuildError
 from ..git import Login
 from ..model.variables import inherit

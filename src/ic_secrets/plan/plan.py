@@ -6,13 +6,13 @@ It is made of a dry run, which takes the steps that `run` takes, so that the two
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from ..build import BuildRequest, BuildSecret, PreparedBuild
 from ..build.receipt import describe_secret
 from ..composer.credential import split_secret
 from ..composer.precedence import Winner
 from ..composer.repositories import Repository
+from ..core.records import NamedTuple
 from ..model.names import split_composer_name
 from ..model.resolve import Definition, Verdict
 from ..model.secret import Scope, SecretType, Target, format_scopes

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ..core import Notice
+from ..core.records import NamedTuple
 from ..errors import IcSecretsError
 
 LEVELS = ("error", "warning", "note")

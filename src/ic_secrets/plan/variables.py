@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from ..composer import Project
 from ..composer.precedence import Source
 from ..composer.products import Need
 from ..core import read_regular
+from ..core.records import NamedTuple
 
 _LINE = r"(?m)^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*\S"
 # Such files have a few lines.

@@ -10,8 +10,9 @@ import re
 import stat
 import sys
 from shlex import quote
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from ..core.records import NamedTuple
 from ..errors import PluginError
 
 if TYPE_CHECKING:

@@ -12,12 +12,13 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from .. import hookspecs
 from ..build import RenderContext, Rendered, Renderer
+from ..core.records import NamedTuple
 from ..errors import SCRUB_INCOMPLETE, IcSecretsError, PluginError, VetoError
 from ..hookspecs import PROJECT, BuildPlan, Command, PlannedSecret
 from ..stores import Store

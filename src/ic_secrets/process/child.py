@@ -11,9 +11,9 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from ..core.linux import adopt_orphans, is_zombie, list_descendants, read_start_time
+from ..core.records import NamedTuple
 from ..errors import SIGNAL_BASE, BuildError, ProgramNotExecutableError, ProgramNotFoundError
 from .signals import ENDING, NOTED, PASSED, SignalCatcher
 from .streams import Channel, Filter

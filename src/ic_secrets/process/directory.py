@@ -14,10 +14,11 @@ import stat
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from ..core.files import is_below, is_private_directory, remove_all_but, remove_directory, remove_tree, write_private
 from ..core.linux import is_in_memory
+from ..core.records import NamedTuple
 from ..errors import ExposureError, ScrubIncompleteError
 from .watchdog import Watchdog
 

@@ -8,9 +8,9 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from ..core.files import read_regular, write_private
+from ..core.records import NamedTuple
 from .directory import find_enclosing, list_directories
 
 _PLACE = "place"

@@ -7,8 +7,8 @@ import enum
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
+from ..core.records import NamedTuple
 from ..model.environments import Cell, Row, make_table
 from ..model.names import NEVER_BUILT
 from ..model.resolve import Definition, Holdings, Verdict

@@ -3,8 +3,9 @@
 import abc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from ..core.records import NamedTuple
 from ..errors import StoreDeniedError, StoreWriteError
 from ..model.resolve import Holdings
 from ..model.secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site

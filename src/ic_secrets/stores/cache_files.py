@@ -12,9 +12,9 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from ..core.new_files import locked_directory, make_private_directory, replace_private
+from ..core.records import NamedTuple
 
 # A million secrets take a quarter of this.
 _LARGEST = 1 << 30

@@ -6,8 +6,8 @@ name comes out.
 
 import contextlib
 import re
-from typing import NamedTuple
 
+from ..core.records import NamedTuple
 from .registry import find_scheme, split_url
 
 # Every grammar of a name fits in here; nothing of it means anything to a shell.

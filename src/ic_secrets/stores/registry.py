@@ -6,8 +6,9 @@ A store that comes with a plugin is found by its opener alone; it has the defaul
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ..core.records import NamedTuple
 from ..errors import ConfigError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from typing import NamedTuple
 
+from ..core.records import NamedTuple
 from ..errors import UnknownSiteError
 from ..model import Holdings
 from ..model.secret import Override, Owner, Secret, Site, format_scopes

@@ -9,10 +9,11 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from ..composer import parse_credential
 from ..composer.methods import check_name
+from ..core.records import NamedTuple
 from ..errors import IcSecretsError, UnknownSiteError
 from ..model.names import check_site_name
 from ..model.resolve import Holdings, check_base, find_base

@@ -15,10 +15,11 @@ import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from ..core.files import remove_all_but, remove_directory
 from ..core.linux import is_zombie, read_start_time, rename_process
+from ..core.records import NamedTuple
 from ..errors import ExposureError
 
 # The directory that holds the package.

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from ..build import BuildSecret, BuildSecrets
 from ..build.expose import Exposure
@@ -23,6 +23,7 @@ from ..core import Notice, Notify
 from ..core.clocks import Since
 from ..core.files import is_below, read_regular, remove_tree
 from ..core.linux import read_start_time
+from ..core.records import NamedTuple
 from ..errors import ScrubbedMeanwhileError
 from ..model import SecretType, SecretValue, Target
 from ..process.directory import NOTE, STEPS, PrivateDirectory, find_enclosing, leave_note, list_directories

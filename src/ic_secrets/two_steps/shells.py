@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
+from ..core.records import NamedTuple
 from ..errors import ReservedNameError
 
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"

@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from ..build import BuildRequest, Extensions, PreparedBuild
 from ..build.expose import Exposure
 from ..build.run import Build, Record
 from ..core import Notify
+from ..core.records import NamedTuple
 from ..errors import AlreadyExposedError, ExposureError, ScrubbedMeanwhileError
 from ..process import Outcome, SignalCatcher, Watchdog
 from ..process.directory import NOTE, find_enclosing

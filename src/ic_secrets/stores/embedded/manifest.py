@@ -14,8 +14,9 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from ...core.records import NamedTuple
 from ...errors import StoreLockedError, StoreTamperedError
 from ...keys.sealing import MasterKey, SealError, encode, new_data_key, rewrap_data_key
 from ...model.secret import Owner

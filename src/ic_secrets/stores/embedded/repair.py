@@ -12,8 +12,8 @@ import itertools
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
+from ...core.records import NamedTuple
 from ...errors import (
     StoreBusyError,
     StoreError,

@@ -7,8 +7,9 @@ opens in no other place, under no other name, type, scopes or version, and for n
 import functools
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ...core.records import NamedTuple
 from ...errors import StoreFormatError
 from ...keys.sealing import encode
 from ...model.secret import Override, Owner, Scopes, Secret, SecretType, SecretValue, parse_scopes

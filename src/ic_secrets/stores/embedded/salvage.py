@@ -11,8 +11,9 @@ import hmac
 import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from ...core.records import NamedTuple
 from ...errors import StoreBusyError, StoreTamperedError
 from ...keys.sealing import DataKey, MasterKey, SealError, unwrap_data_key
 from ...model.secret import Owner, SecretValue

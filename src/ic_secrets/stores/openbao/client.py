@@ -6,7 +6,7 @@ on a standby we go to the node that it calls the leader, and what is absent is s
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ...client import Address, http, parse_address
@@ -19,6 +19,7 @@ from ...client.errors import (
     UnavailableError,
     to_store_error,
 )
+from ...core.records import NamedTuple
 from ...errors import ConfigError, StoreDeniedError, StoreFormatError, StoreMissingError, StoreUntrustedError
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ second, and count for nothing. `write` tells who wrote a version from who wrote 
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...composer.methods import check_name
+from ...core.records import NamedTuple
 from ...errors import IcSecretsError, StoreFormatError
 from ...model.names import check_site_name, is_possible_name
 from ...model.resolve import Holdings

@@ -10,9 +10,10 @@ credentials that a pipeline names but does not have: an empty variable, a role w
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...core.files import read_regular
+from ...core.records import NamedTuple
 from ...errors import ConfigError, IcSecretsError, StoreDeniedError
 from .client import BaoClient, get_object
 

@@ -1,8 +1,8 @@
 """Reading what owners hold, in as few waves of requests as the layout allows: lists, then what they name."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from ...core.records import NamedTuple
 from ...model.names import ENVIRONMENT
 from ...model.resolve import Holdings
 from ...model.secret import Override, Owner, Scope, Secret

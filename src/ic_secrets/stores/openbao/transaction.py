@@ -14,8 +14,9 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from ...core.records import NamedTuple
 from ...core.signals import delaying_signals
 from ...errors import IcSecretsError, StoreBusyError, StoreDeniedError, StoreFormatError, StoreWriteError
 from . import layout

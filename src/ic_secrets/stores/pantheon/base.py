@@ -8,9 +8,10 @@ import contextlib
 import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...composer.methods import check_name
+from ...core.records import NamedTuple
 from ...errors import NoPlaceError, UnknownSecretError, UnknownSiteError
 from ...model.names import check_environment, check_site_name
 from ...model.resolve import Holdings, check_base, find_base

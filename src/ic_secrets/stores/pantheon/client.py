@@ -8,11 +8,12 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from ...client import Address, HttpError, http, parse_address, to_store_error
 from ...core.files import read_regular
+from ...core.records import NamedTuple
 from ...errors import (
     ConfigError,
     StoreDeniedError,

@@ -13,8 +13,9 @@ import json
 import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from ...core.records import NamedTuple
 from ...errors import IcSecretsError, InvalidValueError, StoreFormatError
 from ...model.names import check_environment
 from ...model.resolve import Holdings

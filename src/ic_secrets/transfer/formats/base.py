@@ -6,8 +6,9 @@ What a format cannot express, and what has no place in a store, is left out and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+from ...core.records import NamedTuple
 from ...errors import ImportFileError, InvalidValueError, StoreFormatError
 from ...model import Holdings
 from ...model.secret import Override, Owner, Scopes, Secret, SecretType, SecretValue, Site
