@@ -152,7 +152,7 @@ def test_a_format_is_added_in_one_place(cli: Cli, work: Path) -> None:
 
     cli("init", check=0)
     (work / "in.colons").write_text(f"A:{CANARY}\n")
-    assert "2 values made" in run("import", "my-site", "in.colons")
+    assert "1 site and 1 value made" in run("import", "my-site", "in.colons")
     run("export", "my-site", "-o", "out.colons", "--plaintext")
     assert (work / "out.colons").read_text() == f"A:{CANARY}\n"
     assert "colons" in run("import", "--help")

@@ -15,6 +15,7 @@ import pytest
 from children import obey_permissions, run_unprivileged
 from commandline import PROGRAM, Cli
 from ic_secrets.build.verify import find_unreadable
+from ic_secrets.core.clocks import Since
 from ic_secrets.leaks.findings import SearchResult
 from watching import wait_until_gone
 
@@ -137,7 +138,7 @@ def test_what_the_build_made_unreadable_is_no_good_build() -> None:
                 os.chmod(f"{place}/{name}", 0)
             names = [*os.listdir(place), "gone"]
             result = SearchResult(unsearched=[(f"{place}/{name}", "unreadable") for name in names])
-            assert sorted(find_unreadable(result, since)) == [f"{place}/new-directory", f"{place}/new-file"]
+            assert sorted(find_unreadable(result, Since(since))) == [f"{place}/new-directory", f"{place}/new-file"]
             for name in os.listdir(place):
                 os.chmod(f"{place}/{name}", 0o700)
 

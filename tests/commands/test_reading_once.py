@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -116,15 +115,8 @@ def test_a_value_is_revealed_at_most_three_times_and_parsed_once(
         cli("post-build", cwd=work, check=0)
 
 
-def test_no_plugins_is_a_setting_of_the_command_and_changes_no_variable(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from ic_secrets.cli import main
-
-    monkeypatch.setenv("IC_SECRETS_PLUGINS", "/no/such/plugin.py")
-    before = dict(os.environ)
-    assert main(["plugins"]) == 1
-    assert main(["plugins", "--no-plugins"]) == 0
-    assert main(["--no-plugins", "plugins"]) == 0
-    assert dict(os.environ) == before
-    assert "/no/such/plugin.py" in capsys.readouterr().err
+def test_no_plugins_is_a_setting_of_the_command_wherever_it_stands(cli: Cli) -> None:
+    cli.home["IC_SECRETS_PLUGINS"] = "/no/such/plugin.py"
+    assert b"/no/such/plugin.py" in cli("plugins", check=1).stderr
+    cli("plugins", "--no-plugins", check=0)
+    cli("--no-plugins", "plugins", check=0)

@@ -25,7 +25,7 @@ from ..git.helper import Logins
 from ..model.names import NEVER_BUILT
 from ..model.resolve import Definition, inert_overrides, resolve
 from ..model.secret import Owner, Scope, SecretType, Target
-from ..model.variables import Preserve, check_size, choose_variables, inherit
+from ..model.variables import Preserve, check_size, find_preserved, inherit
 from ..process.child import find_program
 from ..stores.base import Cached, Identity, Store
 from .render import (
@@ -115,7 +115,7 @@ class PreparedBuild(NamedTuple):
     def preserved(self) -> tuple[str, ...]:
         """The `env` secrets that the build does not get, since the variable was set already and is preserved."""
         inherited = inherit(self.request.environment, pristine=self.request.pristine)
-        return choose_variables(inherited, self.secrets.variables, self.request.preserve)[1]
+        return find_preserved(inherited, [name for name, _ in self.secrets.variables], self.request.preserve)
 
     @property
     def caches(self) -> tuple[str, ...]:

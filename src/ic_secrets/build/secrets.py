@@ -58,8 +58,6 @@ class BuildSecret(NamedTuple):
         name, kind = definition.name, definition.type
         if definition.value is None:
             raise BuildError(f"the store does not give the value of {name} ({definition.source})")
-        if kind is SecretType.ENV:
-            check_variable(name, definition.value.reveal(), allowed)
         return cls.make(
             name,
             kind,
@@ -68,6 +66,7 @@ class BuildSecret(NamedTuple):
             source=definition.source,
             version=definition.version,
             expires=definition.expires,
+            allowed=allowed,
         )
 
     @classmethod
@@ -81,9 +80,15 @@ class BuildSecret(NamedTuple):
         version: int = 1,
         scopes: Scopes = frozenset(),
         expires: int | None = None,
+        allowed: Collection[str] | None = None,
     ) -> "BuildSecret":
-        """Parse the value; InvalidValueError, ReservedNameError, MalformedAuthError."""
+        """Parse the value; InvalidValueError, ReservedNameError, MalformedAuthError.
+
+        `allowed` are reserved names that a person allows; None where the name of a variable has been checked already.
+        """
         text = value.reveal()
+        if kind is SecretType.ENV and allowed is not None:
+            check_variable(name, text, allowed)
         credential = parse_credential(name, text) if kind is SecretType.COMPOSER else None
         variable = parse_variable(text) if kind is SecretType.ENV and name == AUTH_VARIABLE else None
         known = credential or variable

@@ -5,6 +5,7 @@ quotes around it. A form that equals the value, or another form, does no harm.
 """
 
 import binascii
+import codecs
 import itertools
 import json
 import re
@@ -88,7 +89,9 @@ def encode_pair(user: str, password: str) -> Iterator[tuple[str, bytes]]:
 
 def encode_for_files(text: str) -> Iterator[tuple[str, bytes]]:
     """Yield what a text becomes in files alone: UTF-16, and pieces of one that a database spreads over its pages."""
-    little, big = (text.encode(f"utf-16-{order}", "surrogatepass") for order in ("le", "be"))
+    (little, _), (big, _) = (
+        encode(text, "surrogatepass") for encode in (codecs.utf_16_le_encode, codecs.utf_16_be_encode)
+    )
     # Of ASCII, the one is the other but for a NUL at either end.
     yield from (("utf-16", form) for form in ((little[:-1],) if text.isascii() else (little, big)))
     data = to_bytes(text)

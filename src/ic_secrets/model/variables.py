@@ -107,14 +107,14 @@ def choose_variables(
     environment: Mapping[str, str], secrets: Iterable[tuple[str, SecretValue]], preserve: Preserve
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the variables that the secrets set in that environment, and the names that are preserved as they are."""
-    result: dict[str, str] = {}
-    kept = []
-    for name, value in secrets:
-        if name in environment and preserve.keeps(name):
-            kept.append(name)
-        else:
-            result[name] = value.reveal()
-    return result, tuple(kept)
+    values = dict(secrets)
+    kept = find_preserved(environment, values, preserve)
+    return {name: value.reveal() for name, value in values.items() if name not in kept}, kept
+
+
+def find_preserved(environment: Mapping[str, str], names: Iterable[str], preserve: Preserve) -> tuple[str, ...]:
+    """Return the names of secrets whose variables the environment has already, and keeps."""
+    return tuple(name for name in names if name in environment and preserve.keeps(name))
 
 
 def check_size(environment: Mapping[str, str], command: Sequence[str], limit: int) -> None:
