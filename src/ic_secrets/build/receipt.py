@@ -113,7 +113,7 @@ def check_writable(path: str) -> None:
 
 
 def find_versions(prepared: PreparedBuild) -> dict[str, str | None]:
-    """Find the project's git revision and Composer's version, each None where there is none."""
+    """Find the project's git revision and Composer's version; None for one that is not known."""
     environment, directory = prepared.request.environment, prepared.project.directory
     return {
         "revision": ask_revision(environment, directory),

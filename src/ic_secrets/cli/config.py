@@ -35,7 +35,7 @@ that the command line names has none of this: SITE without ENV is dev."""
 
 
 def run_config(call: Call) -> int:
-    """Show the settings, or the schema of a configuration file; without a target, say why there is none."""
+    """Show the settings, or the schema of a configuration file; if no target is set, say why."""
     arguments, context = read_call(call, make_parser())
     if arguments.schema:
         if arguments.json:

@@ -1,4 +1,4 @@
-"""Questions to a person at a terminal. Where there is none nothing is asked: a script does what it says."""
+"""Ask a person at a terminal. Without a terminal nothing is asked: a script does what it says."""
 
 from __future__ import annotations
 

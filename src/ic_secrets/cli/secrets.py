@@ -83,7 +83,7 @@ def run_set(call: Call) -> int:
 def _ask_for_definition(
     error: UndefinedSecretError, name: str, kind: SecretType | None, scopes: Scopes | None
 ) -> tuple[SecretType, Scopes]:
-    """Ask a person for what the new secret is; where there is none, raise the error that says so."""
+    """Ask a person for the type and scopes of a new secret; without a terminal, raise the error."""
 
     def parse(text: str) -> SecretType:
         parsed = parse_type(text)

@@ -38,7 +38,7 @@ class Credential(NamedTuple):
 
     @property
     def login(self) -> Pair | None:
-        """The user name and password that git gets, as Composer would put them into a URL; None if there are none."""
+        """The user name and password for git, as Composer would put them into a URL; None if git gets no login."""
         return METHODS[self.method].find_login(self.content, self.host)
 
     @property

@@ -91,7 +91,7 @@ class Method(NamedTuple):
         return (fields["token"], self.partner) if self.partner and "token" in fields else None
 
     def find_login(self, content: Any, host: str) -> Pair | None:
-        """Return the user name and password that git gets for the host; None if there are none."""
+        """Return the user name and password that git gets for the host; None if git gets no login."""
         pair = None if self.mints else self.find_pair(content)
         if pair and pair[1] in _SWAPPED_WORDS:
             return pair[::-1]

@@ -77,7 +77,7 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
 
 
 def identify(path: str) -> tuple[int, int] | None:
-    """Return the device and number of a directory, None where there is none."""
+    """Return the device and inode number of a directory; None if it does not exist."""
     try:
         found = os.stat(path)
     except OSError:
@@ -86,7 +86,7 @@ def identify(path: str) -> tuple[int, int] | None:
 
 
 def read_auth(path: str) -> Document:
-    """Read an auth.json, or another file of credentials, {} where there is none; MalformedAuthError, BuildError."""
+    """Read an auth.json, or another file of credentials; {} if it does not exist. MalformedAuthError, BuildError."""
     text = _read_text(path)
     return {} if text is None else parse_auth(text, path)
 

@@ -56,7 +56,7 @@ def ask_composer_version(environment: Mapping[str, str], directory: str) -> str 
 
 
 def parse_version(version: str | None) -> tuple[int, ...]:
-    """Return `2.5.5` or `2.9.0-RC1` as its three numbers; () if there are none."""
+    """Return `2.5.5` or `2.9.0-RC1` as its three numbers; () if it is not a version."""
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version or "")
     return tuple(int(number or 0) for number in match.groups()) if match else ()
 
@@ -67,7 +67,7 @@ def ask_revision(environment: Mapping[str, str], directory: str) -> str | None:
 
 
 def ask_branch(environment: Mapping[str, str], directory: str) -> str | None:
-    """Return the git branch that is checked out in the directory; None where there is none."""
+    """Return the git branch that is checked out in the directory; None if no branch is."""
     return _ask(("git", "symbolic-ref", "--quiet", "--short", "HEAD"), environment, directory)
 
 

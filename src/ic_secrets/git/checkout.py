@@ -16,7 +16,7 @@ _LARGE = 16 << 20
 
 
 def find_revision(directory: str, environment: Mapping[str, str]) -> str | None:
-    """Return the commit that is checked out in the directory; None if there is none.
+    """Return the commit that is checked out in the directory; None if no commit is.
 
     git itself is started only if references are not kept in files: it takes longer than all the rest.
     """
@@ -82,7 +82,7 @@ def _check(text: str | None) -> str | None:
 
 
 def _read(path: str) -> str:
-    """Return the text of a small file; empty if there is none, or only a link."""
+    """Return the text of a small file; empty if it does not exist or is a link."""
     if os.path.islink(path):
         return ""
     return (read_regular(path, _SMALL) or b"").decode(errors="replace").strip()

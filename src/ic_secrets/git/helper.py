@@ -22,6 +22,58 @@ _OWN_CONFIG = "own"
 _OWN_URLS = "urls"
 SEEN_FILE = "seen"
 SHIM_FILE = "git"
+# A user name of so many characters, with a digit, is taken for a token.
+_SHORTEST_TOKEN = 20
+_SHIM_FILES = {"seen": SEEN_FILE, "own": _OWN_CONFIG, "urls": _OWN_URLS}
+# POSIX shell, of builtins alone, so that its own arguments are seen as briefly as possible; @words@ are filled in.
+_SHIM = r"""#!/bin/sh
+newline='
+'
+keep() {
+  last=
+  while IFS= read -r known; do
+    case $known in "$scheme://"*"@$host$path") last=$known ;; esac
+  done <@urls@
+  test "$last" = "$scheme://$login@$host$path" && return
+  number=0
+  while test -e @start@$$-$number; do number=$((number + 1)); done
+  name=@name@-$$-$number
+  printf 'url=%s://%s@%s\n' "$scheme" "$login" "$host" >@start@$$-$number
+  printf '[credential "%s"]\n\thelper =\n\thelper = %s\n' "$scheme://$host$path" @helper@ >>@own@
+  printf '%s\n' "$scheme://$login@$host$path" >>@urls@
+}
+for word do
+  shift
+  case $word in
+    http://*@*|https://*@*)
+      scheme=${word%%://*}
+      rest=${word#*://}
+      authority=${rest%%/*}
+      path=${rest#"$authority"}
+      host=${authority##*@}
+      login=${authority%@*}
+      case $authority in
+        *:*@*) ;;
+        @long@*@*) case $login in *[0-9]*) login=$login: ;; *) host= ;; esac ;;
+        *) host= ;;
+      esac
+      case $path in *[\"\\]* | *"$newline"*) host= ;; esac
+      case $host in
+        @hosts@)
+          printf '%s\n' "$host" >>@seen@
+          case $login in
+            x-token-auth:*) case $host in@kept@
+              *) keep ;;
+            esac ;;
+            *) keep ;;
+          esac
+          word=$scheme://$host$path ;;
+      esac ;;
+  esac
+  set -- "$@" "$word"
+done
+exec @git@ "$@"
+"""
 # What git's credential protocol cannot carry.
 _UNSPEAKABLE = r"[\n\r\0]"
 
@@ -114,70 +166,27 @@ def _make_helper(path: str) -> str:
 
 
 def _render_shim(hosts: Iterable[str], keep: Mapping[str, str], directory: str, real_git: str) -> bytes:
-    """Return a POSIX shell script of builtins alone, so that its own arguments are seen as briefly as possible.
+    """Return the script that stands before git in PATH; `keep` has the file for the token of each host that mints one.
 
     A login in a URL is written to a file in the format of git's credential protocol, which the configuration names for
-    that URL alone; the token that is minted for a host in `keep`, to the file there. A user name alone is a login if it
-    looks like a token.
+    that URL alone. A user name alone is a login if it is long and has a digit, as tokens have.
     """
-    pattern = "|".join(shlex.quote(host) for host in hosts)
-    kept = "".join(
+    kept = (
         f"""
             {shlex.quote(host)}) printf 'url=%s://%s@%s\\n' "$scheme" "$login" "$host" >{shlex.quote(path)} ;;"""
         for host, path in keep.items()
     )
-    seen, own, urls = (shlex.quote(f"{directory}/{name}") for name in (SEEN_FILE, _OWN_CONFIG, _OWN_URLS))
-    start = shlex.quote(f"{directory}/{_OWN_CONFIG}-")
-    helper = ('"$name"').join(map(shlex.quote, _quote(_make_helper(f"{directory}/@@")).split("@@")))
-    script = f"""#!/bin/sh
-newline='
-'
-keep() {{
-  last=
-  while IFS= read -r known; do
-    case $known in "$scheme://"*"@$host$path") last=$known ;; esac
-  done <{urls}
-  test "$last" = "$scheme://$login@$host$path" && return
-  number=0
-  while test -e {start}$$-$number; do number=$((number + 1)); done
-  name={_OWN_CONFIG}-$$-$number
-  printf 'url=%s://%s@%s\\n' "$scheme" "$login" "$host" >{start}$$-$number
-  printf '[credential "%s"]\\n\\thelper =\\n\\thelper = %s\\n' "$scheme://$host$path" {helper} >>{own}
-  printf '%s\\n' "$scheme://$login@$host$path" >>{urls}
-}}
-for word do
-  shift
-  case $word in
-    http://*@*|https://*@*)
-      scheme=${{word%%://*}}
-      rest=${{word#*://}}
-      authority=${{rest%%/*}}
-      path=${{rest#"$authority"}}
-      host=${{authority##*@}}
-      login=${{authority%@*}}
-      case $authority in
-        *:*@*) ;;
-        {"?" * 20}*@*) case $login in *[0-9]*) login=$login: ;; *) host= ;; esac ;;
-        *) host= ;;
-      esac
-      case $path in *[\\"\\\\]* | *"$newline"*) host= ;; esac
-      case $host in
-        {pattern})
-          printf '%s\\n' "$host" >>{seen}
-          case $login in
-            x-token-auth:*) case $host in{kept}
-              *) keep ;;
-            esac ;;
-            *) keep ;;
-          esac
-          word=$scheme://$host$path ;;
-      esac ;;
-  esac
-  set -- "$@" "$word"
-done
-exec {shlex.quote(real_git)} "$@"
-"""
-    return os.fsencode(script)
+    values = {
+        "hosts": "|".join(map(shlex.quote, hosts)),
+        "kept": "".join(kept),
+        "name": _OWN_CONFIG,
+        "long": "?" * _SHORTEST_TOKEN,
+        "start": shlex.quote(f"{directory}/{_OWN_CONFIG}-"),
+        "helper": ('"$name"').join(map(shlex.quote, _quote(_make_helper(f"{directory}/@@")).split("@@"))),
+        "git": shlex.quote(real_git),
+        **{word: shlex.quote(f"{directory}/{file}") for word, file in _SHIM_FILES.items()},
+    }
+    return os.fsencode(re.sub("@([a-z]+)@", lambda found: values[found[1]], _SHIM))
 
 
 def _quote(text: str) -> str:

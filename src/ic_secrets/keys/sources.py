@@ -68,7 +68,7 @@ class Keyholder:
     """
 
     def __init__(self, environment: Mapping[str, str], ask: Callable[[str], str]) -> None:
-        """`ask` prompts a person; it may raise MasterKeyError where there is none."""
+        """`ask` prompts a person; it may raise MasterKeyError without a terminal."""
         self._environment = environment
         self._ask = ask
         self._passphrases: dict[str, str] = {}  # by the id of a key that they have opened

@@ -68,7 +68,7 @@ class CacheDirectory:
             raise
 
     def remove(self, identity: str) -> None:
-        """Forget it; OSError, but not where there is none."""
+        """Forget it; OSError, but not if it does not exist."""
         with contextlib.suppress(FileNotFoundError):
             self._secure()
             os.unlink(self.locate(identity))

@@ -41,7 +41,7 @@ StoreOpener = Callable[[StoreRequest], "Store"]
 class Scheme(NamedTuple):
     """A kind of store: `url` shows people how its URLs are written, `summary` says what it is.
 
-    `create` opens a store to copy to, and makes one where there is none; None where nothing is copied to that kind.
+    `create` opens a store to copy to, creating it if it does not exist; None if that kind cannot be copied to.
     `is_path` says that a path follows the scheme, which a configuration file may give relative to itself. `settings`
     are those that only this kind takes. What a build gets from a store that `can_be_cached` may be kept for when it
     does not answer. `read_names` and `read_key_id` read what a store at a path shows without its key.

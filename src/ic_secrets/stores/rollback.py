@@ -53,7 +53,7 @@ def check_state(url: str, find: FindIdentity, path: str) -> None:
     """Compare the store with what the state file remembers of it, and remember what is newer.
 
     StoreRolledBackError; StateFileError when the file cannot be read, or could not be written. A store
-    without generations is passed over. The file is made where there is none.
+    without generations is passed over. The file is created if it does not exist.
     """
     with _locked(path) as generations:
         # Asked for under the lock: whatever is remembered was committed before.

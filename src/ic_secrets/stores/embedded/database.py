@@ -161,7 +161,7 @@ class Database:
             return None
 
     def rollback(self) -> None:
-        """Undo the transaction; nothing happens where there is none."""
+        """Undo the transaction; do nothing if none is open."""
         try:
             if self._is_running():
                 self._connection.execute("ROLLBACK")

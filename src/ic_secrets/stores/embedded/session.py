@@ -151,7 +151,7 @@ class Session:
         self._changed = True
 
     def save(self) -> bool:
-        """Bring the manifest in step with the changes, so that they can be committed; False where there are none."""
+        """Bring the manifest in step with the changes, so that they can be committed; False if nothing has changed."""
         if self._changed:
             for owner in list(self._held):
                 self._settle(owner)

@@ -91,7 +91,7 @@ def open_request(request: StoreRequest) -> LocalStore:
 
 
 def create_request(request: StoreRequest) -> LocalStore:
-    """Open the store of the URL, made where there is none."""
+    """Open the store of the URL, and create it first if it does not exist."""
     if not os.path.lexists(request.path):
         with contextlib.suppress(StoreExistsError):  # made by another process meanwhile
             return create(request.path, request.load_keys()[0])

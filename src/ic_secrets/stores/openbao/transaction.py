@@ -108,7 +108,7 @@ class Transaction:
         return tuple(f"{self._mount.name}/{folder} was not written by ic-secrets, and is left out" for folder in new)
 
     def get(self, paths: Sequence[str], *, is_lenient: bool = False) -> list[Node | None]:
-        """Return the node at each path, None where there is none.
+        """Return the node at each path; None for an empty one.
 
         With `is_lenient`, where the server refuses the data but not the metadata, the node has no value.
         """

@@ -44,7 +44,7 @@ def open_store(url: str) -> "PantheonFile":
 
 
 def create(url: str) -> "PantheonFile":
-    """Create the file of the site in the URL where there is none, and open it; ConfigError, StoreWriteError."""
+    """Open the file of the site in the URL, and create it first if it does not exist; ConfigError, StoreWriteError."""
     path, site, _ = split_file_url(url)
     if site is None:
         raise ConfigError("the store's URL does not name the site of the new file", hint=_HINT)
@@ -63,7 +63,7 @@ def open_request(request: StoreRequest) -> "PantheonFile":
 
 
 def create_request(request: StoreRequest) -> "PantheonFile":
-    """Open the file of the URL to copy to it, made where there is none; ConfigError where it names no site."""
+    """Open the file of the URL to copy to it, creating it if it does not exist; ConfigError where it names no site."""
     path, site, _ = split_file_url(request.url)
     if site is None:
         raise ConfigError("`copy` has to know which site the file is of", hint="pantheon-file:PATH?site=NAME")

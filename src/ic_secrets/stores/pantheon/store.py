@@ -136,7 +136,7 @@ class PantheonStore(SecretsJsonStore):
             self._write_base(step, secrets, path, doing)
 
     def _write_base(self, step: Step, secrets: str, path: str, doing: str) -> None:
-        """Change a base, or create it where there is none, whatever the document showed."""
+        """Change a base, or create it if it does not exist, whatever the document showed."""
         assert step.value is not None
         text = step.value.reveal()
         if not step.is_new:
