@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,19 +39,7 @@ def test_a_nested_install_downloads_from_the_host_that_git_asks(
     cli: Any, version: str, servers: Servers, tmp_path: Path, private: Path, watch: ArgumentWatch
 ) -> None:
     keep(cli, servers.git.secret_name, "composer", servers.git.secret_value)
-    project = servers.project(tmp_path, "git-only")
-    manifest = json.loads((project / "composer.json").read_text())
-    manifest["scripts"] = {"post-autoload-dump": "@composer install -d theme --no-interaction"}
-    (project / "composer.json").write_text(json.dumps(manifest))
-    url = f"{servers.git.url}/initech/vault.git/info/refs?service=git-upload-pack"
-    patch = {"name": "acme/patch", "version": "1.0.0", "dist": {"type": "file", "url": url}}
-    theme = {
-        "repositories": [{"type": "package", "package": patch}, {"packagist.org": False}],
-        "require": {"acme/patch": "1.0.0"},
-        "config": {"secure-http": False},
-    }
-    (project / "theme").mkdir()
-    (project / "theme" / "composer.json").write_text(json.dumps(theme))
+    project = servers.project_with_theme(tmp_path)
     cli("run", "my-site.dev", "--", *INSTALL, cwd=project, check=0)
     assert list((project / "theme" / "vendor" / "acme" / "patch").iterdir())
     assert seen_by_git(watch) == set()

@@ -157,19 +157,7 @@ def test_a_nested_install_downloads_from_the_host_that_git_asks(
     cli: Any, store: None, servers: Servers, tmp_path: Path
 ) -> None:
     """composer.json shows a host that git alone asks; the theme's, which it does not know, asks it by HTTP."""
-    project = servers.project(tmp_path, "git-only")
-    manifest = json.loads((project / "composer.json").read_text())
-    manifest["scripts"] = {"post-autoload-dump": "@composer install -d theme --no-interaction"}
-    (project / "composer.json").write_text(json.dumps(manifest))
-    url = f"{servers.git.url}/initech/vault.git/info/refs?service=git-upload-pack"
-    patch = {"name": "acme/patch", "version": "1.0.0", "dist": {"type": "file", "url": url}}
-    theme = {
-        "repositories": [{"type": "package", "package": patch}, {"packagist.org": False}],
-        "require": {"acme/patch": "1.0.0"},
-        "config": {"secure-http": False},
-    }
-    (project / "theme").mkdir()
-    (project / "theme" / "composer.json").write_text(json.dumps(theme))
+    project = servers.project_with_theme(tmp_path)
     cli("run", "my-site.dev", "--", *INSTALL, cwd=project, check=0)
     assert (project / "vendor" / "initech" / "vault").is_dir()
     assert list((project / "theme" / "vendor" / "acme" / "patch").iterdir())

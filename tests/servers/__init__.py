@@ -188,6 +188,23 @@ class Servers:
             file.write_text(text)
         return copy
 
+    def project_with_theme(self, directory: Path) -> Path:
+        """Copy the project of which git alone asks a host; a nested install of its theme asks that host by HTTP."""
+        project = self.project(directory, "git-only")
+        manifest = json.loads((project / "composer.json").read_text())
+        manifest["scripts"] = {"post-autoload-dump": "@composer install -d theme --no-interaction"}
+        (project / "composer.json").write_text(json.dumps(manifest))
+        url = f"{self.git.url}/initech/vault.git/info/refs?service=git-upload-pack"
+        patch = {"name": "acme/patch", "version": "1.0.0", "dist": {"type": "file", "url": url}}
+        theme = {
+            "repositories": [{"type": "package", "package": patch}, {"packagist.org": False}],
+            "require": {"acme/patch": "1.0.0"},
+            "config": {"secure-http": False},
+        }
+        (project / "theme").mkdir()
+        (project / "theme" / "composer.json").write_text(json.dumps(theme))
+        return project
+
     def mark(self) -> int:
         """A moment, for `requests(since=…)`: every request answered before it is in the log."""
         nginx.ask(self.control_port, "/mark")
