@@ -184,7 +184,10 @@ ROW_ATTACKS: dict[str, tuple[Attack, Owner, str]] = {
     "expires at the beginning": (edit("expires = 0"), MY_SITE, "my-site API_KEY"),
     "another data key": (edit("data_key = 2"), MY_SITE, "my-site API_KEY"),
     "a value's last byte changed": (
-        edit("sealed = CAST(substr(sealed, 1, length(sealed) - 1) || x'00' AS BLOB)"),
+        edit(
+            "sealed = CAST(substr(sealed, 1, length(sealed) - 1)"
+            " || CASE substr(sealed, -1) WHEN x'00' THEN x'01' ELSE x'00' END AS BLOB)"
+        ),
         MY_SITE,
         "my-site API_KEY",
     ),
