@@ -80,9 +80,12 @@ class Child:
         adopt_orphans()
         if channels:
             _keep_descriptors()
+        for channel in channels:
+            channel.cover()
         try:
             self.pid = self._spawn(command, program, environment)
         except OSError as error:
+            self._uncover()
             if error.errno not in {errno.EACCES, errno.ENOEXEC, errno.ENOENT, errno.ENOTDIR, errno.EPERM}:
                 raise BuildError(f"{program} cannot be started: {error.strerror}") from None
             # The file exists: its interpreter is missing, or its format is unknown.
@@ -99,15 +102,18 @@ class Child:
             reader, writer = os.pipe()
             self._start_streams(make_filter, reader)
         except BaseException:
+            self._uncover()
             self._signal_group(signal.SIGKILL)  # it must not go on unmasked
             raise
         try:
             self._wait(grace)
             ended = 0 if allow_background else self._end_descendants(grace)
+            self._uncover()
             on_end()
             os.write(writer, b"\0")
             self._drain()
         finally:
+            self._uncover()
             self._restore_terminals()
             os.close(writer)
         assert self._exit is not None
@@ -267,6 +273,10 @@ class Child:
         strangers = [pid for pid, start in self._strangers.items() if start and read_start_time(pid) == start]
         theirs = {pid for stranger in strangers for pid in (stranger, *list_descendants(stranger))}
         return [pid for pid in list_descendants(os.getpid()) if pid not in theirs]
+
+    def _uncover(self) -> None:
+        for channel in self._channels:
+            channel.uncover()
 
     def _drain(self) -> None:
         """Wait for the last output. A reader that does not read delays us only until a signal arrives."""

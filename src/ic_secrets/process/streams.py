@@ -2,6 +2,8 @@
 
 stdout and stderr stay two streams, unless both go to the same place: then they share a channel, so that their order
 stays too. The child gets a pseudo-terminal for a terminal, and a pipe for anything else.
+
+While it runs, our own stdout and stderr lead into the channels too: what is written to `/proc/1/fd/1` is masked, too.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from .terminal import Terminal
 _IDLE = 0.1
 _CHUNK = 262_144
 _PIPE_SIZE = 1_048_576
+# Where the real places are kept while a build runs: not among the numbers that scripts use.
+_KEPT = 64
 
 
 class Filter(Protocol):
@@ -39,11 +43,11 @@ class Filter(Protocol):
 class Channel:
     """A place where output goes, and the child's end of it. It `is_broken` when its filter failed."""
 
-    def __init__(self, sink: int, streams: Sequence[int]) -> None:
-        """`sink` is our descriptor of the place, `streams` the child's (1, 2) that go there."""
+    def __init__(self, streams: Sequence[int]) -> None:
+        """`streams` are those (1, 2), of ours and of the child, that go to the place."""
         self.streams = tuple(streams)
         self.terminal: Terminal | None = None
-        self._sink = sink
+        self._sink = sink = fcntl.fcntl(streams[0], fcntl.F_DUPFD_CLOEXEC, _KEPT)
         self._thread: threading.Thread | None = None
         self.is_broken = False
         if os.isatty(sink):
@@ -53,6 +57,16 @@ class Channel:
             self.source, self.child_end = os.pipe()
             with contextlib.suppress(OSError, AttributeError):
                 fcntl.fcntl(self.child_end, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+
+    def cover(self) -> None:
+        """Lead our own streams to the child's end."""
+        for stream in self.streams:
+            os.dup2(self.child_end, stream)
+
+    def uncover(self) -> None:
+        """Lead our own streams back to the place; safe to call twice."""
+        for stream in self.streams:
+            os.dup2(self._sink, stream)
 
     def start(self, masker: Filter, stop: int) -> None:
         """Carry the output in a thread; `stop` becomes readable when no more is due."""
@@ -133,4 +147,4 @@ def open_channels() -> list[Channel]:
     for stream in (1, 2):
         found = os.fstat(stream)
         places.setdefault((found.st_dev, found.st_ino, found.st_rdev), []).append(stream)
-    return [Channel(streams[0], streams) for streams in places.values()]
+    return [Channel(streams) for streams in places.values()]
