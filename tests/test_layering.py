@@ -20,6 +20,7 @@ LAYERS = [
     ["process"],
     ["composer"],
     ["git"],
+    ["broker"],
     ["stores"],
     ["leaks"],
     ["build"],

@@ -1,0 +1,19 @@
+"""Adds credentials to a build's requests on their way, so that the build itself never holds one.
+
+- `order`: what the broker is asked to do, told once
+- `targets`: who is asked: hosts and paths in one spelling, and what a client may not ask
+- `rules`: a request's credential or none, whether it is allowed, and what its answer means
+"""
+
+from typing import TYPE_CHECKING
+
+from ..core.faces import make_face
+
+if TYPE_CHECKING:
+    from .order import Bound as Bound, Order as Order, Place as Place
+    from .rules import Decision as Decision, Head as Head, Rules as Rules
+    from .targets import Endpoint as Endpoint, RequestError as RequestError
+else:
+    __getattr__ = make_face(
+        __name__, order="Bound Order Place", rules="Decision Head Rules", targets="Endpoint RequestError"
+    )

@@ -1,0 +1,77 @@
+"""What the broker is told, once, over a socket; it is never written to a file. Pure."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..composer.credential import Credential
+from ..core.records import NamedTuple
+
+
+class Bound(NamedTuple):
+    """An `env` secret for these hosts alone (`host` or `host:port`); the build sees its placeholder."""
+
+    name: str
+    placeholder: str
+    value: str
+    hosts: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Bound({self.name})"
+
+
+class Place(NamedTuple):
+    """A repository, archive or source that composer.json or the lock names: a `composer.repositories.Repository`.
+
+    `has_login` means that its URL, which stands here without it, has a login of its own.
+    """
+
+    kind: str
+    url: str
+    transport: str
+    has_login: bool = False
+
+
+class Order(NamedTuple):
+    """All that the broker knows about a build.
+
+    `forges` are the hosts with an API, each with its method (`methods.map_hosts`). `writable` are the hosts (`host` or
+    `host:port`) of which anything may be asked, `insecure` the URLs of repositories that the project allows on plain
+    HTTP. `environment` has the person's proxy and authorities, which the broker uses itself, and `authorities` are
+    further bundles. `password` is the one that the broker wants of its clients.
+    """
+
+    credentials: tuple[Credential, ...] = ()
+    bound: tuple[Bound, ...] = ()
+    places: tuple[Place, ...] = ()
+    forges: Mapping[str, str] = {}
+    writable: frozenset[str] = frozenset()
+    insecure: frozenset[str] = frozenset()
+    environment: Mapping[str, str] = {}
+    authorities: tuple[str, ...] = ()
+    password: str = ""
+
+    def __repr__(self) -> str:
+        names = [each.name for each in self.credentials] + [each.name for each in self.bound]
+        return f"Order({', '.join(names)})"
+
+    def to_json(self) -> str:
+        """Return the order as one line of ASCII."""
+        fields: dict[str, Any] = self._asdict()
+        return json.dumps({name: sorted(v) if isinstance(v, frozenset) else v for name, v in fields.items()})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Order":
+        """Return the order that `to_json` wrote."""
+        fields: dict[str, Any] = json.loads(text)
+        return cls(
+            credentials=tuple(Credential(*each) for each in fields["credentials"]),
+            bound=tuple(Bound(name, holder, value, tuple(hosts)) for name, holder, value, hosts in fields["bound"]),
+            places=tuple(Place(*each) for each in fields["places"]),
+            forges=fields["forges"],
+            writable=frozenset(fields["writable"]),
+            insecure=frozenset(fields["insecure"]),
+            environment=fields["environment"],
+            authorities=tuple(fields["authorities"]),
+            password=fields["password"],
+        )
