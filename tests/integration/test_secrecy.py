@@ -148,6 +148,38 @@ def test_the_receipt_follows_its_schema_and_holds_no_value(
     assert document["leaks"]["searched_files"] > 10
 
 
+PLACES = {
+    "composer.lock": "composer-files",
+    "vendor/composer/installed.json": "composer-files",
+    "vendor/composer/installers/left": "project",
+    "theme/composer.lock": "project",
+    "$XDG_CACHE_HOME/composer/vcs/a/config": "composer-cache",
+    "$XDG_CONFIG_HOME/composer/left": "composer-home",
+    "$HOME/.npmrc": "home",
+    "$TMPDIR/left": "temporary",
+    "link/left": "elsewhere",
+}
+
+
+def test_a_receipt_tells_where_composer_itself_writes_from_where_a_script_does(
+    cli: Any, site: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (site / "link").symlink_to(tmp_path / "shared")
+    write = 'for p in "$@"; do mkdir -p "$(dirname "$p")"; printf %s "$TOKEN" > "$p"; done'
+    clones = "$XDG_CACHE_HOME/composer/vcs/b/config vendor/a/b/.git/config"
+    login = "https://user:$TOKEN@git.example.org/a.git"
+    mended = f'TOKEN="[remote \\"origin\\"] url = {login}"'
+    script = f"set -- {' '.join(PLACES)}; {write}; set -- {clones}; {mended}; {write}"
+    receipt = tmp_path / "receipt.json"
+    cli("run", "my-site", "--receipt", receipt, "--", "sh", "-c", script, cwd=site, check=120)
+    document = json.loads(receipt.read_text())
+    jsonschema.validate(document, SCHEMA)
+    found = sorted((finding["place"], Path(finding["path"]).name) for finding in document["leaks"]["findings"])
+    assert found == sorted((place, Path(path).name) for path, place in PLACES.items())
+    assert [clone["place"] for clone in document["git"]["mended"]] == ["composer-cache", "project"]
+
+
 def test_a_receipt_tells_a_secret_that_was_kept_out_from_those_that_were_exposed(
     cli: Any, tmp_path: Path, home: dict[str, str], site: Path
 ) -> None:

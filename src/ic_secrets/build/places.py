@@ -1,4 +1,4 @@
-"""The places that a build may have written to."""
+"""The places that a build may have written to, and what each of them is."""
 
 import contextlib
 import os
@@ -31,6 +31,56 @@ def list_places(exposure: Exposure) -> list[Place]:
             hidden = sorted(name for name in os.listdir(user) if name.startswith("."))
             places += [Place(os.path.join(user, name), most=_MOST_HOME_ENTRIES, own=True) for name in hidden]
     return [*places, *(Place(path, most=_MOST_ENTRIES, own=True) for path in _list_temporary(exposure))]
+
+
+class PlaceNames:
+    """What the places of a build are called in its receipt.
+
+    Who wrote a file is not known. That it is one of those that Composer writes itself (`composer-files`), or in
+    Composer's cache or home, tells most of what Composer did from what a script did, which usually writes elsewhere.
+    """
+
+    def __init__(self, exposure: Exposure) -> None:
+        prepared = exposure.prepared
+        request, project, home = prepared.request, prepared.project, prepared.home
+        environment, directory = request.environment, project.directory
+        moved = find_new_name(project) or directory
+        vendor = environment.get("COMPOSER_VENDOR_DIR") or project.config.get("vendor-dir") or "vendor"
+        places = {
+            "temporary": _list_temporary(exposure),
+            "home": [environment.get("HOME", "")],
+            "composer-home": [home.path, home.data],
+            "composer-cache": prepared.caches,
+            "job": find_written(environment).values(),
+            "project": [
+                find_repository(os.path.abspath(directory)),
+                *project.trees,
+                request.directory,
+                directory,
+                moved,
+            ],
+        }
+        self._names = {
+            os.path.realpath(os.path.join(request.directory, path)): name
+            for name, paths in places.items()
+            for path in filter(None, paths)
+        }
+        self._composer = {os.path.realpath(os.path.join(each, str(vendor), "composer")) for each in (directory, moved)}
+        self._lock = f"{os.path.basename(project.manifest_file).removesuffix('.json')}.lock"
+
+    def find(self, path: str) -> str:
+        """Return the name of the innermost place that the path is in; `elsewhere` if only a link led there."""
+        path = os.path.realpath(path)
+        directory, base = os.path.split(path)
+        place = path
+        while place not in self._names:
+            if place == os.path.dirname(place):
+                return "elsewhere"
+            place = os.path.dirname(place)
+        name = self._names[place]
+        if name == "project" and (directory in self._composer or (directory == place and base == self._lock)):
+            return "composer-files"
+        return name
 
 
 def find_moved(exposure: Exposure) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
@@ -65,9 +65,12 @@ class Receipt:
         self, exposure: Exposure, mended: Sequence[Residue], result: SearchResult | None, status: int
     ) -> dict[str, Any]:
         """Make the document, as its schema describes it, of an exposure that has been scrubbed."""
+        from .places import PlaceNames
+
         prepared, target = exposure.prepared, self._request.target
         preserved = prepared.preserved
         store, cached = prepared.loaded.store, prepared.loaded.cached
+        find_place = PlaceNames(exposure).find
         self.document = {
             "schema": SCHEMA,
             "target": {"site": target.site, "environment": target.environment},
@@ -88,9 +91,12 @@ class Receipt:
             "masked": dict(sorted(exposure.masked.items())),
             "git": {
                 "seen_in_arguments": list(exposure.hosts_seen),
-                "mended": [{"path": residue.path, "hosts": list(residue.hosts)} for residue in mended],
+                "mended": [
+                    {"path": residue.path, "place": find_place(residue.path), "hosts": list(residue.hosts)}
+                    for residue in mended
+                ],
             },
-            "leaks": _describe_search(result, self._request.leaks),
+            "leaks": _describe_search(result, self._request.leaks, find_place),
             "scrub": {
                 "complete": exposure.failure is None,
                 "paths": [{"path": path, "gone": not os.path.lexists(path)} for path in exposure.scrubbed],
@@ -157,7 +163,7 @@ def describe_secret(secret: BuildSecret, prepared: PreparedBuild) -> dict[str, A
     }
 
 
-def _describe_search(result: SearchResult | None, mode: str) -> dict[str, Any]:
+def _describe_search(result: SearchResult | None, mode: str, find_place: Callable[[str], str]) -> dict[str, Any]:
     if result is None:
         return {"mode": mode, "searched_files": 0, "searched_bytes": 0, "findings": [], "unsearched": []}
     return {
@@ -167,6 +173,7 @@ def _describe_search(result: SearchResult | None, mode: str) -> dict[str, Any]:
         "findings": [
             {
                 "path": finding.path,
+                "place": find_place(finding.path),
                 "member": finding.member,
                 "line": finding.line,
                 "offset": finding.offset,
