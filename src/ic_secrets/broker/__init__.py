@@ -3,6 +3,9 @@
 - `order`: what the broker is asked to do, told once
 - `targets`: who is asked: hosts and paths in one spelling, and what a client may not ask
 - `rules`: a request's credential or none, whether it is allowed, and what its answer means
+- `environment`: what leads a build's programs to the broker
+- `trust`: the authorities that a person's programs trust, in one bundle with the broker's
+- `defeats`: what would lead a build past the broker
 """
 
 from typing import TYPE_CHECKING

@@ -50,6 +50,13 @@ def find_option(options: Any) -> str:
     return "certificate" if ssl.get("local_cert") else ""
 
 
+def list_connection_options(options: Any) -> tuple[str, ...]:
+    """Return the names of the `options` that say how its server is reached and trusted: `ssl.cafile`, `http.proxy`."""
+    sections = options if isinstance(options, dict) else {}
+    http, ssl = (section if isinstance(section := sections.get(name), dict) else {} for name in ("http", "ssl"))
+    return (*(("http.proxy",) if http.get("proxy") else ()), *(f"ssl.{name}" for name in sorted(map(str, ssl))))
+
+
 def _is_secret(name: str, value: str) -> bool:
     """Return whether a parameter or header of that name seems to hold a credential, and not the placeholder of one."""
     value = value.strip()

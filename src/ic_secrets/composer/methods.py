@@ -7,7 +7,7 @@ Words and JSON are those of `composer config --auth` and of Composer's auth.json
 """
 
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from ..core.records import NamedTuple
@@ -152,6 +152,23 @@ def map_hosts(config: object = None) -> dict[str, str]:
     return hosts
 
 
+def imply_domains(credentials: Iterable[tuple[str, str]], config: object = None) -> dict[str, list[str]]:
+    """Return the lists of domains that Composer extends when it has such credentials, pairs of a method and a host.
+
+    Each begins with what `config`, the section of a config.json, has there, and with the hosts that Composer knows.
+    """
+    section = config if isinstance(config, dict) else {}
+    implied: dict[str, list[str]] = {}
+    for name, host in credentials:
+        key = METHODS[name].domains
+        known = [each for method in METHODS.values() if method.domains == key for each in method.hosts]
+        if key and host not in known:
+            given = section.get(key)
+            names = implied.get(key) or [*known, *(given if isinstance(given, list) else [])]
+            implied[key] = list(dict.fromkeys([*names, host]))
+    return implied
+
+
 def choose_method(host: str, hosts: Mapping[str, str], version: tuple[int, ...] = ()) -> str:
     """Return the method that a Composer of that version expects for the host, where `hosts` are from `map_hosts`."""
     method = hosts.get(host, _FALLBACK)
@@ -222,6 +239,7 @@ METHODS: dict[str, Method] = {
             ),
             takes_words=False,
             partner="oauth2",
+            domains="gitlab-domains",
             headers=_make_bearer,
         ),
         Method(
@@ -233,7 +251,7 @@ METHODS: dict[str, Method] = {
             domains="gitlab-domains",
             headers=_make_gitlab,
         ),
-        Method("forgejo-token", (2, 9), (_USERNAME, _TOKEN), hosts=("codeberg.org",)),
+        Method("forgejo-token", (2, 9), (_USERNAME, _TOKEN), hosts=("codeberg.org",), domains="forgejo-domains"),
         # Either may be empty: `:TOKEN` is a login on Azure DevOps.
         Method("http-basic", (1, 0), (_USERNAME._replace(may_be_empty=True), Field("password", may_be_empty=True))),
         Method("bearer", (1, 10), partner="bearer", headers=_make_bearer),

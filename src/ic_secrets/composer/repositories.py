@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.records import NamedTuple
 from .auth_json import Document
-from .committed import KINDS, find_option, has_token, hide_tokens
+from .committed import KINDS, find_option, has_token, hide_tokens, list_connection_options
 from .methods import map_hosts
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Repository(NamedTuple):
     `url` is without a login, a query and what seems to be a token; `kind` is Composer's type, or `download` for a host
     of the lock file. `own` is the kind of its own credential, of `committed.KINDS`. `placeholders` are the variables
     that an installer puts into the URL. It may be the place of one `package` alone. `query` is that of the URL where it
-    seems to hold no credential.
+    seems to hold no credential. `options` are the names of those that say how its server is reached and trusted.
     """
 
     kind: str
@@ -51,6 +51,7 @@ class Repository(NamedTuple):
     package: str = ""
     placeholders: tuple[str, ...] = ()
     query: str = ""
+    options: tuple[str, ...] = ()
 
     @property
     def has_login(self) -> bool:
@@ -220,7 +221,9 @@ def make_repository(kind: str, url: str, forges: Collection[str]) -> Repository:
 
 
 def _add_options(repository: Repository, options: Any) -> Repository:
-    return repository._replace(own=find_option(options)) if options and not repository.own else repository
+    if not options:
+        return repository
+    return repository._replace(own=repository.own or find_option(options), options=list_connection_options(options))
 
 
 def _find_ssh_transport(kind: str, host: str, url: str, forges: Collection[str]) -> str:

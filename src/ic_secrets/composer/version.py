@@ -71,6 +71,13 @@ def ask_branch(environment: Mapping[str, str], directory: str) -> str | None:
     return _ask(("git", "symbolic-ref", "--quiet", "--short", "HEAD"), environment, directory)
 
 
+def ask_git_configuration(environment: Mapping[str, str], directory: str) -> tuple[tuple[str, str], ...]:
+    """Return the keys and values that git reads in the directory, the strongest last; () without git."""
+    answer = _ask(("git", "config", "--list", "-z"), environment, directory) or ""
+    lines = (line.partition("\n") for line in answer.split("\0") if line)
+    return tuple((key, value if mark else "true") for key, mark, value in lines)
+
+
 def _ask(command: Sequence[str], environment: Mapping[str, str], directory: str) -> str | None:
     """Return what the command prints; None when it cannot be run, fails, or takes too long. It sees no key of ours."""
     import subprocess

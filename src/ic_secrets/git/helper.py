@@ -136,9 +136,9 @@ def render_files(known: Logins, directory: str, real_git: str) -> dict[str, byte
     files |= dict.fromkeys([SEEN_FILE, _OWN_CONFIG, _OWN_URLS, *minted.values()], b"")  # the shim writes to them
     lines = []
     for host, name in (places | minted).items():
-        helper = _quote(_make_helper(f"{directory}/{name}"))
+        helper = quote(_make_helper(f"{directory}/{name}"))
         for scheme in ("https", "http"):
-            lines.append(f"[credential {_quote(f'{scheme}://{host}')}]")
+            lines.append(f"[credential {quote(f'{scheme}://{host}')}]")
             lines += ["\thelper ="] if host in known.ours else []  # resets the list for this host alone
             lines.append(f"\thelper = {helper}")
     lines += ["[include]", f"\tpath = {_OWN_CONFIG}", ""]  # last, since it resets the list too
@@ -182,14 +182,14 @@ def _render_shim(hosts: Iterable[str], keep: Mapping[str, str], directory: str, 
         "name": _OWN_CONFIG,
         "long": "?" * _SHORTEST_TOKEN,
         "start": shlex.quote(f"{directory}/{_OWN_CONFIG}-"),
-        "helper": ('"$name"').join(map(shlex.quote, _quote(_make_helper(f"{directory}/@@")).split("@@"))),
+        "helper": ('"$name"').join(map(shlex.quote, quote(_make_helper(f"{directory}/@@")).split("@@"))),
         "git": shlex.quote(real_git),
         **{word: shlex.quote(f"{directory}/{file}") for word, file in _SHIM_FILES.items()},
     }
     return os.fsencode(re.sub("@([a-z]+)@", lambda found: values[found[1]], _SHIM))
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
     """Return a value or subsection as git's configuration file holds it."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -1,0 +1,101 @@
+"""The authorities that a person's programs trust, in one bundle with the system's and the broker's own."""
+
+import base64
+import binascii
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ..composer.auth_json import Document
+from ..core.files import read_regular
+
+GitLines = Sequence[tuple[str, str]]
+# The system's, as composer/ca-bundle and libcurl look for them: the first that exists.
+_SYSTEM = """
+    /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/certs/ca-certificates.crt /etc/ssl/ca-bundle.pem
+    /etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem /usr/local/share/certs/ca-root-nss.crt
+    /opt/homebrew/etc/ca-certificates/cert.pem /usr/local/etc/ca-certificates/cert.pem
+    /opt/homebrew/etc/openssl@3/cert.pem /usr/local/etc/openssl@3/cert.pem /etc/ssl/cert.pem
+""".split()
+_FILES = """COMPOSER_CAFILE SSL_CERT_FILE CURL_CA_BUNDLE GIT_SSL_CAINFO NODE_EXTRA_CA_CERTS npm_config_cafile
+    NPM_CONFIG_CAFILE REQUESTS_CA_BUNDLE PIP_CERT AWS_CA_BUNDLE CARGO_HTTP_CAINFO DENO_CERT""".split()
+_DIRECTORIES = ("SSL_CERT_DIR", "GIT_SSL_CAPATH")
+_PHP_INI = """
+    /etc/php/*/cli/php.ini /etc/php/*/cli/conf.d/*.ini /etc/php.ini /etc/php.d/*.ini
+    /usr/local/etc/php/php.ini /usr/local/etc/php/conf.d/*.ini /opt/homebrew/etc/php/*/php.ini
+""".split()
+_PHP_LINE = rb"""(?m)^[ \t]*(?:openssl\.cafile|curl\.cainfo)[ \t]*=[ \t]*["']?([^"'\r\n;]+)"""
+_NPM_LINE = rb"(?m)^[ \t]*cafile[ \t]*=[ \t]*(.+?)[ \t\r]*$"
+_WGET_LINE = rb"(?m)^[ \t]*ca_?-?certificate[ \t]*=[ \t]*(.+?)[ \t\r]*$"
+_CERTIFICATE = rb"-----BEGIN CERTIFICATE-----[\s]+([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----"
+_LARGEST = 16 << 20
+
+
+def find_authorities(environment: Mapping[str, str], config: Document, git: GitLines) -> tuple[str, ...]:
+    """Return the files of authorities that the person names, those that exist.
+
+    `config` is that section of the config.json of the person's Composer, `git` are the lines of git's configuration.
+    """
+    values = [environment.get(name) for name in _FILES]
+    values += [config.get("cafile"), *(value for key, value in git if key.endswith(".sslcainfo"))]
+    values += _find_in_files(environment)
+    directories = [config.get("capath"), *(value for key, value in git if key.endswith(".sslcapath"))]
+    for name in _DIRECTORIES:
+        directories += environment.get(name, "").split(os.pathsep)
+    for directory in directories:
+        if isinstance(directory, str) and directory:
+            values += sorted(glob.glob(os.path.join(glob.escape(_expand(directory, environment)), "*")))
+    paths = (_expand(value, environment) for value in values if isinstance(value, str) and value)
+    return tuple(dict.fromkeys(path for path in paths if os.path.isfile(path)))
+
+
+def read_wgetrc(environment: Mapping[str, str]) -> bytes:
+    """Return what the person's wget is told."""
+    return _read(_expand(environment.get("WGETRC") or "~/.wgetrc", environment))
+
+
+def render_bundle(paths: Iterable[str], certificate: str) -> bytes:
+    """Return the certificates of the system, of the files and of our authority (PEM), each once.
+
+    A program that meets something else in a bundle falls on silently to the system's own: so nothing else is in it.
+    """
+    system = next((path for path in _SYSTEM if os.path.isfile(path)), "")
+    found = dict.fromkeys(block for path in (system, *paths) if path for block in _split(_read(path)))
+    blocks = [b"-----BEGIN CERTIFICATE-----\n%s-----END CERTIFICATE-----\n" % block for block in found]
+    return b"".join([*blocks, certificate.encode()])
+
+
+def _split(data: bytes) -> Iterator[bytes]:
+    """Yield what is between the lines of each certificate, in lines of one length."""
+    for text in re.findall(_CERTIFICATE, data):
+        try:
+            content = binascii.a2b_base64(text)
+        except ValueError:
+            continue
+        if content[:1] == b"\x30":  # a sequence of ASN.1, as every certificate is
+            yield base64.encodebytes(content)
+
+
+def _find_in_files(environment: Mapping[str, str]) -> list[str]:
+    """Return the authorities that PHP, npm and wget are told of by files."""
+    directories = environment.get("PHP_INI_SCAN_DIR", "").split(os.pathsep)
+    patterns = [*_PHP_INI, *(os.path.join(glob.escape(each), "*.ini") for each in directories if each)]
+    patterns += [os.path.join(glob.escape(environment["PHPRC"]), "php.ini")] if environment.get("PHPRC") else []
+    files = {path: _PHP_LINE for pattern in patterns for path in glob.glob(pattern)}
+    files[_expand(environment.get("NPM_CONFIG_USERCONFIG") or "~/.npmrc", environment)] = _NPM_LINE
+    found = [value for path, line in files.items() for value in re.findall(line, _read(path))]
+    found += re.findall(_WGET_LINE, read_wgetrc(environment))
+    return [os.fsdecode(value).strip().strip("'\"") for value in found]
+
+
+def _expand(path: str, environment: Mapping[str, str]) -> str:
+    home = environment.get("HOME") or os.path.expanduser("~")
+    return re.sub(r"^(?:~(?=/|$)|\$\{?HOME\}?)", lambda _: home, path)
+
+
+def _read(path: str) -> bytes:
+    try:
+        return read_regular(path, _LARGEST) or b""
+    except OSError:
+        return b""
