@@ -2,6 +2,8 @@
 
 - `order`: what the broker is asked to do, told once
 - `targets`: who is asked: hosts and paths in one spelling, and what a client may not ask
+- `process`: the broker's process, and our end of it; `report`: what it did
+- `service`, `proxy`: what runs in that process; `authority`: its certificates
 - `rules`: a request's credential or none, whether it is allowed, and what its answer means
 - `environment`: what leads a build's programs to the broker
 - `trust`: the authorities that a person's programs trust, in one bundle with the broker's
@@ -14,9 +16,16 @@ from ..core.faces import make_face
 
 if TYPE_CHECKING:
     from .order import Bound as Bound, Order as Order, Place as Place
+    from .process import Running as Running, StartingBroker as StartingBroker
+    from .report import Report as Report
     from .rules import Decision as Decision, Head as Head, Rules as Rules
     from .targets import Endpoint as Endpoint, RequestError as RequestError
 else:
     __getattr__ = make_face(
-        __name__, order="Bound Order Place", rules="Decision Head Rules", targets="Endpoint RequestError"
+        __name__,
+        order="Bound Order Place",
+        process="Running StartingBroker",
+        report="Report",
+        rules="Decision Head Rules",
+        targets="Endpoint RequestError",
     )

@@ -1,0 +1,178 @@
+"""The broker's process, and our end of it.
+
+It is a fresh interpreter, so it has nothing of our memory: no key, and no value but those of its order. It gets that
+over a socket, and ends as soon as nobody holds the other end of it any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+from types import TracebackType
+from typing import Any
+
+from ..core.records import NamedTuple
+from ..errors import ExposureError
+from .order import Order
+from .report import Report
+
+# The directory that holds the package.
+_SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+# Without the modules of a site, its own directories are all that it has.
+_PROGRAM = (
+    "import sys; sys.path[:] = sys.argv[2:]; from ic_secrets.broker.service import serve; serve(int(sys.argv[1]))"
+)
+# How long, in seconds, it has to start and take its order, to report, and to end.
+_TIMEOUT = 20.0
+_PATIENCE = 5.0
+_LENGTH = 4
+_LARGEST = 256 << 20
+
+
+class StartingBroker:
+    """A broker without an order yet, which gets ready while we go on; a context manager that ends it."""
+
+    def __init__(self) -> None:
+        """Start it; ExposureError."""
+        import subprocess
+
+        self._ours, theirs = socket.socketpair()
+        self._ours.settimeout(_TIMEOUT)
+        paths = dict.fromkeys([_SOURCE, *(path for path in sys.path if os.path.isabs(path))])
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-c", _PROGRAM, str(theirs.fileno()), *paths],
+                    env={},
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self._ours.close()
+            raise ExposureError(f"the broker cannot be started: {error.strerror}") from None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def take(
+        self, order: Order, listener: socket.socket | None = None, reports: socket.socket | None = None
+    ) -> Running:
+        """Hand it the order, and return how it is reached; ExposureError.
+
+        It accepts on `listener`, or else on a port of 127.0.0.1 of its own. To whoever connects to `reports`, a
+        listening Unix socket, it sends its report (`ask_report`). The caller closes its own descriptors of both.
+        """
+        given = [each.fileno() for each in (listener, reports) if each]
+        head = {"listener": listener is not None, "reports": reports is not None, "order": order.to_json()}
+        try:
+            send_message(self._ours, head, given)
+            answer = receive_message(self._ours)
+        except (OSError, ValueError):
+            answer = None
+        if not isinstance(answer, dict) or "port" not in answer:
+            words = answer.get("error") if isinstance(answer, dict) else None
+            raise ExposureError(f"the broker cannot start: {words or 'it ended at once'}")
+        return Running(answer["port"], answer["certificate"], self)
+
+    def finish(self) -> Report:
+        """End it once it has taken an order, wait until it is gone, and return what it did."""
+        report = _read_report(self._ours)
+        self.close()
+        return report
+
+    def release(self) -> int:
+        """Return the descriptor that keeps it alive, which the caller hands on and closes; it outlives us now."""
+        self._process.returncode = 0  # nobody here waits for it
+        return self._ours.detach()
+
+    def close(self) -> None:
+        """End it, and wait until it is gone. Safe to call twice."""
+        import subprocess
+
+        self._ours.close()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> StartingBroker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process.returncode is None:
+            self.close()
+
+
+class Running(NamedTuple):
+    """A broker with an order: its port on 127.0.0.1, and the certificate (PEM) of its authority."""
+
+    port: int
+    certificate: str
+    broker: StartingBroker
+
+    def finish(self) -> Report:
+        """End it, wait until it is gone, and return what it did."""
+        return self.broker.finish()
+
+    def release(self) -> int:
+        """Return the descriptor that keeps it alive, which the caller hands on and closes; it outlives us now."""
+        return self.broker.release()
+
+
+def ask_report(path: str) -> Report:
+    """Return what the broker did so far that answers on the Unix socket at the path."""
+    with socket.socket(socket.AF_UNIX) as asked:
+        asked.settimeout(_TIMEOUT)
+        with contextlib.suppress(OSError):
+            asked.connect(path)
+        return _read_report(asked)
+
+
+def _read_report(asked: socket.socket) -> Report:
+    """Ask for the report, and return it; where there is none, one that says so."""
+    try:
+        send_message(asked, {"report": True})
+        return Report.from_json(receive_message(asked)["report"])
+    except (OSError, ValueError, TypeError):
+        return Report(notices=("the broker ended before the build: what went through it is not known",))
+
+
+# --- messages, the same at both ends ----------------------------------------------------------------------
+
+
+def send_message(connection: socket.socket, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
+    """Send one message, and with it the descriptors; OSError."""
+    data = json.dumps(message).encode()
+    socket.send_fds(connection, [len(data).to_bytes(_LENGTH, "big")], descriptors or [])
+    connection.sendall(data)
+
+
+def receive_message(connection: socket.socket, descriptors: list[int] | None = None) -> Any:
+    """Return the next message, None where there is none any more; append what came along to `descriptors`."""
+    start, given, _, _ = socket.recv_fds(connection, _LENGTH, 2)
+    if descriptors is not None:
+        descriptors += given
+    if len(start) < _LENGTH:
+        return None
+    size = int.from_bytes(start, "big")
+    if size > _LARGEST:
+        raise ValueError("the message is too large")
+    data = bytearray()
+    while len(data) < size:
+        piece = connection.recv(size - len(data))
+        if not piece:
+            return None
+        data += piece
+    return json.loads(data)

@@ -1,0 +1,85 @@
+"""What the broker did, in counts and names: never a value, a path or a header. Pure."""
+
+import json
+from collections import Counter
+from typing import Any
+
+from ..core.records import NamedTuple
+
+
+class Traffic(NamedTuple):
+    """What went to one host (`host` or `host:port`), and the names of the secrets that went along.
+
+    `joined` are connections that the broker did not look into; `refused` requests were not sent. `bytes_in` came from
+    the host.
+    """
+
+    host: str
+    secrets: tuple[str, ...] = ()
+    requests: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    refused: int = 0
+    joined: int = 0
+
+
+class Attempt(NamedTuple):
+    """How often the placeholder of a secret came to a host that the secret is not for."""
+
+    name: str
+    host: str
+    times: int
+
+
+class Report(NamedTuple):
+    """All of it, hosts in the order of their names. `notices` are lines for whoever runs the build."""
+
+    hosts: tuple[Traffic, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """Return the report as one line of ASCII."""
+        return json.dumps(self._asdict())
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        """Return the report that `to_json` wrote."""
+        fields: dict[str, Any] = json.loads(text)
+        return cls(
+            tuple(Traffic(host, tuple(secrets), *counts) for host, secrets, *counts in fields["hosts"]),
+            tuple(Attempt(*each) for each in fields["attempts"]),
+            tuple(fields["notices"]),
+        )
+
+
+class Tally:
+    """The counts while the broker runs."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, Traffic] = {}
+        self._attempts: Counter[tuple[str, str]] = Counter()
+        self._notices: dict[str, None] = {}
+
+    def add(self, host: str, secret: str = "", **counts: int) -> None:
+        """Add to the counts of the host, by the names of `Traffic`."""
+        found = self._hosts.get(host) or Traffic(host)
+        if secret and secret not in found.secrets:
+            found = found._replace(secrets=(*found.secrets, secret))
+        self._hosts[host] = found._replace(**{name: getattr(found, name) + more for name, more in counts.items()})
+
+    def note_attempt(self, name: str, host: str) -> None:
+        """Count that a placeholder came to a host that is not its own."""
+        self._attempts[name, host] += 1
+
+    def note(self, words: str) -> None:
+        """Add a notice, once."""
+        self._notices[words] = None
+
+    def make_report(self) -> Report:
+        """Return what was counted so far."""
+        return Report(
+            tuple(self._hosts[host] for host in sorted(self._hosts)),
+            tuple(Attempt(*key, times) for key, times in sorted(self._attempts.items())),
+            tuple(self._notices),
+        )

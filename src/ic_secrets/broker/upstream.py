@@ -1,0 +1,241 @@
+"""Connections to the servers, through the person's own proxy where there is one, and a small pool of them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import ipaddress
+import os
+import socket
+import ssl
+from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
+
+import h11
+
+from ..composer.credential import Credential
+from ..core.records import NamedTuple
+from .authority import find_system_bundle
+from .messages import Framing, read_response, write_request
+from .order import Order
+from .rules import HeaderLines
+from .streams import BrokenError, Stream
+from .targets import Endpoint
+
+# How many idle connections are kept for one server and credential, and for how long, in seconds.
+_KEPT = 8
+_KEPT_FOR = 30.0
+# After so long a server may be about to close it: no request is risked that must not be sent twice.
+_FRESH_FOR = 3.0
+_CONNECT = 30.0
+_CERTIFICATE = "client-certificate"
+
+
+class UnreachableError(Exception):
+    """The server cannot be asked; the text says why, after the server's name."""
+
+
+class UpstreamProxy(NamedTuple):
+    """The person's proxy, and what it wants to know."""
+
+    host: str
+    port: int
+    authorization: str = ""
+
+    @property
+    def lines(self) -> HeaderLines:
+        """The headers that it wants."""
+        return (("proxy-authorization", self.authorization),) if self.authorization else ()
+
+    def __repr__(self) -> str:
+        return f"UpstreamProxy({self.host}:{self.port})"
+
+
+class Link:
+    """A connection to a server."""
+
+    def __init__(self, stream: Stream, key: tuple[Endpoint, str], proxy: UpstreamProxy | None = None) -> None:
+        """`proxy` is what reads the requests instead of the server, if anything does."""
+        self.stream = stream
+        self.key = key
+        self.proxy = proxy
+        self.is_reused = False
+        self.idle_since = 0.0
+
+    def write_request(
+        self, method: str, target: str, headers: HeaderLines, framing: Framing
+    ) -> tuple[bytes, h11.Connection]:
+        """Return the head of a request, and the parser of its answer; a proxy wants a whole URL as the target."""
+        if not self.proxy:
+            return write_request(method, target, headers, framing)
+        return write_request(method, f"http://{self.key[0].key}{target}", headers, framing, self.proxy.lines)
+
+
+class Upstream:
+    """What connects to servers."""
+
+    def __init__(self, order: Order) -> None:
+        """Take the person's proxy and authorities from the order; OSError where an authority cannot be read."""
+        self._environment = order.environment
+        self._authorities = _list_authorities(order)
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._idle: dict[tuple[Endpoint, str], list[Link]] = {}
+
+    async def open(self, endpoint: Endpoint, credential: Credential | None = None, *, is_safe: bool = True) -> Link:
+        """Return a connection for requests to the server, a kept one where there is one; UnreachableError.
+
+        A client certificate goes along with TLS. `is_safe` means that the request may be sent again.
+        """
+        name = credential.name if credential else ""
+        key = endpoint, name
+        now = asyncio.get_running_loop().time()
+        links = self._idle.get(key, [])
+        while links:
+            link = links.pop()
+            if link.stream.is_fresh and now - link.idle_since < (_KEPT_FOR if is_safe else _FRESH_FOR):
+                link.is_reused = True
+                return link
+            link.stream.close()
+        proxy = find_proxy(self._environment, endpoint)
+        if endpoint.scheme == "http":
+            stream = await self._connect(proxy or endpoint, proxy)
+            return Link(stream, key, proxy)
+        stream = await self.join(endpoint)
+        context = self._find_context(credential if credential and credential.method == _CERTIFICATE else None)
+        try:
+            await stream.start_tls(context, endpoint.host, _CONNECT)
+        except ssl.SSLCertVerificationError as error:
+            stream.abort()
+            raise UnreachableError(f"its certificate is not trusted: {error.verify_message}") from None
+        except (BrokenError, ValueError) as error:
+            stream.abort()
+            raise UnreachableError(str(error)) from None
+        return Link(stream, key)
+
+    async def join(self, endpoint: Endpoint) -> Stream:
+        """Return a plain connection to the server; UnreachableError."""
+        proxy = find_proxy(self._environment, endpoint)
+        stream = await self._connect(proxy or endpoint, proxy)
+        if proxy:
+            try:
+                await _ask_for_tunnel(stream, proxy, endpoint)
+            except BaseException:
+                stream.abort()
+                raise
+        return stream
+
+    def keep(self, link: Link) -> None:
+        """Keep the connection for another request; its last answer was read whole."""
+        links = self._idle.setdefault(link.key, [])
+        if len(links) >= _KEPT or not link.stream.is_fresh:
+            link.stream.close()
+            return
+        link.stream.on_end = None
+        link.idle_since = asyncio.get_running_loop().time()
+        links.append(link)
+
+    async def _connect(self, place: Endpoint | UpstreamProxy, proxy: UpstreamProxy | None) -> Stream:
+        loop = asyncio.get_running_loop()
+        try:
+            making = loop.create_connection(Stream, place.host, place.port, happy_eyeballs_delay=0.25)
+            transport, stream = await asyncio.wait_for(making, _CONNECT)
+        except (asyncio.TimeoutError, TimeoutError):
+            reason = "it cannot be reached in time"
+        except socket.gaierror:
+            reason = "its name does not exist, or no name server answers"
+        except UnicodeError:
+            reason = "its name is not one"
+        except OSError as error:
+            reason = (os.strerror(error.errno) if error.errno else "it cannot be reached").lower()
+        else:
+            with contextlib.suppress(OSError):
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return stream
+        raise UnreachableError(f"the proxy {proxy.host}:{proxy.port}: {reason}" if proxy else reason)
+
+    def _find_context(self, credential: Credential | None) -> ssl.SSLContext:
+        name = credential.name if credential else ""
+        if name not in self._contexts:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.set_alpn_protocols(["http/1.1"])
+            for cafile, capath in self._authorities:
+                with contextlib.suppress(OSError):  # no certificate in it, or gone meanwhile
+                    context.load_verify_locations(cafile or None, capath or None)
+            if credential:
+                content = credential.content
+                try:
+                    # An encrypted key without a passphrase would be asked for on the terminal.
+                    context.load_cert_chain(
+                        content["local_cert"], content.get("local_pk") or None, content.get("passphrase") or ""
+                    )
+                except OSError:
+                    raise UnreachableError(f"the client certificate of {name} cannot be loaded") from None
+            self._contexts[name] = context
+        return self._contexts[name]
+
+
+def find_proxy(environment: Mapping[str, str], endpoint: Endpoint) -> UpstreamProxy | None:
+    """Return the proxy that the environment names for the server, as curl reads it; None for none.
+
+    UnreachableError for one that is not an HTTP proxy.
+    """
+    names = ("https_proxy", "HTTPS_PROXY") if endpoint.scheme == "https" else ("http_proxy", "HTTP_PROXY")
+    url = next((environment[name] for name in (*names, "all_proxy", "ALL_PROXY") if environment.get(name)), "")
+    if not url or _is_exempt(environment.get("no_proxy") or environment.get("NO_PROXY") or "", endpoint):
+        return None
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme != "http":
+        raise UnreachableError("the proxy that the environment names is not an http:// one")
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
+    return UpstreamProxy(host, port or 80, f"Basic {base64.b64encode(login.encode()).decode()}" if login else "")
+
+
+def _is_exempt(words: str, endpoint: Endpoint) -> bool:
+    """Return whether `no_proxy` names the server: a suffix of its name, a network, with a port or not, or all."""
+    try:
+        address: ipaddress.IPv4Address | ipaddress.IPv6Address | None = ipaddress.ip_address(endpoint.host)
+    except ValueError:
+        address = None
+    for word in words.replace(",", " ").lower().split():
+        if word == "*":
+            return True
+        name, separator, port = word.rpartition(":")
+        if not (separator and port.isdigit() and (name.endswith("]") or ":" not in name)):
+            name, port = word, ""
+        if port and int(port) != endpoint.port:
+            continue
+        name = name.strip("[]").removeprefix("*").strip(".")
+        if address:
+            with contextlib.suppress(ValueError):
+                if address in ipaddress.ip_network(name, strict=False):
+                    return True
+        elif name and f".{endpoint.host}".endswith(f".{name}"):
+            return True
+    return False
+
+
+async def _ask_for_tunnel(stream: Stream, proxy: UpstreamProxy, endpoint: Endpoint) -> None:
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    name = f"{host}:{endpoint.port}"
+    head, parser = write_request("CONNECT", name, (("host", name),), Framing("none"), proxy.lines)
+    try:
+        await stream.send(head)
+        response = await read_response(stream, parser, "CONNECT", _CONNECT, _CONNECT)
+    except BrokenError as error:
+        raise UnreachableError(f"the proxy {proxy.host}:{proxy.port}: {error}") from None
+    if not 200 <= response.status < 300:
+        raise UnreachableError(f"the proxy {proxy.host}:{proxy.port} answers {response.status}")
+    stream.unread(parser.trailing_data[0])
+
+
+def _list_authorities(order: Order) -> list[tuple[str, str]]:
+    """Return the files and folders (as OpenSSL names them) of the authorities that are trusted."""
+    environment = order.environment
+    folders = [ssl.get_default_verify_paths().openssl_capath, *environment.get("SSL_CERT_DIR", "").split(os.pathsep)]
+    files = [find_system_bundle(), environment.get("SSL_CERT_FILE", ""), *order.authorities]
+    return [(path, "") for path in files if path] + [("", path) for path in folders if os.path.isdir(path)]
