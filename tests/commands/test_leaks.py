@@ -398,3 +398,11 @@ def test_a_large_value_in_a_database_is_found_once(tmp_path: Path, page: int, si
     database.close()
     (found,) = look(tmp_path, make_matcher(BLOB=value)).findings
     assert (found.name, found.line) == ("BLOB", None)
+
+
+def test_a_value_in_bold_in_a_manual_page_is_found(tmp_path: Path) -> None:
+    """Overstrike, as nroff writes it to a file; in a long file, too."""
+    bold = "".join(f"{character}\b{character}" for character in VALUE)
+    (tmp_path / "a.1").write_text(f"NAME\n  {bold}\n")
+    (tmp_path / "long.1").write_text("a line of a long page\n" * 20_000 + f"  {bold}\n")
+    assert tell(look(tmp_path), tmp_path) == ["a.1:2 TOKEN raw", "long.1:20001 TOKEN raw"]

@@ -171,7 +171,7 @@ breaks = st.sampled_from(
 escapes = st.sampled_from(
     [b"\x1b[31m", b"\x1b[0m", b"\x1b[", b"\x1b", b"\x1b]8;;", b"\x1b\\", b"\x07", b"\x1b]0;ab\x07", b"\x1b(B", b"\x1bM"]
 )
-noise = st.binary(max_size=4) | letters
+noise = st.binary(max_size=4).map(lambda data: data.replace(b"\x08", b"")) | letters
 
 
 @st.composite
@@ -324,6 +324,74 @@ def test_escape_sequences_inside_a_value_hide_nothing(text: bytes, shown: bytes 
     expected = reference(text, [TOKEN]) if shown is None else shown
     for at in range(len(text) + 1):
         assert mask_chunks([text[:at], text[at:]], needles) == expected
+
+
+STRIKES = {
+    "bold": lambda c: c + b"\b" + c,
+    "three times": lambda c: c + b"\b" + c + b"\b" + c,
+    "underlined": lambda c: b"_\b" + c,
+    "underlined afterwards": lambda c: c + b"\b_",
+    "bold and underlined": lambda c: b"_\b" + c + b"\b" + c,
+    "underlined and bold": lambda c: c + b"\b_\b" + c,
+    "some of it": lambda c: c + b"\b" + c if c < b"k" else c,
+}
+
+
+@pytest.mark.parametrize("strike", STRIKES.values(), ids=STRIKES.keys())
+@pytest.mark.parametrize("value", [TOKEN, b"a_b__c-\xc3\xa9\xe2\x82\xac_0123456789_"])
+def test_a_value_in_bold_or_underlined_as_nroff_prints_it_is_masked(
+    value: bytes, strike: Callable[[bytes], bytes]
+) -> None:
+    """Nothing of it is left but underscores; for every split in two, by the byte, and with a colour inside."""
+    struck = b"".join(strike(character.encode()) for character in value.decode())
+    needles = Matcher(needles_of(value))
+    for text in (b"NAME is " + struck + b".\n", struck, struck[:30] + b"\x1b[1m" + struck[30:] + b"\n"):
+        shown = mask_bytes(text, needles)
+        assert b"***" in shown
+        left = shown.replace(b"NAME is ", b"").replace(b"\x1b[1m", b"")
+        assert set(left) <= set(b"*_\b.\n"), shown
+        for at in range(len(text) + 1):
+            assert mask_chunks([text[:at], text[at:]], needles) == shown
+        assert mask_chunks([text[at : at + 1] for at in range(len(text))], needles) == shown
+
+
+@given(values.flatmap(lambda hidden: st.tuples(st.just(hidden), st.data())), places)
+def test_any_split_of_overstrike_gives_the_same(case: tuple[list[bytes], st.DataObject], at: list[int]) -> None:
+    """Words in bold, underlined, and plain, side by side."""
+    hidden, data = case
+    strikes = st.sampled_from([*STRIKES.values(), bytes])
+    words = st.sampled_from([*hidden, b"ab", b"_", b" c_", b"\n"])
+    text = b"".join(
+        b"".join(strike(word[n : n + 1]) if word[n] > 32 else word[n : n + 1] for n in range(len(word)))
+        for word, strike in data.draw(st.lists(st.tuples(words, strikes), max_size=6))
+    )
+    matcher = Matcher(needles_of(*hidden))
+    assert mask_chunks(cut(text, at), matcher) == mask_bytes(text, matcher)
+    assert mask_chunks([text[n : n + 1] for n in range(len(text))], matcher) == mask_bytes(text, matcher)
+
+
+def test_a_progress_bar_that_goes_back_is_shown_as_it_is() -> None:
+    """Composer goes back by runs of backspaces."""
+    text = b"".join(b"%3d%%" % n + b"\b" * 4 for n in range(101)) + b"100%\n"
+    assert mask_chunks([text[at : at + 7] for at in range(0, len(text), 7)], needles_of(TOKEN)) == text
+
+
+@pytest.mark.parametrize("piece", [b"a\b", b"\b", b"_\b", b"\b_", b"a\ba", b"a\b_\b", b"\xc3\b", b"\b\b_"])
+def test_overstrike_without_end_is_masked_in_linear_time(piece: bytes) -> None:
+    """Four times as much takes at most about four times as long."""
+    matcher = Matcher(needles_of(TOKEN, b"a" * 40))
+
+    def measure(size: int) -> float:
+        start = time.process_time()
+        masker = Masker(matcher)
+        text = piece * (size // len(piece))
+        for at in range(0, len(text), 65_536):
+            masker.feed(text[at : at + 65_536])
+        masker.close()
+        return time.process_time() - start
+
+    measure(10_000)
+    assert measure(1 << 20) < 8 * max(measure(1 << 18), 0.05)
 
 
 def error_box(message: bytes, width: int, *, colour: bool = False) -> bytes:

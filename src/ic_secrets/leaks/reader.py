@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 from ..core.records import NamedTuple
+from ..masking.escapes import CONTROLS
 from ..masking.matcher import Matcher
 from .archives import ArchiveError, Budget, Member, MemberError, is_archive, open_members
 from .findings import PROLOGUE, Finding, Names, Places
@@ -64,7 +65,8 @@ class Batch:
     def add(self, source: Source, size: int) -> None:
         """Add the piece of that size that has been written into the room."""
         start, end = self._end, self._end + size
-        if self._buffer.find(b"\x1b", start, end) >= 0 and not self._ignores_colour(start, end):
+        has_controls = any(self._buffer.find(control, start, end) >= 0 for control in CONTROLS)
+        if has_controls and not self._ignores_controls(start, end):
             self._search(source, bytes(self._view[start:end]))
             return
         self._sources.append(source)
@@ -81,8 +83,8 @@ class Batch:
             self._search(self._sources[number], bytes(self._view[start : self._ends[number]]))
         self._sources, self._ends, self._end = [], [], 0
 
-    def _ignores_colour(self, start: int, end: int) -> bool:
-        """Return whether the piece is binary, so that there is no colour inside a value."""
+    def _ignores_controls(self, start: int, end: int) -> bool:
+        """Return whether the piece is binary, so that there is neither colour nor bold print inside a value."""
         is_binary = self._buffer.find(b"\0", start, min(end, start + PROLOGUE)) >= 0
         return is_binary and self._matcher.is_plain
 
@@ -122,7 +124,7 @@ class Reader:
         for first in range(0, len(entries), _NAMES):
             some = entries[first : first + _NAMES]
             names = os.fsencode("/".join([entry.name for entry in some]))
-            if b"\x1b" in names or self._matcher.find_hits(names):
+            if any(control in names for control in CONTROLS) or self._matcher.find_hits(names):
                 for entry in some:
                     self._search_piece((entry.path, "name", None), os.fsencode(entry.name))
 
@@ -252,24 +254,26 @@ class Reader:
             self.missed.append((place, reason))
 
     def _search_piece(self, source: Source, data: bytes) -> None:
-        matches = self._matcher.find(self._drop_colour(data))
+        matches = self._matcher.find(self._drop_controls(data))
         if matches:
             places = Places(self._names, *source)
             places.add(data, matches)
             self.findings += places.findings
 
     def _search_window(self, places: Places, data: bytes, owned: int) -> None:
-        places.add(data, self._matcher.find(self._drop_colour(data)), 0, owned)
+        places.add(data, self._matcher.find(self._drop_controls(data)), 0, owned)
         if owned == len(data):
             self.findings += places.findings
 
-    def _drop_colour(self, data: bytes) -> bytes:
-        """Return the data; in binary data NUL replaces the escape characters.
+    def _drop_controls(self, data: bytes) -> bytes:
+        """Return the data; in binary data NUL replaces the terminal's control characters.
 
         There is no colour inside a value there, and looking for it would double the work.
         """
-        is_binary = self._matcher.is_plain and b"\0" in data[:PROLOGUE]
-        return data.replace(b"\x1b", b"\0") if is_binary else data
+        if self._matcher.is_plain and b"\0" in data[:PROLOGUE]:
+            for control in CONTROLS:
+                data = data.replace(control, b"\0")
+        return data
 
 
 def _windows(start: bytes, read: Callable[[int], bytes], overlap: int) -> Iterator[tuple[bytes, int]]:

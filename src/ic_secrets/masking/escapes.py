@@ -1,4 +1,8 @@
-"""The terminal's escape sequences (ECMA-48): output without them, and the way back to the output. Pure."""
+"""Output as a terminal shows it: without escape sequences (ECMA-48) and overstrike, and the way back to it. Pure.
+
+Overstrike is how nroff and others print bold and underlined text where there are no escape sequences: `a\\ba`, `_\\ba`
+or `a\\b_` for an `a`.
+"""
 
 import itertools
 import re
@@ -12,23 +16,45 @@ _WHOLE = rb"%b[@-~]|%b(?:\x07|\x1b\\)" % (_CONTROL, _STRING)
 _OPEN = rb"(?P<open>(?:%b|%b\x1b?|[ -/]{0,4})\Z)" % (_CONTROL, _STRING)
 ESCAPE = re.compile(rb"\x1b(?:%b|[ -/]{0,4}[0-~])?" % _WHOLE)
 _IN_STREAM = re.compile(rb"\x1b(?:%b|%b|[ -/]{0,4}[0-~])?" % (_WHOLE, _OPEN))
+# A character in UTF-8, or any other byte; some printers go back once for each column of a wide one.
+_CHARACTER = rb"(?:[\xc0-\xff][\x80-\xbf]{0,3}|[^\x08\r\n])"
+_BACK = rb"\x08{1,2}"
+# Of one character over the other the last one stays, but for an underscore.
+_OVERSTRIKE = re.compile(rb"(%b)%b(?:_%b)?(?=\1)|_%b(?=[^\x08\r\n])|%b_" % (_CHARACTER, _BACK, _BACK, _BACK, _BACK))
+# What more data may still overstrike. Nobody does that more often to one character.
+_MOST_STRIKES = 8
+_OPEN_STRIKES = re.compile(rb"%b(?:%b%b){0,%d}\x08{0,2}\Z" % (_CHARACTER, _BACK, _CHARACTER, _MOST_STRIKES))
+_LONGEST_OPEN = 64
+# Without one of these, output is what a terminal shows.
+CONTROLS = (b"\x1b", b"\x08")
 
 
 class Projection:
     """Output without its escape sequences (`data`), and where each byte of it is in the output (up to `end`)."""
 
+    _pattern = ESCAPE
+
     def __init__(self, data: bytes, look_back: int, *, final: bool) -> None:
-        # No sequence holds a line break, so a line's beginning is a safe place to begin reading.
-        read = [] if final else list(_IN_STREAM.finditer(data, data.rfind(b"\n") + 1))
-        self.end = read[-1].start() if read and read[-1].lastgroup else len(data)
+        self.end = len(data) if final else self._find_end(data)
         self._output = data[: self.end]
-        self.data = ESCAPE.sub(b"", self._output)
+        self.data = self._pattern.sub(b"", self._output)
         # Nearly always only what begins within the last `look_back` bytes has to be found in the output.
         self._tabulate(self.end if final else self._output.rfind(b"\n", 0, max(0, self.end - look_back)) + 1)
 
+    @staticmethod
+    def concerns(data: bytes, *, final: bool) -> bool:
+        """Return whether there is anything to leave out, or, unless `final`, more data may bring it."""
+        return b"\x1b" in data
+
+    @staticmethod
+    def _find_end(data: bytes) -> int:
+        # No sequence holds a line break, so a line's beginning is a safe place to begin reading.
+        read = list(_IN_STREAM.finditer(data, data.rfind(b"\n") + 1))
+        return read[-1].start() if read and read[-1].lastgroup else len(data)
+
     def _tabulate(self, start: int) -> None:
         """Note where the sequences from `start` on are, and where the runs of text between begin, there and here."""
-        self._escapes = [found.span() for found in ESCAPE.finditer(self._output, start)]
+        self._escapes = [found.span() for found in self._pattern.finditer(self._output, start)]
         self._there = [start, *(end for _, end in self._escapes)]
         ends = [*(begin for begin, _ in self._escapes), self.end]
         lengths = [end - begin for begin, end in zip(self._there, ends, strict=True)]
@@ -42,6 +68,10 @@ class Projection:
             self._tabulate(0)
         run = bisect_right(self._here, position) - 1
         return self._there[run] + position - self._here[run]
+
+    def locate_start(self, position: int) -> int:
+        """Return the offset in the output of the byte at that position here, where something begins with it."""
+        return self.locate(position)
 
     def spread(self, start: int, end: int) -> list[tuple[int, int]]:
         """Return the span in the output, in pieces: one more for each sequence inside."""
@@ -57,3 +87,32 @@ class Projection:
         if number >= 0 and offset < self._escapes[number][1]:
             return self._escapes[number][0]
         return min(offset, self.end)
+
+
+class Overstrike(Projection):
+    """Output without its overstrike: of each character, what was printed last. A span contains what it replaced."""
+
+    _pattern = _OVERSTRIKE
+
+    @staticmethod
+    def concerns(data: bytes, *, final: bool) -> bool:
+        """Return whether characters were printed over others, or, unless `final`, one may be over an underscore."""
+        return b"\x08" in data or (not final and data.endswith(b"_"))
+
+    @staticmethod
+    def _find_end(data: bytes) -> int:
+        found = _OPEN_STRIKES.search(data, max(0, len(data) - _LONGEST_OPEN))
+        return found.start() if found else len(data)
+
+    def locate_start(self, position: int) -> int:
+        """Return where in the output the first of the characters was that were printed at that position."""
+        offset = self.locate(position)
+        number = bisect_right(self._escapes, (offset,)) - 1
+        while number >= 0 and self._escapes[number][1] == offset and self._output[self._escapes[number][0]] != 8:
+            offset = self._escapes[number][0]
+            number -= 1
+        return offset
+
+    def spread(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Return the span in the output, in one piece."""
+        return [(self.locate_start(start), self.locate(end - 1) + 1)]

@@ -1,18 +1,19 @@
 """The matcher: needles compiled once, to be found fast in output and files, broken ones too.
 
-It looks at two views of the data: the bytes themselves, and what is left of them without the terminal's escape
-sequences, so that a change of colour inside a value hides nothing. In both, `occurrences` says what counts as a needle.
-Only the pieces of the value are replaced; line breaks and escape sequences stay.
+It looks at up to three views of the data: the bytes themselves, and what is left of them without the terminal's escape
+sequences, and without overstrike, so that neither a change of colour inside a value hides it nor bold print. In each,
+`occurrences` says what counts as a needle. Only the pieces of the value are replaced; line breaks and escape sequences
+stay.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import cast
 
-from .escapes import ESCAPE, Projection
+from .escapes import CONTROLS, ESCAPE, Overstrike, Projection
 from .needles import Needle
 from .occurrences import BLANK, LOOK_BACK, Beginnings, Match, PartialMatch, SearchedNeedle, Span
 from .parts import SHORTEST
@@ -136,11 +137,11 @@ class Matcher:
 
     @functools.cached_property
     def is_plain(self) -> bool:
-        """Whether no needle holds an escape sequence."""
-        return not any(b"\x1b" in needle.data for needle in self.needles)
+        """Whether no needle holds a control character of a terminal's."""
+        return not any(control in needle.data for needle in self.needles for control in CONTROLS)
 
     def find_hits(self, data: bytes | memoryview) -> list[int]:
-        """Return where shards end; without escape sequences in the data, no needle is anywhere else."""
+        """Return where shards end; without the terminal's controls in the data, no needle is anywhere else."""
         self.compile()
         return [end for _, ends in self._index.scan(data) for end in ends] if self._index else []
 
@@ -150,7 +151,7 @@ class Matcher:
         return sorted(matches, key=lambda match: (match.start, match.end))
 
     def search(self, data: bytes, *, final: bool, every: bool = False) -> tuple[list[Match], list[PartialMatch]]:
-        """Return the matches in the output, and what its end may cut off, with and without escape sequences.
+        """Return the matches in the output and as a terminal shows it, and what its end may cut off.
 
         With `final` nothing more will come; `every` lists shorter beginnings beside the longest one, too.
         """
@@ -159,20 +160,35 @@ class Matcher:
         if self._index is None or not data:
             return [], []
         matches, begun = self._index.search(data, final=final, every=every)
-        if b"\x1b" not in data:
-            return matches, begun
-        projection = Projection(data, LOOK_BACK, final=final)
-        leave, locate = projection.leave_escape, projection.locate
-        more, begun_there = self._index.search(projection.data, final=final, every=every)
+        layers: list[Projection] = []
+        for kind in (Projection, Overstrike):
+            view = layers[-1].data if layers else data
+            if kind.concerns(view, final=final):
+                layers.append(kind(view, LOOK_BACK, final=final))
+                if kind is Projection:
+                    leave = layers[0].leave_escape
+                    begun = [one._replace(start=leave(one.start), hold=leave(one.hold)) for one in begun]
+                more, begun_there = self._index.search(layers[-1].data, final=final, every=every)
+                matches += [Match(match.needle, _spread(match.spans, layers)) for match in more]
+                begun += [_locate(one, layers) for one in begun_there]
+                end = len(layers[-1].data)
+                begun.append(_locate(PartialMatch(end, end, 0), layers))
+        return (list(dict.fromkeys(matches)) if layers else matches), begun
 
-        def spread(spans: Iterable[Span]) -> tuple[Span, ...]:
-            return tuple(piece for span in spans for piece in projection.spread(*span))
 
-        held = [one._replace(start=leave(one.start), hold=leave(one.hold)) for one in begun]
-        held += [PartialMatch(locate(one.start), locate(one.hold), one.size, spread(one.spans)) for one in begun_there]
-        held.append(PartialMatch(projection.end, projection.end, 0))
-        more = [Match(match.needle, spread(match.spans)) for match in more]
-        return list(dict.fromkeys([*matches, *more])), held
+def _spread(spans: Iterable[Span], layers: Sequence[Projection]) -> tuple[Span, ...]:
+    """Return where the spans of the innermost layer's data are in the output."""
+    for layer in reversed(layers):
+        spans = [piece for span in spans for piece in layer.spread(*span)]
+    return tuple(spans)
+
+
+def _locate(partial: PartialMatch, layers: Sequence[Projection]) -> PartialMatch:
+    """Return where the beginning of a match in the innermost layer's data is in the output."""
+    start, hold, size, spans = partial
+    for layer in reversed(layers):
+        start, hold = layer.locate_start(start), layer.locate_start(hold)
+    return PartialMatch(start, hold, size, _spread(spans, layers))
 
 
 def _joins(mark: bytes, data: bytes) -> bool:
