@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv$(if $(CI_NEWEST),-newest)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOWEST := .venv-lowest
 LOCK := requirements.lock
 # What builds this project and those that PyPI has as source alone; it comes first.
 BUILD_LOCK := requirements-build.lock
@@ -49,14 +50,13 @@ test-pythons: | tools
 	@.ci/pythons
 
 # Lint is not part of it: what a linter says depends on its version.
-test-lowest: VENV := .venv-lowest
 test-lowest: $(READY)
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python $(VENV)/bin/python --extra dev pyproject.toml \
-		--output-file $(VENV)/requirements.txt
-	$(VENV)/bin/pip install --quiet --requirement $(VENV)/requirements.txt
-	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
-	$(VENV)/bin/pytest -n auto -m '$(QUICK)'
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python $(LOWEST)/bin/python --extra dev pyproject.toml \
+		--output-file $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/pip install --quiet --requirement $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	$(LOWEST)/bin/pytest -n auto -m '$(QUICK)'
 
 check: lint
 	$(BIN)/pytest -n auto -m '$(QUICK)'
