@@ -712,3 +712,21 @@ def test_a_long_value_that_began_lines_ago_is_held_back_behind_a_colour() -> Non
 def test_blanks_that_no_line_break_ends_in_time_end_a_value() -> None:
     output = TOKEN[:20] + b" " * 2000 + TOKEN[20:]
     assert mask_bytes(output, needles_of(TOKEN)) == output
+
+
+def test_a_value_with_a_bare_carriage_return_is_masked_whole_or_not_at_all() -> None:
+    """Its beginning alone says nothing, since no printer breaks such a value over lines."""
+    value = b"0123456789abcdef\rand the rest"
+    assert mask_bytes(b"<%b>" % value, needles_of(value)) == b"<***>"
+    for text in (b"<0123456789abcdef>", b"<0123456789abcdef\r\nand the rest>"):
+        assert mask_bytes(text, needles_of(value)) == text
+
+
+def test_an_empty_line_inside_a_value_may_have_a_prefix_and_no_text() -> None:
+    value = b"first line-example\n\nlast one-example"
+    for at in range(60):
+        output = b"first line-example\n[build] \n[build] last one-example\n"
+        assert mask_chunks([output[:at], output[at:]], needles_of(value)) == b"***\n[build] \n[build] ***\n"
+    for between in (b"x" * 65 + b"\n", b"x" * 600):
+        output = b"first line-example\n" + between + b"last one-example\n"
+        assert mask_chunks([output], needles_of(value)) == output

@@ -20,7 +20,7 @@ from ic_secrets.composer.credential import split_token
 from ic_secrets.masking.masker import mask_bytes
 from ic_secrets.masking.matcher import Matcher
 from ic_secrets.masking.needles import Needle, derive_all, derive_needles, for_search
-from ic_secrets.masking.parts import is_common
+from ic_secrets.masking.parts import is_common, split_value
 from ic_secrets.model.secret import SecretType, SecretValue
 from needles import derive, expose
 
@@ -267,6 +267,7 @@ def test_a_password_in_an_address_is_masked_however_short() -> None:
             ["base64:a1b2c3d4", "pa ss-1", "m4il"],
         ),
         ("export A_TOKEN=t0ken-example\nB=1", ["t0ken-example"]),
+        ("DB_PASSWORD=p%40ss-example\nB=1", ["p%40ss-example", "p@ss-example"]),
         ('{"client": {"secret": 8812345566778899}, "pin": 99887766}', ["8812345566778899", "99887766"]),
         (json.dumps({"inner": json.dumps({"password": "s3cret"})}), ["s3cret"]),
         (json.dumps({"url": "pgsql://app:s3cret@db/app"}), ["s3cret"]),
@@ -287,6 +288,22 @@ def test_a_value_inside_a_value_is_masked_by_itself(value: str, secret: list[str
     for one in secret:
         assert one.encode() in {needle.data for needle in needles}
         assert mask_bytes(f"<{one}>".encode(), needles) == b"<***>"
+
+
+@pytest.mark.parametrize("user", ["deploy", "build-server"])
+def test_a_short_or_plain_user_beside_a_placeholder_is_not_a_token(user: str) -> None:
+    """It is a name, which output and files hold for reasons of their own."""
+    assert user.encode() not in forms("N", ENV, f"https://{user}:x-oauth-basic@github.com/o/r")
+
+
+def test_a_value_inside_values_is_looked_for_only_so_deep() -> None:
+    """Six of JSON inside each other; nobody writes more, and each one doubles the quotes."""
+
+    def wrap(value: str, times: int) -> str:
+        return value if not times else json.dumps({"inner": wrap(value, times - 1)})
+
+    parts = [split_value(wrap('{"password": "s3cret-example"}', times)) for times in (6, 7)]
+    assert ["s3cret-example" in part.texts for part in parts] == [True, False]
 
 
 def test_settings_that_say_nothing_are_not_searched_for() -> None:
@@ -388,6 +405,22 @@ def test_the_search_looks_for_eight_bytes_and_more() -> None:
     assert b"example-0123" in found
     assert not found & {b"abcdefg", b"service_account"}
     assert min(map(len, found)) >= 8
+
+
+@pytest.mark.parametrize("cut", range(64, 2900, 97))
+def test_a_long_value_is_found_by_pieces_wherever_a_database_cuts_it(cut: int) -> None:
+    """The search finds a piece on each side that is long enough to hold one."""
+    value = random.Random(cut).randbytes(1500).hex()
+    pieces = [each.data for each in for_search(derive("N", ENV, SecretValue(value))) if each.encoding == "piece"]
+    for side in (value[:cut], value[cut:]):
+        assert len(side) < 64 + 192 or any(piece.decode() in side for piece in pieces)
+    assert {len(piece) for piece in pieces} == {64}
+
+
+@pytest.mark.parametrize("value", [random.Random(1).randbytes(512).hex(), "ab0-" * 400])
+def test_a_value_that_is_not_long_or_hardly_varies_has_no_pieces(value: str) -> None:
+    """The one is kept in one run of bytes; a piece of the other could be anybody's."""
+    assert "piece" not in {each.encoding for each in for_search(derive("N", ENV, SecretValue(value)))}
 
 
 def test_an_uncommon_value_is_not_common() -> None:
