@@ -37,7 +37,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 class Limits(NamedTuple):
     """How long things may take, in seconds: a client's next request and its head, an answer's start, and a silence.
 
-    A fetch of git may be silent for long before and in its answer.
+    A fetch of git may be silent for long before and in its answer, and a build that is suspended reads nothing.
     """
 
     idle: float = 600.0
@@ -125,6 +125,12 @@ class Exchange:
             return await self._refuse(self._word(502, f"{self._endpoint.key}: {error}"))
         except SlowError:
             return await self._refuse(self._word(504, f"{self._endpoint.key} does not answer in time"))
+        except BrokenError:
+            raise
+        except Exception as error:
+            words = f"the broker has a fault: {type(error).__name__} in a request to {self._endpoint.key}"
+            self._services.tally.note(words)
+            return await self._refuse(self._word(500, words))
 
     # --- the request
 
@@ -205,6 +211,8 @@ class Exchange:
         start = limits.poll if decision.purpose == "git" else limits.start
         while True:
             response = await read_response(link.stream, parser, decision.method, start, limits.head)
+            if link.proxy and response.status == 407:
+                raise UnreachableError("the proxy on the way wants another password")
             if response.status >= 200:
                 return response
             if response.status == 100 and self._request.waits and self._has_body:
@@ -235,21 +243,25 @@ class Exchange:
             keeps_alive = False
         head, chunked = write_response(self._request, response, keeps_alive=keeps_alive)
         lesson = _Lesson() if decision.learns and response.status == 200 else None
-        size = len(head)
+        if not lesson:
+            self._services.rules.learn(decision, response.status, response.headers)
         self._is_answered = True
         self._client.write(head)
+        size, last = len(head), b""
         silence = self._services.limits.poll if decision.purpose == "git" else self._services.limits.silence
         async for piece in read_body(link.stream, response.framing, response.parser, silence):
             size += len(piece)
             if lesson:
+                # The client gets the end of the body when its lesson is learnt: its next request may depend on that.
                 lesson.add(piece)
-            await self._client.send(write_chunk(piece) if chunked else piece, self._services.limits.silence)
-        if lesson or not decision.learns:
+            piece = write_chunk(piece) if chunked else piece
+            if lesson:
+                piece, last = last, piece
+            await self._client.send(piece, self._services.limits.poll)
+        if lesson:
             coding = next((value for name, value in response.headers if name == "content-encoding"), "").lower()
-            taught = lesson.read(coding) if lesson else b""
-            self._services.rules.learn(decision, response.status, response.headers, taught)
-        if chunked:
-            await self._client.send(write_chunk(b""), self._services.limits.silence)
+            self._services.rules.learn(decision, response.status, response.headers, lesson.read(coding))
+        await self._client.send(last + (write_chunk(b"") if chunked else b""), self._services.limits.poll)
         self._services.tally.add(decision.endpoint.key, bytes_in=size)
         self._client.on_end = None
         if response.keeps_alive and not self._has_body:
@@ -298,7 +310,10 @@ class Exchange:
     async def _probe(self, decision: Decision) -> Decision | None:
         """Ask whether the repository is public; return the decision that helps if it is."""
         probe = self._services.rules.make_probe(decision)
-        status, body = await self._fetch(probe, probe.method, probe.credential)
+        try:
+            status, body = await self._fetch(probe, probe.method, probe.credential)
+        except UnreachableError:
+            return None
         return self._services.rules.judge_probe(decision, self._head, status, body)
 
     async def _mint(self, credential: Credential, body: bytes | None) -> Decision:

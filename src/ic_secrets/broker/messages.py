@@ -23,9 +23,11 @@ _LARGEST_RESPONSE = 256 << 10
 # A lone CR or LF, a folded or empty name's line, white space before a colon, or a control character.
 _ODD_HEAD = re.compile(rb"\r(?!\n)|(?<!\r)\n|\n[ \t:]|\n[^:\r\n]*[ \t]+:|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _NO_BODY = frozenset({204, 304})
-# What says how a message is framed, or is meant for the next hop alone.
-_FRAMING = frozenset("connection content-length keep-alive proxy-connection trailer transfer-encoding upgrade".split())
-_HOP = _FRAMING | {"te", "proxy-authenticate", "proxy-authorization"}
+# What says how a message is framed, is meant for the next hop alone, or leads a client past us.
+_HOP = frozenset(
+    "connection content-length http2-settings keep-alive proxy-authenticate proxy-authorization proxy-connection te "
+    "trailer transfer-encoding upgrade alt-svc".split()
+)
 
 
 class GarbageError(BrokenError):

@@ -7,6 +7,7 @@ import base64
 import binascii
 import contextlib
 import hmac
+import re
 import resource
 import socket
 
@@ -23,6 +24,8 @@ from .upstream import UnreachableError, Upstream
 _LARGEST_NUMBER = 2048
 _HANDSHAKE = 30.0
 _WANTED = Answer(407, "Proxy Authentication Required", (("proxy-authenticate", 'Basic realm="ic-secrets"'),), b"")
+# A tunnel inside another, and what has a server say what it was sent.
+_NEVER = frozenset({"CONNECT", "TRACE"})
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
@@ -107,8 +110,13 @@ class Proxy:
         endpoint = parse_connect(request.target)
         if self._rules.intercepts(endpoint):
             stream.write(_ESTABLISHED)
-            await stream.start_tls(self._authority.make_context(endpoint.host), None, _HANDSHAKE)
-            await self._answer(stream, endpoint)
+            try:
+                await stream.start_tls(self._authority.make_context(endpoint.host), None, _HANDSHAKE)
+                await self._answer(stream, endpoint)
+            except BrokenError as error:
+                if re.search("alert.*(unknown ca|certificate)", str(error)):
+                    self.tally.note(f"a program does not trust the broker's certificate for {endpoint.key}")
+                raise
             return
         try:
             server = await self._services.upstream.join(endpoint)
@@ -118,8 +126,10 @@ class Proxy:
         try:
             stream.write(_ESTABLISHED)
             await _join(stream, server, self.tally, endpoint.key)
-        finally:
+            server.close()
+        except BaseException:
             server.abort()
+            raise
 
     def _count_refusal(self, endpoint: Endpoint | None) -> None:
         if endpoint:
@@ -129,8 +139,10 @@ class Proxy:
 def _read_head(inside: Endpoint | None, request: Request) -> tuple[Endpoint, Head]:
     """Return the server and the request as the rules read it; RequestError where they contradict each other."""
     hosts = request.list("host")
-    if request.method == "CONNECT" or "upgrade" in request.list("connection"):
-        raise RequestError(400, "there is no tunnel inside another")
+    if request.method in _NEVER:
+        raise RequestError(405, f"{request.method} is not passed on by the broker")
+    if any(value.lower() != "h2c" for value in request.list("upgrade")):  # Composer offers that one on plain HTTP
+        raise RequestError(501, "the broker speaks nothing but HTTP/1.1")
     if inside:
         endpoint, (path, query, _) = inside, split_path(request.target)
         if not path.startswith("/"):
@@ -153,12 +165,9 @@ async def _join(client: Stream, server: Stream, tally: Tally, key: str) -> None:
     ]
     try:
         await asyncio.gather(*sides)
-    except BrokenError:
-        pass
     finally:
         for side in sides:
             side.cancel()
-    client.close()
 
 
 async def _copy(source: Stream, target: Stream, tally: Tally, key: str, count: str) -> None:
