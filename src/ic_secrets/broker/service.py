@@ -1,22 +1,29 @@
-"""What runs in the broker's process: it takes its order, serves, and ends with its owner."""
+"""What runs in the broker's process: it takes its order, serves, and ends with its owner.
+
+A build waits for the start of this process, so it answers as soon as it has a certificate and a port: what comes to the
+port meanwhile waits there while the proxy is imported.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
 import socket
-import threading
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..core.linux import harden, rename_process
 from .authority import Authority
-from .order import Order
 from .process import receive_message, send_message
-from .proxy import Proxy
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from .proxy import Proxy
+    from .report import Report
 
 _BACKLOG = 512
+_PATIENCE = 5.0
 
 
 def serve(number: int) -> NoReturn:
@@ -38,49 +45,56 @@ def _serve(owner: socket.socket) -> None:
     if message is None:
         return
     sockets = [socket.socket(fileno=each) for each in given]
-    listener = sockets.pop(0) if message["listener"] else None
     try:
-        listener = listener or socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
-        order = Order.from_json(message.pop("order"))
-        proxy = Proxy(order, authority)
+        listener = sockets.pop(0) if message["listener"] else socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
     except OSError as error:
-        send_message(owner, {"error": error.strerror or "the system refuses it"})
+        send_message(owner, {"error": (error.strerror or "the system refuses it").lower()})
         return
-    asyncio.run(_run(owner, listener, sockets, proxy, authority.certificate))
+    send_message(owner, {"port": listener.getsockname()[1], "certificate": authority.certificate})
+
+    import asyncio
+
+    from .order import Order
+    from .proxy import Proxy
+
+    proxy = Proxy(Order.from_json(message.pop("order")), authority)
+    asyncio.run(_run(owner, listener, sockets, proxy))
 
 
-async def _run(
-    owner: socket.socket, listener: socket.socket, reports: list[socket.socket], proxy: Proxy, certificate: str
-) -> None:
+async def _run(owner: socket.socket, listener: socket.socket, reports: list[socket.socket], proxy: Proxy) -> None:
+    import asyncio
+    import threading
+
     loop = asyncio.get_running_loop()
-    await proxy.start(listener)
-
-    def watch() -> None:
-        """Answer our owner, and end with it, whatever the loop is doing."""
-        with contextlib.suppress(OSError, ValueError):
-            send_message(owner, {"port": listener.getsockname()[1], "certificate": certificate})
-            _answer(owner, loop, proxy)
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=_watch, args=(owner, loop, proxy), daemon=True).start()
     for each in reports:
         threading.Thread(target=_accept, args=(each, loop, proxy), daemon=True).start()
+    await proxy.start(listener)
     await asyncio.Event().wait()
 
 
+def _watch(owner: socket.socket, loop: asyncio.AbstractEventLoop, proxy: Proxy) -> None:
+    """Answer our owner, and end with it, whatever the loop is doing."""
+    with contextlib.suppress(OSError, ValueError):
+        _answer(owner, loop, proxy)
+    os._exit(0)
+
+
 def _accept(reports: socket.socket, loop: asyncio.AbstractEventLoop, proxy: Proxy) -> None:
+    """Answer whoever asks for a report."""
     while True:
         asker, _ = reports.accept()
         with asker, contextlib.suppress(OSError, ValueError):
-            asker.settimeout(5)
+            asker.settimeout(_PATIENCE)
             _answer(asker, loop, proxy)
 
 
 def _answer(asker: socket.socket, loop: asyncio.AbstractEventLoop, proxy: Proxy) -> None:
     """Send a report for each message, until there is none any more."""
+    import asyncio
+
+    async def report() -> Report:
+        return proxy.tally.make_report()
+
     while receive_message(asker) is not None:
-        send_message(asker, {"report": asyncio.run_coroutine_threadsafe(_report(proxy), loop).result().to_json()})
-
-
-async def _report(proxy: Proxy) -> Any:
-    return proxy.tally.make_report()
+        send_message(asker, {"report": asyncio.run_coroutine_threadsafe(report(), loop).result().to_json()})
