@@ -30,6 +30,8 @@ from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.secret import MAX_TIME, Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import session, store as local
+from ic_secrets.stores.embedded.rows import Row
+from ic_secrets.stores.embedded.session import Session
 from ic_secrets.stores.embedded.store import LocalStore
 from local_stores import (
     BUILD,
@@ -379,6 +381,44 @@ def go_on_after_a_rollback(store: LocalStore, write: Callable[[LocalStore], None
         put(store, MY_SITE, None, "API_KEY")
         store._database._connection.rollback()
         write(store)
+
+
+def test_an_organization_whose_only_secret_goes_in_the_same_transaction_was_never_there(store: LocalStore) -> None:
+    """A site would stay; an organization is what it holds."""
+    fresh = Owner("organization", "fresh")
+    before = list(store.owners())
+    with store.transaction():
+        put(store, fresh, None, "API_KEY", SecretType.ENV)
+        store.delete(Place(fresh, None, "API_KEY"))
+    assert list(store.owners()) == before
+
+
+def test_a_type_of_a_newer_version_is_named(tmp_path: Path) -> None:
+    """It is genuine, so the store is not called damaged."""
+
+    def fill(session: Session) -> None:
+        row = Row("organization", "agency", "API_KEY", "", "base", "passkey", "ic", 1, 0, 0, None, 0, b"")
+        session.write(row, SecretValue(CANARY))
+
+    said = "type 'passkey', which this version does not know"
+    with local.create(str(tmp_path / "store.db"), KEY, fill) as store, pytest.raises(StoreFormatError, match=said):
+        store.read(Owner("organization", "agency"))
+
+
+def test_a_data_key_that_does_not_open_is_named_by_a_rotation_and_nothing_is_written(tmp_path: Path) -> None:
+    """Even where the manifest vouches for it, as after a fault of ours."""
+
+    def spoil(session: Session) -> None:
+        session.set_site(EMPTY, None, ())
+        session.manifest.data_keys[1] = bytes(60)
+        session._database.run("UPDATE data_keys SET wrapped = ?", (bytes(60),))
+
+    with local.create(str(tmp_path / "store.db"), KEY, spoil) as store:
+        before = store.generation
+        with pytest.raises(StoreTamperedError, match="the data key 1 was changed"):
+            store.rotate(MasterKey(bytes(32)))
+        assert store.generation == before
+    local.open_store(str(tmp_path / "store.db"), [KEY]).close()
 
 
 def test_a_write_that_was_interrupted_spoils_its_transaction(
