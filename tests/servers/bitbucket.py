@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime
 import json
 import secrets
 import shutil
@@ -27,12 +26,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
 from servers import packages
+from servers.certificates import Authority
 
 __all__ = ["Bitbucket", "Request", "start_bitbucket"]
 
@@ -112,7 +107,9 @@ def start_bitbucket() -> Iterator[Bitbucket]:
     with tempfile.TemporaryDirectory(prefix="ic-bitbucket-") as name:
         directory = Path(name)
         _build_repository(directory)
-        _write_certificates(directory)
+        authority = Authority()
+        (directory / "authority.pem").write_bytes(authority.certificate)
+        (directory / "server.pem").write_bytes(b"".join(authority.sign(HOSTS)))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(directory / "server.pem")
         with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
@@ -262,45 +259,3 @@ def _build_repository(directory: Path) -> None:
     packages.build(directory / "trees", directory / "git", "")
     shutil.rmtree(directory / "trees")
     subprocess.run(["git", "-C", str(directory / "git" / f"{PACKAGE}.git"), "update-server-info"], check=True)
-
-
-def _write_certificates(directory: Path) -> None:
-    """`authority.pem`, which clients trust, and `server.pem`, a certificate for the hosts with its key."""
-    authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority of a test")])
-    usage = dict.fromkeys(
-        """content_commitment key_encipherment data_encipherment key_agreement encipher_only decipher_only""".split(),
-        False,
-    )
-    identifier = x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key())
-    authority = (
-        _certificate(name, name, authority_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **usage), critical=True)
-        .add_extension(identifier, critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOSTS[0])])
-    server = (
-        _certificate(subject, name, server_key.public_key())
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in HOSTS]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    key = server_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (directory / "authority.pem").write_bytes(authority.public_bytes(pem))
-    (directory / "server.pem").write_bytes(server.public_bytes(pem) + key)
-
-
-def _certificate(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
-    )

@@ -56,9 +56,9 @@ def write_configuration(servers: Servers) -> None:
         _repository_section(servers.bearer, directory, _bearer_guard(servers.bearer.token)),
         _repository_section(servers.public, directory, ""),
         _git_section(servers.git, directory),
-        _server(servers.control_port, "control", "location = /mark { access_log off; return 204; }"),
+        control_section(servers.control_port),
     ]
-    (directory / "nginx.conf").write_text(_main_configuration("\n".join(sections)))
+    (directory / "nginx.conf").write_text(main_configuration("\n".join(sections)))
 
 
 def _write_passwords(path: Path, user: str, password: str) -> None:
@@ -67,7 +67,7 @@ def _write_passwords(path: Path, user: str, password: str) -> None:
     path.write_text(f"{user}:{{SSHA}}{base64.b64encode(digest + salt).decode()}\n")
 
 
-def _main_configuration(sections: str) -> str:
+def main_configuration(sections: str) -> str:
     # One worker: requests are logged in the order they were answered, which Servers.mark() stands on.
     return f"""\
 {"user root;" if os.geteuid() == 0 else ""}
@@ -100,6 +100,22 @@ http {{
 
 def _server(port: int, name: str, body: str) -> str:
     return f"server {{ listen 127.0.0.1:{port}; server_name {name};\n{body}\n}}\n"
+
+
+def control_section(port: int) -> str:
+    """What says that nginx is ready, and that all requests before it are in the log."""
+    return _server(port, "control", "location = /mark { access_log off; return 204; }")
+
+
+def certified_section(port: int, name: str, directory: Path, root: Path) -> str:
+    """A server of the files in `root` for whoever has a certificate of the authority."""
+    body = f"""
+    ssl_certificate {directory}/server.pem;
+    ssl_certificate_key {directory}/server.pem;
+    ssl_client_certificate {directory}/authority.pem;
+    ssl_verify_client on;
+    root {root};"""
+    return _server(port, name, body).replace(f":{port};", f":{port} ssl;")
 
 
 def _basic_guard(name: str) -> str:
