@@ -58,11 +58,11 @@ def open_with(model: ModelServer, token: str) -> BaoStore:
     return openbao.open_store(model.url, read_variables(environment), environment)
 
 
-def play(model: ModelServer, works: Mapping[str, Work], *, kills: int = 0) -> Played:
+def play(model: ModelServer, works: Mapping[str, Work], *, kills: int = 0, killable: str = "") -> Played:
     """Let the writers run at once, by the drawing of the round; so many of them are killed somewhere."""
     turns = model.turns
     chance = turns._chance
-    for token in chance.sample(sorted(works), kills):
+    for token in chance.sample(sorted(killable or works), kills):
         turns.lives[token] = chance.randrange(24)
         if chance.random() < 0.5:
             turns.lost.add(token)
@@ -156,6 +156,31 @@ def test_two_writers_of_one_new_secret_leave_one_value(
                 store.delete(PLACE)
             set_key("again", SecretType.RUNTIME)(store)
         assert read(model) == {"KEY": ("again", SecretType.RUNTIME)}, told
+
+
+def build(store: BaoStore) -> str | None:
+    """What a build of the site gets; a build sees nothing of the secrets that are for the application alone."""
+    own, _ = store.read_chain(SITE, environment="dev", scope=Scope.IC, values=True)
+    return own.secrets[0].value.reveal() if own.secrets and own.secrets[0].value else None
+
+
+@pytest.mark.parametrize("kills", [0, 1, 2])
+@pytest.mark.parametrize("scopes", [WEB, BOTH], ids=["web", "both"])
+def test_a_build_gets_the_value_of_the_writer_that_was_first_whatever_the_scopes_of_the_other(
+    model: ModelServer, rounds: Callable[[int, int], int], scopes: frozenset[Scope], kills: int
+) -> None:
+    """Even where a writer with other scopes was killed before they saw that they came second."""
+    for number in range(rounds(40, 4000)):
+        prepare(model, number)
+        kinds = {"a": IC, "b": scopes}
+        works: dict[str, Work] = {who: set_key(who, SecretType.ENV, kind) for who, kind in kinds.items()}
+        played = play(model, works | {"x": build, "y": build}, kills=kills, killable="ab")
+        told = f"round {number}: {played}"
+        counting = read(model).get("KEY", (None,))[0]
+        expected = counting if counting and Scope.IC in kinds[counting] else None
+        with open_with(model, "first") as store:
+            assert build(store) == expected, told
+        assert {played.returned["x"], played.returned["y"]} <= {None, expected}, told
 
 
 @pytest.mark.parametrize("kills", [0, 1])

@@ -5,8 +5,8 @@ on a standby we go to the node that it calls the leader, and what is absent is s
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from ...client import Address, http, parse_address
@@ -25,6 +25,8 @@ from ...errors import ConfigError, StoreDeniedError, StoreFormatError, StoreMiss
 if TYPE_CHECKING:
     from ...client import Connection
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 _PORT = 8200
 _URL_HINT = "it is bao+https://HOST:8200/MOUNT"
 _TRUST_HINT = "BAO_CACERT names a file with the certificate of who signed it"
@@ -142,7 +144,11 @@ class BaoClient:
             answer = self._insist(request, self.token)
             return answer if is_lenient and answer.status == 403 else self._check(request, answer, None)
 
-        return self._http.run_all(ask, requests)
+        return self.run_all(ask, requests)
+
+    def run_all(self, work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+        """Return what the work gives for each item, as `client.http.Client.run_all` does."""
+        return self._http.run_all(work, items)
 
     def limit(self, most: float) -> None:
         """Wait for a failing server no longer than so many seconds from here on."""

@@ -14,6 +14,11 @@ The data are `{"value", "changed", "expires", "id", "type", "scopes", "created",
 the server takes whole or not at all. `id` to `created` are custom metadata too, for who may not read the data, and
 since a policy can make those immutable. Custom metadata with another id than the data are those of a writer who came
 second, and count for nothing. `write` tells who wrote a version from who wrote the same.
+
+A new base is claimed before it is written: `{"removed": true, "write"}` is nothing yet, for every reader. A secret has
+as many places as there are kinds of scopes, and a build may see some of them only, so that no reader could tell which
+of two values in two places came first: a writer who holds a claim, and finds another's claim or value in any other
+place, withdraws.
 """
 
 import re
@@ -53,8 +58,12 @@ _ESCAPED = re.compile(r"=([0-9a-f]{2})")
 UNREADABLE = frozenset({"changed"})
 # The custom metadata. Data without them were written by an earlier ic-secrets.
 _META = ("id", "type", "scopes", "created")
-# The data of what its writer takes back: nothing, and soon gone.
+# The data of what its writer takes back: nothing, and soon gone. With a `write` they are a claim, and with `gone` they
+# stay: whoever claimed this did not write in time, and may not any more.
 REMOVED = {"removed": True}
+GONE = {**REMOVED, "gone": True}
+# Which version is the claim, in the data and the custom metadata: those after it are the secret's own.
+CLAIM = "claim"
 
 
 class Node(NamedTuple):
@@ -169,9 +178,25 @@ def make_data(identity: str, write: Write, created: int, changed: int) -> dict[s
     }
 
 
+def make_claim(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the claim on the place where these data are to be."""
+    return {**REMOVED, "write": data["write"]}
+
+
+def is_claim(data: Mapping[str, Any]) -> bool:
+    """Return whether these data are a claim, or what somebody is about to take back."""
+    return REMOVED.items() <= data.items() and data != GONE
+
+
+def is_base(path: str) -> bool:
+    """Return whether a base is there, rather than an override or a record."""
+    parts = path.split("/")
+    return len(parts) == 5 and parts[3] == "base"
+
+
 def get_meta(data: Mapping[str, Any]) -> dict[str, str]:
     """Return the custom metadata that go with the data; none for a record, and for data that do not have them."""
-    return {key: str(data[key]) for key in _META} if data.keys() >= {*_META} else {}
+    return {key: str(data[key]) for key in (*_META, CLAIM) if key in data} if data.keys() >= {*_META} else {}
 
 
 def make_entry(path: str, owner: Owner, environment: str | None, node: Node, *, opened: bool) -> Secret | Override:
@@ -200,11 +225,12 @@ def _parse(path: str, owner: Owner, environment: str | None, node: Node, *, open
     if not all(isinstance(time, int) and 0 <= time < MAX_TIME for time in (created, changed, expires or 0)):
         raise ValueError
     value = None
+    version = node.version - int((meta if data.keys() == UNREADABLE else data).get(CLAIM, 0))
     if data.keys() != UNREADABLE:
         if data["id"] != identity:
             raise ValueError
         value = SecretValue(data["value"])
-    rest = (name, kind, scopes, value if opened else None, node.version, created, changed, expires)
+    rest = (name, kind, scopes, value if opened else None, version, created, changed, expires)
     if environment:
         return Override(identity, owner, environment, *rest)
     return Secret(identity, owner, *rest)
