@@ -1,4 +1,4 @@
-"""A certificate authority made for one build, and the bundle of authorities that the build trusts.
+"""A certificate authority made for one build.
 
 Nothing of it is ever in a file that has a name: its key stays in memory, and what OpenSSL takes from files alone it
 gets from anonymous memory.
@@ -12,7 +12,7 @@ import ipaddress
 import os
 import ssl
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,15 +22,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 # Certificates last for the longest build, and were valid already for clocks that are slow.
 _LIFE = datetime.timedelta(days=7)
 _SKEW = datetime.timedelta(days=1)
-# Where systems keep their authorities, in one file: those of Composer's own list that are still met.
-_BUNDLES = (
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-    "/usr/local/share/certs/ca-root-nss.crt",
-    "/opt/homebrew/etc/openssl@3/cert.pem",
-)
 
 
 class Authority:
@@ -98,21 +89,6 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer), critical=False)
         )
-
-
-def find_system_bundle() -> str:
-    """Return the file with the authorities that this system trusts; "" where there is none."""
-    known = ssl.get_default_verify_paths().openssl_cafile
-    return next((path for path in (known, *_BUNDLES) if os.path.isfile(path)), "")
-
-
-def render_bundle(paths: Iterable[str], certificate: str = "") -> bytes:
-    """Return the certificates of the system and of the files, and this one. A file that cannot be read is left out."""
-    found = []
-    for path in dict.fromkeys((find_system_bundle(), *paths)):
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            found.append(file.read().rstrip() + b"\n")
-    return b"".join((*found, certificate.encode()))
 
 
 @contextlib.contextmanager

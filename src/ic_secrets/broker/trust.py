@@ -50,6 +50,16 @@ def find_authorities(environment: Mapping[str, str], config: Document, git: GitL
     return tuple(dict.fromkeys(path for path in paths if os.path.isfile(path)))
 
 
+def find_system_bundle() -> str:
+    """Return the file with the authorities that this system trusts; "" where there is none."""
+    found = next((path for path in _SYSTEM if os.path.isfile(path)), "")
+    if not found:
+        import ssl  # takes a while
+
+        found = ssl.get_default_verify_paths().cafile or ""
+    return found
+
+
 def read_wgetrc(environment: Mapping[str, str]) -> bytes:
     """Return what the person's wget is told."""
     return _read(_expand(environment.get("WGETRC") or "~/.wgetrc", environment))
@@ -60,8 +70,7 @@ def render_bundle(paths: Iterable[str], certificate: str) -> bytes:
 
     A program that meets something else in a bundle falls on silently to the system's own: so nothing else is in it.
     """
-    system = next((path for path in _SYSTEM if os.path.isfile(path)), "")
-    found = dict.fromkeys(block for path in (system, *paths) if path for block in _split(_read(path)))
+    found = dict.fromkeys(block for path in (find_system_bundle(), *paths) if path for block in _split(_read(path)))
     blocks = [b"-----BEGIN CERTIFICATE-----\n%s-----END CERTIFICATE-----\n" % block for block in found]
     return b"".join([*blocks, certificate.encode()])
 

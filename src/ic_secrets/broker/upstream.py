@@ -16,12 +16,12 @@ import h11
 
 from ..composer.credential import Credential
 from ..core.records import NamedTuple
-from .authority import find_system_bundle
 from .messages import Framing, read_response, write_request
 from .order import Order
 from .rules import HeaderLines
 from .streams import BrokenError, Stream
 from .targets import Endpoint
+from .trust import find_system_bundle
 
 # How many idle connections are kept for one server and credential, and for how long, in seconds.
 _KEPT = 8
