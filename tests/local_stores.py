@@ -49,6 +49,8 @@ def make_store(directory: Path) -> str:
         put(store, MY_SITE, "dev", "LICENSE_KEY")
         put(store, MY_SITE, "dev", "INHERITED")
         put(store, MY_SITE, None, "API_KEY")
+        for owner in (MY_SITE, AGENCY):
+            store.bind(owner, "API_KEY", ("api.example.com", "api.example.com:8443"))
     return path
 
 

@@ -70,4 +70,5 @@ def _describe(item: Secret | Override, environment: str | None, base: str) -> di
         "created": item.created,
         "changed": item.changed,
         "expires": item.expires,
+        **({"hosts": list(item.hosts)} if isinstance(item, Secret) and item.hosts else {}),
     }

@@ -44,6 +44,10 @@ class InvalidValueError(IcSecretsError):
     """A value is empty, too long, not UTF-8, or not of the shape that its type needs."""
 
 
+class InvalidHostError(IcSecretsError):
+    """A host to bind a secret to is not spelled as Composer's keys are, or the secret cannot be bound."""
+
+
 class ReservedNameError(InvalidNameError):
     """An `env` secret has the name of a variable that would change what runs."""
 

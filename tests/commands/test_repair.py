@@ -201,7 +201,7 @@ def test_an_older_row_is_not_believed(path: str) -> None:
         store.put(Place(MY_SITE, None, "API_KEY"), Write(SecretValue("rotated")))
         store.delete(Place(MY_SITE, "live", "API_KEY"))
     with raw(path) as db:
-        db.executemany(f"INSERT OR REPLACE INTO secrets VALUES ({', '.join('?' * 13)})", old)
+        db.executemany(f"INSERT OR REPLACE INTO secrets VALUES ({', '.join('?' * 14)})", old)
     report, _, values = repair_quietly(path)
     assert not [at for at in values if at[0] == "my-site"]
     assert ("my-site", "live", "API_KEY") in report.doubtful
@@ -319,13 +319,25 @@ def test_what_a_backup_would_bring_is_said(path: str) -> None:
         check_quietly(path, backup=backup)
 
 
+@pytest.mark.parametrize("version", [1, 2, 99])
+def test_a_repaired_store_has_the_hosts_of_its_secrets(path: str, version: int) -> None:
+    """Also where the damage is in the number of the format, and the column is there all the same."""
+    with raw(path) as db:
+        db.execute("UPDATE secrets SET sealed = x'' WHERE name = 'LICENSE_KEY' AND owner = 'my-site'")
+        db.execute(f"PRAGMA user_version = {version if version < 99 else 1_000_000}")
+    repair(path, path + ".new", [KEY], lambda done, total: None, doubtful=True)
+    with local.open_store(path + ".new", [KEY], read_only=True) as store:
+        for owner in (MY_SITE, AGENCY):
+            assert store.read(owner).secrets[0].hosts == ("api.example.com", "api.example.com:8443")
+
+
 def test_a_row_that_is_none_is_passed_over(path: str) -> None:
     """Whatever an enemy makes up is named as damaged, printable, or not at all; the rest is still vouched for."""
     with raw(path) as db:
         (row,) = db.execute("SELECT * FROM secrets WHERE owner = 'my-site' AND name = 'LICENSE_KEY' LIMIT 1").fetchall()
         for name, sealed in (("A\x1b[2J", row[12]), ("B", "text"), ("C", b""), (b"\xff", row[12]), ("D", 1.5)):
-            db.execute(f"INSERT INTO secrets VALUES ({', '.join('?' * 13)})", (*row[:2], name, *row[3:12], sealed))
-        db.execute(f"INSERT INTO secrets VALUES ({', '.join('?' * 13)})", ("site", "nobody", *row[2:]))
+            db.execute(f"INSERT INTO secrets VALUES ({', '.join('?' * 14)})", (*row[:2], name, *row[3:12], sealed, ""))
+        db.execute(f"INSERT INTO secrets VALUES ({', '.join('?' * 14)})", ("site", "nobody", *row[2:]))
     report = check_quietly(path)
     assert len(report.readable) == 21
     assert len(report.damaged) == 6
@@ -425,8 +437,8 @@ def test_what_is_no_damaged_store_is_refused_in_the_usual_words(path: str) -> No
     with pytest.raises(StoreLockedError):
         check(path, [MasterKey.generate()], lambda done, total: None)
     with raw(path) as db:
-        db.execute("PRAGMA user_version = 2")
-    with pytest.raises(StoreFormatError, match="format 2"):
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreFormatError, match="format 99"):
         repair_quietly(path)
     Path(path).write_text("something else")
     with pytest.raises(StoreFormatError, match="not an ic-secrets store"):

@@ -30,6 +30,7 @@ from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.secret import MAX_TIME, Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import session, store as local
+from ic_secrets.stores.embedded.repair import check
 from ic_secrets.stores.embedded.rows import Row
 from ic_secrets.stores.embedded.session import Session
 from ic_secrets.stores.embedded.store import LocalStore
@@ -208,11 +209,41 @@ def test_a_path_that_can_be_no_store_has_none(name: str) -> None:
 def test_a_newer_format_is_refused(path: str, read_only: bool) -> None:
     """With the advice to upgrade, and without a try at reading it."""
     with raw(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 99")
         connection.execute("CREATE TABLE later (a)")
-    with pytest.raises(StoreFormatError, match="the format 2") as caught:
+    with pytest.raises(StoreFormatError, match="the format 99") as caught:
         local.open_store(path, [KEY], read_only=read_only)
     assert "upgrade" in caught.value.hint
+
+
+def test_a_store_is_of_the_first_format_until_a_secret_is_bound(tmp_path: Path) -> None:
+    """So long an earlier version reads it too. What is not bound keeps its row, its seal and its MAC."""
+    path = str(tmp_path / "store.db")
+    with local.create(path, KEY) as store:
+        for name in ("API_KEY", "OTHER"):
+            put(store, MY_SITE, None, name, SecretType.ENV)
+
+    def look() -> tuple[int, list[tuple[object, ...]]]:
+        with raw(path) as db:
+            ((version,),) = db.execute("PRAGMA user_version").fetchall()
+            return version, [row[:13] for row in db.execute("SELECT * FROM secrets ORDER BY name")]
+
+    before = look()
+    with local.open_store(path, [KEY]) as store, open_for_reading(path) as other:
+        with contextlib.suppress(KeyboardInterrupt), store.transaction():
+            store.bind(MY_SITE, "API_KEY", ("a.example.com",))
+            raise KeyboardInterrupt
+        assert (before[0], look()) == (1, before)
+        put(store, MY_SITE, None, "LATER", SecretType.ENV)
+        store.bind(MY_SITE, "API_KEY", ("a.example.com",))
+        put(store, MY_SITE, None, "LATEST", SecretType.ENV)
+        store.bind(MY_SITE, "API_KEY", ("a.example.com",))
+        for each in (store, other):
+            hosts = {secret.name: secret.hosts for secret in each.read(MY_SITE).secrets}
+            assert hosts == {"API_KEY": ("a.example.com",), "LATER": (), "LATEST": (), "OTHER": ()}
+    after = look()
+    assert (after[0], after[1][-1]) == (2, before[1][-1])
+    assert check(path, [KEY], lambda done, total: None).fault == ""
 
 
 @pytest.mark.parametrize("size", [0, 100, 512, 4096, 8192, -4096, -1])

@@ -183,6 +183,12 @@ ROW_ATTACKS: dict[str, tuple[Attack, Owner, str]] = {
     "expires never": (edit("expires = NULL"), MY_SITE, "my-site API_KEY"),
     "expires at the beginning": (edit("expires = 0"), MY_SITE, "my-site API_KEY"),
     "another data key": (edit("data_key = 2"), MY_SITE, "my-site API_KEY"),
+    "a host added": (edit("hosts = hosts || ',evil.example.net'"), MY_SITE, "my-site API_KEY"),
+    "another host": (edit("hosts = 'evil.example.net'"), MY_SITE, "my-site API_KEY"),
+    "a secret unbound": (edit("hosts = ''"), MY_SITE, "my-site API_KEY"),
+    "a secret bound": (edit("hosts = 'api.example.com'", name="LICENSE_KEY"), MY_SITE, "my-site LICENSE_KEY"),
+    "an override bound apart from its base": (edit("hosts = 'evil.example.net'", *DEV), MY_SITE, "my-site.dev API_KEY"),
+    "hosts as bytes": (edit("hosts = CAST(hosts AS BLOB)"), MY_SITE, "what my-site holds"),
     "a value's last byte changed": (
         edit(
             "sealed = CAST(substr(sealed, 1, length(sealed) - 1)"
@@ -486,6 +492,7 @@ def test_a_store_of_another_key_cannot_be_grafted_in(path: str) -> None:
         other = str(directory / "other.db")
         with local.create(other, MasterKey.generate()) as store:
             store.put(Place(MY_SITE, None, "API_KEY"), Write(SecretValue("evil"), type=SecretType.ENV, scopes=BUILD))
+            store.bind(MY_SITE, "API_KEY", ("evil.example.net",))
         with pytest.raises(StoreLockedError):
             open_for_reading(other)
         for tables in (("store",), ("data_keys",), ("store", "data_keys"), (*TABLES, "data_keys")):

@@ -72,7 +72,7 @@ class TestPantheonFile(StoreContract):
 class TestExportedFile(ReadingContract):
     """The reading contract on what `export --format pantheon` writes of a site and its organization."""
 
-    lacks = frozenset({"owners", "supporting", "types", "expiry", "versions", "identity"})
+    lacks = frozenset({"owners", "supporting", "types", "expiry", "versions", "hosts", "identity"})
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[Store]:

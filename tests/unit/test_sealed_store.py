@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -84,11 +85,27 @@ def test_it_says_what_the_exported_store_says(data: bytes) -> None:
     assert (again.generation, again.store_id, again.url) == (7, ID, "sealed:all.sealed")
 
 
+def test_a_file_without_hosts_is_one_that_earlier_versions_read(tmp_path: Path) -> None:
+    """Only with a bound secret it is of the format that they refuse; an unbound one has its old line back."""
+    with local.open_store(make_store(tmp_path), [KEY]) as store:
+        bound = export(store)
+        before = store.read(MY_SITE).secrets[0].hosts
+        for owner in (MY_SITE, AGENCY):
+            store.bind(owner, "API_KEY", ())
+        plain = export(store)
+        for owner in (MY_SITE, AGENCY):
+            store.bind(owner, "API_KEY", before)
+        assert export(store) == bound
+    assert (bound[:20], plain[:20]) == (b"ic-secrets-sealed-2 ", b"ic-secrets-sealed-1 ")
+    assert {len(line.split()) for line in plain.splitlines() if line.startswith(b"secret")} == {12}
+
+
 def test_whatever_would_change_it_is_refused(data: bytes) -> None:
     """With a hint to export again; reading goes on in what would be a transaction."""
     store = open_bytes(data)
     writes: list[Callable[[], object]] = [
         lambda: store.put(Place(MY_SITE, None, "API_KEY"), Write(SecretValue("v"))),
+        lambda: store.bind(MY_SITE, "API_KEY", ()),
         lambda: store.delete(Place(MY_SITE, None, "API_KEY")),
         lambda: store.set_site(Site("new")),
         lambda: store.delete_site("my-site"),
@@ -201,6 +218,7 @@ def drop(start: bytes) -> Callable[[list[bytes]], None]:
 
 DEV = b"secret my-site dev API_KEY "
 BASE = b"secret my-site * API_KEY "
+HOSTS = re.compile(rb" api\.example\.com\S+")
 TAMPERED: dict[str, tuple[Callable[[list[bytes]], None], str]] = {
     "another name": (edit(BASE, 3, b"OTHER"), "my-site OTHER"),
     "another owner": (edit(BASE, 1, b"org:my-site"), "org:my-site API_KEY"),
@@ -211,7 +229,13 @@ TAMPERED: dict[str, tuple[Callable[[list[bytes]], None], str]] = {
     "another version": (edit(BASE, 7, b"9"), "my-site API_KEY"),
     "another time": (edit(BASE, 9, b"9"), "my-site API_KEY"),
     "no expiry": (edit(BASE, 10, b"-"), "my-site API_KEY"),
-    "a seal that is no base64": (edit(BASE, 11, b"!\n"), "my-site API_KEY"),
+    "another host": (edit(BASE, 11, b"evil.example.net"), "my-site API_KEY"),
+    "no hosts": (
+        lambda lines: lines.__setitem__(find(lines, BASE), HOSTS.sub(b"", lines[find(lines, BASE)])),
+        "API_KEY",
+    ),
+    "hosts of an override": (edit(DEV, 10, b"- evil.example.net"), "my-site.dev API_KEY"),
+    "a seal that is no base64": (edit(BASE, 12, b"!\n"), "my-site API_KEY"),
     "swapped seals": (swap_seals(BASE, b"secret my-site * LICENSE_KEY "), "my-site API_KEY"),
     "another organization": (edit(b"site other-site ", 2, b"studio"), "the site other-site"),
     "a supporting one more": (edit(b"site my-site ", 3, b"help,evil"), "the site my-site"),
@@ -220,8 +244,9 @@ TAMPERED: dict[str, tuple[Callable[[list[bytes]], None], str]] = {
     "a line removed": (drop(BASE), "removed"),
     "a site removed": (drop(b"site empty "), "removed"),
     "a line moved": (move(BASE, 5), "moved"),
-    "a higher generation": (edit(b"ic-secrets-sealed-1 ", 3, b"8\n"), "first line"),
-    "a header with a word more": (edit(b"ic-secrets-sealed-1 ", 3, b"8 x\n"), "first line"),
+    "a higher generation": (edit(b"ic-secrets-sealed-2 ", 3, b"8\n"), "first line"),
+    "an older format": (lambda lines: lines.__setitem__(0, lines[0].replace(b"-2 ", b"-1 ")), "first line"),
+    "a header with a word more": (edit(b"ic-secrets-sealed-2 ", 3, b"8 x\n"), "first line"),
     "another MAC": (edit(b"mac ", 1, b"0" * 64 + b"\n"), "first line"),
     "a line of another kind": (lambda lines: lines.insert(3, b"# a comment\n"), "the line 4"),
     "an empty line": (lambda lines: lines.insert(3, b"\n"), "the line 4"),
@@ -257,7 +282,7 @@ MARKED = b"<<<<<<< HEAD\n"
 NO_STORE: dict[str, tuple[Callable[[bytes], bytes], str, str]] = {
     "empty": (lambda data: b"", "not a sealed file", "export"),
     "something else": (lambda data: b"PK\x03\x04" + data, "not a sealed file", "export"),
-    "a newer format": (lambda data: data.replace(b"sealed-1 ", b"sealed-2 ", 1), "the format 2", "upgrade"),
+    "a newer format": (lambda data: data.replace(b"sealed-2 ", b"sealed-3 ", 1), "the format 3", "upgrade"),
     "cut within a line": (lambda data: data[: len(data) // 2], "cut off", "export it again"),
     "cut behind a line": (lambda data: data[: data.rindex(b"mac ")], "cut off", "export it again"),
     "without its last newline": (lambda data: data[:-1], "cut off", "export it again"),

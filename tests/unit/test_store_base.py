@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ic_secrets.errors import StoreWriteError, UnknownSiteError
+from ic_secrets.errors import NoPlaceError, StoreWriteError, UnknownSiteError
 from ic_secrets.model.resolve import Holdings
 from ic_secrets.model.secret import Owner, Scope, Secret, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, ReadOnlyStore, Store, Write
@@ -42,6 +42,8 @@ def test_a_store_has_the_capabilities_of_the_plainest_one() -> None:
         assert (store.only_site, store.has_organizations, store.master_id, store.cached) == (None, True, None, None)
         assert (store.identify(), store.take_notices()) == (None, ())
         store.check_supported(secret)
+        with pytest.raises(NoPlaceError, match="cannot store the hosts that my-site API_KEY is bound to"):
+            store.check_supported(secret._replace(hosts=("api.example.com",)))
         with store.transaction(), store.snapshot():
             chain = store.read_chain(SITE)
     assert [held.owner for held in chain] == [SITE, AGENCY]
@@ -56,9 +58,10 @@ def test_a_store_has_the_capabilities_of_the_plainest_one() -> None:
         lambda store: store.set_site(Site("my-site")),
         lambda store: store.delete_site("my-site"),
         lambda store: store.put(PLACE, Write(SecretValue("v"))),
+        lambda store: store.bind(SITE, "API_KEY", ()),
         lambda store: store.delete(PLACE),
     ],
-    ids=["set_site", "delete_site", "put", "delete"],
+    ids=["set_site", "delete_site", "put", "bind", "delete"],
 )
 def test_a_store_that_is_only_read_refuses_every_change(change: Callable[[Store], object]) -> None:
     with pytest.raises(StoreWriteError, match="fixed: is read-only"):

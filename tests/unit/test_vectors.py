@@ -22,7 +22,7 @@ FAILURES: dict[str, tuple[type[StoreError], str]] = {
     "wrong key": (StoreLockedError, "is sealed with the key"),
     "associated data": (StoreTamperedError, r"(shop|org:agency)(\.dev)? \S+ (\(line \d+\) )?was changed"),
     "manifest": (StoreTamperedError, "what shop holds|the record of|the manifest|removed, added, moved or put back"),
-    "newer format": (StoreFormatError, "has the format 2"),
+    "newer format": (StoreFormatError, "has the format 99"),
     "schema": (StoreTamperedError, "the schema was changed"),
     "truncated": (StoreError, "is damaged|was changed|it was cut off"),
     "no store": (StoreFormatError, "is not an ic-secrets store|is not a sealed file"),

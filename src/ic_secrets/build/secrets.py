@@ -21,7 +21,7 @@ from ..git.helper import Login, find_logins, find_minting_hosts
 from ..masking.needles import Needle, derive_all
 from ..masking.parts import SHORTEST, SecretParts, split_value
 from ..model.resolve import Definition
-from ..model.secret import Scopes, SecretType, SecretValue
+from ..model.secret import Hosts, Scopes, SecretType, SecretValue
 from ..model.variables import check_variable
 
 if TYPE_CHECKING:  # what masks is loaded while the build runs, not before
@@ -32,7 +32,7 @@ class BuildSecret(NamedTuple):
     """A secret on its way to a build. `source` is where it is defined: `org:agency`, `my-site.dev`.
 
     `credential` is what a `composer` secret is to Composer; `variable` is what a COMPOSER_AUTH holds. `parts` are what
-    of the value must not be seen.
+    of the value must not be seen. `hosts` are those that an `env` secret is bound to, if it is.
     """
 
     name: str
@@ -45,6 +45,7 @@ class BuildSecret(NamedTuple):
     credential: Credential | None
     parts: SecretParts
     variable: AuthVariable | None = None
+    hosts: Hosts = ()
 
     @classmethod
     def parse(cls, definition: Definition, allowed: Collection[str] = ()) -> "BuildSecret":
@@ -67,6 +68,7 @@ class BuildSecret(NamedTuple):
             version=definition.version,
             expires=definition.expires,
             allowed=allowed,
+            hosts=definition.hosts,
         )
 
     @classmethod
@@ -81,6 +83,7 @@ class BuildSecret(NamedTuple):
         scopes: Scopes = frozenset(),
         expires: int | None = None,
         allowed: Collection[str] | None = None,
+        hosts: Hosts = (),
     ) -> "BuildSecret":
         """Parse the value; InvalidValueError, ReservedNameError, MalformedAuthError.
 
@@ -93,7 +96,7 @@ class BuildSecret(NamedTuple):
         variable = parse_variable(text) if kind is SecretType.ENV and name == AUTH_VARIABLE else None
         known = credential or variable
         parts = known.parts if known else split_value(text)
-        return cls(name, kind, scopes, source, version, expires, value, credential, parts, variable)
+        return cls(name, kind, scopes, source, version, expires, value, credential, parts, variable, hosts)
 
     def __repr__(self) -> str:
         return f"BuildSecret({self.name})"

@@ -2,6 +2,7 @@
 
 - `secret`: secrets, values, owners, sites and targets
 - `names`: the grammar of names
+- `hosts`: the hosts that a secret may be bound to
 - `resolve`: which value wins, and why
 - `environments`: the same for every environment of a site
 - `variables`: the environment variables of a build

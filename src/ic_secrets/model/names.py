@@ -18,8 +18,8 @@ PERMANENT = ("dev", "test", "live")
 NEVER_BUILT = frozenset({"test", "live"})
 # The longest name of an env or composer secret that a store takes; the grammar of both is otherwise unbounded.
 _MAX_NAME = 300
-_HOST = r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\])"
-_PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+HOST = r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\])"
+PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 # By type: the grammar, what any other name is, and the hint.
 _GRAMMARS = {
     "env": (
@@ -29,7 +29,7 @@ _GRAMMARS = {
     ),
     "composer": (
         # Which methods there are is known to `composer.methods`.
-        rf"[a-z][a-z0-9-]*\.{_HOST}(?::{_PORT})?",
+        rf"[a-z][a-z0-9-]*\.{HOST}(?::{PORT})?",
         "not a Composer auth key",
         "METHOD.HOST[:PORT] in lower case, without scheme or path, such as http-basic.repo.example.org",
     ),

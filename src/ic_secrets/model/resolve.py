@@ -4,11 +4,11 @@
 """
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from ..core.records import NamedTuple
 from ..errors import BaseMissingError, ImmutableError, UndefinedSecretError
-from .secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, format_scopes
+from .secret import Hosts, Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, format_scopes
 
 
 class Holdings(NamedTuple):
@@ -31,7 +31,10 @@ class Verdict(enum.Enum):
 
 
 class Definition(NamedTuple):
-    """One value that a name has somewhere in the chain; the `environment` of a base is None."""
+    """One value that a name has somewhere in the chain; the `environment` of a base is None.
+
+    The `hosts` of an override are those of its base; an inert one has none.
+    """
 
     owner: Owner
     environment: str | None
@@ -44,6 +47,7 @@ class Definition(NamedTuple):
     changed: int
     expires: int | None
     verdict: Verdict
+    hosts: Hosts = ()
 
     @property
     def source(self) -> str:
@@ -58,7 +62,7 @@ def trace(environment: str | None, scope: Scope, chain: Sequence[Holdings]) -> d
     only bases count. For each owner the scope is applied first, then the override for the environment replaces the
     base; then the site beats the organization (rule 7).
     """
-    live = {secret.id for holdings in chain for secret in holdings.secrets}
+    live = {secret.id: secret for holdings in chain for secret in holdings.secrets}
     traced: dict[str, list[Definition]] = {}
     taken: set[str] = set()
     for holdings in chain:
@@ -122,12 +126,13 @@ def find_base(
     chain: Sequence[Holdings],
     kind: SecretType | None,
     scopes: Scopes | None,
+    hosts: Hosts | None = None,
 ) -> Secret:
     """Return the base that an override on `chain[0].owner` would belong to (rule 6).
 
     An override that is there already stays with its base, while that lives. Else it is the owner's own, else, for a
-    site, that of its primary organization. BaseMissingError if there is none, ImmutableError if another type or other
-    scopes than those of the base are named.
+    site, that of its primary organization. BaseMissingError if there is none, ImmutableError if another type, other
+    scopes or other hosts than those of the base are named.
     """
     bound = {
         override.base for override in chain[0].overrides if (override.environment, override.name) == (environment, name)
@@ -137,16 +142,36 @@ def find_base(
         raise BaseMissingError(f"there is no secret {name} that {chain[0].owner}.{environment} could override")
     base = next((secret for secret in bases if secret.id in bound), bases[0])
     _check_same(f"{base.owner} {name}", base, kind, scopes)
+    if hosts is not None and hosts != base.hosts:
+        from .hosts import format_hosts
+
+        raise ImmutableError(
+            f"{base.owner} {name} is bound to {format_hosts(base.hosts) or 'no host'}; its overrides follow it",
+            hint=f"`ic-secrets set {base.owner} {name} --hosts H[,H...]` changes its hosts",
+        )
     return base
 
 
-def _judge(item: Secret | Override, environment: str | None, scope: Scope, live: Iterable[str]) -> Definition:
+def choose_hosts(kind: SecretType, hosts: Hosts | None, old: Secret | None) -> Hosts:
+    """Return the hosts of a base that is about to be written: those that are named (None: none are), else its own.
+
+    InvalidHostError where it cannot be bound to them.
+    """
+    if hosts is None:
+        return old.hosts if old else ()
+    from .hosts import check_hosts
+
+    return check_hosts(kind, hosts)
+
+
+def _judge(item: Secret | Override, environment: str | None, scope: Scope, live: Mapping[str, Secret]) -> Definition:
     """Return the definition with its verdict before it is compared with others: WON may still change."""
     verdict = Verdict.WON
     where = None
+    base = item if isinstance(item, Secret) else live.get(item.base)
     if isinstance(item, Override):
         where = item.environment
-        if item.base not in live:
+        if base is None:
             verdict = Verdict.INERT
         elif where != environment:
             verdict = Verdict.OTHER_ENVIRONMENT
@@ -164,6 +189,7 @@ def _judge(item: Secret | Override, environment: str | None, scope: Scope, live:
         changed=item.changed,
         expires=item.expires,
         verdict=verdict,
+        hosts=base.hosts if base else (),
     )
 
 

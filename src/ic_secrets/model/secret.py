@@ -30,6 +30,8 @@ class Scope(enum.Enum):
 
 
 Scopes = frozenset[Scope]
+# The hosts that an `env` secret is bound to, in order; none for any other. `hosts` has their grammar.
+Hosts = tuple[str, ...]
 
 
 def format_scopes(scopes: Scopes) -> str:
@@ -138,7 +140,7 @@ class Secret(NamedTuple):
 
     `id` identifies this very base: an override belongs to it, and a new secret of the same name has another.
     `value` is None when the store was not asked for it, or does not give it. Times are Unix seconds; `version`
-    counts the values that the secret has had, from 1.
+    counts the values that the secret has had, from 1. Type and scopes never change; the hosts may.
     """
 
     id: str
@@ -151,13 +153,14 @@ class Secret(NamedTuple):
     created: int = 0
     changed: int = 0
     expires: int | None = None
+    hosts: Hosts = ()
 
 
 class Override(NamedTuple):
     """Another value of a secret, for one environment of its owner.
 
-    `base` is the id of the `Secret` that it overrides, on this owner or on the site's primary organization; its type
-    and scopes are those of that base. Without the base it is inert (rule 6).
+    `base` is the id of the `Secret` that it overrides, on this owner or on the site's primary organization; its type,
+    scopes and hosts are those of that base. Without the base it is inert (rule 6).
     """
 
     base: str

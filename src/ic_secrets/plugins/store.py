@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from ..errors import IcSecretsError
 from ..model import Holdings
-from ..model.secret import Override, Owner, Scope, Secret, Site
+from ..model.secret import Hosts, Override, Owner, Scope, Secret, Site
 from ..stores import Identity, Place, Store, Write
 from .faults import contain_faults
 
@@ -27,6 +27,7 @@ class PluginStore(Store):
         with self._call("its attributes"):
             self.url, self.only_site = store.url, store.only_site
             self.has_organizations, self.master_id = store.has_organizations, store.master_id
+            self.has_hosts = store.has_hosts
 
     def _call(self, doing: str) -> contextlib.AbstractContextManager[None]:
         return self._contain(self._plugin, f"as a store, in {doing}", IcSecretsError)
@@ -66,8 +67,14 @@ class PluginStore(Store):
             return chain
 
     def put(self, place: Place, write: Write) -> bool:
+        if write.hosts and not self.has_hosts:
+            self.refuse_hosts(place)
         with self._call("put"):
             return self._store.put(place, write)
+
+    def bind(self, owner: Owner, name: str, hosts: Hosts) -> None:
+        with self._call("bind"):
+            self._store.bind(owner, name, hosts)
 
     def delete(self, place: Place) -> int:
         with self._call("delete"):
@@ -88,6 +95,7 @@ class PluginStore(Store):
             return self._store.identify()
 
     def check_supported(self, item: Secret | Override) -> None:
+        super().check_supported(item)
         with self._call("check_supported"):
             self._store.check_supported(item)
 

@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
 from ..core.records import NamedTuple
-from ..errors import StoreDeniedError, StoreWriteError
+from ..errors import NoPlaceError, StoreDeniedError, StoreWriteError
 from ..model.resolve import Holdings
-from ..model.secret import Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site
+from ..model.secret import Hosts, Override, Owner, Scope, Scopes, Secret, SecretType, SecretValue, Site
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,7 +47,7 @@ class Write(NamedTuple):
     """What `Store.put` writes. Type and scopes may be left out where they are known already.
 
     `expires` is in Unix time. `times` are those of a copy, when it was created and changed; a store that sets its own
-    may ignore them.
+    may ignore them. `hosts` are those that a base is to be bound to: none unbind it, None leaves those that it has.
     """
 
     value: SecretValue
@@ -55,6 +55,7 @@ class Write(NamedTuple):
     scopes: Scopes | None = None
     expires: int | None = None
     times: tuple[int, int] | None = None
+    hosts: Hosts | None = None
 
 
 class Store(abc.ABC):
@@ -72,6 +73,8 @@ class Store(abc.ABC):
     only_site: str | None = None
     # Whether the store knows the organizations of its sites by name, and keeps which are whose.
     has_organizations: bool = True
+    # Whether the store keeps the hosts that a secret is bound to, in `put` and `bind`.
+    has_hosts: bool = False
     # The id of the master key that the store is sealed with.
     master_id: str | None = None
     # What the store has to say about its cache; None where there is none, or where the server simply answered.
@@ -141,6 +144,13 @@ class Store(abc.ABC):
         know is made by its first base; an override for one is a BaseMissingError.
         """
 
+    def bind(self, owner: Owner, name: str, hosts: Hosts) -> None:
+        """Bind the owner's base to these hosts, or to none; its value, expiry and times stay.
+
+        UnknownSecretError; NoPlaceError in a store that does not keep hosts.
+        """
+        self.refuse_hosts(Place(owner, None, name))
+
     @abc.abstractmethod
     def delete(self, place: Place) -> int:
         """Delete one override, or (`environment` None) the base with its overrides; without a base, every override.
@@ -165,8 +175,14 @@ class Store(abc.ABC):
         """Return the store's id and generation, verified; None for a store without them."""
         return None
 
-    def check_supported(self, item: Secret | Override) -> None:  # noqa: B027 - most stores keep everything
+    def check_supported(self, item: Secret | Override) -> None:
         """Raise NoPlaceError where the store could not keep all that the item says."""
+        if isinstance(item, Secret) and item.hosts and not self.has_hosts:
+            self.refuse_hosts(Place(item.owner, None, item.name))
+
+    def refuse_hosts(self, place: Place) -> NoReturn:
+        """Raise the NoPlaceError of a store that would forget the hosts of a secret."""
+        raise NoPlaceError(f"{self.url} cannot store the hosts that {place} is bound to", hint="set it without --hosts")
 
     def take_notices(self) -> tuple[str, ...]:
         """Return, once, what the store has left out since it was last asked: sentences for people."""
@@ -186,6 +202,9 @@ class ReadOnlyStore(Store):
         self._refuse()
 
     def put(self, place: Place, write: Write) -> NoReturn:
+        self._refuse()
+
+    def bind(self, owner: Owner, name: str, hosts: Hosts) -> NoReturn:
         self._refuse()
 
     def delete(self, place: Place) -> NoReturn:

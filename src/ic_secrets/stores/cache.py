@@ -19,7 +19,7 @@ from ..core.durations import format_duration
 from ..errors import IcSecretsError, StoreError, StoreUnreachableError, StoreUntrustedError, UnknownSiteError
 from ..keys.sealing import MasterKey, encode
 from ..model.resolve import Holdings
-from ..model.secret import Override, Owner, Scope, Secret, Site, Target
+from ..model.secret import Hosts, Override, Owner, Scope, Secret, Site, Target
 from . import sealed_file as sealed
 from .base import Cached, Place, Store, Write
 from .cache_files import CacheDirectory
@@ -124,6 +124,7 @@ class CachedStore(Store):
         self._kept: Store | None = None
         self._error = StoreUnreachableError("the server was not reached")
         self.url = cache.url
+        self.has_hosts = server is None or server.has_hosts
 
     def fall_back(self, error: StoreUnreachableError) -> None:
         """Go on with what was kept; the error where that cannot be."""
@@ -179,6 +180,9 @@ class CachedStore(Store):
 
     def put(self, place: Place, write: Write) -> bool:
         return self._reach().put(place, write)
+
+    def bind(self, owner: Owner, name: str, hosts: Hosts) -> None:
+        self._reach().bind(owner, name, hosts)
 
     def delete(self, place: Place) -> int:
         return self._reach().delete(place)

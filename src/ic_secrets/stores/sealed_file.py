@@ -2,14 +2,16 @@
 
     ic-secrets-sealed-1 STORE-ID KEY-ID GENERATION
     site NAME ORGANIZATION SUPPORTING SEAL
-    secret OWNER ENVIRONMENT NAME BASE-ID TYPE SCOPES VERSION CREATED CHANGED EXPIRES SEAL
+    secret OWNER ENVIRONMENT NAME BASE-ID TYPE SCOPES VERSION CREATED CHANGED EXPIRES [HOSTS] SEAL
     mac MAC
 
 Sites come first, then what each owner holds, in the order of `Store.owners`, name and environment. `-` is
-nothing, `*` the base value, a list has commas, a time is in Unix seconds. A SEAL is base64 of AES-256-SIV
-(RFC 5297) over the padded value, bound to the store id and all fields of its line: it is deterministic, so
-that an unchanged secret keeps its line. The MAC (HMAC-SHA256) is over all that stands before it; where it is
-right, the file is what an export wrote, and one owner's lines are found without reading the others'.
+nothing, `*` the base value, a list has commas, a time is in Unix seconds. HOSTS are there where a base is
+bound to them, and then the file begins with `ic-secrets-sealed-2`, which versions that know of no hosts
+refuse. A SEAL is base64 of AES-256-SIV (RFC 5297) over the padded value, bound to the store id and all fields
+of its line: it is deterministic, so that an unchanged secret keeps its line. The MAC (HMAC-SHA256) is over
+all that stands before it; where it is right, the file is what an export wrote, and one owner's lines are
+found without reading the others'.
 """
 
 from __future__ import annotations
@@ -56,13 +58,13 @@ if TYPE_CHECKING:
 _LARGEST = 1 << 30
 # Values are padded to a multiple of so many bytes, so that a seal shows their length only roughly.
 _BLOCK = 32
-_HEADER = re.compile(rb"ic-secrets-sealed-1 ([0-9a-f]{32}) ([0-9a-f]{16}) (0|[1-9][0-9]{0,17})\n")
+_HEADER = re.compile(rb"ic-secrets-sealed-[12] ([0-9a-f]{32}) ([0-9a-f]{16}) (0|[1-9][0-9]{0,17})\n")
 _FAMILY = re.compile(rb"ic-secrets-sealed-([0-9]+) ")
 _TRAILER = re.compile(rb"(?<=\n)mac ([0-9a-f]{64})\n\Z")
 _TRAILER_LENGTH = len("mac \n") + 64
 _CONFLICT = re.compile(rb"^(?:<{7}|\|{7}|={7}|>{7})(?: |\r?$)", re.MULTILINE)
 _FIELD = re.compile(r"[!-~]+")
-_LENGTHS = {"site": 5, "secret": 12}
+_LENGTHS = {"site": (5,), "secret": (12, 13)}
 _AGAIN = "export it again: `ic-secrets export OWNER --format sealed -o FILE`"
 
 
@@ -117,7 +119,8 @@ def render(
     `store_id` has 32 hexadecimal digits. NotReadableError where a value is missing.
     """
     sealer = Sealer(key, store_id)
-    lines = [f"ic-secrets-sealed-1 {store_id} {key.id} {generation}"]
+    number = 1
+    lines = []
     for site in sorted(sites, key=lambda site: site.name):
         fields = ("site", site.name, site.organization or "-", ",".join(site.supporting) or "-")
         lines.append(sealer.line(fields, b""))
@@ -125,7 +128,10 @@ def render(
         items: list[Secret | Override] = sorted((*held.secrets, *held.overrides), key=_place)
         for item in items:
             lines.append(sealer.line(*_describe(held.owner, item)))
-    data = "".join(f"{line}\n" for line in lines).encode()
+            if isinstance(item, Secret) and item.hosts:
+                number = 2
+    header = f"ic-secrets-sealed-{number} {store_id} {key.id} {generation}"
+    data = "".join(f"{line}\n" for line in (header, *lines)).encode()
     return data + b"mac " + sealer.mac(data) + b"\n"
 
 
@@ -192,6 +198,8 @@ def parse(path: str, data: bytes, load_keys: Callable[[], Sequence[MasterKey]]) 
 
 class SealedStore(ReadOnlyStore):
     """A sealed file, opened and verified. It was read whole when it was opened, and is not held."""
+
+    has_hosts = True
 
     write_hint = f"write to the store that it came from, and {_AGAIN}"
 
@@ -288,6 +296,7 @@ def _describe(owner: Owner, item: Secret | Override) -> tuple[tuple[str, ...], b
     fields = (
         *("secret", str(owner), environment, item.name, base, item.type.value, format_scopes(item.scopes)),
         *(str(item.version), str(item.created), str(item.changed), "-" if item.expires is None else str(item.expires)),
+        *((",".join(item.hosts),) if isinstance(item, Secret) and item.hosts else ()),
     )
     return fields, item.value.reveal().encode()
 
@@ -302,7 +311,9 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _to_row(owner: Owner, line: Sequence[str]) -> Row:
-    _, _, environment, name, base, kind, scopes, version, created, changed, expires, _ = line
+    _, _, environment, name, base, kind, scopes, version, created, changed, expires, *hosts, _ = line
+    if len(hosts) > (environment == "*"):
+        raise ValueError
     return Row(
         kind=owner.kind,
         owner=owner.name,
@@ -317,6 +328,7 @@ def _to_row(owner: Owner, line: Sequence[str]) -> Row:
         expires=None if expires == "-" else int(expires),
         data_key=0,
         sealed=b"",
+        hosts=hosts[0] if hosts else "",
     )
 
 
@@ -329,7 +341,7 @@ def _explain_form(path: str, data: bytes) -> StoreError:
     family = _FAMILY.match(data)
     if git:
         return git
-    if family and family[1] != b"1":
+    if family and family[1] not in {b"1", b"2"}:
         return StoreFormatError(
             f"{path} has the format {family[1].decode()[:20]}, which this version does not know",
             hint="a newer ic-secrets wrote it: upgrade",
@@ -348,7 +360,7 @@ def _explain_damage(path: str, data: bytes, sealer: Sealer, *, whole: bool) -> S
     lines = data.split(b"\n")[1:-2] if whole else data.split(b"\n")[1:-1]
     for number, line in enumerate(lines, start=2):
         fields = line.decode(errors="backslashreplace").split(" ")
-        if len(fields) != _LENGTHS.get(fields[0]):
+        if len(fields) not in _LENGTHS.get(fields[0], ()):
             return StoreTamperedError(f"{path}: the line {number} was changed by something other than ic-secrets")
         what = _name_line(fields)
         place = tuple(fields[: 2 if fields[0] == "site" else 4])

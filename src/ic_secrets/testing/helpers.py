@@ -71,6 +71,7 @@ FEATURES = {
     "expiry": "when a value expires",
     "versions": "how many values a secret has had, and when it was made",
     "values": "values that people may not read back",
+    "hosts": "the hosts that a secret is bound to",
     "identity": "which secret of a name it is, so that an override is not of a later one",
 }
 

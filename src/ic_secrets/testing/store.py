@@ -5,13 +5,16 @@ from __future__ import annotations
 from ..errors import (
     BaseMissingError,
     ImmutableError,
+    InvalidHostError,
     InvalidNameError,
+    NoPlaceError,
     UndefinedSecretError,
     UnknownSecretError,
     UnknownSiteError,
 )
-from ..model.resolve import inert_overrides
+from ..model.resolve import inert_overrides, resolve
 from ..model.secret import (
+    Hosts,
     Owner,
     Scope,
     SecretType,
@@ -123,6 +126,64 @@ class StoreContract(ReadingContract):
         ):
             with refused(InvalidNameError):
                 set_base(store, SITE, name, "v", kind)
+
+    # --- hosts ----------------------------------------------------------------------------------
+
+    def test_a_secret_stays_bound_to_its_hosts(self, store: Store) -> None:
+        """A new value leaves them; others come with a value or without one. A store that keeps none says so."""
+        hosts: Hosts = ("a.example.com", "b.example.com:8443")
+        others: Hosts = ("c.example.com",)
+        set_base(store, SITE, "KEY", "one")
+        if not store.has_hosts:
+            with refused(NoPlaceError):
+                store.bind(SITE, "KEY", hosts)
+            with refused(NoPlaceError):
+                store.check_supported(get_base(store, SITE, "KEY")._replace(hosts=hosts))
+            return
+        place = Place(SITE, None, "KEY")
+        for write, expected in (
+            (Write(SecretValue("two"), hosts=hosts), hosts),
+            (Write(SecretValue("three")), hosts),
+            (Write(SecretValue("four"), hosts=others), others),
+        ):
+            store.put(place, write)
+            found = get_base(self.reopen(store), SITE, "KEY")
+            assert (found.hosts, found.value) == (expected, write.value)
+        for expected in (hosts, others, ()):
+            before = get_base(store, SITE, "KEY")
+            store.bind(SITE, "KEY", expected)
+            after = get_base(self.reopen(store), SITE, "KEY")
+            assert after == before._replace(hosts=expected, version=after.version)
+        with refused(UnknownSecretError):
+            store.bind(SITE, "OTHER", hosts)
+
+    @needs("hosts")
+    def test_only_an_env_secret_is_bound(self, store: Store) -> None:
+        """Other types are refused, as is what is not a host; then nothing is written."""
+        set_base(store, SITE, "file", "v", SecretType.RUNTIME)
+        set_base(store, SITE, "KEY", "v")
+        for name, hosts in (("file", ("a.example.com",)), ("KEY", ("A.example.com",)), ("KEY", ("https://a.org",))):
+            with refused(InvalidHostError):
+                store.bind(SITE, name, hosts)
+            with refused(InvalidHostError):
+                store.put(Place(SITE, None, name), Write(SecretValue("w"), hosts=hosts))
+            found = get_base(store, SITE, name)
+            assert (found.value, found.version, found.hosts) == (SecretValue("v"), 1, ())
+
+    @needs("hosts", "organizations")
+    def test_an_override_is_bound_as_its_base_is(self, store: Store) -> None:
+        """Also a site's, of its organization's secret, and when the hosts of that change. It has none of its own."""
+        store.set_site(Site("my-site", "agency"))
+        set_base(store, ORGANIZATION, "KEY", "v")
+        store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("w")))
+        for hosts in (("a.example.com",), ("b.example.com",), ()):
+            store.bind(ORGANIZATION, "KEY", hosts)
+            for scope in (None, Scope.IC):
+                chain = store.read_chain(SITE, environment="dev", scope=scope, values=scope is not None)
+                (won,) = resolve("dev", Scope.IC, chain)
+                assert (won.source, won.hosts) == ("my-site.dev", hosts)
+        with refused(ImmutableError):
+            store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("w"), hosts=("a.example.com",)))
 
     # --- overrides ------------------------------------------------------------------------------
 

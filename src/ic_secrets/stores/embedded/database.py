@@ -27,7 +27,10 @@ from ...errors import (
 )
 
 APPLICATION_ID = 0x69635331  # "icS1", in the header of the file, where `file` and SQLite show it
-FORMAT = 1
+# The newest format. A store is of the first until a secret in it is bound to hosts, so that until then earlier versions
+# of ic-secrets read it too.
+FORMAT = 2
+_FIRST = 1
 BUSY_TIMEOUT_MS = 30_000
 
 # The tables as SQLite keeps their text: any other object, or another word in one of these, is refused.
@@ -51,7 +54,16 @@ _TABLES = {
         " generation INTEGER NOT NULL, mac BLOB NOT NULL)"
     ),
 }
-_SCHEMA = [("table", name, name, sql) for name, sql in sorted(_TABLES.items())]
+_ADDED = "hosts TEXT NOT NULL DEFAULT ''"
+_END = ", PRIMARY KEY (kind, owner, name, environment)"
+# The tables of each format, as SQLite lists them once that column is added.
+_SCHEMAS = {
+    _FIRST: [("table", name, name, sql) for name, sql in sorted(_TABLES.items())],
+    FORMAT: [
+        ("table", name, name, sql.replace(_END, f", {_ADDED}{_END}") if name == "secrets" else sql)
+        for name, sql in sorted(_TABLES.items())
+    ],
+}
 
 # What SQLite says of a disk or directory that fails it; nothing else of its messages is passed on.
 _REASONS = (
@@ -96,6 +108,7 @@ class Database:
         self.read_only = read_only
         self._busy_timeout = busy_timeout
         self._writing = False
+        self._format = _FIRST
         self._file = os.path.abspath(path)
         _check_file(path)
         self._connection = self._connect("ro" if read_only else "rw")
@@ -123,6 +136,17 @@ class Database:
         if not self._is_running():  # SQLite undid it when something failed; alone this would be kept at once
             raise StoreWriteError(f"{self.path} is not written: its transaction has ended")
         self.query(sql, values)
+
+    @property
+    def has_hosts(self) -> bool:
+        """Return whether the running transaction sees a column for the hosts of a secret."""
+        return self._format == FORMAT
+
+    def add_hosts(self) -> None:
+        """Add that column, within a transaction that writes; rows stay as they are."""
+        self.run(f"ALTER TABLE secrets ADD COLUMN {_ADDED}")
+        self.run(f"PRAGMA user_version={FORMAT}")
+        self._format = FORMAT
 
     def begin(self, *, write: bool) -> None:
         """Start a transaction, and check that the file is still ours.
@@ -217,13 +241,14 @@ class Database:
         if application != APPLICATION_ID:
             raise StoreFormatError(f"{self.path} is not an ic-secrets store")
         ((version,),) = self.query("PRAGMA user_version")
-        if version != FORMAT:
+        if version not in _SCHEMAS:
             hint = "a newer ic-secrets wrote it: upgrade" if version > FORMAT else ""
             raise StoreFormatError(
-                f"{self.path} has the format {version}; this version reads the format {FORMAT}", hint=hint
+                f"{self.path} has the format {version}; this version reads the formats {_FIRST} to {FORMAT}", hint=hint
             )
+        self._format = version
         schema = self.query("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name")
-        if schema != _SCHEMA:
+        if schema != _SCHEMAS[version]:
             raise self.tampered("the schema")
 
     def _mend(self) -> None:
@@ -274,7 +299,7 @@ def lay_out(path: str) -> None:
     try:
         connection.execute("PRAGMA journal_mode=MEMORY")
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version={FORMAT}")
+        connection.execute(f"PRAGMA user_version={_FIRST}")
         for _, sql in sorted(_TABLES.items()):
             connection.execute(sql)
     except sqlite3.Error as error:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 
 from ...composer.methods import check_name
-from ...model.resolve import Holdings, check_base, find_base
-from ...model.secret import Owner, Scopes, SecretType
+from ...model.resolve import Holdings, check_base, choose_hosts, find_base
+from ...model.secret import Hosts, Owner, Scopes, SecretType
 from ..base import Place, Write
 from .rows import Row
 from .session import Session
@@ -30,14 +30,18 @@ def read_name_chain(session: Session, owner: Owner, environment: str | None, nam
     return chain
 
 
-def define(chain: list[Holdings], place: Place, write: Write) -> tuple[SecretType, Scopes, str]:
-    """Return type, scopes and base of what is about to be written (rules 3, 6 and 10); a new base has a random id."""
+def define(chain: list[Holdings], place: Place, write: Write) -> tuple[SecretType, Scopes, str, Hosts]:
+    """Return type, scopes, base and hosts of what is about to be written (rules 3, 6 and 10).
+
+    A new base has a random id; the hosts of an override are kept with its base.
+    """
     if place.environment is not None:
-        base = find_base(place.environment, place.name, chain, write.type, write.scopes)
-        return base.type, base.scopes, base.id
+        base = find_base(place.environment, place.name, chain, write.type, write.scopes, write.hosts)
+        return base.type, base.scopes, base.id, ()
     kind, scopes = check_base(place.name, chain, write.type, write.scopes)
     check_name(kind, place.name)
-    return kind, scopes, chain[0].secrets[0].id if chain[0].secrets else os.urandom(8).hex()
+    old = chain[0].secrets[0] if chain[0].secrets else None
+    return kind, scopes, old.id if old else os.urandom(8).hex(), choose_hosts(kind, write.hosts, old)
 
 
 def _holdings(owner: Owner, held: Mapping[str, Row]) -> Holdings:

@@ -1,7 +1,7 @@
 """One value of the embedded store as a row: what is bound to its seal, and its digest.
 
 The associated data of a seal names everything of the row but the value itself, so that a sealed value
-opens in no other place, under no other name, type, scopes or version, and for no other base.
+opens in no other place, under no other name, type, scopes or version, for no other base and no other hosts.
 """
 
 import functools
@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 
 _NONE = type(None)
 _TYPES = (
-    (str, str, str, str, str, str, str, int, int, int, int, int, bytes),
-    (str, str, str, str, str, str, str, int, int, int, _NONE, int, bytes),
+    (str, str, str, str, str, str, str, int, int, int, int, int, bytes, str),
+    (str, str, str, str, str, str, str, int, int, int, _NONE, int, bytes, str),
 )
-COLUMNS = "kind, owner, name, environment, base, type, scopes, version, created, changed, expires, data_key, sealed"
+_COLUMNS = "kind, owner, name, environment, base, type, scopes, version, created, changed, expires, data_key, sealed"
 
 
 class Row(NamedTuple):
-    """One row of the table `secrets`, in the order of its columns; environment is "" for a base."""
+    """One row of the table `secrets`, in the order of its columns; environment is "" for a base.
+
+    The hosts of a bound base have commas; "" is none.
+    """
 
     kind: str
     owner: str
@@ -41,15 +44,20 @@ class Row(NamedTuple):
     expires: int | None
     data_key: int
     sealed: bytes
+    hosts: str = ""
 
     def is_typed(self) -> bool:
         """Return whether the columns are of their types, which SQLite lets anyone write otherwise."""
         return has_types(self, *_TYPES)
 
     def associated(self, store_id: str) -> bytes:
-        """Return what the value's seal is bound to: the store and every field but the sealed value."""
+        """Return what the value's seal is bound to: the store and every field but the sealed value.
+
+        That of a row without hosts is as it was before there were any.
+        """
+        bound = (self.hosts,) if self.hosts else ()
         return encode(
-            "ic-secrets/1 value",
+            "ic-secrets/1 bound value" if bound else "ic-secrets/1 value",
             store_id,
             self.kind,
             self.owner,
@@ -63,10 +71,11 @@ class Row(NamedTuple):
             str(self.changed),
             "" if self.expires is None else str(self.expires),
             str(self.data_key),
+            *bound,
         )
 
     def digest(self, store_id: str) -> bytes:
-        """SHA-256 of all of the row: what comes before the sealed value has a fixed number of fields."""
+        """SHA-256 of all of the row: the first field says how many come before the sealed value."""
         return hashlib.sha256(self.associated(store_id) + self.sealed).digest()
 
     def label(self) -> str:
@@ -89,6 +98,7 @@ class Row(NamedTuple):
             created=self.created,
             changed=self.changed,
             expires=self.expires,
+            hosts=tuple(self.hosts.split(",")) if self.hosts else (),
         )
 
     def override(self, owner: Owner, value: SecretValue | None) -> Override:
@@ -114,8 +124,9 @@ def select_rows(database: "Database", owner: Owner) -> list[Row]:
 
     StoreTamperedError for one whose columns are not of their types, which SQLite lets anyone write.
     """
+    columns = list_columns(database.has_hosts)
     found = database.query(
-        f"SELECT {COLUMNS} FROM secrets WHERE kind = ? AND owner = ? ORDER BY name, environment",  # noqa: S608
+        f"SELECT {columns} FROM secrets WHERE kind = ? AND owner = ? ORDER BY name, environment",  # noqa: S608
         (owner.kind, owner.name),
     )
     if not all(has_types(columns, *_TYPES) for columns in found):
@@ -123,9 +134,17 @@ def select_rows(database: "Database", owner: Owner) -> list[Row]:
     return [Row(*columns) for columns in found]
 
 
+def list_columns(has_hosts: bool) -> str:
+    """Return what to select for a row; a table from before there were hosts gives none."""
+    return f"{_COLUMNS}, {'hosts' if has_hosts else repr('')}"
+
+
 def write_row(database: "Database", row: Row) -> None:
     """Insert the row, or put it in the place of the one for the same owner, name and environment."""
-    database.run(f"INSERT OR REPLACE INTO secrets ({COLUMNS}) VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
+    if row.hosts and not database.has_hosts:
+        database.add_hosts()
+    columns, values = (f"{_COLUMNS}, hosts", row) if database.has_hosts else (_COLUMNS, row[:-1])
+    database.run(f"INSERT OR REPLACE INTO secrets ({columns}) VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608
 
 
 def delete_row(database: "Database", row: Row) -> None:

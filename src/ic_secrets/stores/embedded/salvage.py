@@ -19,7 +19,7 @@ from ...keys.sealing import DataKey, MasterKey, SealError, unwrap_data_key
 from ...model.secret import Owner, SecretValue
 from .database import BUSY_TIMEOUT_MS, connect
 from .manifest import BUCKETS, OWNER_COLUMNS, Macs, Record, bucket_of
-from .rows import COLUMNS, Row, digest_rows
+from .rows import Row, digest_rows, list_columns
 
 _MAC_BYTES = 32
 Columns = tuple[Any, ...]
@@ -71,6 +71,11 @@ class Tables:
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
+
+    @property
+    def has_hosts(self) -> bool:
+        """Return whether the table of secrets has a column for their hosts, whatever format the file names."""
+        return any(columns[1] == "hosts" for columns in self._select("PRAGMA table_info(secrets)"))
 
     @property
     def version(self) -> int:
@@ -155,7 +160,8 @@ class Remains:
         """Return what is left of the owner."""
         genuine: dict[tuple[str, str], Row] = {}
         damaged: dict[str, None] = {}
-        for row in itertools.starmap(Row, self._tables.read("secrets", COLUMNS, ["name", "environment"], owner)):
+        columns = list_columns(self._tables.has_hosts)
+        for row in itertools.starmap(Row, self._tables.read("secrets", columns, ["name", "environment"], owner)):
             try:
                 self.open(row)
             except SealError:

@@ -28,8 +28,8 @@ from ...errors import (
 )
 from ...keys.sealing import MasterKey, new_data_key
 from ...model.names import check_environment, check_site_name
-from ...model.resolve import Holdings
-from ...model.secret import MAX_TIME, Owner, Scope, Site, format_scopes
+from ...model.resolve import Holdings, choose_hosts
+from ...model.secret import MAX_TIME, Hosts, Owner, Scope, SecretType, Site, format_scopes
 from ..base import Identity, Place, Store, Write
 from ..registry import StoreRequest
 from .database import BUSY_TIMEOUT_MS, Database, lay_out, refuse_network
@@ -112,6 +112,8 @@ def read_master_id(path: str) -> str:
 
 class LocalStore(Store):
     """An embedded store, opened; a context manager that closes it. For one thread of one process."""
+
+    has_hosts = True
 
     def __init__(
         self, database: Database, keys: Sequence[MasterKey], reload: Callable[[], Sequence[MasterKey]] = tuple
@@ -201,7 +203,7 @@ class LocalStore(Store):
             check_environment(environment)
         with self._changing() as session:
             chain = read_name_chain(session, owner, environment, name)
-            kind, scopes, base = define(chain, place, write)
+            kind, scopes, base, hosts = define(chain, place, write)
             old = session.held(owner).names.get(name, {}).get(environment or "")
             now = int(time.time())
             created, changed = write.times or (old.created if old else now, now)
@@ -219,9 +221,18 @@ class LocalStore(Store):
                 expires=write.expires,
                 data_key=0,
                 sealed=b"",
+                hosts=",".join(hosts),
             )
             session.write(row, write.value)
         return old is None
+
+    def bind(self, owner: Owner, name: str, hosts: Hosts) -> None:
+        with self._changing() as session:
+            row = next((row for row in session.rows(owner) if (row.name, row.environment) == (name, "")), None)
+            if row is None:
+                raise UnknownSecretError(f"there is no secret {Place(owner, None, name)}")
+            hosts = choose_hosts(SecretType(row.type), hosts, None)
+            session.write(row._replace(hosts=",".join(hosts)), session.open(row))
 
     def delete(self, place: Place) -> int:
         owner, environment, name = place

@@ -136,6 +136,8 @@ class BaoStore(Store):
 
     def put(self, place: Place, write: Write) -> bool:
         check_site_name(place.owner.name, "site" if place.owner.is_site else "organization")
+        if write.hosts:
+            self.refuse_hosts(place)
         if place.environment is None:
             return self._write_whole(lambda: self._put_base(place, write))
         check_environment(place.environment)

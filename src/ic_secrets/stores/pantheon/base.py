@@ -14,7 +14,7 @@ from ...composer.methods import check_name
 from ...core.records import NamedTuple
 from ...errors import NoPlaceError, UnknownSecretError, UnknownSiteError
 from ...model.names import check_environment, check_site_name
-from ...model.resolve import Holdings, check_base, find_base
+from ...model.resolve import Holdings, check_base, choose_hosts, find_base
 from ...model.secret import Override, Owner, Scope, Secret, SecretValue, Site
 from ..base import Place, Store, Write
 from .secrets_json import Entry, find_secrets, make_holdings, narrow, read_entries, render_entry
@@ -135,9 +135,12 @@ class SecretsJsonStore(Store):
             if environment is None:
                 kind, scopes = check_base(name, chain, write.type, write.scopes)
                 check_name(kind, name)
-                item = Secret(f"{owner} {name}", owner, name, kind, scopes, write.value, expires=write.expires)
+                hosts = choose_hosts(kind, write.hosts, None)
+                item = Secret(
+                    f"{owner} {name}", owner, name, kind, scopes, write.value, expires=write.expires, hosts=hosts
+                )
             else:
-                base = find_base(environment, name, chain, write.type, write.scopes)
+                base = find_base(environment, name, chain, write.type, write.scopes, write.hosts)
                 item = Override(
                     base.id, owner, environment, name, base.type, base.scopes, write.value, expires=write.expires
                 )
@@ -167,8 +170,9 @@ class SecretsJsonStore(Store):
         return len(overrides) + len(bases)
 
     def check_supported(self, item: Secret | Override) -> None:
-        """Raise NoPlaceError for what a secrets.json cannot say: another owner, an expiry, two types of one name."""
+        """Raise NoPlaceError for what a secrets.json cannot say: another owner, hosts, an expiry, two types."""
         self._check_owner(item.owner)
+        super().check_supported(item)
         site, name = item.owner.name, item.name
         if item.expires is not None:
             raise NoPlaceError(f"{self.url} cannot store when {site} {name} expires", hint="set it without --expires")
