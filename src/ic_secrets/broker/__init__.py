@@ -4,7 +4,12 @@
 - `targets`: who is asked: hosts and paths in one spelling, and what a client may not ask
 - `process`: the broker's process, and our end of it; `report`: what it did
 - `service`, `proxy`: what runs in that process; `authority`: its certificates
-- `rules`: a request's credential or none, whether it is allowed, and what its answer means
+- `rules`: a request's credential or none, and what its answer means; `decisions`: the records of both
+- `access`: what a request is, and whether it is allowed
+- `forges`: the paths of GitHub and its like, and which repository each is about
+- `learning`: what the project's files and its servers' answers say about a build's needs
+- `headers`: what of a request's headers is sent on
+- `placeholders`: what a build sees of a secret that is bound to hosts, and how its value gets into a request
 - `environment`: what leads a build's programs to the broker
 - `trust`: the authorities that a person's programs trust, in one bundle with the broker's
 - `defeats`: what would lead a build past the broker

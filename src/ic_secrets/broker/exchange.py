@@ -107,12 +107,16 @@ class Exchange:
         rules = self._services.rules
         try:
             decision = rules.decide(self._endpoint, self._head)
+            while decision.first:
+                await self._consult(decision.first)
+                decision = rules.decide(self._endpoint, self._head)
             body = None
             if decision.body == "small" and not decision.refusal:
                 body = await self._read_small()
                 decision, body = rules.decide_body(decision, self._head, body)
             if decision.needs_token and decision.credential:
-                decision = await self._mint(decision.credential, body)
+                await self._mint(decision.credential)
+                decision = self._decide_again(body)
             self._note(decision)
             if decision.refusal:
                 self._services.tally.add(self._endpoint.key, refused=1)
@@ -241,6 +245,7 @@ class Exchange:
         keeps_alive = self._request.keeps_alive and not self._has_body
         if response.framing.kind == "end" and self._request.version == b"1.0":
             keeps_alive = False
+        response = response._replace(headers=self._services.rules.hide_values(decision, response.headers))
         head, chunked = write_response(self._request, response, keeps_alive=keeps_alive)
         lesson = _Lesson() if decision.learns and response.status == 200 else None
         if not lesson:
@@ -286,9 +291,9 @@ class Exchange:
     # --- requests of our own
 
     async def _fetch(
-        self, asked: Decision | TokenRequest, method: str, credential: Credential | None
-    ) -> tuple[int, bytes]:
-        """Return the status and the body, up to 1 MB, of the answer to a request of our own."""
+        self, asked: Decision | TokenRequest, method: str, credential: Credential | None, largest: int = 1 << 20
+    ) -> tuple[Response, bytes]:
+        """Return the answer to a request of our own, and its body up to that size."""
         body = asked.body if isinstance(asked, TokenRequest) else b""
         link = await self._services.upstream.open(asked.endpoint, credential, is_safe=False)
         limits = self._services.limits
@@ -299,42 +304,51 @@ class Exchange:
             found = bytearray()
             async for piece in read_body(link.stream, response.framing, response.parser, limits.silence):
                 found += piece
-                if len(found) > 1 << 20:
+                if len(found) > largest:
                     break
         except BrokenError as error:
             raise UnreachableError(str(error)) from None
         finally:
             link.stream.abort()
-        return response.status, bytes(found)
+        return response, bytes(found)
+
+    async def _consult(self, decision: Decision) -> None:
+        """Ask what has to be known before the client's request can be decided."""
+        rules = self._services.rules
+        if not decision.refusal and not decision.needs_token:
+            response, body = await self._fetch(decision, decision.method, decision.credential, _LARGEST_LESSON)
+            rules.learn(decision, response.status, response.headers, body)
 
     async def _probe(self, decision: Decision) -> Decision | None:
         """Ask whether the repository is public; return the decision that helps if it is."""
-        probe = self._services.rules.make_probe(decision)
+        rules = self._services.rules
         try:
-            status, body = await self._fetch(probe, probe.method, probe.credential)
+            probe = rules.make_probe(decision)
+            if probe.needs_token and probe.credential:
+                await self._mint(probe.credential)
+                probe = rules.make_probe(decision)
+            response, body = await self._fetch(probe, probe.method, probe.credential)
         except UnreachableError:
             return None
-        return self._services.rules.judge_probe(decision, self._head, status, body)
+        return rules.judge_probe(decision, self._head, response.status, body)
 
-    async def _mint(self, credential: Credential, body: bytes | None) -> Decision:
-        """Have the credential's access token minted, once for all who wait for it, and decide again."""
+    async def _mint(self, credential: Credential) -> None:
+        """Have the credential's access token minted, once for all who wait for it."""
         rules = self._services.rules
         async with self._services.minting.setdefault(credential.name, asyncio.Lock()):
-            decision = self._decide_again(body)
-            if not decision.needs_token:
-                return decision
+            if rules.has_token(credential):
+                return
             asked = rules.make_token_request(credential)
-            status, answer = await self._fetch(asked, "POST", credential)
+            response, answer = await self._fetch(asked, "POST", credential)
             try:
-                token = json.loads(answer)["access_token"] if status == 200 else None
+                token = json.loads(answer)["access_token"] if response.status == 200 else None
             except (ValueError, KeyError, TypeError):
                 token = None
             if not isinstance(token, str) or not token:
-                words = f"{asked.endpoint.key} gives no access token for {credential.name} (status {status})"
+                words = f"{asked.endpoint.key} gives no access token for {credential.name} (status {response.status})"
                 self._services.tally.note(words)
                 raise UnreachableError(words)
             rules.set_token(credential, token)
-        return self._decide_again(body)
 
     def _decide_again(self, body: bytes | None) -> Decision:
         decision = self._services.rules.decide(self._endpoint, self._head)

@@ -1,111 +1,38 @@
-"""A request's credential or none, whether it is allowed, and what its answer means. Pure."""
+"""A request's credential or none, whether it is allowed, and what its answer means. Pure, but for what it learns."""
 
 import json
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any
 
 from ..composer.credential import Credential
-from ..composer.methods import Purpose
-from ..core.records import NamedTuple
+from ..composer.methods import METHODS, Purpose
+from .access import Access, Request
+from .decisions import (
+    SMALL as SMALL,
+    Answer as Answer,
+    Decision as Decision,
+    Head as Head,
+    HeaderLines as HeaderLines,
+    Refusal as Refusal,
+    TokenRequest as TokenRequest,
+    Verdict as Verdict,
+)
+from .forges import FORGES
+from .headers import check_headers, clean_headers, merge_headers, set_length
 from .order import Order
-from .targets import Endpoint
+from .placeholders import (
+    UnfitValueError,
+    fill_body,
+    fill_header,
+    fill_target,
+    find_placeholders,
+    hide_values,
+)
+from .targets import Endpoint, has_tricks, is_plain, parse_host
 
-HeaderLines = tuple[tuple[str, str], ...]
-# The most of a body that is read whole.
-SMALL = 64 << 10
-
-
-class Head(NamedTuple):
-    """A request but for its body: the path and query as they were written, names of headers in lower case."""
-
-    method: str
-    path: str
-    query: str
-    headers: HeaderLines
-
-    def find(self, name: str) -> str:
-        """Return the first header of that (lower-case) name; "" for none."""
-        return next((value for key, value in self.headers if key == name), "")
-
-
-class Answer(NamedTuple):
-    """An answer of our own."""
-
-    status: int
-    reason: str
-    headers: HeaderLines
-    body: bytes
-
-
-class Refusal(NamedTuple):
-    """Why something is not done, and how to say so: `json` for Composer, `text` for git, `git` inside its protocol."""
-
-    status: int
-    words: str
-    form: Literal["json", "text", "git"] = "json"
-
-    def render(self) -> Answer:
-        """Return the answer that has the words where the client prints them."""
-        words = f"ic-secrets: {self.words}"
-        if self.form == "git":
-            line = f"ERR {words}\n".encode()
-            body = b"%04x" % (len(line) + 4) + line
-            kind = "application/x-git-upload-pack-advertisement"
-        else:
-            body = json.dumps({"warning": words}).encode() if self.form == "json" else words.encode() + b"\n"
-            kind = "application/json" if self.form == "json" else "text/plain; charset=utf-8"
-        headers = (("content-type", kind), ("content-length", str(len(body))), ("cache-control", "no-store"))
-        return Answer(self.status, words, headers, body)
-
-
-class Decision(NamedTuple):
-    """What becomes of a request.
-
-    Where there is a `refusal`, there is no `target` (path and query, with placeholders filled) and nothing is sent. A
-    `small` body is read whole (up to SMALL) and shown to `Rules.decide_body` first. `credential` goes along, by the
-    `headers` that are to be sent, or, where it is a client certificate, by the connection; `secret` is its name, or
-    that of a bound secret that was filled in. With `needs_token` nothing is sent either: its access token must be
-    minted first (`make_token_request`, `set_token`), then the request is decided again. `probe` is the path that says
-    whether a repository that nobody named is public. Where it `learns`, the body of a good answer teaches: it is read
-    whole. `attempts` are placeholders that came to a host that is not theirs.
-    """
-
-    endpoint: Endpoint
-    method: str
-    refusal: Refusal | None = None
-    secret: str = ""
-    credential: Credential | None = None
-    purpose: Purpose = "files"
-    target: str = ""
-    headers: HeaderLines = ()
-    body: Literal["stream", "small"] = "stream"
-    needs_token: bool = False
-    probe: str = ""
-    learns: bool = False
-    attempts: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"Decision({self.method} {self.endpoint.key}, {self.secret or None}, {self.refusal})"
-
-
-class Verdict(NamedTuple):
-    """What to do with an answer: `pass` it on, `help` by asking whether the repository is public, or `refuse`.
-
-    With `refuse` the client gets the `refusal` in its place; `notice` is a line for the receipt.
-    """
-
-    action: Literal["pass", "help", "refuse"] = "pass"
-    refusal: Refusal | None = None
-    notice: str = ""
-
-
-class TokenRequest(NamedTuple):
-    """The POST that exchanges a credential for an access token; its JSON answer has `access_token`, `expires_in`."""
-
-    endpoint: Endpoint
-    target: str
-    headers: HeaderLines
-    body: bytes
+# A status with which no Composer asks for a login, tries again or goes to SSH, as it does after 401, 403 and 404.
+_FAILED = 424
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class Rules:
@@ -113,47 +40,260 @@ class Rules:
 
     def __init__(self, order: Order) -> None:
         """Take the order of the build."""
-        self._order = order
+        self._access = Access(order)
+        self._learned = self._access.learned
+        self._tokens: dict[str, str] = {}
 
     def intercepts(self, endpoint: Endpoint) -> bool:
         """Return whether TLS is ended for the endpoint; else two sockets are joined."""
-        raise NotImplementedError
+        return self._access.intercepts(endpoint)
 
     def decide(self, endpoint: Endpoint, head: Head) -> Decision:
         """Return what becomes of the request."""
-        raise NotImplementedError
+        request = self._access.read(endpoint, head)
+        refusal = check_headers(endpoint, head.headers) or self._check_path(request)
+        if refusal:
+            return self._refuse(request, refusal)
+        permission = self._access.permit(request)
+        if permission == "ask" and (base := self._access.find_unasked(endpoint)):
+            self._learned.asked.add(base)
+            first = self.decide(endpoint, Head("GET", base.path, "", _make_headers(endpoint, head.headers)))
+            return Decision(endpoint, head.method, first=first)
+        if permission in {"no", "ask"}:
+            return self._refuse(request, _explain(request))
+        has_it, repository = (False, "") if permission in {"bare", "body"} else self._access.may_have(request)
+        decision = self._compose(request, has_credential=has_it)
+        probe = self._access.sites.show_root(request.origin, repository)[1] if repository else ""
+        is_small = permission in {"body", "batch"} or (bool(self._access.names) and request.has_small_body)
+        return decision._replace(probe=probe, body="small" if is_small and not decision.refusal else "stream")
 
     def decide_body(self, decision: Decision, head: Head, body: bytes) -> tuple[Decision, bytes]:
         """Return what becomes of a request with a small body, and the body to send."""
-        raise NotImplementedError
+        request = self._access.read(decision.endpoint, head)
+        permission = self._access.permit(request)
+        if permission == "batch":
+            if _is_download(body):
+                return decision._replace(body="stream"), body
+            return self._refuse(request, _explain(request)), b""
+        values = request.values
+        found = find_placeholders(body.decode("latin-1"))
+        if permission == "body" and found.isdisjoint(values):
+            return self._refuse(request, _explain(request)), b""
+        try:
+            filled = fill_body(head.find("content-type"), body, values)
+        except UnfitValueError:
+            return self._refuse(request, _explain_unfit(request)), b""
+        names, attempts = self._sort_found(found, values)
+        decision = decision._replace(
+            body="stream",
+            headers=set_length(decision.headers, len(filled)) if filled != body else decision.headers,
+            secret=decision.secret or next(iter(names), ""),
+            filled=tuple(dict.fromkeys((*decision.filled, *names))),
+            attempts=tuple(dict.fromkeys((*decision.attempts, *attempts))),
+        )
+        return decision, filled
 
     def judge(self, decision: Decision, status: int, headers: HeaderLines) -> Verdict:
         """Return what to do with the answer."""
-        raise NotImplementedError
+        found = _read_headers(headers)
+        is_spent = found.get("x-ratelimit-remaining") == "0" or "retry-after" in found
+        is_limited = status == 429 or (status == 403 and is_spent)
+        if decision.probe and (is_limited or status == 404):
+            return Verdict("help")
+        is_guest = _is_composer(decision) and self._is_gitlab_root(decision)
+        if is_limited or status not in ({401, 403, 404} if is_guest else {401, 403}):
+            return Verdict()
+        host, name = decision.endpoint.key, decision.secret
+        words = f"{host} answered {status} to the secret {name}, which may be wrong, expired or not meant for this"
+        if not decision.credential:
+            return Verdict(notice=words if decision.filled else "")
+        refusal = Refusal(200, words, "guest") if is_guest else _make_failure(decision, words)
+        return Verdict("refuse", refusal, words)
 
     def make_probe(self, decision: Decision) -> Decision:
         """Return the request, with the credential, that says whether the decision's repository is public."""
-        raise NotImplementedError
+        host = self._access.sites.show_root(*self._find_repository(decision))[0]
+        endpoint = parse_host(host, decision.endpoint.scheme)
+        head = Head("GET", decision.probe, "", _make_headers(endpoint, decision.headers))
+        return self._compose(self._access.read(endpoint, head), has_credential=True)
 
     def judge_probe(self, decision: Decision, head: Head, status: int, body: bytes) -> Decision | None:
         """Return the decision with the credential where the answer to the probe says public; else None."""
-        raise NotImplementedError
+        origin, repository = self._find_repository(decision)
+        is_public = self._learned.add_visibility(origin, repository, body if status == 200 else b"")
+        return self.decide(decision.endpoint, head) if is_public else None
 
     def learn(self, decision: Decision, status: int, headers: HeaderLines, body: bytes = b"") -> None:
-        """Remember what the answer taught; `body` only where the decision `learns`."""
-        raise NotImplementedError
+        """Remember what the answer taught; `body`, unpacked, only where the decision `learns`."""
+        found = _read_headers(headers)
+        path = decision.target.partition("?")[0]
+        if status in _REDIRECTS:
+            self._learned.add_redirect(decision.endpoint, path, found.get("location", ""))
+        elif status == 200:
+            if decision.credential:
+                self._learned.add_links(decision.endpoint, path, found.get("link", ""))
+            if decision.learns:
+                self._learned.add_answer(decision.endpoint, path, body)
+
+    def hide_values(self, decision: Decision, headers: HeaderLines) -> HeaderLines:
+        """Return an answer's headers with placeholders in the place of the values that were put into the request.
+
+        A redirect often repeats the query that it was asked with.
+        """
+        values = self._access.find_values(decision.endpoint)
+        shown = {holder: values[name] for holder, name in self._access.names.items() if name in decision.filled}
+        return tuple((name, hide_values(value, shown)) for name, value in headers) if shown else headers
 
     def make_token_request(self, credential: Credential) -> TokenRequest:
         """Return the request that mints the credential's access token."""
-        raise NotImplementedError
+        method = METHODS[credential.method]
+        endpoint = parse_host(credential.host, "https")
+        body = b"grant_type=client_credentials"
+        consumer = credential._replace(content=method.replace_token(credential.content, ""))
+        headers = {
+            "host": endpoint.key,
+            "accept": "application/json",
+            "content-type": "application/x-www-form-urlencoded",
+            "content-length": str(len(body)),
+            "user-agent": "ic-secrets",
+        }
+        lines = merge_headers(tuple(headers.items()), consumer.make_headers("api", endpoint.key))
+        return TokenRequest(endpoint, method.exchange, lines, body)
+
+    def has_token(self, credential: Credential) -> bool:
+        """Return whether an access token is known for the credential."""
+        return credential.name in self._tokens
 
     def set_token(self, credential: Credential, token: str) -> None:
         """Use the access token for the credential from now on; "" forgets it."""
-        raise NotImplementedError
+        self._tokens.pop(credential.name, None)
+        if token:
+            self._tokens[credential.name] = token
+
+    def _check_path(self, request: Request) -> Refusal | None:
+        """Return why the path is not one; the rules for a forge depend on it, the other hosts' do hardly."""
+        path = request.head.path
+        if not self.intercepts(request.endpoint):
+            return None
+        if path.startswith("/") and (is_plain(path) if request.forge else not has_tricks(path)):
+            return None
+        return Refusal(400, f"the path of a request to {request.endpoint.key} is not written plainly", "text")
+
+    def _compose(self, request: Request, *, has_credential: bool) -> Decision:
+        """Return the decision to send the request, with its placeholders filled and the credential if it has one."""
+        endpoint, head = request.endpoint, request.head
+        names, attempts = self._sort_found(request.found, request.values)
+        learns = self._access.is_lesson(request)
+        is_guarded = request.credential is not None
+        headers = clean_headers(endpoint, head.headers, is_guarded=is_guarded, is_lesson=learns)
+        try:
+            headers = tuple((name, fill_header(value, request.values)) for name, value in headers)
+        except UnfitValueError:
+            return self._refuse(request, _explain_unfit(request))
+        purpose: Purpose = "git" if request.is_git else "api" if request.target.is_api else "files"
+        credential = request.credential if has_credential else None
+        if credential:
+            method = METHODS[credential.method]
+            if method.mints and credential.name not in self._tokens:
+                return Decision(endpoint, head.method, None, credential.name, credential, needs_token=True)
+            token = self._tokens.get(credential.name, "")
+            credential = credential._replace(content=method.replace_token(credential.content, token))
+            ours = credential.make_headers(purpose, endpoint.key)
+            headers = merge_headers(headers, ours)
+            credential = credential if ours or method.is_certificate else None
+        return Decision(
+            endpoint,
+            head.method,
+            secret=credential.name if credential else next(iter(names), ""),
+            credential=credential,
+            purpose=purpose,
+            target=fill_target(request.full, request.values),
+            headers=headers,
+            learns=learns,
+            filled=names,
+            attempts=attempts,
+        )
+
+    def _refuse(self, request: Request, refusal: Refusal) -> Decision:
+        attempts = self._sort_found(request.found, request.values)[1]
+        return Decision(request.endpoint, request.head.method, refusal=refusal, attempts=attempts)
+
+    def _sort_found(self, found: frozenset[str], values: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the names of the secrets whose placeholders are where they belong, and of the others."""
+        known = [each for each in sorted(found) if each in self._access.names]
+        ours = tuple(self._access.names[each] for each in known if each in values)
+        return ours, tuple(self._access.names[each] for each in known if each not in values)
+
+    def _is_gitlab_root(self, decision: Decision) -> bool:
+        """Return whether Composer asks what a GitLab project is: not all that may fetch by git may know that."""
+        _, forge, target = self._access.sites.find(decision.endpoint, decision.target.partition("?")[0])
+        return target.shape == "root" and forge is FORGES["gitlab-token"] and decision.method == "GET"
+
+    def _find_repository(self, decision: Decision) -> tuple[str, str]:
+        origin, _, target = self._access.sites.find(decision.endpoint, decision.target.partition("?")[0])
+        return origin, target.repository
 
 
-def merge_headers(headers: HeaderLines, ours: Mapping[str, str]) -> HeaderLines:
-    """Return the headers with ours in the place of those of the same names."""
-    names = {name.lower() for name in ours}
-    kept = tuple((name, value) for name, value in headers if name not in names)
-    return kept + tuple((name.lower(), value) for name, value in ours.items())
+def _is_download(body: bytes) -> bool:
+    """Return whether the body asks git-lfs for downloads, however a server reads it.
+
+    Some take the last of two members, and some take a name in any case.
+    """
+    try:
+        document = json.loads(body.decode(), object_pairs_hook=_Members)
+    except (ValueError, RecursionError):
+        return False
+    names = [name.casefold() for name, _ in document] if isinstance(document, _Members) else []
+    return len(names) == len(set(names)) and ("operation", "download") in document
+
+
+class _Members(list[tuple[str, Any]]):
+    """The members of a JSON object, in their order."""
+
+
+def _explain(request: Request) -> Refusal:
+    host = request.endpoint.key
+    if request.is_push or request.is_batch:
+        words = f"a build may fetch from {host}, not push to it; --allow-write {host} permits it"
+        return Refusal(403, words, "text" if request.is_push else "lfs")
+    return Refusal(403, f"{request.head.method} to {host} is not what a build needs; --allow-write {host} permits it")
+
+
+def _explain_unfit(request: Request) -> Refusal:
+    names = ", ".join(each.name for each in request.bound)
+    return Refusal(400, f"the value of {names} cannot stand where its placeholder does")
+
+
+def _make_failure(decision: Decision, words: str) -> Refusal:
+    """Return an answer that Composer and git print, and after which Composer does not ask for a login."""
+    path = decision.target.partition("?")[0]
+    if decision.purpose == "git" and path.endswith("/git-upload-pack"):
+        return Refusal(200, words, "result")
+    if decision.purpose == "git" and "?service=" in decision.target:
+        return Refusal(200, words, "git")
+    if decision.purpose == "git":
+        return Refusal(_FAILED, words, "lfs" if "/info/lfs/" in path else "text")
+    return Refusal(_FAILED, words)
+
+
+def _read_headers(headers: HeaderLines) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in headers:
+        key = name.lower()
+        found[key] = f"{found[key]}, {value.strip()}" if key in found else value.strip()
+    return found
+
+
+def _is_composer(decision: Decision) -> bool:
+    return any(name == "user-agent" and value.startswith("Composer/") for name, value in decision.headers)
+
+
+def _make_headers(endpoint: Endpoint, headers: HeaderLines) -> HeaderLines:
+    """Return the headers of a request of our own, made in the course of another."""
+    agent = next((value for name, value in headers if name == "user-agent"), "ic-secrets")
+    return (
+        ("host", endpoint.key),
+        ("user-agent", agent),
+        ("accept", "application/json"),
+        ("accept-encoding", "identity"),
+    )

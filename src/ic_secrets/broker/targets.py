@@ -10,7 +10,7 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 # A last label like this makes a name a number to `inet_aton`, and thus to curl and libc.
 _NUMBER = r"0x[0-9a-f]*|[0-9]+"
 # Segments that a server, or something before it, may resolve to another path than the one that was judged.
-_ODD = r"\\|%5c|%00|[\x00-\x20\x7f]|//|/(?:\.|%2e){1,2}(?:/|;|%2f|$)|%2f(?:\.|%2e){1,2}(?:/|;|%2f|$)"
+_ODD = r"\\|%5c|%00|%[01][0-9a-f]|%7f|[\x00-\x20\x7f#]|%(?![0-9a-f]{2})|(?:/|%2f)(?:\.|%2e){1,2}(?=/|;|%3b|%2f|$)"
 
 
 class RequestError(Exception):
@@ -77,8 +77,17 @@ def parse_host(text: str, scheme: str) -> Endpoint:
 def split_path(raw: str) -> tuple[str, str, bool]:
     """Return the path and query of a request in origin form, and whether every server reads that path alike."""
     path, _, query = raw.partition("?")
-    is_plain = path.startswith("/") and not re.search(_ODD, path, re.IGNORECASE) and "#" not in raw
-    return path, query, is_plain and path.isascii()
+    return path, query, is_plain(path)
+
+
+def is_plain(path: str) -> bool:
+    """Return whether the path has no segment that a server could resolve to another one, and nothing to confuse it."""
+    return path.startswith("/") and path.isascii() and "//" not in path and not has_tricks(path)
+
+
+def has_tricks(path: str) -> bool:
+    """Return whether the path climbs, or has what cannot be meant: control characters, backslashes, broken escapes."""
+    return bool(re.search(_ODD, path, re.IGNORECASE))
 
 
 def _parse_authority(scheme: str, text: str, *, needs_port: bool = False) -> Endpoint:

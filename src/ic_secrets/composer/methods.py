@@ -7,6 +7,7 @@ Words and JSON are those of `composer config --auth` and of Composer's auth.json
 """
 
 import binascii
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -27,6 +28,11 @@ _GITHUB_API = "api.github.com"
 _GIT_USERS = (("bitbucket.org", "ATATT", "x-bitbucket-api-token-auth"),)
 # Words in the place of a password that tell GitLab that the user name is the token; Composer swaps them for git.
 _SWAPPED_WORDS = frozenset({"oauth2", "private-token", "gitlab-ci-token"})
+# The parameters of a URL that is signed, as S3, Google Cloud Storage and Azure hand them out: a server that is sent a
+# login as well refuses both.
+_SIGNATURE = (
+    r"(?:^|&)(?:X-Amz-Signature|X-Goog-Signature)=|(?:^|&)(?:AWSAccessKeyId|GoogleAccessId|se)=.*&(?:Signature|sig)="
+)
 # What any other host takes.
 _FALLBACK = "http-basic"
 
@@ -51,7 +57,8 @@ class Method(NamedTuple):
     the content is a list of header lines. `hosts`, and those listed in the project's setting `domains`, are where
     Composer expects this method. Before `merged_since` a source's hosts replace those of all weaker sources. `headers`
     makes what is sent from the content, the host that it is for and the host that is asked; by default, and where it
-    returns None, the pair is sent by basic authentication.
+    returns None, the pair is sent by basic authentication. Nothing is sent to the `bare` paths. `exchange` is the path
+    where the token that it `mints` is asked for.
     """
 
     name: str
@@ -66,6 +73,13 @@ class Method(NamedTuple):
     domains: str = ""
     merged_since: tuple[int, int] = (1, 0)
     headers: Callable[[Any, str, str], Headers | None] | None = None
+    bare: str = ""
+    exchange: str = ""
+
+    @property
+    def is_certificate(self) -> bool:
+        """Whether it goes along by the connection, not by a header."""
+        return any(field.name == "local_cert" for field in self.fields)
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -102,19 +116,32 @@ class Method(NamedTuple):
 
     def list_pairs(self, content: Any, host: str) -> tuple[Pair, ...]:
         """Return every user name and password that go together: in a URL, or in a header of basic authentication."""
-        fields = self.read_fields(content)
-        minted = [(self.mints[1], fields[self.mints[0]])] if self.mints and self.mints[0] in fields else []
-        pairs = (self.find_pair(content), self.find_login(content, host), *minted)
+        pairs = (self.find_pair(content), self.find_login(content, host), self._find_minted(content))
         return tuple(dict.fromkeys(pair for pair in pairs if pair))
 
     def list_token_pairs(self, token: str, host: str) -> tuple[Pair, ...]:
         """Return the pairs of a token that Composer was given by the server for such a credential."""
         return ((self.mints[1], token),) if self.mints else self.list_pairs(token, host)
 
+    def is_bare(self, path: str, query: str) -> bool:
+        """Return whether a request for it takes no credential: it is open to all, or its query is a signature."""
+        return bool(self.bare and re.fullmatch(self.bare, path)) or bool(re.search(_SIGNATURE, query, re.IGNORECASE))
+
+    def replace_token(self, content: Any, token: str) -> Any:
+        """Return the content with that token as the one that it was exchanged for; "" for none."""
+        if not self.mints:
+            return content
+        fields = {name: value for name, value in self.read_fields(content).items() if name in self.required}
+        return fields | {self.mints[0]: token} if token else fields
+
+    def _find_minted(self, content: Any) -> Pair | None:
+        fields = self.read_fields(content)
+        return (self.mints[1], fields[self.mints[0]]) if self.mints and self.mints[0] in fields else None
+
     def make_headers(self, content: Any, origin: str, purpose: Purpose, host: str) -> Headers:
         """Return the headers that Composer, or git for it, sends to `host` with the credential of `origin`."""
         if purpose == "git":
-            pair = self.find_login(content, origin)
+            pair = self._find_minted(content) or self.find_login(content, origin)
         else:
             headers = self.headers(content, origin, host) if self.headers else None
             if headers is not None:
@@ -190,6 +217,11 @@ def _make_github(content: Any, origin: str, host: str) -> Headers | None:
     return {"Authorization": f"token {content}"} if host == _GITHUB_API else {}
 
 
+def _make_bitbucket(content: Any, _origin: str, _host: str) -> Headers | None:
+    """Send the token that the consumer was exchanged for; the consumer itself asks for one."""
+    return {"Authorization": f"Bearer {content['access-token']}"} if "access-token" in content else None
+
+
 def _make_gitlab(content: Any, _origin: str, _host: str) -> Headers | None:
     if isinstance(content, str):
         return {"PRIVATE-TOKEN": content}
@@ -219,6 +251,9 @@ METHODS: dict[str, Method] = {
             ),
             mints=("access-token", "x-token-auth"),
             hosts=("bitbucket.org",),
+            headers=_make_bitbucket,
+            exchange="/site/oauth2/access_token",
+            bare=r"/[^/]+/[^/]+/downloads(?:/.*)?",
         ),
         Method(
             "github-oauth",

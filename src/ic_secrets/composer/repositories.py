@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from .products import Need
 
 # Whose credential Composer sends to these (`Url::getOrigin`).
-_ALIASES = {"api.github.com": "github.com", "codeload.github.com": "github.com", "api.bitbucket.org": "bitbucket.org"}
+ALIASES = {"api.github.com": "github.com", "codeload.github.com": "github.com", "api.bitbucket.org": "bitbucket.org"}
 # Where composer.lock keeps the options of the repository that a package comes from.
 _OPTIONS = "transport-options"
 _URL = r"(?i)([a-z][a-z0-9+.-]*)://([^/?#]+)([^?#]*)"
 _LIKE_A_HOST = r"(?i)(?:[\w-]+(?:\.[\w-]+)+\.?|localhost|\[[0-9a-f:.]+\])(?::[0-9]+)?"
 _SSH = r"(?i)(?:ssh://)?(?:git@)?([\w.-]+)[:/].*"
 # As git and Composer's drivers of forges know it; `ssh://` is never asked by HTTP.
-_SCP = r"git@([^:/@]+):/?(.+)"
+SCP_URL = r"git@([^:/@]+):/?(.+)"
 # Composer's types of a repository for which it looks for a driver, and thus for the API of a forge.
 FORGED = frozenset({"vcs", "github", "gitlab", "git-bitbucket", "forgejo"})
 # What Packagist is called among the repositories of composer.json.
@@ -61,7 +61,7 @@ class Repository(NamedTuple):
     @property
     def web_url(self) -> str:
         """The URL by which it takes a credential: Composer asks forges so even where an SSH URL is written."""
-        match = re.fullmatch(_SCP, self.url)
+        match = re.fullmatch(SCP_URL, self.url)
         return f"https://{match[1].lower()}/{match[2]}" if match else self.url
 
 
@@ -217,7 +217,7 @@ def make_repository(kind: str, url: str, forges: Collection[str]) -> Repository:
     own = "login" if has_login else "token" if is_token else ""
     shown = f"{match[1].lower()}://{host}{path}"
     query = "" if own else query
-    return Repository(kind, shown, _ALIASES.get(host, host), transport, own, "", placeholders, query)
+    return Repository(kind, shown, ALIASES.get(host, host), transport, own, "", placeholders, query)
 
 
 def _add_options(repository: Repository, options: Any) -> Repository:
@@ -228,7 +228,7 @@ def _add_options(repository: Repository, options: Any) -> Repository:
 
 def _find_ssh_transport(kind: str, host: str, url: str, forges: Collection[str]) -> str:
     """Return how Composer asks at an SSH URL: it goes to the API of a forge, and git to https where SSH fails."""
-    if host not in forges or not re.fullmatch(_SCP, url):
+    if host not in forges or not re.fullmatch(SCP_URL, url):
         return "ssh"
     return "api" if kind in FORGED and host != "bitbucket.org" else "git"
 
