@@ -36,6 +36,7 @@ from ic_secrets.stores.openbao.client import Answer, BaoClient, parse_nodes
 from ic_secrets.stores.openbao.policy import render_policy
 from ic_secrets.stores.openbao.store import BaoStore
 from ic_secrets.stores.registry import read_variables
+from servers.certificates import Authority
 
 SITE = Owner("site", "my-site")
 AGENCY = Owner("organization", "agency")
@@ -593,6 +594,79 @@ def test_tls_is_verified(tmp_path: Path) -> None:
             pytest.raises(ConfigError, match=r"none\.pem"),
         ):
             store.site("my-site")
+
+
+@pytest.fixture
+def demanding(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A server that demands a certificate, as a store, and a directory with what signs its own and one to show."""
+    authority, other = Authority(), Authority("Another")
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+    made = {
+        "server": authority.sign(["localhost"]),
+        "client": authority.sign(["builds"]),
+        "locked": authority.sign(["builds"], b"a passphrase"),
+        "other": other.sign(["builds"]),
+    }
+    for name, (certificate, key) in made.items():
+        (tmp_path / f"{name}.pem").write_bytes(certificate)
+        (tmp_path / f"{name}.key").write_bytes(key)
+        (tmp_path / f"{name}-both.pem").write_bytes(certificate + key)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (tmp_path / "server.hcl").write_text(
+        f"""
+        listener "tcp" {{
+          address = "127.0.0.1:{port}"
+          tls_cert_file = "{tmp_path}/server.pem"
+          tls_key_file = "{tmp_path}/server.key"
+          tls_client_ca_file = "{tmp_path}/ca.pem"
+          tls_require_and_verify_client_cert = true
+        }}
+        """
+    )
+    with running(f"-config={tmp_path}/server.hcl"):
+        yield f"bao+https://localhost:{port}/secret", tmp_path
+
+
+def test_a_server_that_demands_a_certificate_is_shown_that_of_bao_client_cert(demanding: tuple[str, Path]) -> None:
+    """With its key in BAO_CLIENT_KEY, or in the same file; by VAULT_CLIENT_CERT too."""
+    url, directory = demanding
+    for shown in (
+        {"BAO_CLIENT_CERT": f"{directory}/client.pem", "BAO_CLIENT_KEY": f"{directory}/client.key"},
+        {"BAO_CLIENT_CERT": f"{directory}/client-both.pem"},
+        {"VAULT_CLIENT_CERT": f"{directory}/client.pem", "VAULT_CLIENT_KEY": f"{directory}/client.key"},
+    ):
+        with open_with(url, BAO_CACERT=f"{directory}/ca.pem", **shown) as store:
+            put(store, SITE, "KEY", "v")
+            assert read_values(store) == {"KEY": SecretValue("v")}
+
+
+@pytest.mark.parametrize("shown", ["", "other"])
+def test_a_server_that_demands_a_certificate_and_sees_none_that_it_trusts_is_an_error_with_a_hint(
+    demanding: tuple[str, Path], shown: str
+) -> None:
+    """At once: no other try would be better."""
+    url, directory = demanding
+    more = {"BAO_CLIENT_CERT": f"{directory}/{shown}-both.pem"} if shown else {}
+    began = time.monotonic()
+    with (
+        open_with(url, BAO_CACERT=f"{directory}/ca.pem", IC_SECRETS_BAO_TIMEOUT="20s", **more) as store,
+        pytest.raises(StoreUntrustedError, match="certificate") as error,
+    ):
+        store.site("my-site")
+    assert "BAO_CLIENT_CERT" in error.value.hint
+    assert time.monotonic() - began < 10
+
+
+def test_a_key_under_a_passphrase_is_refused_and_never_asks_for_it(demanding: tuple[str, Path]) -> None:
+    url, directory = demanding
+    shown = {"BAO_CLIENT_CERT": f"{directory}/locked.pem", "BAO_CLIENT_KEY": f"{directory}/locked.key"}
+    with (
+        open_with(url, BAO_CACERT=f"{directory}/ca.pem", **shown) as store,
+        pytest.raises(ConfigError, match="not a certificate that we can show"),
+    ):
+        store.site("my-site")
 
 
 # --- how much is asked --------------------------------------------------------------------------------

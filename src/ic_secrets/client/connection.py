@@ -20,6 +20,7 @@ from ..errors import ConfigError
 from .addresses import Address
 from .errors import (
     CertificateError,
+    DemandedCertificateError,
     HttpError,
     InvalidReplyError,
     ReplyTooLargeError,
@@ -122,7 +123,7 @@ class Connection:
             is_kept = reads_content and self._raw.sock is not None
             return Reply(response.status, response.headers, content)
         except _FAILURES as error:
-            raise _explain_exchange(error) from None
+            raise _explain_exchange(error, self.address) from None
         finally:
             if response is not None:
                 response.close()
@@ -217,16 +218,26 @@ def _resolve(address: Address, timeout: float) -> Sequence[str]:
 def _explain_connect(error: Exception, address: Address) -> HttpError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return CertificateError(f"the certificate of {address} is not trusted: {error.verify_message}")
+    if _is_demand(error):
+        return _explain_exchange(error, address)
     if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return TlsError(f"{address} does not speak TLS: {error.reason}", hint="check the port")
-    return _explain_exchange(error)
+    return _explain_exchange(error, address)
 
 
-def _explain_exchange(error: Exception) -> HttpError:
+def _is_demand(error: Exception) -> bool:
+    """Return whether the server says that it wants a certificate of ours: in TLS 1.3 that comes after the handshake."""
+    found = re.search(r"ALERT_(.*CERTIFICATE|UNKNOWN_CA)", str(getattr(error, "reason", "")))
+    return isinstance(error, ssl.SSLError) and found is not None
+
+
+def _explain_exchange(error: Exception, address: Address) -> HttpError:
     if isinstance(error, NewConnectionError) and isinstance(error.__cause__, OSError):
         error = error.__cause__
     if isinstance(error, (TimeoutError, Urllib3TimeoutError)):
         return TransientError("timed out")
+    if _is_demand(error):
+        return DemandedCertificateError(f"{address} demands a certificate, and was not shown one that it trusts")
     if isinstance(error, ssl.SSLError):  # its strerror is full of OpenSSL's own places
         return TransientError(_BROKEN)
     if isinstance(error, OSError):  # RemoteDisconnected among them

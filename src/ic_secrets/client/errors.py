@@ -43,6 +43,10 @@ class CertificateError(UntrustedError):
     """The server's certificate is not trusted."""
 
 
+class DemandedCertificateError(UntrustedError):
+    """The server asks for a certificate of ours, and was not shown one that it trusts."""
+
+
 class TlsError(UntrustedError):
     """Whoever listens there does not speak TLS, or none that we understand."""
 

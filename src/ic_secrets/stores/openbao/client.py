@@ -12,6 +12,7 @@ from urllib.parse import quote
 from ...client import Address, http, parse_address
 from ...client.errors import (
     CertificateError,
+    DemandedCertificateError,
     HttpError,
     InvalidReplyError,
     TransientError,
@@ -164,7 +165,11 @@ class BaoClient:
         try:
             return self._http.insist(lambda: self._try(request, token))
         except HttpError as error:
-            hints = {CertificateError: _TRUST_HINT, UnavailableError: "check the store's URL"}
+            hints = {
+                CertificateError: _TRUST_HINT,
+                DemandedCertificateError: "BAO_CLIENT_CERT names its file, and BAO_CLIENT_KEY that of its key",
+                UnavailableError: "check the store's URL",
+            }
             raise to_store_error(error, self, hints.get(type(error), "")) from None
 
     def _try(self, request: Request, token: str) -> Answer:
