@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -228,6 +230,12 @@ def test_an_update_finds_a_private_package_that_only_metadata_names(rules: Rules
     assert has(rules, "api.github.com/repos/acme/deep")
     assert has(rules, "api.github.com/repos/acme/old/zipball/1")
     assert has(rules, "gitlab.com/api/v4/projects/7/packages/composer/archives/x.zip?sha=1")
+
+
+@pytest.mark.parametrize(("pack", "is_learnt"), [(gzip.compress, True), (lambda body: body, False)])
+def test_an_answer_is_unpacked_to_learn_from_it(rules: Rules, pack: Callable[[bytes], bytes], is_learnt: bool) -> None:
+    rules.learn(ask(rules, ROOT), 200, (("Content-Encoding", "gzip"),), pack(json.dumps(METADATA).encode()))
+    assert has(rules, "api.github.com/repos/acme/deep") is is_learnt
 
 
 def test_metadata_cannot_name_what_no_package_is_at(rules: Rules) -> None:
