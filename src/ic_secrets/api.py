@@ -89,6 +89,8 @@ def open_build(
     leaks_allowed: Sequence[str] = (),
     receipt: str | os.PathLike[str] | None = None,
     run_dir: str | os.PathLike[str] | None = None,
+    broker: bool = False,
+    writable: Sequence[str] | None = None,
     notify: Notify | None = None,
 ) -> Iterator[OpenBuild]:
     """Expose the target's secrets while the block runs, then scrub and search for leaks.
@@ -96,7 +98,8 @@ def open_build(
     Arguments that are not given, or False, come from the settings, as for `run`: variables of this process, the files
     of the `project` and of the person. The build inherits `environment`, by default this process's. `command` is the
     command of the build, if it is known (by default `composer install`, if Composer is installed). Notices go to
-    `notify`, by default to the logger `ic_secrets`.
+    `notify`, by default to the logger `ic_secrets`. With `broker` the build holds no credential: a broker adds them to
+    its requests, and `writable` are the hosts (`HOST[:PORT]`) of which it may ask more than to read.
 
     IcSecretsError if the build cannot be started: then nothing is exposed. What the block raises passes through; if it
     succeeds, with `status` 0, a leak is a LeakFoundError and an incomplete scrub a ScrubIncompleteError. The build's
@@ -115,6 +118,8 @@ def open_build(
         "leaks": _check_leaks(leaks),
         "receipt": os.path.abspath(receipt) if receipt else None,
         "run-dir": os.fspath(run_dir) if run_dir else None,
+        "broker": "true" if broker else None,
+        "allow-write": _join("writable", writable) if writable else None,
     }
     inherited = dict(os.environ if environment is None else environment)
     context = Context(Settings(dict(os.environ), flags, directory), notify or _log, owns_process=False)
@@ -188,5 +193,5 @@ def _guess_command(environment: Mapping[str, str]) -> tuple[str, ...]:
 def _log(notice: Notice) -> None:
     import logging
 
-    level = logging.ERROR if notice.level == "error" else logging.WARNING
+    level = {"error": logging.ERROR, "note": logging.INFO}.get(notice.level, logging.WARNING)
     logging.getLogger("ic_secrets").log(level, "%s%s", notice.text, f" ({notice.hint})" if notice.hint else "")

@@ -144,6 +144,7 @@ def test_what_a_checkout_may_not_say_is_known_in_full() -> None:
     """A new setting is a person's own until somebody decides that it is about the build alone."""
     assert set(PERSON_ONLY) == set(
         "store key-file key-command key-keyring min-generation state-file audit audit-file plugins run-dir allow-env "
+        "allow-write "
         "bao-token-file bao-role-id bao-secret-id-file bao-wrapped-secret-id-file bao-jwt-file bao-role bao-auth-mount "
         "bao-audience bao-kubernetes-role "
         "bao-timeout cache pantheon-token-file pantheon-url pantheon-timeout".split()

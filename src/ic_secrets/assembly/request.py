@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from ..build import BuildRequest
 from ..config import Settings
 from ..core import Notice
+from ..errors import UsageError
 from ..model import Scope, Target
 from ..model.variables import Preserve
 from .context import Context
 
-# Protections that a checkout may lower, which a person should know.
-_GUARDS = ("no-mask", "leaks", "allow-background", "pristine")
-# Where a checkout may say that leaks are known: a path below it that begins with a name.
-_PLACE = re.compile(r"(?!.*(?:^|/)\.\.?(?:/|$))[^/*?\[]+(?:/.*)?")
+# Protections that a checkout may lower, which a person should know: the setting, its value, and the effect.
+_LOWERED = (("no-mask", "true", "turns masking off"), ("leaks", "off", "turns the search for leaks off"))
 
 
 def make_request(
@@ -55,8 +54,11 @@ def make_request(
         expiry_warning=settings.get_duration("expiry-warning"),
         scope=scope,
         allowed_names=settings.find_names("allow-env") or frozenset(),
+        broker=_read_broker(settings, scope),
+        writable=settings.find_names("allow-write") or frozenset(),
     )
-    return _check_lowered(context, request)
+    _check_lowered(context, request)
+    return request
 
 
 def find_built(request: BuildRequest) -> Target | None:
@@ -64,24 +66,31 @@ def find_built(request: BuildRequest) -> Target | None:
     return request.target if request.scope is Scope.IC else None
 
 
-def _check_lowered(context: Context, request: BuildRequest) -> BuildRequest:
+def _check_lowered(context: Context, request: BuildRequest) -> None:
     """Warn of protections that the checkout lowers; ConfigError in a pipeline, where a pull request would."""
     settings = context.settings
-    for name in _GUARDS:
-        effect = settings.find_lowered(name)
-        if effect and settings.is_imposed(name):
+    for name, value, effect in _LOWERED:
+        found = settings.get(name)
+        if settings.is_imposed(name, value):
             raise settings.refuse_imposed(name, effect)
-        if effect:
-            context.notify(Notice(f"{settings.get(name).source} {effect}"))
+        if found.is_of_checkout and found.value == value:
+            context.notify(Notice(f"{found.source} {effect}"))
     allowed = settings.get("leaks-allow")
     if allowed.is_of_checkout and allowed.value and request.leaks_allowed == settings.leaks_allowed:
-        if settings.is_imposed("leaks-allow"):  # as places, and never all leaks of a secret of that name
-            places = [one.removeprefix("./") for one in request.leaks_allowed]
-            if not all(map(_PLACE.fullmatch, places)):
-                raise settings.refuse_imposed("leaks-allow", "lets leaks pass in places that it does not name")
-            request = request._replace(leaks_allowed=tuple(f"./{place}" for place in places))
+        is_all = not all(re.search(r"\w", pattern) for pattern in request.leaks_allowed)
+        if is_all and settings.is_imposed("leaks-allow", allowed.value):
+            raise settings.refuse_imposed("leaks-allow", "lets every leak pass")
         context.notify(Notice(f"{allowed.source} lets leaks pass: {', '.join(request.leaks_allowed)}"))
-    return request
+
+
+def _read_broker(settings: Settings, scope: Scope) -> bool:
+    """Return whether a broker is wanted; UsageError where an application, which has no credentials, is to have one."""
+    found = settings.get("broker")
+    if scope is Scope.IC or found.value != "true":
+        return found.value == "true"
+    if found.layer == "flag":
+        raise UsageError("--broker is for a build: --scope web exposes no credentials that a broker could add")
+    return False
 
 
 def _read_preserve(settings: Settings) -> Preserve:

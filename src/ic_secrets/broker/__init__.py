@@ -23,14 +23,5 @@ if TYPE_CHECKING:
     from .order import Bound as Bound, Order as Order, Place as Place
     from .process import Running as Running, StartingBroker as StartingBroker
     from .report import Report as Report
-    from .rules import Decision as Decision, Head as Head, Rules as Rules
-    from .targets import Endpoint as Endpoint, RequestError as RequestError
 else:
-    __getattr__ = make_face(
-        __name__,
-        order="Bound Order Place",
-        process="Running StartingBroker",
-        report="Report",
-        rules="Decision Head Rules",
-        targets="Endpoint RequestError",
-    )
+    __getattr__ = make_face(__name__, order="Bound Order Place", process="Running StartingBroker", report="Report")

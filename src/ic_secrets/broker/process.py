@@ -63,6 +63,11 @@ class StartingBroker:
         """Its process id."""
         return self._process.pid
 
+    @property
+    def descriptor(self) -> int:
+        """The descriptor that keeps it alive: as long as some process has it, the broker runs."""
+        return self._ours.fileno()
+
     def take(
         self, order: Order, listener: socket.socket | None = None, reports: socket.socket | None = None
     ) -> Running:
@@ -89,10 +94,10 @@ class StartingBroker:
         self.close()
         return report
 
-    def release(self) -> int:
-        """Return the descriptor that keeps it alive, which the caller hands on and closes; it outlives us now."""
+    def release(self) -> None:
+        """Leave it to another process that has the descriptor: it outlives us."""
         self._process.returncode = 0  # nobody here waits for it
-        return self._ours.detach()
+        self._ours.close()
 
     def close(self) -> None:
         """End it, and wait until it is gone. Safe to call twice."""
@@ -122,13 +127,14 @@ class Running(NamedTuple):
     certificate: str
     broker: StartingBroker
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.broker.pid
+
     def finish(self) -> Report:
         """End it, wait until it is gone, and return what it did."""
         return self.broker.finish()
-
-    def release(self) -> int:
-        """Return the descriptor that keeps it alive, which the caller hands on and closes; it outlives us now."""
-        return self.broker.release()
 
 
 def ask_report(path: str) -> Report:

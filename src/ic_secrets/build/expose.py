@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from ..composer.home import AUTH_FILE, Overlay, OverlayTrace
 from ..composer.minted import LiveMasker, MintedTokens
@@ -14,14 +15,32 @@ from ..core.files import read_regular
 from ..core.notices import Notice, Notify
 from ..errors import ScrubIncompleteError
 from ..git import helper as git
+from ..masking.needles import Needle, derive_needles
+from ..masking.parts import split_value
 from ..process.directory import PrivateDirectory, choose_parent
 from ..process.neighbours import Neighbour, announce, find_neighbours
 from ..process.watchdog import Watchdog
 from .prepare import PreparedBuild
 from .render import COMPOSER
 
+if TYPE_CHECKING:
+    from ..broker import Order, Report, StartingBroker
+
 _LARGEST = 1 << 20
 _GIT = "git"
+# What the password of the broker is called where it was masked.
+_BROKER = "the broker's password"
+
+
+class Broker(Protocol):
+    """The broker of a build that is exposed, whichever process started it."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    def finish(self) -> Report:
+        """End it, wait until it is gone, and return what it did. Raises nothing."""
 
 
 class Exposure:
@@ -29,10 +48,18 @@ class Exposure:
 
     `since` is when it began. `outputs` are files elsewhere that were given values on purpose. After the scrub,
     `scrubbed` are the paths that were written, `hosts_seen` the hosts whose login was in git's arguments,
-    `neighbours` the builds that ran at the same time, and `failure` is set where something could not be removed.
+    `neighbours` the builds that ran at the same time, `report` is what the broker did, and `failure` is set where
+    something could not be removed.
     """
 
-    def __init__(self, prepared: PreparedBuild, directory: PrivateDirectory, since: Since, notify: Notify) -> None:
+    def __init__(
+        self,
+        prepared: PreparedBuild,
+        directory: PrivateDirectory,
+        since: Since,
+        notify: Notify,
+        broker: Broker | None = None,
+    ) -> None:
         """Nothing is in the directory yet, or another process has filled it (`make`, `resume`)."""
         self.prepared = prepared
         self.directory = directory
@@ -43,15 +70,30 @@ class Exposure:
         self.hosts_seen: tuple[str, ...] = ()
         self.neighbours: tuple[Neighbour, ...] = ()
         self.failure: ScrubIncompleteError | None = None
+        self.broker = broker
+        self.report: Report | None = None
         self.minted = MintedTokens(os.path.join(directory.path, COMPOSER, AUTH_FILE), prepared.auth)
+        self._own_needles: tuple[Needle, ...] = ()
         self._notify = notify
         self._maskers: list[LiveMasker] = []
         self._overlay: Overlay | None = None
         self._seen = os.path.join(directory.path, _GIT, git.SEEN_FILE)
 
     @classmethod
-    def make(cls, prepared: PreparedBuild, watchdog: Watchdog, notify: Notify) -> Exposure:
-        """Make the private directory and fill it; BuildError, and then nothing of it is left."""
+    def make(
+        cls,
+        prepared: PreparedBuild,
+        watchdog: Watchdog,
+        notify: Notify,
+        broker: StartingBroker | None = None,
+        *,
+        is_handed_on: bool = False,
+    ) -> Exposure:
+        """Make the private directory and fill it; BuildError, and then nothing of it is left.
+
+        `broker` is started already where the build is to have one, and gets its order here. Where the build
+        `is_handed_on`, whoever has the directory can ask it for its report.
+        """
         request = prepared.request
         projects = [request.directory, prepared.project.directory]
         parent = choose_parent(request.environment, projects, request.run_dir)
@@ -68,6 +110,8 @@ class Exposure:
                 )
             exposure = cls(prepared, directory, since, notify)
             exposure._fill()
+            if broker and prepared.order:
+                exposure._lead_to(broker, prepared.order, is_handed_on=is_handed_on)
             announce(exposure.neighbour, request.environment, request.run_dir)
         except BaseException:
             directory.scrub()
@@ -76,10 +120,16 @@ class Exposure:
 
     @classmethod
     def resume(
-        cls, prepared: PreparedBuild, directory: PrivateDirectory, since: Since, home: OverlayTrace, notify: Notify
+        cls,
+        prepared: PreparedBuild,
+        directory: PrivateDirectory,
+        since: Since,
+        home: OverlayTrace,
+        notify: Notify,
+        broker: Broker | None = None,
     ) -> Exposure:
         """Return what another process has made and left in the directory, to be finished here."""
-        exposure = cls(prepared, directory, since, notify)
+        exposure = cls(prepared, directory, since, notify, broker)
         exposure._overlay = Overlay.resume(os.path.join(directory.path, COMPOSER), prepared.home, home)
         return exposure
 
@@ -102,7 +152,7 @@ class Exposure:
 
     def make_masker(self) -> LiveMasker:
         """Make a masker for one stream of the build."""
-        masker = LiveMasker(self.prepared.secrets.get_matcher, self.minted)
+        masker = LiveMasker(self.prepared.secrets.get_matcher, self.minted, self._own_needles)
         self._maskers.append(masker)
         return masker
 
@@ -124,6 +174,8 @@ class Exposure:
         if self.directory.is_scrubbed:
             return
         self.minted.refresh()
+        if self.broker:
+            self.report = self.broker.finish()
         try:
             self.hosts_seen = self._read_seen()
             self.neighbours = find_neighbours(self.directory.path)
@@ -148,17 +200,28 @@ class Exposure:
             files = {name: json.dumps(document, indent=4).encode() for name, document in prepared.home_files.items()}
             self._overlay = Overlay(self.directory.subdirectory(COMPOSER), prepared.home, files)
             self._overlay.make(self.directory.write)
-        self._write_files()
+        self._write_files(prepared.files)
         self.environment = {
             **prepared.environment,
             **{name: os.path.join(root, path) for name, path in prepared.paths.items()},
             **self._expose_git(),
         }
 
-    def _write_files(self) -> None:
+    def _lead_to(self, broker: StartingBroker, order: Order, *, is_handed_on: bool) -> None:
+        """Give the broker its order, and lead the build to it."""
+        from .brokering import give_order, lead_build
+
+        root = self.directory.path
+        self.broker = running = give_order(broker, order, self.directory, is_handed_on=is_handed_on)
+        lead = lead_build(order, running, root, self.environment)
+        self._write_files(lead.files)
+        self.environment = lead.apply(self.environment)
+        self._own_needles = derive_needles(_BROKER, split_value(order.password))
+
+    def _write_files(self, files: Mapping[str, bytes]) -> None:
         """Write what was rendered beside the Composer home."""
         made: set[str] = set()
-        for path, data in self.prepared.files.items():
+        for path, data in files.items():
             parts = path.split("/")[:-1]
             for depth in range(1, len(parts) + 1):
                 directory = "/".join(parts[:depth])
@@ -221,9 +284,11 @@ def _resolve(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def expose(prepared: PreparedBuild, watchdog: Watchdog, notify: Notify) -> Iterator[Exposure]:
+def expose(
+    prepared: PreparedBuild, watchdog: Watchdog, notify: Notify, broker: StartingBroker | None = None
+) -> Iterator[Exposure]:
     """Make the private directory; inside, the build can run; afterwards nothing of it is left."""
-    exposure = Exposure.make(prepared, watchdog, notify)
+    exposure = Exposure.make(prepared, watchdog, notify, broker)
     owner = os.getpid()
     try:
         yield exposure

@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..composer.auth_json import Document, parse_document
 from ..composer.credential import AUTH_VARIABLE, list_credentials
@@ -42,6 +42,9 @@ from .render import (
 )
 from .secrets import BuildSecrets
 
+if TYPE_CHECKING:
+    from ..broker import Order
+
 # What the private directory's paths add to the environment, at the most, in bytes.
 _ADDED = 16_384
 # A host as a URL names it; whoever wrote an auth.json may have put anything there.
@@ -54,7 +57,8 @@ class BuildRequest(NamedTuple):
     """A build as it was asked for. `grace` and `expiry_warning` are in seconds; `leaks` is `fail`, `warn` or `off`.
 
     The command is empty where somebody else runs the build, in the directory. The scope is `ic` for a build, `web` for
-    an application that runs. `allowed_names` are reserved variables that `env` secrets may set.
+    an application that runs. `allowed_names` are reserved variables that `env` secrets may set. With `broker` the build
+    holds no credential; `writable` are the hosts (`HOST[:PORT]`) at which it may then do more than read.
     """
 
     target: Target
@@ -75,6 +79,8 @@ class BuildRequest(NamedTuple):
     expiry_warning: float = EXPIRY_WARNING
     scope: Scope = Scope.IC
     allowed_names: frozenset[str] = frozenset()
+    broker: bool = False
+    writable: frozenset[str] = frozenset()
 
 
 class Loaded(NamedTuple):
@@ -93,6 +99,9 @@ class PreparedBuild(NamedTuple):
 
     `environment` is the build's, but for the `paths` and what git needs: variables that name files of the private
     directory. `home_files` are documents by name in the private Composer home, `files` further contents by path.
+    `placeholders` are what the build has instead of `env` secrets whose values only the broker knows, and `order` is
+    what that is told. `unseen` are
+    secrets of which nothing but the description is known here, since another process began the build with a broker.
     """
 
     request: BuildRequest
@@ -107,6 +116,9 @@ class PreparedBuild(NamedTuple):
     home_files: Mapping[str, Document] = {}
     files: Mapping[str, bytes] = {}
     paths: Mapping[str, str] = {}
+    placeholders: Mapping[str, str] = {}
+    order: "Order | None" = None
+    unseen: tuple[Mapping[str, Any], ...] = ()
 
     def __repr__(self) -> str:
         return f"PreparedBuild({self.request.target})"
@@ -116,6 +128,17 @@ class PreparedBuild(NamedTuple):
         """The `env` secrets that the build does not get, since the variable was set already and is preserved."""
         inherited = inherit(self.request.environment, pristine=self.request.pristine)
         return find_preserved(inherited, [name for name, _ in self.secrets.variables], self.request.preserve)
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """The names of the secrets that the build uses and does not hold: only the broker has their values."""
+        if not self.request.broker:
+            return frozenset()
+        return frozenset(
+            secret.name
+            for secret in self.secrets
+            if secret.credential or secret.variable or secret.name in self.placeholders
+        )
 
     @property
     def caches(self) -> tuple[str, ...]:
@@ -196,6 +219,10 @@ def prepare(
         loaded=loaded,
         program=program,
     )
+    if request.broker:
+        from .brokering import make_placeholders
+
+        prepared = prepared._replace(placeholders=make_placeholders(secrets, loaded.store))
     composer = InstalledComposer(request.environment, request.directory)
     auth: Document = {}
     if request.scope is Scope.IC:
@@ -203,7 +230,12 @@ def prepare(
             auth = read_auth(prepared.project.auth_file)
     check(prepared, auth, composer, notify)
     rendered = render(prepared, composer, extensions or NoExtensions(), notify, errors)
-    return rendered._replace(logins=find_logins(rendered, auth) if request.scope is Scope.IC else Logins())
+    rendered = rendered._replace(logins=find_logins(rendered, auth) if request.scope is Scope.IC else Logins())
+    if not request.broker:
+        return rendered
+    from .brokering import arrange_broker
+
+    return arrange_broker(rendered, notify, errors)
 
 
 def warn_of_environment(request: BuildRequest, notify: Notify) -> None:
@@ -289,11 +321,10 @@ def check(prepared: PreparedBuild, auth: Document, composer: InstalledComposer, 
         return
     for notice in (
         *secrets.warn_of_repeats(),
-        *secrets.warn_of_rivals(composer),
-        *secrets.warn_of_methods(composer),
+        *secrets.warn_of_rivals(composer, is_brokered=request.broker),
+        *(() if request.broker else secrets.warn_of_methods(composer)),
+        *(() if request.broker else secrets.warn_of_collisions(project, auth, composer)),
     ):
-        notify(notice)
-    for notice in secrets.warn_of_collisions(project, auth, composer):
         notify(notice)
 
 
@@ -307,10 +338,11 @@ def render(
     if request.scope is Scope.WEB:
         ours = render_application(secrets, request.target, request.scope)
     else:
-        ours = render_environment(secrets, inherited, request.preserve, notify)
+        ours = render_environment(secrets, inherited, request.preserve, notify, prepared.placeholders)
         inherited_too = {**inherited, **ours.variables}
-        home = render_home(secrets, prepared.home, inherited_too, composer, notify, errors)
-        if secrets.credentials and prepared.project.foreign_home:
+        is_brokered = request.broker
+        home = render_home(secrets, prepared.home, inherited_too, composer, notify, errors, is_brokered=is_brokered)
+        if secrets.credentials and prepared.project.foreign_home and not is_brokered:
             with errors:
                 home = spread_credentials(secrets, home, prepared.project.foreign_home, composer, notify)
         ours = ours.add(Rendered(variables=home.variables, paths={"COMPOSER_HOME": COMPOSER}))
@@ -346,11 +378,12 @@ def find_logins(prepared: PreparedBuild, auth: Document) -> Logins:
         for each in list_credentials(document)
         if each.host not in secrets.hosts and re.fullmatch(_HOST, each.host)
     }
+    is_brokered = prepared.request.broker
     sources = project.sources
     places = [*sources.repositories, *(each.source for each in (*sources.inline, *(sources.locked or ())))]
     return Logins(
-        logins=(*secrets.logins, *git.find_logins(theirs.values())),
-        minting=(*secrets.minting_hosts, *git.find_minting_hosts(theirs.values())),
+        logins=(*(() if is_brokered else secrets.logins), *git.find_logins(theirs.values())),
+        minting=(*(() if is_brokered else secrets.minting_hosts), *git.find_minting_hosts(theirs.values())),
         ours=frozenset(secrets.hosts),
         hosts=frozenset(each.host for each in places if each and each.has_login and re.fullmatch(_HOST, each.host)),
     )

@@ -23,6 +23,7 @@ from .render import SECRETS_FILE, SECRETS_VARIABLE
 from .secrets import BuildSecret
 
 if TYPE_CHECKING:  # what searches is loaded while the build runs, not before
+    from ..broker import Report
     from ..git.clones import Residue
     from ..leaks.findings import SearchResult
     from .expose import Exposure
@@ -46,7 +47,8 @@ class Receipt:
         """Return the same `notify`, which also keeps the notice for the receipt."""
 
         def keep(notice: Notice) -> None:
-            self.notices.append(notice)
+            if notice.level != "note":  # the receipt itself says what was done
+                self.notices.append(notice)
             notify(notice)
 
         return keep
@@ -84,7 +86,8 @@ class Receipt:
             **({"store": store._asdict()} if store else {}),
             **({"cached": describe_cached(cached)} if cached else {}),
             "secrets": [
-                describe_secret(secret, prepared) for secret in prepared.secrets if secret.name not in preserved
+                *(describe_secret(secret, prepared) for secret in prepared.secrets if secret.name not in preserved),
+                *prepared.unseen,
             ],
             "preserved": list(preserved),
             "minted": sorted({needle.name for needle in exposure.minted.needles}),
@@ -96,6 +99,7 @@ class Receipt:
                     for residue in mended
                 ],
             },
+            **({"broker": _describe_traffic(exposure.report)} if exposure.report else {}),
             "leaks": _describe_search(result, self._request.leaks, find_place),
             "scrub": {
                 "complete": exposure.failure is None,
@@ -136,30 +140,38 @@ def describe_cached(cached: Cached | None) -> dict[str, Any] | None:
 
 def describe_secret(secret: BuildSecret, prepared: PreparedBuild) -> dict[str, Any]:
     """Describe a secret by its name, type, source and version, and where the build finds it; never by its value."""
-    destination: dict[str, Any] = {"variable": secret.name}
-    if secret.credential:
-        destination = {
-            "auth_json": True,
-            "git_helper": any(login.name == secret.name for login in prepared.secrets.logins),
-            "method": secret.credential.method,
-            "host": secret.credential.host,
-        }
-    elif secret.variable:
-        credentials = secret.variable.credentials
-        names = {credential.name for credential in credentials}
-        destination = {
-            "auth_json": bool(names),
-            "git_helper": any(login.name in names for login in prepared.secrets.logins),
-            "hosts": sorted({credential.host for credential in credentials}),
-        }
-    elif secret.type is SecretType.RUNTIME:
-        destination = {"file": SECRETS_FILE, "named_by": SECRETS_VARIABLE}
     return {
         "name": secret.name,
         "type": secret.type.value,
         "source": secret.source,
         "version": secret.version,
-        "destination": destination,
+        "destination": _describe_destination(secret, prepared),
+    }
+
+
+def _describe_destination(secret: BuildSecret, prepared: PreparedBuild) -> dict[str, Any]:
+    if secret.type is SecretType.RUNTIME:
+        return {"file": SECRETS_FILE, "named_by": SECRETS_VARIABLE}
+    if secret.name in prepared.placeholders:
+        return {"broker": True, "variable": secret.name, "hosts": list(secret.hosts)}
+    credentials = [secret.credential] if secret.credential else secret.variable.credentials if secret.variable else None
+    if credentials is None:
+        return {"variable": secret.name}
+    names = {credential.name for credential in credentials}
+    exposed = {
+        "auth_json": bool(names),
+        "git_helper": any(login.name in names for login in prepared.secrets.logins),
+    }
+    where = {"broker": True} if prepared.request.broker else exposed
+    if secret.credential:
+        return {**where, "method": secret.credential.method, "host": secret.credential.host}
+    return {**where, "hosts": sorted({credential.host for credential in credentials})}
+
+
+def _describe_traffic(report: Report) -> dict[str, Any]:
+    return {
+        "hosts": [{**traffic._asdict(), "secrets": list(traffic.secrets)} for traffic in report.hosts],
+        "attempts": [attempt._asdict() for attempt in report.attempts],
     }
 
 

@@ -11,14 +11,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from ..composer.auth_json import Document, drop_hosts, merge_auth, move_section, parse_auth
 from ..composer.credential import AUTH_VARIABLE
 from ..composer.home import AUTH_FILE, CONFIG_FILE, ComposerHome
-from ..composer.methods import METHODS
+from ..composer.methods import METHODS, imply_domains
 from ..composer.project import read_auth
 from ..composer.version import InstalledComposer
 from ..core.collector import RAISED, Errors
 from ..core.notices import Notice, Notify
 from ..core.records import NamedTuple
 from ..errors import BuildError
-from ..model.secret import Scope, SecretType, Target
+from ..model.secret import Scope, SecretType, SecretValue, Target
 from ..model.variables import Preserve, choose_variables
 from .secrets import BuildSecrets
 
@@ -31,8 +31,8 @@ SECRETS_VARIABLE = "CUSTOMER_SECRETS_FAKE_FILE"
 # Of a file's name, in bytes (NAME_MAX).
 _LONGEST = 255
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
-# Places of the private directory that are Composer's, git's, the application's and the build's own.
-_OURS = frozenset({COMPOSER, "git", APPLICATION, "build"})
+# Places of the private directory that are Composer's, git's, the application's, the build's and the broker's own.
+_OURS = frozenset({COMPOSER, "git", APPLICATION, "build", "broker"})
 # Variables that are Composer's, git's and the loader's own, or that keep values from the build.
 _KEPT = frozenset({"PATH", "HOME", "COMPOSER_HOME", "COMPOSER_AUTH"})
 _KEPT_PREFIXES = ("IC_SECRETS_", "LD_", "DYLD_", "GIT_CONFIG")
@@ -89,10 +89,18 @@ class RenderedHome(NamedTuple):
 
 
 def render_environment(
-    secrets: BuildSecrets, environment: Mapping[str, str], preserve: Preserve, notify: Notify
+    secrets: BuildSecrets,
+    environment: Mapping[str, str],
+    preserve: Preserve,
+    notify: Notify,
+    placeholders: Mapping[str, str] = {},
 ) -> Rendered:
-    """Render the `env` secrets as variables of a build that inherits the environment."""
-    variables, kept = choose_variables(environment, secrets.variables, preserve)
+    """Render the `env` secrets as variables of a build that inherits the environment.
+
+    `placeholders` are what stands for some of them, by name, where a broker knows the values.
+    """
+    values = [(name, SecretValue(placeholders[name]) if name in placeholders else v) for name, v in secrets.variables]
+    variables, kept = choose_variables(environment, values, preserve)
     for name in kept:
         notify(Notice(f"{name} was set already and is preserved; the secret of that name is not used"))
     return Rendered(variables=variables)
@@ -120,15 +128,20 @@ def render_home(
     composer: InstalledComposer,
     notify: Notify,
     errors: Errors = RAISED,
+    *,
+    is_brokered: bool = False,
 ) -> RenderedHome:
     """Render the private Composer home, and COMPOSER_AUTH where the build inherits one, less what secrets set.
 
-    MalformedAuthError names the user's file that Composer would stumble over.
+    With a broker the secrets themselves are in neither: the home says only which hosts they make Composer take for a
+    forge. MalformedAuthError names the user's file that Composer would stumble over.
     """
     auth: Document = {}
     with errors:
         auth = read_auth(os.path.join(home.path, AUTH_FILE))
-    auth = merge_auth({**auth, **secrets.settings}, secrets.credentials)
+    auth, _ = drop_hosts({**auth, **secrets.settings}, secrets.hosts)
+    if not is_brokered:
+        auth = merge_auth(auth, secrets.credentials)
     variables = {}
     inherited = environment.get("COMPOSER_AUTH")
     if inherited:
@@ -142,7 +155,8 @@ def render_home(
         for host in dropped:
             notify(Notice(f"COMPOSER_AUTH also had a credential for {host}; the secret is used instead"))
         variables["COMPOSER_AUTH"] = json.dumps(document)
-    return RenderedHome({AUTH_FILE: auth, **_render_config(secrets, home, notify, errors)}, variables)
+    config = _render_config(secrets, home, notify, errors, is_brokered=is_brokered)
+    return RenderedHome({AUTH_FILE: auth, **config}, variables)
 
 
 def spread_credentials(
@@ -171,25 +185,30 @@ def spread_credentials(
     return home._replace(variables=variables)
 
 
-def _render_config(secrets: BuildSecrets, home: ComposerHome, notify: Notify, errors: Errors) -> dict[str, Document]:
-    """Render a config.json without the credentials that secrets replace, where the user's own has such."""
+def _render_config(
+    secrets: BuildSecrets, home: ComposerHome, notify: Notify, errors: Errors, *, is_brokered: bool
+) -> dict[str, Document]:
+    """Render a config.json without the credentials that secrets replace, where the user's own has such.
+
+    With a broker it also has the domains of forges that Composer would add if it saw the credentials.
+    """
     place = os.path.join(home.path, CONFIG_FILE)
     config: Document = {}
     with errors:
         config = read_auth(place)
     section = config.get("config")
-    if not isinstance(section, dict):
+    section, dropped = drop_hosts(section if isinstance(section, dict) else {}, secrets.hosts)
+    domains = imply_domains(((each.method, each.host) for each in secrets.credentials), section) if is_brokered else {}
+    if not dropped and not domains:
         return {}
-    section, dropped = drop_hosts(section, secrets.hosts)
-    if not dropped:
-        return {}
-    notify(
-        Notice(
-            f"{place} also has a credential for {', '.join(dropped)}; the secret is used instead",
-            "the build sees a copy of that file, and what it writes there is not kept",
+    if dropped:
+        notify(
+            Notice(
+                f"{place} also has a credential for {', '.join(dropped)}; the secret is used instead",
+                "the build sees a copy of that file, and what it writes there is not kept",
+            )
         )
-    )
-    return {CONFIG_FILE: {**config, "config": section}}
+    return {CONFIG_FILE: {**config, "config": {**section, **domains}}}
 
 
 def render_others(context: RenderContext, ours: Rendered, others: Sequence[tuple[str, Renderer]]) -> Rendered:

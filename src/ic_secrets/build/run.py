@@ -25,6 +25,7 @@ from .receipt import Receipt, check_writable, find_versions
 from .verify import find_leaks, judge, mend_clones
 
 if TYPE_CHECKING:
+    from ..broker import StartingBroker
     from ..leaks.findings import SearchResult
 
 T = TypeVar("T")
@@ -48,12 +49,12 @@ def run_build(
     build = Build(request, notify, record, extensions)
     with SignalCatcher() as signals:
         try:
-            with build.recorded(), Watchdog() as watchdog:  # forked before any value is read
+            with build.recorded(), Watchdog() as watchdog, start_broker(request) as broker:  # before any value is read
                 with signals.raising():
                     prepared = build.prepare(store)  # load → select → resolve → render
                 build.begin(store, prepared)
                 announce(prepared)
-                with expose(prepared, watchdog, build.notify) as build.exposure:
+                with expose(prepared, watchdog, build.notify, broker) as build.exposure:
                     if not signals.ending:
                         build.outcome = _run_command(build.exposure, signals)
                 # everything is scrubbed now
@@ -72,10 +73,10 @@ def open_build(
     store is closed before anything is exposed.
     """
     build, owner = Build(request, notify, record, extensions), os.getpid()
-    with build.recorded(), Watchdog() as watchdog:
+    with build.recorded(), Watchdog() as watchdog, start_broker(request) as broker:
         prepared = build.prepare(store)
         build.begin(store, prepared)
-        with expose(prepared, watchdog, build.notify) as build.exposure:
+        with expose(prepared, watchdog, build.notify, broker) as build.exposure:
             yield build
         if os.getpid() == owner:  # else a child that was forked in the block: the build is its parent's
             build.conclude()
@@ -175,6 +176,11 @@ class Build:
             return self.status
         exposure, record = self.exposure, self._record
         self._report(self.outcome)
+        if exposure.report:
+            from .brokering import report_traffic
+
+            report = exposure.report
+            self._attempt(lambda: report_traffic(report, self.notify))
         mended = self._attempt(lambda: mend_clones(exposure, self.notify)) or ()
         is_searched = self.request.leaks != "off"
         result = self._attempt(lambda: self._search(exposure, signals)) if is_searched else None
@@ -221,6 +227,15 @@ class Build:
             self.notify(Notice(text, "please report it", "error"))
         self._has_faults = True
         return None
+
+
+def start_broker(request: BuildRequest) -> contextlib.AbstractContextManager[StartingBroker | None]:
+    """Start the broker that the request asks for, which gets ready while the build is prepared; ExposureError."""
+    if not request.broker:
+        return contextlib.nullcontext()
+    from ..broker import StartingBroker
+
+    return StartingBroker()
 
 
 def _run_command(exposure: Exposure, signals: SignalCatcher) -> Outcome:

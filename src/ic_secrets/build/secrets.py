@@ -178,11 +178,12 @@ class BuildSecrets(tuple[BuildSecret, ...]):
                 text = f"{secret.name} is a common word: it is masked wherever it occurs, and not searched for"
                 yield Notice(text)
 
-    def warn_of_rivals(self, composer: InstalledComposer) -> Iterator[Notice]:
-        """Name the credentials of one host of which Composer uses another."""
-        known = [credential for credential in self.credentials if composer.knows(credential.method)]
+    def warn_of_rivals(self, composer: InstalledComposer, *, is_brokered: bool = False) -> Iterator[Notice]:
+        """Name the credentials of one host of which Composer, or the broker for it, uses another."""
+        who = "the broker" if is_brokered else "Composer"
+        known = [credential for credential in self.credentials if is_brokered or composer.knows(credential.method)]
         for host, used, unused in find_rivals(known):
-            yield Notice(f"{used} and {unused} are for the same host, {host}: Composer uses only {used}")
+            yield Notice(f"{used} and {unused} are for the same host, {host}: {who} uses only {used}")
 
     def warn_of_repeats(self) -> Iterator[Notice]:
         """Name the hosts for which COMPOSER_AUTH has a credential beside a secret of their own."""

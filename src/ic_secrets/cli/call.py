@@ -27,6 +27,8 @@ _FLAGS = {
     "grace": "grace",
     "allow-background": "allow_background",
     "leaks": "leaks",
+    "broker": "broker",
+    "allow-write": "allow_write",
     "receipt": "receipt",
     "audit-file": "audit_file",
 }

@@ -105,6 +105,12 @@ def add_exposure_options(parser: Parser) -> None:
     parser.add_argument("--run-dir", metavar="DIR", help="make the private directory there")
     parser.add_argument("--leaks", choices=["fail", "warn", "off"], help="what happens when a leak is found (fail)")
     parser.add_argument("--leaks-allow", metavar="NAME|GLOB", action="append", default=[], help="a known leak")
+    parser.add_argument(
+        "--broker", action="store_true", help="keep credentials out of the build: a broker adds them to its requests"
+    )
+    parser.add_argument(
+        "--allow-write", metavar="HOST,..", help="hosts at which the broker lets credentials do more than read"
+    )
     parser.add_argument("--min-generation", metavar="N", help="refuse a copy of the store older than generation N")
     parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and proof that it is gone")
 

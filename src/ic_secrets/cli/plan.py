@@ -162,6 +162,8 @@ def _format_destination(row: Row) -> str:
     destination = row.destination
     if destination is None:
         return ""
+    if "broker" in destination:
+        return f"${destination['variable']}, a placeholder for the broker" if "variable" in destination else "broker"
     if "variable" in destination:
         return f"${destination['variable']}"
     if "file" in destination:

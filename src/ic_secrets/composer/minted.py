@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.files import read_regular
@@ -64,9 +64,11 @@ class LiveMasker:
     The matcher is asked for when there is something to mask: a build that prints nothing loads none.
     """
 
-    def __init__(self, get_matcher: Callable[[], Matcher], minted: MintedTokens) -> None:
+    def __init__(self, get_matcher: Callable[[], Matcher], minted: MintedTokens, others: Sequence[Needle] = ()) -> None:
+        """`others` are masked from the beginning."""
         self._get_matcher = get_matcher
         self._minted = minted
+        self._others = others
         self._masker: Masker | None = None
         self._known = 0
 
@@ -93,6 +95,8 @@ class LiveMasker:
             from ..masking.masker import Masker
 
             masker = self._masker = Masker(self._get_matcher())
+            if self._others:
+                masker.add(self._others)
         self._minted.refresh()
         needles = self._minted.needles
         if len(needles) > self._known:

@@ -97,6 +97,11 @@ def _read_entry(name: str, value: object, text: str, path: str, *, checkout: boo
     given = as_text(known, value)
     if given is None:
         raise ConfigError(f"{place}: not a valid value for {name}", hint=f"it takes {describe_values(known)}")
+    if checkout and known.protects and given != "true":
+        raise ConfigError(
+            f"{place}: a checkout may turn {name} on, not off",
+            hint=f"IC_SECRETS_{name.replace('-', '_').upper()}=0 turns it off",
+        )
     given = _make_absolute(known, given, os.path.dirname(path))
     if checkout and known.kind == "path" and not is_below(given, os.path.dirname(path)):
         raise ConfigError(f"{place}: a checkout may set {name} only to a path below itself")

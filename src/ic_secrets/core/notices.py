@@ -6,7 +6,10 @@ from .records import NamedTuple
 
 
 class Notice(NamedTuple):
-    """Something that the person should know; the build goes on. `level` is `warning` or `error`."""
+    """Something that the person should know; the build goes on.
+
+    `level` is `warning`, `error`, or `note` for what was done as it should be.
+    """
 
     text: str
     hint: str = ""

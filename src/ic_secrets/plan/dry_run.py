@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ..build.prepare import BuildRequest, Extensions, NoExtensions, PreparedBuild, prepare
 from ..build.receipt import check_writable
-from ..composer.auth_json import Document, parse_document
+from ..composer.auth_json import Document, drop_hosts, merge_auth, parse_document
 from ..composer.command import is_composer
 from ..composer.credential import AUTH_VARIABLE, Credential
 from ..composer.home import AUTH_FILE, CONFIG_FILE
@@ -32,6 +32,8 @@ from .variables import find_variables
 
 # What is planned where no command is named.
 _USUAL_COMMAND = ("composer", "install")
+# The source of what the broker adds to requests.
+_BROKER = "the broker"
 # What `plan --online` can ask.
 _ASKED = frozenset({"composer", "git"}) | FORGED | ARCHIVES
 
@@ -76,6 +78,8 @@ def try_run(store: Store, request: BuildRequest, extensions: Extensions | None =
         return DryRun(request, prepared, None, (), facts, problems)
     version = ask_composer_version(request.environment, request.directory)
     sources = _list_sources(prepared, project, version)
+    if request.broker:
+        sources = _put_broker_last(sources, prepared)
     project = project._replace(sources=project.sources.add_repositories(_read_config(prepared)))
     facts = _add_credentials(facts._replace(project=project), prepared, sources, version)
     return DryRun(request, prepared, version, sources, facts, problems)
@@ -107,7 +111,7 @@ def _add_credentials(facts: Facts, prepared: PreparedBuild, sources: Sequence[So
     facts = facts._replace(
         used={secret.name for secret in prepared.secrets},
         variables=find_variables(facts.project, prepared.environment.keys(), sources),
-        winners=_find_winners(prepared, sources, parse_version(version)),
+        winners=_find_winners(prepared, sources, () if prepared.request.broker else parse_version(version)),
         git_logins={login.host: login.name for login in prepared.secrets.logins},
         version=parse_version(version),
         user_auth=Source(path, _read_auth(path)),
@@ -140,6 +144,13 @@ def _list_sources(prepared: PreparedBuild, project: Project, version: str | None
     )
 
 
+def _put_broker_last(sources: Sequence[Source], prepared: PreparedBuild) -> tuple[Source, ...]:
+    """Return the sources as the broker makes them: its credentials replace whatever else there is for their hosts."""
+    hosts = prepared.secrets.hosts
+    others = (source._replace(sections=drop_hosts(source.sections, hosts)[0]) for source in sources)
+    return (*others, Source(_BROKER, merge_auth({}, prepared.secrets.credentials)))
+
+
 def _read_config(prepared: PreparedBuild) -> Document:
     return prepared.home_files.get(CONFIG_FILE) or _read_auth(os.path.join(prepared.home.path, CONFIG_FILE))
 
@@ -151,7 +162,7 @@ def _find_winners(prepared: PreparedBuild, sources: Sequence[Source], version: t
     winners = {}
     for host, winner in sorted(find_winners(sources, version).items()):
         name = f"{winner.method}.{host}"
-        is_ours = winner.source in {auth, AUTH_VARIABLE} and name in names
+        is_ours = winner.source in {auth, AUTH_VARIABLE, _BROKER} and name in names
         winners[host] = winner._replace(source=name) if is_ours else winner
     return winners
 

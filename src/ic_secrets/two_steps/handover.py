@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from ..build import BuildSecret, BuildSecrets
 from ..build.expose import Exposure
 from ..build.prepare import BuildRequest, Loaded, PreparedBuild
-from ..build.receipt import Receipt
+from ..build.receipt import Receipt, describe_secret
 from ..ci import find_written
 from ..composer import Project
 from ..composer.auth_json import Document
@@ -69,8 +69,9 @@ class Note(NamedTuple):
 class Handover(NamedTuple):
     """A build that was begun and not ended. Its fields are JSON as they are, but for the tuples.
 
-    `secrets` have a name, type, source, version and value each. `outputs` are files elsewhere that were given values on
-    purpose. `restore` says what each variable was before that the build changed, None where it was not set.
+    `secrets` have a name, type, source, version and value each; those that only the broker knows are not among them,
+    but described in `unseen`, as in a receipt. `outputs` are files elsewhere that were given values on purpose.
+    `restore` says what each variable was before that the build changed, None where it was not set.
     """
 
     path: str
@@ -85,6 +86,8 @@ class Handover(NamedTuple):
     leaks_allowed: Sequence[str]
     receipt: str | None
     secrets: Sequence[Sequence[Any]]
+    unseen: Sequence[Mapping[str, Any]]
+    broker: ProcessId | None
     auth: Document
     caches: Sequence[str]
     trees: Sequence[str]
@@ -126,6 +129,7 @@ class Handover(NamedTuple):
                 "cached": fields["cached"] and Cached(*fields["cached"]),
                 "notices": [Notice(*notice) for notice in fields["notices"]],
                 "guard_id": ProcessId(*fields["guard_id"]),
+                "broker": fields["broker"] and ProcessId(*fields["broker"]),
                 "beginner": ProcessId(*fields["beginner"]),
             }
         )
@@ -147,7 +151,12 @@ class Handover(NamedTuple):
             leaks=request.leaks,
             leaks_allowed=request.leaks_allowed,
             receipt=request.receipt,
-            secrets=[(s.name, s.type.value, s.source, s.version, s.value.reveal()) for s in prepared.secrets],
+            secrets=[
+                (s.name, s.type.value, s.source, s.version, s.value.reveal())
+                for s in prepared.secrets
+                if s.name not in prepared.hidden
+            ],
+            unseen=[describe_secret(s, prepared) for s in prepared.secrets if s.name in prepared.hidden],
             auth=prepared.auth,
             caches=project.caches,
             trees=project.trees,
@@ -162,7 +171,8 @@ class Handover(NamedTuple):
             versions=receipt.versions,
             notices=receipt.notices,
             guard_id=guard,
-            beginner=_identify_ourselves(),
+            broker=_identify(exposure.broker.pid) if exposure.broker else None,
+            beginner=_identify(os.getpid()),
             **others,
         )
 
@@ -181,7 +191,7 @@ class Handover(NamedTuple):
     @property
     def is_ours(self) -> bool:
         """Whether this very process began it."""
-        return self.beginner == _identify_ourselves()
+        return self.beginner == _identify(os.getpid())
 
     @contextlib.contextmanager
     def unfinished(self) -> Iterator[None]:
@@ -210,7 +220,12 @@ class Handover(NamedTuple):
             directory = PrivateDirectory.resume(self.path, self.written, self.guard)
         except OSError:
             raise ScrubbedMeanwhileError("its guard has just scrubbed it") from None
-        exposure = Exposure.resume(self._prepare(receipt), directory, self.since, self.overlay, notify)
+        broker = None
+        if self.broker:
+            from ..build.brokering import LeftBroker
+
+            broker = LeftBroker(self.path, *self.broker)
+        exposure = Exposure.resume(self._prepare(receipt), directory, self.since, self.overlay, notify, broker)
         exposure.outputs = tuple(self.outputs)
         return exposure
 
@@ -246,6 +261,7 @@ class Handover(NamedTuple):
             secrets=secrets,
             loaded=Loaded(store=self.store, cached=self.cached),
             home_files={AUTH_FILE: self.auth},
+            unseen=tuple(self.unseen),
         )
 
 
@@ -327,5 +343,5 @@ def _select_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: environment[name] for name in _KEPT if name in environment} | find_written(environment)
 
 
-def _identify_ourselves() -> ProcessId:
-    return ProcessId(os.getpid(), read_start_time(os.getpid()) or 0)
+def _identify(pid: int) -> ProcessId:
+    return ProcessId(pid, read_start_time(pid) or 0)

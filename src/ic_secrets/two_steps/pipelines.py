@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from ..build import PreparedBuild
+from ..ci.platforms import GITHUB
 from ..model import SecretType
 from ..model.variables import inherit
 from . import github, shells
@@ -80,7 +81,8 @@ class GitHub:
 
     def publish(self, change: Change, prepared: PreparedBuild) -> Restore:
         """Write the masks, then the variables; no secret comes back, nor a key that was there before."""
-        self._write(github.render_masks(prepared.secrets))
+        password = prepared.order.password if prepared.order else ""  # the runner shows variables at each step
+        self._write(github.render_masks(prepared.secrets) + (GITHUB.render_mask(password) if password else ""))
         change = github.leave_out_reserved(change)
         variables = {**dict.fromkeys(change.to_unset, ""), **change.to_set}
         github.append(self._file, github.render_variables(variables))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ..build import BuildRequest, Extensions, PreparedBuild
 from ..build.expose import Exposure
-from ..build.run import Build, Record
+from ..build.run import Build, Record, start_broker
 from ..core import Notify
 from ..core.records import NamedTuple
 from ..errors import AlreadyExposedError, ExposureError, ScrubbedMeanwhileError
@@ -63,6 +63,7 @@ def begin_build(
         SignalCatcher() as signals,
         StartingGuard() as guard,
         Watchdog() as watchdog,
+        start_broker(request) as broker,
         contextlib.ExitStack() as locks,
     ):
         prepared = build.prepare(store)
@@ -70,7 +71,7 @@ def begin_build(
         lock = locks.enter_context(_locked(prepared))
         build.begin(store, prepared)
         guard_id = guard.find_id()
-        exposure = Exposure.make(prepared, watchdog, build.notify)
+        exposure = Exposure.make(prepared, watchdog, build.notify, broker, is_handed_on=True)
         exposure.outputs = pipeline.outputs
         try:
             change = Change.find(request.environment, exposure.environment)
@@ -81,8 +82,11 @@ def begin_build(
             handover.write(exposure.directory, choose_lasting(restore))
             if signals.ending:
                 raise ExposureError("it was ended by a signal; nothing is exposed any more")
-            guard.take_over(exposure.directory.path, [exposure.directory.descriptor, *lock], term.ttl, until, NOTE)
+            kept = [exposure.directory.descriptor, *lock, *([broker.descriptor] if broker else [])]
+            guard.take_over(exposure.directory.path, kept, term.ttl, until, NOTE)
             exposure.directory.release()
+            if broker:
+                broker.release()
         finally:
             exposure.scrub()
     return change

@@ -1,0 +1,161 @@
+"""What the broker of a build is told: its credentials, where they are used, and what stands for a value."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from ..broker import Bound, Order, Place
+from ..broker.defeats import find_defeats
+from ..broker.environment import Lead, list_hosts, make_lead
+from ..broker.placeholders import make_placeholder
+from ..broker.trust import find_authorities, read_wgetrc, render_bundle
+from ..composer.home import CONFIG_FILE
+from ..composer.project import read_auth
+from ..composer.version import ask_git_configuration
+from ..core.linux import is_zombie, read_start_time
+from ..core.notices import Notice
+from ..errors import BuildError, ExposureError
+from ..process.watchdog import end_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ..broker import Report, Running, StartingBroker
+    from ..core.collector import Errors
+    from ..core.notices import Notify
+    from ..process.directory import PrivateDirectory
+    from ..stores.base import Identity
+    from .prepare import PreparedBuild
+    from .secrets import BuildSecrets
+
+# Of the person's environment, what leads the broker itself to servers.
+_UPSTREAM = frozenset({"https_proxy", "http_proxy", "all_proxy", "no_proxy"})
+_PASSWORD_BYTES = 24
+# The socket in the private directory by which a broker reports to another process than the one that started it.
+_REPORTS = "reports"
+# How long a killed broker is waited for, in seconds.
+_PATIENCE = 5.0
+_INTERVAL = 0.01
+
+
+def make_placeholders(secrets: BuildSecrets, store: Identity | None) -> dict[str, str]:
+    """Return what the build gets instead of the values that are bound to hosts, by the secret's name."""
+    known = store.id if store else ""
+    return {secret.name: make_placeholder(known, secret.source, secret.name) for secret in secrets if secret.hosts}
+
+
+def arrange_broker(prepared: PreparedBuild, notify: Notify, errors: Errors) -> PreparedBuild:
+    """Return the build with the order of its broker; BuildError where something would lead past the broker."""
+    request, project = prepared.request, prepared.project
+    git = ask_git_configuration(request.environment, project.directory)
+    section = read_auth(os.path.join(prepared.home.path, CONFIG_FILE)).get("config")
+    authorities = find_authorities(request.environment, section if isinstance(section, dict) else {}, git)
+    order = _make_order(prepared, authorities)
+    for notice in find_defeats(list_hosts(order), project.sources, project.config, git, request.environment):
+        if notice.level != "error":
+            notify(notice)
+            continue
+        with errors:
+            raise BuildError(notice.text, hint=notice.hint)
+    return prepared._replace(order=order)
+
+
+def lead_build(order: Order, running: Running, directory: str, environment: Mapping[str, str]) -> Lead:
+    """Return what leads a build with that environment, and that private directory, to its broker."""
+    bundle = render_bundle(order.authorities, running.certificate)
+    return make_lead(order, running.port, bundle, directory, environment, read_wgetrc(environment))
+
+
+def _make_order(prepared: PreparedBuild, authorities: tuple[str, ...]) -> Order:
+    request, secrets = prepared.request, prepared.secrets
+    bound = [each for each in secrets if each.name in prepared.placeholders and each.name not in prepared.preserved]
+    places = tuple(_list_places(prepared))
+    config = prepared.project.config
+    allows_http = config.get("secure-http") is False
+    return Order(
+        credentials=tuple(secrets.credentials),
+        bound=tuple(Bound(s.name, prepared.placeholders[s.name], s.value.reveal(), s.hosts) for s in bound),
+        places=places,
+        forges=prepared.project.sources.forges,
+        writable=request.writable,
+        insecure=frozenset(each.url for each in places if allows_http and each.url.startswith("http://")),
+        environment={name: value for name, value in request.environment.items() if name.lower() in _UPSTREAM},
+        authorities=authorities,
+        password=os.urandom(_PASSWORD_BYTES).hex(),
+    )
+
+
+def _list_places(prepared: PreparedBuild) -> Iterator[Place]:
+    """List where the project's packages come from: repositories, archives and sources."""
+    sources = prepared.project.sources
+    packages = [*sources.inline, *(sources.locked or ())]
+    places = [place for package in packages for place in (package.archive, package.source)]
+    for place in dict.fromkeys([*sources.repositories, *places, *sources.patches]):
+        if place and place.host:
+            yield Place(place.kind, place.web_url, place.transport, place.has_login)
+
+
+def give_order(broker: StartingBroker, order: Order, directory: PrivateDirectory, *, is_handed_on: bool) -> Running:
+    """Give the broker its order; where the build is handed on, let it report to whoever has the directory."""
+    if not is_handed_on:
+        return broker.take(order)
+    with socket.socket(socket.AF_UNIX) as reports:
+        try:
+            reports.bind(os.path.join(directory.path, _REPORTS))
+            reports.listen()
+        except OSError as error:  # also where the path is longer than an address can be
+            raise ExposureError(f"the broker cannot report: {error}", hint="name a shorter --run-dir") from None
+        return broker.take(order, reports=reports)
+
+
+class LeftBroker:
+    """The broker of a build that another process began: it reports by a socket in the private directory."""
+
+    def __init__(self, directory: str, pid: int, start: int) -> None:
+        """`start` is when the process started (`core.linux.read_start_time`)."""
+        self.pid = pid
+        self._start = start
+        self._place = os.path.join(directory, _REPORTS)
+
+    def finish(self) -> Report:
+        """End it, wait until it is gone, and return what it did."""
+        from ..broker.process import ask_report
+
+        report = ask_report(self._place)
+        deadline = time.monotonic() + _PATIENCE
+        while self._is_running and time.monotonic() < deadline:
+            end_processes([self.pid], signal.SIGKILL)
+            time.sleep(_INTERVAL)
+        return report
+
+    @property
+    def _is_running(self) -> bool:
+        return read_start_time(self.pid) == self._start != 0 and not is_zombie(self.pid)
+
+
+def report_traffic(report: Report, notify: Notify) -> None:
+    """Say in one line what went through the broker, and warn of what it refused."""
+    for text in report.notices:
+        notify(Notice(text))
+    for attempt in report.attempts:
+        times = "" if attempt.times == 1 else f", {attempt.times} times"
+        text = f"the placeholder of {attempt.name} was sent to {attempt.host}{times}, and stayed a placeholder"
+        notify(Notice(text, f"`ic-secrets set OWNER {attempt.name} --hosts …` says which hosts get the value"))
+    for traffic in report.hosts:
+        if traffic.refused:
+            text = f"the broker refused {_count(traffic.refused, 'request')} to {traffic.host}"
+            notify(Notice(text, f"--allow-write {traffic.host} permits more than reading there"))
+    with_secrets = [traffic for traffic in report.hosts if traffic.secrets]
+    names = ", ".join(traffic.host for traffic in with_secrets)
+    requests = sum(traffic.requests for traffic in with_secrets)
+    others = sum(1 for traffic in report.hosts if not traffic.secrets)
+    where = f"{_count(requests, 'request')} with secrets to {names}" if names else "no request with a secret"
+    notify(Notice(f"the broker: {where}; {_count(others, 'other host')}", level="note"))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
