@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shlex
 import shutil
@@ -17,6 +18,7 @@ import pytest
 
 from commandline import PROGRAM, Cli
 from ic_secrets.composer.credential import parse_credential
+from ic_secrets.config.catalogue import SETTINGS
 from ic_secrets.core.console import printable
 from ic_secrets.errors import InvalidNameError, InvalidValueError
 from ic_secrets.model.names import check_secret_name
@@ -180,7 +182,13 @@ def test_term_ends_a_search_that_takes_long_and_says_that_it_is_not_done(
     [
         ("no-mask = true", {"IC_SECRETS_NO_MASK": "true"}),
         ('leaks = "off"', {"IC_SECRETS_LEAKS": "off"}),
+        ('leaks = "warn"', {"IC_SECRETS_LEAKS": "warn"}),
+        ("allow-background = true", {"IC_SECRETS_ALLOW_BACKGROUND": "true"}),
         ('leaks-allow = ["*"]', {"IC_SECRETS_LEAKS_ALLOW": "*"}),
+        ('leaks-allow = ["vendor/a", "[a-z]*/*"]', {"IC_SECRETS_LEAKS_ALLOW": "*"}),
+        ('leaks-allow = ["/*"]', {"IC_SECRETS_LEAKS_ALLOW": "*"}),
+        ('leaks-allow = ["./*"]', {"IC_SECRETS_LEAKS_ALLOW": "*"}),
+        ('leaks-allow = ["vendor/../*"]', {"IC_SECRETS_LEAKS_ALLOW": "*"}),
         ('env = "live"', {"IC_SECRETS_ENV": "live"}),
         ('env = "test"', {"IC_SECRETS_ENV": "test"}),
     ],
@@ -203,6 +211,56 @@ def test_a_pull_request_turns_no_protection_off_in_a_pipeline(
     own.write_text(f"{setting}\n")
     own.chmod(0o600)
     site("run", "--", "true", cwd=project, env=pipeline | {"IC_SECRETS_CONFIG": str(own)}, check=0)
+
+
+def test_a_pull_request_may_be_stricter_than_a_person_and_not_less(site: Cli, tmp_path: Path) -> None:
+    """What a person's own file says is the measure: `warn` there allows `warn`, and not `off`."""
+    project, own = tmp_path / "project", tmp_path / "own.toml"
+    project.mkdir()
+    pipeline = {"CI": "true", "IC_SECRETS_SITE": "my-site", "IC_SECRETS_CONFIG": str(own)}
+    for person, checkout, is_allowed in (
+        ('leaks = "warn"', 'leaks = "warn"', True),
+        ('leaks = "off"', 'leaks = "warn"', True),
+        ('leaks = "warn"', 'leaks = "off"', False),
+        ("pristine = true", "pristine = false", False),
+        ("", "pristine = false", True),
+        ("pristine = true", "", True),
+        ("no-mask = true", "no-mask = false", True),
+    ):
+        own.write_text(f"{person}\n")
+        own.chmod(0o600)
+        (project / "ic-secrets.toml").write_text(f"{checkout}\n")
+        done = site("run", "--", "true", cwd=project, env=pipeline)
+        assert done.returncode == (0 if is_allowed else 125), (person, checkout, done.stderr)
+    (project / "ic-secrets.toml").write_text("pristine = false\n")
+    own.write_text("pristine = true\n")
+    site("run", "--", "true", cwd=project, env=pipeline | {"IC_SECRETS_PRISTINE": "false"}, check=0)
+
+
+def test_a_pull_request_names_places_of_known_leaks_and_no_secret(site: Cli, tmp_path: Path) -> None:
+    """In a pipeline the name of a secret in its file is that of a file: the secret may not leak everywhere."""
+    project = tmp_path / "project"
+    project.mkdir()
+    pipeline = {"CI": "true", "IC_SECRETS_SITE": "my-site"}
+    name = json.loads(site("list", "my-site", "--json", check=0).stdout)["secrets"][0]["name"]
+    (project / "ic-secrets.toml").write_text(f'leaks-allow = ["web/*/known.php", "{name}"]\n')
+    (project / "web" / "a").mkdir(parents=True)
+    leaking = 'printf %s "${!1}" > "$2"'
+    for place, status in (("web/a/known.php", 0), (name, 0), ("other", 120)):
+        done = site("run", "--", "bash", "-c", leaking, "_", name, place, cwd=project, env=pipeline)
+        assert done.returncode == status, (place, done.stderr)
+        (project / place).unlink()
+    (project / "ic-secrets.toml").write_text(f'leaks-allow = ["{name}"]\n')
+    site(
+        "run", "--", "bash", "-c", leaking, "_", name, "other", cwd=project, env={"IC_SECRETS_SITE": "my-site"}, check=0
+    )
+
+
+def test_each_setting_of_a_checkout_is_decided_in_the_documentation() -> None:
+    """Whether it could weaken a pipeline, and why not: in one table, which says it of every setting."""
+    page = (Path(__file__).parents[2] / "docs/reference/settings.md").read_text()
+    decided = set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE))
+    assert decided == {name for name, known in SETTINGS.items() if known.checkout}
 
 
 def test_a_secret_that_would_turn_the_build_against_its_credentials_needs_a_persons_word(

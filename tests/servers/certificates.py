@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 from collections.abc import Sequence
 
 from cryptography import x509
@@ -44,12 +45,19 @@ class Authority:
         identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier)
         certificate = (
             _begin(subject, self._name, key.public_key())
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(list(map(_name, hosts))), critical=False)
             .add_extension(identifier, critical=False)
             .sign(self._key, hashes.SHA256())
         )
         hidden = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
         return certificate.public_bytes(_PEM), key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, hidden)
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _begin(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

@@ -564,6 +564,22 @@ def test_a_value_of_several_lines_is_masked_with_any_prefix_and_line_end(prefix:
         assert shown in {pieces, b"***" + ending}
 
 
+@pytest.mark.parametrize("prefix", [b"", b"  ", b"    ", b"\t", b"> ", b" ! ", b"# "])
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("first", [b"a", b"ab", b"a=1", b"\xc3\xa9"])
+def test_the_first_short_line_of_an_indented_value_is_masked(prefix: bytes, ending: bytes, first: bytes) -> None:
+    """Of a block scalar in YAML, a quoted reply, a note: for every split in two."""
+    lines = [first, b"second line-example", b"c", b"d", b"third line-example"]
+    matcher = Matcher(derive("N", SecretType.ENV, SecretValue(b"\n".join(lines).decode())))
+    for some in (lines, lines[:2], lines[2:], lines[3:]):
+        text = b"key: |" + ending + b"".join(prefix + line + ending for line in some)
+        shown = mask_bytes(text, matcher)
+        rows = {row.removeprefix(prefix) for row in shown.splitlines()}
+        assert rows == {b"key: |", b"***"}, shown
+        for at in range(len(text) + 1):
+            assert mask_chunks([text[:at], text[at:]], matcher) == shown
+
+
 def test_a_needle_joins_in_mid_stream() -> None:
     """What is held back may complete it."""
     masker = Masker(needles_of(b"abcdefgh"))

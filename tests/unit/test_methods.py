@@ -93,6 +93,22 @@ HEADERS: list[tuple[str, str, Any, Purpose, str, dict[str, str]]] = [
     ("forgejo-token", "codeberg.org", {"username": "u", "token": "t"}, "api", "codeberg.org", basic("u", "t")),
     ("bitbucket-oauth", "a.org", {"consumer-key": "k", "consumer-secret": "s"}, "api", "a.org", basic("k", "s")),
     ("bitbucket-oauth", "a.org", {"consumer-key": "k", "consumer-secret": "s"}, "git", "a.org", {}),
+    (
+        "bitbucket-oauth",
+        "bitbucket.org",
+        {"consumer-key": "k", "consumer-secret": "s", "access-token": "t"},
+        "api",
+        "api.bitbucket.org",
+        {"Authorization": "Bearer t"},
+    ),
+    (
+        "bitbucket-oauth",
+        "bitbucket.org",
+        {"consumer-key": "k", "consumer-secret": "s", "access-token": "t"},
+        "git",
+        "bitbucket.org",
+        basic("x-token-auth", "t"),
+    ),
     ("custom-headers", "a.org", ["X-A: 1", "X-B: 2"], "api", "a.org", {"X-A": "1", "X-B": "2"}),
     ("custom-headers", "a.org", ["X-A: 1"], "git", "a.org", {}),
     ("client-certificate", "a.org", {"local_cert": "/c"}, "api", "a.org", {}),
@@ -104,6 +120,25 @@ def test_a_credential_is_sent_as_composer_sends_it(
     method: str, host: str, content: Any, purpose: Purpose, asked: str, headers: dict[str, str]
 ) -> None:
     assert Credential(f"{method}.{host}", method, host, content).make_headers(purpose, asked) == headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "is_bare"),
+    [
+        ("bitbucket-oauth", "/acme/lib/downloads/a.zip", "", True),
+        ("bitbucket-oauth", "/acme/lib/get/a.zip", "", False),
+        ("http-basic", "/acme/lib/downloads/a.zip", "", False),
+        ("http-basic", "/a.zip", "a=b&X-Amz-Signature=0f", True),
+        ("http-basic", "/a.zip", "x-goog-signature=0f", True),
+        ("http-basic", "/a.zip", "AWSAccessKeyId=k&Expires=1&Signature=0f", True),
+        ("http-basic", "/a.zip", "sv=1&se=2&sig=0f", True),
+        ("http-basic", "/a.zip", "signature=0f&sig=1", False),
+    ],
+)
+def test_what_is_open_to_all_or_signed_is_asked_without_a_credential(
+    method: str, path: str, query: str, is_bare: bool
+) -> None:
+    assert METHODS[method].is_bare(path, query) is is_bare
 
 
 def test_every_method_is_named_by_its_record() -> None:

@@ -14,8 +14,10 @@ from ..model import Scope, Target
 from ..model.variables import Preserve
 from .context import Context
 
-# Protections that a checkout may lower, which a person should know: the setting, its value, and the effect.
-_LOWERED = (("no-mask", "true", "turns masking off"), ("leaks", "off", "turns the search for leaks off"))
+# Protections that a checkout may lower, which a person should know.
+_GUARDS = ("no-mask", "leaks", "allow-background", "pristine")
+# Where a checkout may say that leaks are known: a path below it that begins with a name.
+_PLACE = re.compile(r"(?!.*(?:^|/)\.\.?(?:/|$))[^/*?\[]+(?:/.*)?")
 
 
 def make_request(
@@ -57,8 +59,7 @@ def make_request(
         broker=_read_broker(settings, scope),
         writable=settings.find_names("allow-write") or frozenset(),
     )
-    _check_lowered(context, request)
-    return request
+    return _check_lowered(context, request)
 
 
 def find_built(request: BuildRequest) -> Target | None:
@@ -66,21 +67,24 @@ def find_built(request: BuildRequest) -> Target | None:
     return request.target if request.scope is Scope.IC else None
 
 
-def _check_lowered(context: Context, request: BuildRequest) -> None:
+def _check_lowered(context: Context, request: BuildRequest) -> BuildRequest:
     """Warn of protections that the checkout lowers; ConfigError in a pipeline, where a pull request would."""
     settings = context.settings
-    for name, value, effect in _LOWERED:
-        found = settings.get(name)
-        if settings.is_imposed(name, value):
+    for name in _GUARDS:
+        effect = settings.find_lowered(name)
+        if effect and settings.is_imposed(name):
             raise settings.refuse_imposed(name, effect)
-        if found.is_of_checkout and found.value == value:
-            context.notify(Notice(f"{found.source} {effect}"))
+        if effect:
+            context.notify(Notice(f"{settings.get(name).source} {effect}"))
     allowed = settings.get("leaks-allow")
     if allowed.is_of_checkout and allowed.value and request.leaks_allowed == settings.leaks_allowed:
-        is_all = not all(re.search(r"\w", pattern) for pattern in request.leaks_allowed)
-        if is_all and settings.is_imposed("leaks-allow", allowed.value):
-            raise settings.refuse_imposed("leaks-allow", "lets every leak pass")
+        if settings.is_imposed("leaks-allow"):  # as places, and never all leaks of a secret of that name
+            places = [one.removeprefix("./") for one in request.leaks_allowed]
+            if not all(map(_PLACE.fullmatch, places)):
+                raise settings.refuse_imposed("leaks-allow", "lets leaks pass in places that it does not name")
+            request = request._replace(leaks_allowed=tuple(f"./{place}" for place in places))
         context.notify(Notice(f"{allowed.source} lets leaks pass: {', '.join(request.leaks_allowed)}"))
+    return request
 
 
 def _read_broker(settings: Settings, scope: Scope) -> bool:

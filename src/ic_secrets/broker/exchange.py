@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import h11
 
 from ..composer.credential import Credential
 from ..core.records import NamedTuple
+from .decisions import SMALL, Decision, Head, HeaderLines, Refusal, TokenRequest
 from .messages import (
     Framing,
     Request,
@@ -22,14 +23,13 @@ from .messages import (
     write_response,
 )
 from .report import Tally
-from .rules import SMALL, Decision, Head, Refusal, Rules, TokenRequest
+from .rules import Rules
 from .streams import BrokenError, SlowError, Stream
 from .targets import Endpoint, RequestError
 from .upstream import Link, UnreachableError, Upstream
 
-# The most of an answer that is kept to learn from it, in bytes, as it comes and unpacked.
+# The most of an answer that is kept to learn from it, and of one to a request of our own, in bytes as they come.
 _LARGEST_LESSON = 16 << 20
-_LARGEST_UNPACKED = 64 << 20
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -54,7 +54,7 @@ class Services(NamedTuple):
     upstream: Upstream
     tally: Tally
     limits: Limits
-    minting: dict[str, asyncio.Lock]
+    turns: dict[str, asyncio.Lock]
 
 
 class _Lesson:
@@ -71,19 +71,9 @@ class _Lesson:
         else:
             self._pieces.clear()
 
-    def read(self, coding: str) -> bytes:
-        """Return the body as it was before the server packed it; b"" where it is too large, or packed otherwise."""
-        body = b"".join(self._pieces)
-        if not coding or coding == "identity":
-            return body
-        if coding not in ("gzip", "x-gzip"):
-            return b""
-        unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        try:
-            found = unpacker.decompress(body, _LARGEST_UNPACKED)
-        except zlib.error:
-            return b""
-        return found if unpacker.eof else b""
+    def read(self) -> bytes:
+        """Return the body, still packed; b"" where it is too large."""
+        return b"".join(self._pieces)
 
 
 class Exchange:
@@ -106,18 +96,12 @@ class Exchange:
         """
         rules = self._services.rules
         try:
-            decision = rules.decide(self._endpoint, self._head)
-            while decision.first:
-                await self._consult(decision.first)
-                decision = rules.decide(self._endpoint, self._head)
+            decision = await self._settle(lambda: rules.decide(self._endpoint, self._head))
             body = None
             if decision.body == "small" and not decision.refusal:
-                body = await self._read_small()
-                decision, body = rules.decide_body(decision, self._head, body)
-            if decision.needs_token and decision.credential:
-                await self._mint(decision.credential)
-                decision = self._decide_again(body)
-            self._note(decision)
+                decision, body = rules.decide_body(decision, self._head, await self._read_small())
+            for name in decision.attempts:
+                self._services.tally.note_attempt(name, self._endpoint.key)
             if decision.refusal:
                 self._services.tally.add(self._endpoint.key, refused=1)
                 return await self._refuse(decision.refusal)
@@ -151,10 +135,6 @@ class Exchange:
 
     def _read_request(self) -> AsyncIterator[bytes]:
         return read_body(self._client, self._request.framing, self._request.parser, self._services.limits.silence)
-
-    def _note(self, decision: Decision) -> None:
-        for name in decision.attempts:
-            self._services.tally.note_attempt(name, self._endpoint.key)
 
     async def _ask(self, decision: Decision, body: bytes | None) -> bool:
         """Send the request and pass the answer on."""
@@ -199,7 +179,10 @@ class Exchange:
                 await link.stream.send(head + (body or b""), self._services.limits.silence)
                 if self._has_body:
                     pump = asyncio.create_task(self._pump(link, decision.endpoint.key))
-                return link, await self._await(link, parser, decision), pump
+                response = await self._await(link, parser, decision)
+                if pump and response.status >= 400:
+                    pump.cancel()  # it does not want the rest
+                return link, response, pump
             except BaseException as error:
                 link.stream.abort()
                 if pump:
@@ -245,8 +228,8 @@ class Exchange:
         keeps_alive = self._request.keeps_alive and not self._has_body
         if response.framing.kind == "end" and self._request.version == b"1.0":
             keeps_alive = False
-        response = response._replace(headers=self._services.rules.hide_values(decision, response.headers))
-        head, chunked = write_response(self._request, response, keeps_alive=keeps_alive)
+        shown = response._replace(headers=self._services.rules.hide_values(decision, response.headers))
+        head, chunked = write_response(self._request, shown, keeps_alive=keeps_alive)
         lesson = _Lesson() if decision.learns and response.status == 200 else None
         if not lesson:
             self._services.rules.learn(decision, response.status, response.headers)
@@ -264,8 +247,7 @@ class Exchange:
                 piece, last = last, piece
             await self._client.send(piece, self._services.limits.poll)
         if lesson:
-            coding = next((value for name, value in response.headers if name == "content-encoding"), "").lower()
-            self._services.rules.learn(decision, response.status, response.headers, lesson.read(coding))
+            self._services.rules.learn(decision, response.status, response.headers, lesson.read())
         await self._client.send(last + (write_chunk(b"") if chunked else b""), self._services.limits.poll)
         self._services.tally.add(decision.endpoint.key, bytes_in=size)
         self._client.on_end = None
@@ -290,71 +272,72 @@ class Exchange:
 
     # --- requests of our own
 
-    async def _fetch(
-        self, asked: Decision | TokenRequest, method: str, credential: Credential | None, largest: int = 1 << 20
-    ) -> tuple[Response, bytes]:
-        """Return the answer to a request of our own, and its body up to that size."""
-        body = asked.body if isinstance(asked, TokenRequest) else b""
-        link = await self._services.upstream.open(asked.endpoint, credential, is_safe=False)
-        limits = self._services.limits
-        try:
-            head, parser = link.write_request(method, asked.target, asked.headers, _frame(body))
-            await link.stream.send(head + body, limits.silence)
-            response = await read_response(link.stream, parser, method, limits.start, limits.head)
-            found = bytearray()
-            async for piece in read_body(link.stream, response.framing, response.parser, limits.silence):
-                found += piece
-                if len(found) > largest:
-                    break
-        except BrokenError as error:
-            raise UnreachableError(str(error)) from None
-        finally:
-            link.stream.abort()
-        return response, bytes(found)
+    async def _settle(self, decide: Callable[[], Decision]) -> Decision:
+        """Return the decision, once all that has to be asked before is known."""
+        rules, turn = self._services.rules, self._take_turn(self._endpoint.key)
+        while True:
+            async with turn:  # whoever comes while that is asked waits for it too
+                decision = decide()
+                if decision.first and not decision.first.needs_token and not decision.first.refusal:
+                    with contextlib.suppress(UnreachableError):  # nothing is learnt then
+                        rules.learn(decision.first, *await self._fetch(decision.first, decision.first.credential))
+            if decision.needs_token and decision.credential:
+                await self._mint(decision.credential, decide)
+            elif not decision.first:
+                return decision
 
-    async def _consult(self, decision: Decision) -> None:
-        """Ask what has to be known before the client's request can be decided."""
+    async def _mint(self, credential: Credential, decide: Callable[[], Decision]) -> None:
+        """Have the credential's access token minted, once for all who wait for it; UnreachableError."""
         rules = self._services.rules
-        if not decision.refusal and not decision.needs_token:
-            response, body = await self._fetch(decision, decision.method, decision.credential, _LARGEST_LESSON)
-            rules.learn(decision, response.status, response.headers, body)
+        async with self._take_turn(credential.name):
+            if not decide().needs_token:
+                return
+            asked = rules.make_token_request(credential)
+            status, _, answer = await self._fetch(asked, None)
+            try:
+                token = json.loads(answer)["access_token"] if status == 200 else None
+            except (ValueError, KeyError, TypeError):
+                token = None
+            if not isinstance(token, str) or not token:
+                words = f"no access token for the secret {credential.name}: {asked.endpoint.key} answered {status}"
+                self._services.tally.note(words)
+                raise RequestError(424, words)
+            rules.set_token(credential, token)
+
+    def _take_turn(self, name: str) -> asyncio.Lock:
+        return self._services.turns.setdefault(name, asyncio.Lock())
 
     async def _probe(self, decision: Decision) -> Decision | None:
         """Ask whether the repository is public; return the decision that helps if it is."""
         rules = self._services.rules
         try:
-            probe = rules.make_probe(decision)
-            if probe.needs_token and probe.credential:
-                await self._mint(probe.credential)
-                probe = rules.make_probe(decision)
-            response, body = await self._fetch(probe, probe.method, probe.credential)
+            probe = await self._settle(lambda: rules.make_probe(decision))
+            status, _, body = await self._fetch(probe, probe.credential)
         except UnreachableError:
             return None
-        return rules.judge_probe(decision, self._head, response.status, body)
+        better = rules.judge_probe(decision, self._head, status, body)
+        return await self._settle(lambda: rules.decide(self._endpoint, self._head)) if better else None
 
-    async def _mint(self, credential: Credential) -> None:
-        """Have the credential's access token minted, once for all who wait for it."""
-        rules = self._services.rules
-        async with self._services.minting.setdefault(credential.name, asyncio.Lock()):
-            if rules.has_token(credential):
-                return
-            asked = rules.make_token_request(credential)
-            response, answer = await self._fetch(asked, "POST", credential)
-            try:
-                token = json.loads(answer)["access_token"] if response.status == 200 else None
-            except (ValueError, KeyError, TypeError):
-                token = None
-            if not isinstance(token, str) or not token:
-                words = f"{asked.endpoint.key} gives no access token for {credential.name} (status {response.status})"
-                self._services.tally.note(words)
-                raise UnreachableError(words)
-            rules.set_token(credential, token)
-
-    def _decide_again(self, body: bytes | None) -> Decision:
-        decision = self._services.rules.decide(self._endpoint, self._head)
-        if body is not None and decision.body == "small":
-            decision, _ = self._services.rules.decide_body(decision, self._head, body)
-        return decision
+    async def _fetch(
+        self, asked: Decision | TokenRequest, credential: Credential | None
+    ) -> tuple[int, HeaderLines, bytes]:
+        """Return the status, headers and body of the answer to a request of our own; UnreachableError."""
+        method, body = ("POST", asked.body) if isinstance(asked, TokenRequest) else (asked.method, b"")
+        name = asked.secret if isinstance(asked, Decision) else ""
+        limits, lesson = self._services.limits, _Lesson()
+        link = await self._services.upstream.open(asked.endpoint, credential, is_safe=False)
+        try:
+            head, parser = link.write_request(method, asked.target, asked.headers, _frame(body))
+            await link.stream.send(head + body, limits.silence)
+            response = await read_response(link.stream, parser, method, limits.start, limits.head)
+            async for piece in read_body(link.stream, response.framing, response.parser, limits.silence):
+                lesson.add(piece)
+        except BrokenError as error:
+            raise UnreachableError(str(error)) from None
+        finally:
+            link.stream.abort()
+            self._services.tally.add(asked.endpoint.key, name, requests=1)
+        return response.status, response.headers, lesson.read()
 
 
 def word_refusal(request: Request, status: int, words: str) -> Refusal:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from .forges import Sites, list_names
 from .order import Place
 from .targets import Endpoint, RequestError, Url, parse_absolute
 
+# What is unpacked of a body, in bytes.
+_LARGEST = 128 << 20
 # The members of a packages.json whose URLs Composer sends a POST to.
 _ANNOUNCED = (("notify-batch",), ("notify",), ("security-advisories", "api-url"), ("filter", "api-url"))
 # A part of a URL that was hidden when composer.json was read.
@@ -180,6 +183,16 @@ def _parse(text: str) -> Url | None:
         return parse_absolute(text.partition("#")[0])
     except RequestError:
         return None
+
+
+def unpack(encoding: str, body: bytes) -> bytes:
+    """Return the body as it was before the server packed it; b"" where it cannot be read."""
+    if encoding.lower() not in {"gzip", "x-gzip"}:
+        return body
+    try:
+        return zlib.decompressobj(wbits=31).decompress(body, _LARGEST)
+    except zlib.error:
+        return b""
 
 
 def _read_json(body: bytes) -> Any:

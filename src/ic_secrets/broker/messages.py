@@ -13,7 +13,7 @@ from typing import Literal
 import h11
 
 from ..core.records import NamedTuple
-from .rules import Answer, HeaderLines
+from .decisions import Answer, HeaderLines
 from .streams import BrokenError, Stream
 from .targets import RequestError
 

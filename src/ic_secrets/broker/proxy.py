@@ -12,11 +12,12 @@ import resource
 import socket
 
 from .authority import Authority
+from .decisions import Answer, Head, Refusal
 from .exchange import Exchange, Limits, Services, word_refusal
 from .messages import Request, read_request, write_answer
 from .order import Order
 from .report import Tally
-from .rules import Answer, Head, Refusal, Rules
+from .rules import Rules
 from .streams import BrokenError, Stream
 from .targets import Endpoint, RequestError, parse_absolute, parse_connect, parse_host, split_path
 from .upstream import UnreachableError, Upstream

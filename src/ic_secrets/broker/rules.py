@@ -19,6 +19,7 @@ from .decisions import (
 )
 from .forges import FORGES
 from .headers import check_headers, clean_headers, merge_headers, set_length
+from .learning import unpack
 from .order import Order
 from .placeholders import (
     UnfitValueError,
@@ -124,7 +125,7 @@ class Rules:
         return self.decide(decision.endpoint, head) if is_public else None
 
     def learn(self, decision: Decision, status: int, headers: HeaderLines, body: bytes = b"") -> None:
-        """Remember what the answer taught; `body`, unpacked, only where the decision `learns`."""
+        """Remember what the answer taught; `body`, as it came, only where the decision `learns`."""
         found = _read_headers(headers)
         path = decision.target.partition("?")[0]
         if status in _REDIRECTS:
@@ -133,7 +134,7 @@ class Rules:
             if decision.credential:
                 self._learned.add_links(decision.endpoint, path, found.get("link", ""))
             if decision.learns:
-                self._learned.add_answer(decision.endpoint, path, body)
+                self._learned.add_answer(decision.endpoint, path, unpack(found.get("content-encoding", ""), body))
 
     def hide_values(self, decision: Decision, headers: HeaderLines) -> HeaderLines:
         """Return an answer's headers with placeholders in the place of the values that were put into the request.

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import cast
@@ -197,8 +199,11 @@ class Stream(asyncio.BufferedProtocol):
         asyncio.get_running_loop().call_later(_CLOSING, self.abort)
 
     def abort(self) -> None:
-        """Cut it off, so that the other side sees that something is missing."""
+        """Cut it off by a reset, so that the other side sees that something is missing, however a body ends."""
         if not self._is_lost:
+            with contextlib.suppress(OSError):
+                raw = self._transport.get_extra_info("socket")
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()
 
     async def linger(self) -> None:

@@ -16,9 +16,9 @@ import h11
 
 from ..composer.credential import Credential
 from ..core.records import NamedTuple
+from .decisions import HeaderLines
 from .messages import Framing, read_response, write_request
 from .order import Order
-from .rules import HeaderLines
 from .streams import BrokenError, Stream
 from .targets import Endpoint
 from .trust import find_system_bundle

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..core.durations import PATTERN, is_duration
@@ -21,6 +21,8 @@ SEPARATOR = ","
 class Known(NamedTuple):
     """A setting. A checkout may set only what decides about its own build (`checkout`).
 
+    `guards` are the values of one that protects, the strictest first, each with the effect of having no stricter one:
+    in a pipeline a checkout may not choose a weaker one than it finds.
     A flag that `protects` may be turned on by anybody, and off by a person alone.
 
     The kinds: `text` (with a `pattern`, if any), `path`, `store` (a URL or a path), `choice`, `flag`, `duration`,
@@ -32,6 +34,7 @@ class Known(NamedTuple):
     checkout: bool = False
     choices: tuple[str, ...] = ()
     pattern: str = ""
+    guards: Mapping[str, str] = {}
     protects: bool = False
 
 
@@ -66,11 +69,29 @@ SETTINGS = {
     "only": Known("names", "expose only these secrets", checkout=True),
     "except": Known("names", "expose all but these secrets", checkout=True),
     "preserve-env": Known("preserve", "variables that are already set win: all, or these", checkout=True),
-    "pristine": Known("flag", "pass on only PATH, HOME, TERM and the like", checkout=True),
-    "no-mask": Known("flag", "do not mask the output", checkout=True),
+    "pristine": Known(
+        "flag",
+        "pass on only PATH, HOME, TERM and the like",
+        checkout=True,
+        guards={"true": "", "false": "passes on the whole environment"},
+    ),
+    "no-mask": Known(
+        "flag", "do not mask the output", checkout=True, guards={"false": "", "true": "turns masking off"}
+    ),
     "grace": Known("duration", "the time between TERM and KILL", checkout=True),
-    "allow-background": Known("flag", "let processes of the build outlive it", checkout=True),
-    "leaks": Known("choice", "what happens when a leak is found", checkout=True, choices=("fail", "warn", "off")),
+    "allow-background": Known(
+        "flag",
+        "let processes of the build outlive it",
+        checkout=True,
+        guards={"false": "", "true": "lets processes of the build outlive it"},
+    ),
+    "leaks": Known(
+        "choice",
+        "what happens when a leak is found",
+        checkout=True,
+        choices=("fail", "warn", "off"),
+        guards={"fail": "", "warn": "lets a build with leaks pass", "off": "turns the search for leaks off"},
+    ),
     "leaks-allow": Known("globs", "known leaks: names of secrets, or paths", checkout=True),
     "broker": Known("flag", "keep credentials out of the build: a broker adds them", checkout=True, protects=True),
     "allow-write": Known("names", "hosts at which the broker lets credentials be used for more than reading"),

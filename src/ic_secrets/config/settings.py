@@ -265,7 +265,7 @@ class Settings:
         if environment is None:
             return Target.parse(site.value)
         name = environment.value
-        if name in NEVER_BUILT and self.is_imposed("env", name):
+        if name in NEVER_BUILT and self.is_imposed("env"):
             raise self.refuse_imposed("env", f"chooses {name}")
         if name == "auto":
             from .branches import find_environment
@@ -273,10 +273,22 @@ class Settings:
             name = find_environment(self._find_directory() or os.sep, self.environment, is_ci=self._is_ci)
         return Target.parse(f"{site.value}.{name}")
 
-    def is_imposed(self, name: str, value: str) -> bool:
-        """Return whether a checkout alone chooses that value for a pipeline; a person's own file may choose it too."""
+    def find_lowered(self, name: str) -> str:
+        """Return the effect of a protection that a checkout makes weaker than it finds it, "" where it does not."""
+        found = self.get(name)
+        if not found.is_of_checkout:
+            return ""
+        from .catalogue import SETTINGS
+
+        guards = SETTINGS[name].guards
+        order = list(guards)
+        before = self._own[name].value if name in self._own else _DEFAULTS.get(name, "false")
+        return guards[found.value] if order.index(found.value) > order.index(before) else ""
+
+    def is_imposed(self, name: str) -> bool:
+        """Return whether a checkout alone chooses the value for a pipeline; a person's own file may choose it too."""
         found, own = self.get(name), self._own.get(name)
-        return found.is_of_checkout and found.value == value and self._is_ci and (own is None or own.value != value)
+        return found.is_of_checkout and self._is_ci and (own is None or own.value != found.value)
 
     def refuse_imposed(self, name: str, effect: str) -> ConfigError:
         """Return the error for a value that a checkout may not choose for a pipeline."""

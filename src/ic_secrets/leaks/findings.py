@@ -66,10 +66,14 @@ class SearchResult:
         self.missed = list(missed)
 
     def without(self, allowed: Collection[str], base: str) -> "SearchResult":
-        """Return the result without what is allowed: by a secret's name, or a glob of the path in `base`."""
+        """Return the result without what is allowed: by a secret's name, or a glob of the path in `base`.
+
+        A glob that begins with `./` is never a name.
+        """
 
         def matches(path: str) -> bool:
-            paths = (path, os.path.relpath(path, base))
+            inside = os.path.relpath(path, base)
+            paths = (path, inside, f"./{inside}")
             return any(fnmatch.fnmatchcase(each, pattern) for each in paths for pattern in allowed)
 
         kept = [finding for finding in self.findings if finding.name not in allowed and not matches(finding.path)]

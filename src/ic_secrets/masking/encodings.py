@@ -51,6 +51,14 @@ _LONG = 1024
 _PIECE, _PIECE_DISTANCE = 64, 192
 _LEAST_VARIED = 10
 
+# The encoding whose needles have other text inside, before each of their lines.
+INDENTED = "indented"
+# What may stand before each line of a value. A first line of less than four bytes is found only between these: to hold
+# it back before any prefix would mean holding back the end of every other line.
+_INDENTATIONS = (*(b" " * size for size in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16)), b"\t", b"\t\t", b"\t\t\t")
+_LINE_MARKS = (b"> ", b"# ", b"! ", b" ! ", b"| ", b" * ", b"+ ", b"- ")
+_SHORT_LINE = rb"(?s)(?=[^\n]*[A-Za-z0-9\x80-\xff])[^\n]{1,3}\r?\n.{1,256}"
+
 Forms = Iterable[bytes]
 
 
@@ -108,6 +116,15 @@ def _in_bytes(forms: Callable[[str], Iterable[str]]) -> Callable[[str], Forms]:
 def _crlf_forms(text: str) -> Forms:
     data = to_bytes(text)
     return [data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")] if b"\n" in data else []
+
+
+def _indented_forms(text: str) -> Iterator[bytes]:
+    """Indent the lines, or put a mark before each, where the first one is too short to be found by itself."""
+    data = to_bytes(text)
+    if re.fullmatch(_SHORT_LINE, data):
+        lines = [line.strip() for line in data.splitlines()]
+        for prefix in (*_INDENTATIONS, *_LINE_MARKS):
+            yield from ((ending + prefix).join(lines) for ending in (b"\n", b"\r\n"))
 
 
 def _hex_forms(text: str) -> Forms:
@@ -301,6 +318,7 @@ ENCODINGS: list[Encoding] = [
     Encoding("escaped", _in_bytes(_hex_escapes)),
     Encoding("words", lambda text: [to_bytes(" ".join(text.split()))], keeps_plain=True),
     Encoding("crlf", _crlf_forms),
+    Encoding(INDENTED, _indented_forms, keeps_plain=True),
     Encoding("pair", pair_forms=_pair_forms),
     Encoding("base64", lambda text: _base64_forms(to_bytes(text)), lambda *pair: _base64_forms(_basic(*pair), _ALONE)),
     Encoding(

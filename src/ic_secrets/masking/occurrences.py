@@ -6,7 +6,7 @@ before it, and up to 64 bytes of a prefix after it (` ! `, `[build] `, a time). 
 two first **shards** (16 bytes each, or the halves of a shorter needle) is whole and, if that is the second one, at most
 one break comes before it; so lines may be as short as 32 bytes. A needle of several lines is found by its first line,
 and each of its own line breaks may be any of these. A first piece of up to three bytes is not masked: holding that back
-would mean holding back the end of every other line.
+would mean holding back the end of every other line. Of an indented value, `encodings` has such first lines.
 """
 
 import itertools
@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ..core.records import NamedTuple
+from .encodings import INDENTED
 from .needles import Needle
 from .parts import SHORTEST
 
@@ -74,12 +75,13 @@ class PartialMatch(NamedTuple):
 class SearchedNeedle:
     """One needle, ready to be compared; its data neither begins nor ends with a blank."""
 
-    __slots__ = ("data", "is_breakable", "needle", "shards")
+    __slots__ = ("data", "is_breakable", "needle", "pieces", "shards")
 
     def __init__(self, needle: Needle, data: bytes) -> None:
         self.needle = needle
         self.data = data
         self.shards = _cut(data)
+        self.pieces = tuple(_list_pieces(data)) if needle.encoding == INDENTED else ((0, len(data)),)
         self.is_breakable = len(self.shards) > 1 or (b"\n" in data and b"\n" not in self.shards[0][1])
 
     def locate(self, view: bytes, start: int, shard: int) -> Match | PartialMatch | None:
@@ -88,7 +90,7 @@ class SearchedNeedle:
         first = start - offset
         if first >= 0:
             if view.startswith(self.data, first):
-                return Match(self.needle, ((first, first + len(self.data)),))
+                return Match(self.needle, tuple([(first + start, first + end) for start, end in self.pieces]))
             seen = len(view) - first
             if seen < len(self.data) and self.data.startswith(view[first:]):
                 return PartialMatch(first, first, seen)
@@ -201,6 +203,15 @@ def _cut(data: bytes) -> tuple[tuple[int, bytes], ...]:
     if len(data) < _SHORTEST_BROKEN or min(len(first), len(second)) < SHORTEST or b"\r" in data:
         return ((0, data[:_SHARD]),)
     return ((0, first), (size + rest.index(second), second))
+
+
+def _list_pieces(data: bytes) -> Iterator[Span]:
+    """Yield where the lines of an indented needle are, without their indentation."""
+    for line in re.finditer(rb"[^\r\n]+", data):
+        prefix = _PREFIX.match(data, *line.span()) if line.start() else None
+        start = prefix.end() if prefix else line.start()
+        if start < line.end():
+            yield start, line.end()
 
 
 def _count_same(view: bytes, position: int, data: bytes, seen: int) -> int:

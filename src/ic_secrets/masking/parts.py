@@ -204,7 +204,9 @@ def _list_lines(text: str) -> Iterator[str]:
             yield row
         if (is_telling or not row) and any(between):
             told = "\n".join(between).strip()
-            yield from ("\n".join(pair) for pair in ((above, told), (told, row)) if all(pair))
+            several = told.split("\n")
+            pairs = ((above, told), (above, several[0]), (told, row), (several[-1], row))
+            yield from ("\n".join(pair) for pair in pairs if all(pair))
         above, between = (row, []) if is_telling else (above, [*between, row])
 
 
