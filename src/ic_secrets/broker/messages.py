@@ -123,9 +123,11 @@ def _parse_request(head: bytes) -> Request:
     if not isinstance(event, h11.Request) or event.http_version not in (b"1.0", b"1.1"):
         raise RequestError(505, "the request is not HTTP/1.1")
     headers = _decode(event.headers)
-    # h11 takes lengths that agree, and has a list of one for a single header.
-    lengths, codings = head.lower().count(b"\r\ncontent-length:"), [v for n, v in headers if n == "transfer-encoding"]
-    if lengths > 1 or (codings and (lengths or event.http_version == b"1.0")):
+    # h11 takes lengths that agree, in several lines or in one.
+    lengths = re.findall(rb"\r\ncontent-length:([^\r]*)", head, re.IGNORECASE)
+    codings = [value for name, value in headers if name == "transfer-encoding"]
+    is_doubled = len(lengths) > 1 or any(b"," in each for each in lengths)
+    if is_doubled or (codings and (lengths or event.http_version == b"1.0")):
         raise RequestError(400, "the request says twice where its body ends")
     length = int(next((value for name, value in headers if name == "content-length"), "0"))
     framing = Framing("chunked") if codings else Framing("length", length) if length else Framing("none")
