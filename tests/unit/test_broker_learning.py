@@ -145,6 +145,14 @@ def test_packages_json_is_asked_first_where_it_was_not_seen(rules: Rules) -> Non
     assert ask(rules, "repo.example.org/satis/other", "POST").refusal
 
 
+def test_packages_json_is_asked_with_the_login_of_the_projects_own_url() -> None:
+    place = Place("composer", "https://repo.example.org/own", "http", True)
+    rules = Rules(Order(SECRETS, places=(place,), forges=map_hosts()))
+    first = ask(rules, "repo.example.org/n", "POST", ("authorization", "Basic own")).first
+    assert first
+    assert [each for each in first.headers if each[0] == "authorization"] == [("authorization", "Basic own")]
+
+
 @pytest.mark.parametrize(("status", "body"), [(500, b""), (200, b"garbage"), (200, b"[]"), (200, b"[" * 99999)])
 def test_it_is_asked_once(rules: Rules, status: int, body: bytes) -> None:
     decision = ask(rules, "repo.example.org/satis/downloads", "POST")

@@ -362,6 +362,31 @@ def test_plain_http_gets_a_credential_on_loopback_and_where_the_project_says_so(
     assert bool(decision.credential) is ("plain" not in host)
 
 
+@pytest.mark.parametrize("owner", ["api", "repos", "packages"])
+def test_an_owner_may_be_called_like_a_part_of_an_api(owner: str) -> None:
+    for host in ("github.com", "bitbucket.org"):
+        rules = make_rules(places=(Place("vcs", f"https://{host}/{owner}/lib", "api"),))
+        assert ask(rules, "GET", f"{host}/{owner}/lib.git/info/refs?service=git-upload-pack").credential
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "git@github.com:acme/lib.git",
+        "git@github.com:/acme/lib",
+        "ssh://git@github.com/acme/lib.git",
+        "ssh://git@github.com:22/acme/lib",
+        "ssh://github.com/acme/lib.git",
+        "https://GitHub.com/Acme/Lib/",
+        "https://github.com/acme/lib#main",
+    ],
+)
+def test_a_repository_is_named_by_a_url_of_any_kind(url: str) -> None:
+    rules = make_rules(places=(Place("git", url, "git"),))
+    assert ask(rules, "GET", "github.com/acme/lib.git/info/refs?service=git-upload-pack").credential
+    assert ask(rules, "GET", "api.github.com/repos/acme/lib").credential
+
+
 def test_a_github_enterprise_server_has_its_api_on_its_own_host() -> None:
     place = Place("vcs", "https://git.example.org/acme/lib", "api")
     rules = make_rules(

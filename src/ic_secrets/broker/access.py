@@ -132,14 +132,13 @@ class Access:
     def permit(self, request: Request) -> Permission:
         """Return whether a build may ask this."""
         endpoint, head = request.endpoint, request.head
-        has_own = not request.found.isdisjoint(request.values)
         if not self.intercepts(endpoint) or self.is_writable(request):
             return "whole"
         if request.is_push:
             return "no"
         if request.is_read:
             return "whole"
-        if has_own or self._is_for_bound(endpoint):
+        if self._is_for_bound(endpoint) or (request.bound and not request.found.isdisjoint(request.values)):
             return "bare"
         if head.method == "POST" and not head.query and head.path.endswith("/git-upload-pack"):
             return "whole"

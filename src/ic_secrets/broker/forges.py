@@ -101,7 +101,7 @@ _BITBUCKET = Forge(
 _FORGEJO = Forge(
     root=rf"/api/v1/repos/{_PAIR}",
     api=r"/(?:contents/.+|git/commits/[^/]+|tags|branches|archive/.+)",
-    registry=r"/api/packages/.+",
+    registry=r"(?!)",
     files=rf"/{_PAIR}/archive/.+",
     git=rf"/{_PAIR}{_GIT}",
     api_area=r"/api/(?!packages/)",
@@ -171,17 +171,18 @@ def find_target(forge: Forge, host: str, path: str, prefixes: tuple[str, ...] = 
     text = forge.aliased + text if host in API_HOSTS else text
     for prefix in prefixes:
         text = text.removeprefix(prefix) if text.startswith(prefix + "/") else text
-    is_api = bool(re.match(forge.api_area, text))
-    patterns: tuple[tuple[Shape, str], ...] = (
+    is_web = host in API_HOSTS.values() or not re.match(forge.api_area, text)
+    website: tuple[tuple[Shape, str], ...] = (("files", forge.files), ("git", forge.git))
+    api: tuple[tuple[Shape, str], ...] = (
         ("root", forge.root + "/?"),
         ("api", forge.root + f"(?:{forge.api})/?"),
         ("registry", forge.registry),
-        *((("files", forge.files), ("git", forge.git)) if not is_api else ()),
     )
+    patterns = website if is_web else api
     for shape, pattern in patterns:
         if match := re.fullmatch(pattern, text, re.DOTALL):
-            return Target(shape, _name_repository(match), is_api)
-    return Target("", "", is_api)
+            return Target(shape, _name_repository(match), not is_web)
+    return Target("", "", not is_web)
 
 
 def list_names(forge: Forge, answer: Any) -> Iterator[str]:

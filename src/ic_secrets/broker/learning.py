@@ -12,6 +12,7 @@ from .forges import Sites, list_names
 from .order import Place
 from .targets import Endpoint, RequestError, Url, parse_absolute
 
+_SSH_URL = r"(?i)ssh://(?:[^/@]*@)?([^/:@]+)(?::[0-9]+)?/+(.+)"
 # What is unpacked of a body, in bytes.
 _LARGEST = 128 << 20
 # The members of a packages.json whose URLs Composer sends a POST to.
@@ -119,8 +120,7 @@ class Learned:
             self.named.add((origin, target.repository))
 
     def _add_place(self, place: Place) -> None:
-        scp = re.fullmatch(SCP_URL, place.url)
-        url = _parse(f"https://{scp[1]}/{scp[2]}" if scp else place.url)
+        url = _parse(place.url)
         if not url:
             return
         if place.kind == "composer":
@@ -135,8 +135,7 @@ class Learned:
             self.named.add(named)
 
     def _add_package(self, text: str) -> None:
-        scp = re.fullmatch(SCP_URL, text)
-        url = _parse(f"https://{scp[1]}/{scp[2]}" if scp else text)
+        url = _parse(text)
         if url and self._sites.find(url.endpoint, url.path)[1]:
             self.archives.add((url.endpoint, url.path))
             named = self._sites.find_named(url.endpoint, url.path)
@@ -179,8 +178,10 @@ def _join(endpoint: Endpoint, location: str) -> str:
 
 
 def _parse(text: str) -> Url | None:
+    """Return the parts of a URL; git asks by https also where one of SSH is written (`environment`)."""
+    ssh = re.fullmatch(SCP_URL, text) or re.fullmatch(_SSH_URL, text)
     try:
-        return parse_absolute(text.partition("#")[0])
+        return parse_absolute(f"https://{ssh[1]}/{ssh[2]}" if ssh else text.partition("#")[0])
     except RequestError:
         return None
 

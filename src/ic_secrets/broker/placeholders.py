@@ -30,8 +30,8 @@ def make_placeholder(store_id: str, source: str, name: str) -> str:
 
 def find_placeholders(*texts: str) -> frozenset[str]:
     """Return all that look like one, also inside of the pairs of basic authentication."""
-    found = [match for text in texts for part in (text, _open_basic(text)) for match in re.findall(PATTERN, part)]
-    return frozenset(found)
+    opened = [_open_basic(text) for text in texts if text[:6].lower() == "basic "]
+    return frozenset(re.findall(PATTERN, "\n".join((*texts, *opened))))
 
 
 def fill_target(text: str, values: Mapping[str, str]) -> str:
@@ -41,7 +41,8 @@ def fill_target(text: str, values: Mapping[str, str]) -> str:
 
 def fill_header(text: str, values: Mapping[str, str]) -> str:
     """Return the value of a header with the values; a pair of basic authentication is put together anew."""
-    if match := re.fullmatch(_BASIC, text.strip()):
+    match = re.fullmatch(_BASIC, text) if text[:6].lower() == "basic " else None
+    if match:
         pair = _open_basic(text)
         filled = _fill(pair, values, _to_latin)
         if filled != pair:
@@ -83,7 +84,7 @@ def _fill(text: str, values: Mapping[str, str], escape: Callable[[str], str]) ->
 
 def _open_basic(text: str) -> str:
     """Return the pair of basic authentication as latin-1; "" where the text is no such header."""
-    match = re.fullmatch(_BASIC, text.strip())
+    match = re.fullmatch(_BASIC, text)
     if not match:
         return ""
     try:

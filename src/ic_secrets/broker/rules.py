@@ -58,7 +58,8 @@ class Rules:
         permission = self._access.permit(request)
         if permission == "ask" and (base := self._access.find_unasked(endpoint)):
             self._learned.asked.add(base)
-            first = self.decide(endpoint, Head("GET", base.path, "", _make_headers(endpoint, head.headers)))
+            login = tuple(each for each in head.headers if each[0] == "authorization" and base.has_login)
+            first = self.decide(endpoint, Head("GET", base.path, "", _make_headers(endpoint, head.headers) + login))
             return Decision(endpoint, head.method, first=first)
         if permission in {"no", "ask"}:
             return self._refuse(request, _explain(request))
@@ -183,12 +184,13 @@ class Rules:
     def _compose(self, request: Request, *, has_credential: bool) -> Decision:
         """Return the decision to send the request, with its placeholders filled and the credential if it has one."""
         endpoint, head = request.endpoint, request.head
-        names, attempts = self._sort_found(request.found, request.values)
+        values = request.values
+        names, attempts = self._sort_found(request.found, values) if self._access.names else ((), ())
         learns = self._access.is_lesson(request)
         is_guarded = request.credential is not None
         headers = clean_headers(endpoint, head.headers, is_guarded=is_guarded, is_lesson=learns)
         try:
-            headers = tuple((name, fill_header(value, request.values)) for name, value in headers)
+            headers = tuple((name, fill_header(value, values)) for name, value in headers) if names else headers
         except UnfitValueError:
             return self._refuse(request, _explain_unfit(request))
         purpose: Purpose = "git" if request.is_git else "api" if request.target.is_api else "files"
@@ -208,7 +210,7 @@ class Rules:
             secret=credential.name if credential else next(iter(names), ""),
             credential=credential,
             purpose=purpose,
-            target=fill_target(request.full, request.values),
+            target=fill_target(request.full, values) if names else request.full,
             headers=headers,
             learns=learns,
             filled=names,
