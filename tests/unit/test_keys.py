@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from ic_secrets.core.new_files import new_file
 from ic_secrets.errors import MasterKeyError
-from ic_secrets.keys.master import create_key_file, load_key_file
+from ic_secrets.keys.master import create_key_file, load_key_file, replace_key_file
+from ic_secrets.keys.passphrase import lock
 from ic_secrets.keys.sealing import MasterKey
 
 KEY = MasterKey(bytes(range(1, 33)))
@@ -103,6 +105,20 @@ def test_a_path_that_cannot_be_one_is_refused() -> None:
             load_key_file(path)
 
 
+def test_a_locked_key_is_refused_where_nobody_can_be_asked(tmp_path: Path) -> None:
+    path = write(tmp_path / "key", lock(KEY, "a passphrase"))
+    with pytest.raises(MasterKeyError, match=f"{path}: the key is locked by a passphrase") as caught:
+        load_key_file(str(path))
+    assert "IC_SECRETS_PASSPHRASE_FILE" in caught.value.hint
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that is private and cannot be read")
+def test_a_disk_that_does_not_give_the_key_is_reported() -> None:
+    """It was opened, and found private; the reason is the system's."""
+    with pytest.raises(MasterKeyError, match="the key file /proc/self/mem cannot be read: Input/output error"):
+        load_key_file("/proc/self/mem")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_key_file_of_another_user_is_refused(tmp_path: Path) -> None:
     """Its owner could have put a key of their own there."""
@@ -160,3 +176,29 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> Non
         write(tmp_path / "key", "theirs")
     assert (tmp_path / "key").read_text() == "theirs"
     assert [p.name for p in tmp_path.iterdir()] == ["key"]
+
+
+# --- replacing --------------------------------------------------------------------------------------
+
+
+def test_a_key_file_is_replaced_only_where_it_holds_what_was_read(tmp_path: Path) -> None:
+    path, new = write(tmp_path / "key"), MasterKey.generate().format() + "\n"
+    with pytest.raises(MasterKeyError, match="was changed meanwhile"):
+        replace_key_file(str(path), new, TEXT)  # without the newline
+    assert path.read_text() == TEXT + "\n"
+    replace_key_file(str(path), new, TEXT + "\n")
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (new, 0o600)
+    with pytest.raises(MasterKeyError, match="cannot be written: No such file or directory"):
+        replace_key_file(str(tmp_path / "absent" / "key"), new, None)
+
+
+def test_without_argon2_a_key_under_a_passphrase_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a distribution built cryptography with an older OpenSSL."""
+
+    def refuse(**_: object) -> None:
+        raise UnsupportedAlgorithm("argon2id is not supported by this version of OpenSSL")
+
+    monkeypatch.setattr("cryptography.hazmat.primitives.kdf.argon2.Argon2id", refuse)
+    with pytest.raises(MasterKeyError, match="has no Argon2id") as caught:
+        lock(KEY, "a passphrase")
+    assert "PyPI" in caught.value.hint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -23,13 +24,16 @@ from ic_secrets.errors import (
     StoreFormatError,
     StoreLockedError,
     StoreMissingError,
+    StoreReadError,
     StoreTamperedError,
+    StoreUnconfirmedError,
     StoreWriteError,
 )
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.secret import MAX_TIME, Owner, Scope, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import session, store as local
+from ic_secrets.stores.embedded.manifest import OWNER_COLUMNS, Macs
 from ic_secrets.stores.embedded.repair import check
 from ic_secrets.stores.embedded.rows import Row
 from ic_secrets.stores.embedded.session import Session
@@ -181,6 +185,7 @@ def make_other_database(path: Path) -> None:
         (Path.touch, StoreFormatError),
         (Path.mkdir, StoreFormatError),
         (os.mkfifo, StoreFormatError),
+        (lambda path: path.symlink_to("store.db"), StoreReadError),
         (lambda path: path.write_text("no store\n" * 500), StoreFormatError),
         (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(8192)), StoreError),
         (make_other_database, StoreFormatError),
@@ -450,6 +455,66 @@ def test_a_data_key_that_does_not_open_is_named_by_a_rotation_and_nothing_is_wri
             store.rotate(MasterKey(bytes(32)))
         assert store.generation == before
     local.open_store(str(tmp_path / "store.db"), [KEY]).close()
+
+
+def test_what_was_written_before_a_rotation_in_the_same_transaction_is_under_the_new_key(
+    store: LocalStore, path: str
+) -> None:
+    new = MasterKey(bytes(32))
+    with store.transaction():
+        put(store, EMPTY, None, "API_KEY", SecretType.ENV)
+        assert store.rotate(new)
+    store.close()
+    with local.open_store(path, [new], read_only=True) as again:
+        assert [secret.name for secret in again.read(EMPTY).secrets] == ["API_KEY"]
+
+
+@pytest.mark.parametrize("refused", [("ROLLBACK",), ("COMMIT", "ROLLBACK")])
+def test_a_transaction_that_cannot_be_undone_is_undone_by_who_opens_the_store_next(
+    store: LocalStore, path: str, refused: tuple[str, ...]
+) -> None:
+    """This connection is closed, so that nothing more is written by it."""
+    before = dump(store)
+
+    def authorize(_action: int, operation: str | None, *_: str | None) -> int:
+        return sqlite3.SQLITE_DENY if operation in refused else sqlite3.SQLITE_OK
+
+    store._database._connection.set_authorizer(authorize)
+    with pytest.raises((StoreError, InvalidNameError)) as caught:
+        write_in_vain(store, environment="dev" if "COMMIT" in refused else "no environment")
+    assert not isinstance(caught.value, StoreUnconfirmedError)
+    with pytest.raises(StoreError, match="closed database"):
+        dump(store)
+    with open_for_reading(path) as again:
+        assert dump(again) == before
+
+
+def write_in_vain(store: LocalStore, environment: str) -> None:
+    with store.transaction():
+        put(store, MY_SITE, None, "API_KEY")
+        put(store, MY_SITE, environment, "API_KEY")
+
+
+def test_a_key_id_that_cannot_be_one_is_not_believed(path: str) -> None:
+    assert local.read_master_id(path) == KEY.id
+    with raw(path) as connection:
+        connection.execute("UPDATE store SET master = 'x'")
+    with pytest.raises(StoreTamperedError, match="the manifest was changed"):
+        local.read_master_id(path)
+
+
+def test_an_owners_record_is_known_by_its_mac(path: str) -> None:
+    with raw(path) as connection:
+        (store_id,) = connection.execute("SELECT id FROM store").fetchone()
+        query = f"SELECT {OWNER_COLUMNS} FROM owners WHERE name = 'my-site'"
+        columns = connection.execute(query).fetchone()
+    macs = Macs(KEY, store_id)
+    record = macs.find_record(columns)
+    assert record
+    assert (record.owner, record.organization, record.supporting) == (MY_SITE, "agency", ("help",))
+    for number in range(len(columns)):
+        for other in (columns[number] + columns[number][:1], 7):
+            assert macs.find_record((*columns[:number], other, *columns[number + 1 :])) is None
 
 
 def test_a_write_that_was_interrupted_spoils_its_transaction(
