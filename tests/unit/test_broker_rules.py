@@ -578,17 +578,35 @@ def test_what_nobody_but_git_lfs_reads_has_its_form() -> None:
 @pytest.mark.parametrize(
     ("status", "headers"),
     [
-        (403, (("X-RateLimit-Remaining", "0"),)),
-        (403, (("retry-after", "60"),)),
-        (429, ()),
+        (429, (("retry-after", "60"),)),
         (404, ()),
         (500, ()),
         (200, ()),
     ],
 )
-def test_a_rate_limit_and_other_answers_are_passed_on(status: int, headers: tuple[tuple[str, str], ...]) -> None:
+def test_other_answers_are_passed_on(status: int, headers: tuple[tuple[str, str], ...]) -> None:
     rules = make_rules()
     assert rules.judge(ask(rules, "GET", PRIVATE), status, headers).action == "pass"
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ((("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1800000000")), " until 2027-01-15T08:00:00Z"),
+        ((("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "soon")), ""),
+        ((("retry-after", "60"),), ""),
+    ],
+)
+def test_a_secret_whose_rate_limit_is_used_up_is_not_called_wrong(
+    headers: tuple[tuple[str, str], ...], words: str
+) -> None:
+    rules = make_rules()
+    for url in (PRIVATE, PROJECT):
+        refusal = rules.judge(ask(rules, "GET", url), 403, headers).refusal
+        assert refusal
+        assert refusal.status == 424
+        assert "takes no more requests with the secret" in refusal.words
+        assert refusal.words.endswith(words)
 
 
 def test_a_401_to_a_request_without_our_credential_is_the_servers_own_matter() -> None:

@@ -1,11 +1,13 @@
 """A request's credential or none, whether it is allowed, and what its answer means. Pure, but for what it learns."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from ..composer.credential import Credential
 from ..composer.methods import METHODS, Purpose
+from ..core.moments import format_time
 from .access import Access, Request
 from .decisions import (
     SMALL as SMALL,
@@ -102,11 +104,13 @@ class Rules:
         is_limited = status == 429 or (status == 403 and is_spent)
         if decision.probe and (is_limited or status == 404):
             return Verdict("help")
-        is_guest = _is_composer(decision) and self._is_gitlab_root(decision)
-        if is_limited or status not in ({401, 403, 404} if is_guest else {401, 403}):
+        is_guest = not is_limited and _is_composer(decision) and self._is_gitlab_root(decision)
+        if status == 429 or status not in ({401, 403, 404} if is_guest else {401, 403}):
             return Verdict()
         host, name = decision.endpoint.key, decision.secret
         words = f"{host} answered {status} to the secret {name}, which may be wrong, expired or not meant for this"
+        if is_limited:
+            words = f"{host} takes no more requests with the secret {name}{_read_reset(found)}"
         if not decision.credential:
             return Verdict(notice=words if decision.filled else "")
         refusal = Refusal(200, words, "guest") if is_guest else _make_failure(decision, words)
@@ -285,6 +289,12 @@ def _read_headers(headers: HeaderLines) -> dict[str, str]:
         key = name.lower()
         found[key] = f"{found[key]}, {value.strip()}" if key in found else value.strip()
     return found
+
+
+def _read_reset(headers: Mapping[str, str]) -> str:
+    """Return until when a rate limit is used up, as a part of a sentence; "" where the answer does not say."""
+    reset = headers.get("x-ratelimit-reset", "")
+    return f" until {format_time(int(reset))}" if re.fullmatch("[0-9]{1,10}", reset) else ""
 
 
 def _is_composer(decision: Decision) -> bool:
