@@ -13,6 +13,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -384,17 +385,28 @@ def test_a_value_in_a_file_of_windows_is_found(tmp_path: Path, coding: str, valu
     assert (found.name, found.encoding) == ("TOKEN", "utf-16")
 
 
+DATABASE_FORMS = {
+    "as it is": str,
+    "base64": lambda value: base64.b64encode(value.encode()).decode(),
+    "base64 of a JSON document": lambda value: base64.b64encode(json.dumps({"k": value}).encode()).decode(),
+    "hex": lambda value: value.encode().hex(),
+    "json": json.dumps,
+    "utf-16": lambda value: value.encode("utf-16-le"),
+}
+
+
+@pytest.mark.parametrize("form", DATABASE_FORMS.values(), ids=DATABASE_FORMS.keys())
 @pytest.mark.parametrize("page", [512, 4096, 16384])
 @pytest.mark.parametrize("size", [1100, 5000, 16384])
-def test_a_large_value_in_a_database_is_found_once(tmp_path: Path, page: int, size: int) -> None:
+def test_a_large_value_in_a_database_is_found_once(tmp_path: Path, page: int, size: int, form: Any) -> None:
     import sqlite3
 
     chance = random.Random(size)
-    value = "".join(chance.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=size))
+    value = "".join(chance.choices('abcdefghijklmnopqrstuvwxyz0123456789/"', k=size))
     with sqlite3.connect(tmp_path / "cache.db") as database:
         database.execute(f"PRAGMA page_size = {page}")
-        database.execute("CREATE TABLE cache (key TEXT, value TEXT)")
-        database.execute("INSERT INTO cache VALUES (?, ?)", ("key", value))
+        database.execute("CREATE TABLE cache (key TEXT, value)")
+        database.execute("INSERT INTO cache VALUES (?, ?)", ("key", form(value)))
     database.close()
     (found,) = look(tmp_path, make_matcher(BLOB=value)).findings
     assert (found.name, found.line) == ("BLOB", None)

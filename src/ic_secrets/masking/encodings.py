@@ -96,17 +96,20 @@ def encode_pair(user: str, password: str) -> Iterator[tuple[str, bytes]]:
 
 
 def encode_for_files(text: str) -> Iterator[tuple[str, bytes]]:
-    """Yield what a text becomes in files alone: UTF-16, and pieces of one that a database spreads over its pages."""
+    """Yield what a text becomes in files alone: UTF-16."""
     (little, _), (big, _) = (
         encode(text, "surrogatepass") for encode in (codecs.utf_16_le_encode, codecs.utf_16_be_encode)
     )
     # Of ASCII, the one is the other but for a NUL at either end.
     yield from (("utf-16", form) for form in ((little[:-1],) if text.isascii() else (little, big)))
-    data = to_bytes(text)
+
+
+def cut_for_databases(data: bytes) -> Iterator[bytes]:
+    """Yield pieces of a form that a database spreads over its pages, if it is so long."""
     for start in range(0, len(data) if len(data) > _LONG else 0, _PIECE_DISTANCE):
         piece = data[start : start + _PIECE]
         if len(piece) == _PIECE and len(set(piece)) >= _LEAST_VARIED:
-            yield "piece", piece
+            yield piece
 
 
 def _in_bytes(forms: Callable[[str], Iterable[str]]) -> Callable[[str], Forms]:

@@ -163,8 +163,9 @@ class Matcher:
         layers: list[Projection] = []
         for kind in (Projection, Overstrike):
             view = layers[-1].data if layers else data
-            if kind.concerns(view, final=final):
-                layers.append(kind(view, LOOK_BACK, final=final))
+            layer = kind(view, LOOK_BACK, final=final) if kind.concerns(view, final=final) else None
+            if layer and len(layer.data) < len(view):
+                layers.append(layer)
                 if kind is Projection:
                     leave = layers[0].leave_escape
                     begun = [one._replace(start=leave(one.start), hold=leave(one.hold)) for one in begun]

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from ..core.records import NamedTuple
-from .encodings import encode_for_files, encode_pair, encode_text
+from .encodings import cut_for_databases, encode_for_files, encode_pair, encode_text
 from .parts import SHORTEST, SHORTEST_FORM, SecretParts, is_common, to_bytes
 
 SHORTEST_SEARCHED = 8
+# How programs put long values into databases.
+_IN_DATABASES = frozenset({"raw", "line", "utf-16", "json", "base64", "hex"})
 
 
 class Needle(NamedTuple):
@@ -91,4 +93,7 @@ def for_search(needles: Iterable[Needle]) -> tuple[Needle, ...]:
         if needle.encoding in {"raw", "line"}
         for encoding, data in encode_for_files(needle.data.decode(errors="surrogateescape"))
     ]
-    return (*kept, *more)
+    pieces = (
+        Needle(needle.name, "piece", data) for needle in (*kept, *more) for data in cut_for_databases(needle.data)
+    )
+    return (*kept, *more, *dict.fromkeys(pieces))
