@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,50 @@ def test_more_than_the_kernel_takes_is_refused_before_anything_is_exposed(site: 
     words = [*["x" * size] * (most // size), "x" * (most % size)]
     done = site("run", "my-site", "--", "true", *words, cwd=work)
     assert (done.returncode, b"the build's environment has" in done.stderr) == (125, True)
+
+
+def test_where_the_secrets_do_not_fit_nothing_is_left(site: Cli, work: Path, private: Path) -> None:
+    site("set", "my-site", "LARGE", "--type", "env", "--scope", "ic", stdin=b"x" * 100, check=0)
+    name = "bearer.large.example.org"
+    site("set", "my-site", name, "--type", "composer", "--scope", "ic", stdin=VALUE * 700, check=0)
+    command = (
+        f"mount -t tmpfs -o size=8k,mode=700 none {private}\n"
+        f"{PROGRAM} run --run-dir {private} my-site -- touch built || status=$?\nls -A {private}\nexit $status"
+    )
+    done = subprocess.run(
+        [*UNSHARE, "sh", "-ec", command], env=site.home, cwd=work, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (125, ""), done.stderr
+    assert "No space left on device" in done.stderr
+    assert not (work / "built").exists()
+
+
+def test_a_signal_before_the_command_starts_starts_nothing_and_leaves_nothing(
+    site: Cli, work: Path, private: Path
+) -> None:
+    """It comes while the secrets are written: they are removed, and the status is the signal's."""
+    code = (
+        "import os, signal, sys\nfrom ic_secrets import cli\nfrom ic_secrets.build import run\n"
+        "fill = run.expose\n"
+        "def interrupted(*given):\n    os.kill(os.getpid(), signal.SIGTERM)\n    return fill(*given)\n"
+        "run.expose = interrupted\n"
+        "sys.exit(cli.main(['run', 'my-site', '--', 'touch', 'built']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=work, env=site.home, capture_output=True, timeout=60)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert list(private.iterdir()) == []
+    assert not (work / "built").exists()
+
+
+def test_output_that_cannot_be_written_fails_a_build_that_succeeded(site: Cli, work: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [str(PROGRAM), "run", "my-site", "--", "sh", "-c", "seq 100000"],
+            env=site.home,
+            cwd=work,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    assert done.returncode == 121, done.stderr
+    assert b"the output could not be written or masked, and was cut off there" in done.stderr

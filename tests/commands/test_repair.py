@@ -24,7 +24,7 @@ from ic_secrets.errors import (
 from ic_secrets.keys.sealing import MasterKey
 from ic_secrets.model.secret import Owner, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, Write
-from ic_secrets.stores.embedded import salvage, store as local
+from ic_secrets.stores.embedded import repair as repair_module, salvage, store as local
 from ic_secrets.stores.embedded.repair import Report, Salvage, check, repair
 from local_stores import (
     AGENCY,
@@ -427,6 +427,35 @@ def test_a_store_that_stays_locked_is_not_a_damaged_one(path: str, monkeypatch: 
         db.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreBusyError), salvage.Tables(path):
             pass
+
+
+def test_a_damaged_store_that_this_user_may_not_read_is_said_to_be_unreadable() -> None:
+    with memory_directory() as directory:
+        directory.chmod(0o755)
+        path = make_store(directory)
+        os.chmod(path, 0o000)
+
+        def child() -> None:
+            with pytest.raises(StoreReadError, match=r"store\.db cannot be read: unable to open database file"):
+                check_quietly(path)
+
+        assert run_unprivileged(child) == 0
+
+
+def test_a_new_store_that_does_not_verify_is_an_error(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a fault of the disk: it is read again before it is said to be there."""
+    with raw(path) as db:
+        db.execute("UPDATE buckets SET mac = zeroblob(32)")
+    target = f"{path}.repaired"
+
+    def damage(done: int, total: int) -> None:
+        if os.path.exists(target):
+            with raw(target) as db:
+                db.execute("UPDATE secrets SET sealed = zeroblob(50)")
+
+    monkeypatch.setattr(repair_module, "_BATCH", 1)
+    with pytest.raises(StoreTamperedError, match=r"store\.db\.repaired: .* was changed"):
+        repair(path, target, [KEY], damage)
 
 
 # --- what is no damage ------------------------------------------------------------------------------
