@@ -18,7 +18,7 @@ class Connection:
     def __init__(self, peer: socket.socket) -> None:
         self.peer = peer
         self.head = b""
-        self._rest = b""
+        self._rest = bytearray()
 
     @property
     def method(self) -> str:
@@ -35,8 +35,7 @@ class Connection:
             if not data:
                 return False
             self._rest += data
-        head, self._rest = self._rest.split(b"\r\n\r\n", 1)
-        self.head = head + b"\r\n\r\n"
+        self.head = self._take(self._rest.index(b"\r\n\r\n") + 4)
         return True
 
     def read_body(self) -> bytes:
@@ -69,13 +68,16 @@ class Connection:
     def _read_line(self) -> bytes:
         while b"\r\n" not in self._rest:
             self._fill()
-        line, self._rest = self._rest.split(b"\r\n", 1)
-        return line
+        return self._take(self._rest.index(b"\r\n") + 2)[:-2]
 
     def _read(self, size: int) -> bytes:
         while len(self._rest) < size:
             self._fill()
-        data, self._rest = self._rest[:size], self._rest[size:]
+        return self._take(size)
+
+    def _take(self, size: int) -> bytes:
+        data = bytes(self._rest[:size])
+        del self._rest[:size]
         return data
 
     def _fill(self) -> None:
