@@ -53,6 +53,22 @@ def test_a_person_is_told_what_goes_and_asked_before_it_does(site: Cli, words: t
     assert screen.finish() == 0
 
 
+def test_a_person_who_names_hosts_is_not_asked_for_a_value(site: Cli) -> None:
+    """For a secret that exists; a new one has none yet, and a new expiry is one of a new value."""
+    screen = open_screen(site, "set", "my-site", "KEY", "--hosts", "a.example.org")
+    screen.wait_for("bound my-site KEY to a.example.org; its value stays as it is")
+    assert screen.finish() == 0
+    for words in (
+        ("KEY", "--hosts", "b.example.org", "--expires", "30d"),
+        ("NEW", "--type", "env", "--scope", "ic", "--hosts", "b.example.org"),
+    ):
+        screen = open_screen(site, "set", "my-site", *words)
+        screen.wait_for(f"value of {words[0]}:")
+        screen.type("typed\r")
+        screen.wait_for(f"my-site {words[0]}, bound to b.example.org")
+        assert screen.finish() == 0
+
+
 @pytest.mark.parametrize("words", [("site", "delete", "my-site"), ("delete", "my-site", "KEY")])
 def test_yes_and_scripts_are_not_asked(site: Cli, words: tuple[str, ...]) -> None:
     done = site(*words, check=0)

@@ -19,7 +19,7 @@ SECRETS = [
     ("org:agency.dev", "API_KEY"),
     ("my-site", "API_KEY", "--type", "env", "--scope", "user"),
     ("my-site.pr-17", "API_KEY"),
-    ("org:agency", "LICENCE", "--type", "env", "--scope", "ic"),
+    ("org:agency", "LICENCE", "--type", "env", "--scope", "ic", "--hosts", "a.example.org,b.example.org:8443"),
     ("my-site", "LICENCE", "--type", "env", "--scope", "ic"),
     ("my-site", "SALT", "--type", "runtime", "--scope", "web"),
     ("my-site", "bearer.repo.example.org", "--type", "composer", "--scope", "ic"),

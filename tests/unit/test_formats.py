@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from ic_secrets.errors import IcSecretsError, ImportFileError
 from ic_secrets.model.resolve import Holdings
-from ic_secrets.model.secret import MAX_TIME, Override, Owner, Scope, Secret, SecretType, SecretValue
+from ic_secrets.model.secret import MAX_TIME, Hosts, Override, Owner, Scope, Secret, SecretType, SecretValue
 from ic_secrets.transfer.formats import auth, definitions, dotenv, pantheon
 from ic_secrets.transfer.formats.base import Omission, ParsedFile, ReadOptions
 from ic_secrets.transfer.merge import SecretSet
@@ -311,10 +311,10 @@ def make(name: str, text: str, owner: Owner = SITE) -> Secret:
 
 READERS = {"yaml": definitions.read_yaml, "toml": definitions.read_toml}
 SAME = {
-    "yaml": "secrets:\n  A: {type: env, scopes: [ic], value: 007, expires: 2027-01-31, overrides: {dev: d}}\n  B.b:\n"
-    "    type: runtime\n    scopes: ic,web\n    value:\n",
+    "yaml": "secrets:\n  A: {type: env, scopes: [ic], value: 007, expires: 2027-01-31, overrides: {dev: d},\n"
+    "    hosts: [b.org, a.org]}\n  B.b:\n    type: runtime\n    scopes: ic,web\n    value:\n",
     "toml": '[secrets.A]\ntype = "env"\nscopes = ["ic"]\nvalue = "007"\nexpires = 2027-01-31\noverrides = {dev = "d"}\n'
-    '[secrets."B.b"]\ntype = "runtime"\nscopes = "ic,web"\nvalue = ""\n',
+    'hosts = "b.org, a.org"\n[secrets."B.b"]\ntype = "runtime"\nscopes = "ic,web"\nvalue = ""\n',
 }
 
 
@@ -329,6 +329,7 @@ def test_definitions_say_all_of_a_secret_and_may_leave_its_value_open(form: str)
     assert content.empty == ((SITE, None, "B.b"),)
     first = content.secret_set.holdings[0].secrets[0]
     assert (first.type, first.scopes, first.expires) == (SecretType.ENV, BUILD, 1_801_439_999)
+    assert first.hosts == ("a.org", "b.org")
 
 
 @pytest.mark.parametrize(
@@ -340,6 +341,9 @@ def test_definitions_say_all_of_a_secret_and_may_leave_its_value_open(form: str)
         ("yaml", "secrets: {A: {type: env, scopes: [ic], value: [x]}}"),
         ("yaml", "secrets: {A: {type: env, scopes: [ic], value: x, more: y}}"),
         ("yaml", "secrets: {A: {type: env, value: x}}"),
+        ("yaml", "secrets: {A: {type: env, scopes: [ic], value: x, hosts: {a: b}}}"),
+        ("yaml", f"secrets: {{A: {{type: env, scopes: [ic], value: x, hosts: ['https://{CANARY}@a.org']}}}}"),
+        ("yaml", "secrets: {A: {type: runtime, scopes: [ic], value: x, hosts: [a.org]}}"),
         ("yaml", "secrets: {A: {type: env, scopes: [ic], expires: never}}"),
         ("yaml", "secrets: {A: {type: env, scopes: [ic], value: x, overrides: {No Env: y}}}"),
         ("yaml", f"secrets: {CANARY}: {CANARY}"),
@@ -371,16 +375,19 @@ SECRETS = st.dictionaries(
         TEXTS,
         st.dictionaries(ENVIRONMENTS, TEXTS),
         st.none() | st.integers(0, MAX_TIME - 1),
+        st.sampled_from([(), ("a.org",), ("a.org", "b.org:8443")]),
     ),
     max_size=5,
 )
-Drawn = dict[str, tuple[SecretType, frozenset[Scope], str, dict[str, str], int | None]]
+Drawn = dict[str, tuple[SecretType, frozenset[Scope], str, dict[str, str], int | None, Hosts]]
 
 
 def hold(drawn: Drawn, owner: Owner = SITE) -> Holdings:
     secrets, overrides = [], []
-    for name, (kind, scopes, text, places, expires) in sorted(drawn.items()):
-        secrets.append(Secret(f"{owner} {name}", owner, name, kind, scopes, SecretValue(text), 1, 1000, 1000, expires))
+    for name, (kind, scopes, text, places, expires, hosts) in sorted(drawn.items()):
+        times = (1000, 1000, expires)
+        hosts = hosts if kind is SecretType.ENV else ()
+        secrets.append(Secret(f"{owner} {name}", owner, name, kind, scopes, SecretValue(text), 1, *times, hosts))
         for place, other in sorted(places.items()):
             overrides.append(
                 Override(f"{owner} {name}", owner, place, name, kind, scopes, SecretValue(other), 1, 1000, 1000)
@@ -389,7 +396,8 @@ def hold(drawn: Drawn, owner: Owner = SITE) -> Holdings:
 
 
 def without_expiry(held: Holdings) -> Holdings:
-    return held._replace(secrets=tuple(secret._replace(expires=None) for secret in held.secrets))
+    """Without what Pantheon's file cannot say."""
+    return held._replace(secrets=tuple(secret._replace(expires=None, hosts=()) for secret in held.secrets))
 
 
 @given(SECRETS)
@@ -419,14 +427,14 @@ def test_pantheons_file_comes_back_as_it_went(drawn: Drawn, lent: Drawn) -> None
 
 @given(st.dictionaries(NAMES, TEXTS, max_size=5))
 def test_an_env_file_comes_back_as_it_went(values: dict[str, str]) -> None:
-    held = hold({name: (SecretType.ENV, BUILD, text, {}, None) for name, text in values.items()})
+    held = hold({name: (SecretType.ENV, BUILD, text, {}, None, ()) for name, text in values.items()})
     text, omissions = dotenv.write(SecretSet((), (held,)), SITE)
     assert omissions == ()
     assert dotenv.read(text, make_options()).secret_set.holdings == (held,)
 
 
 def test_what_a_format_cannot_say_is_named() -> None:
-    held = hold({"A": (SecretType.ENV, BUILD, "v", {"dev": "d"}, 5)})
+    held = hold({"A": (SecretType.ENV, BUILD, "v", {"dev": "d"}, 5, ("a.org",))})
     secret_set = SecretSet((), (held, Holdings(AGENCY, (make("B", "b", AGENCY),))))
     written: dict[str, tuple[Omission, ...]] = {
         "env": dotenv.write(secret_set, SITE)[1],
@@ -435,8 +443,8 @@ def test_what_a_format_cannot_say_is_named() -> None:
         "pantheon": pantheon.write(secret_set, SITE)[1],
     }
     assert {form: [one.what for one in omissions] for form, omissions in written.items()} == {
-        "env": ["my-site.dev A", "org:agency B"],
+        "env": ["my-site.dev A", "the binding of my-site A to its hosts", "org:agency B"],
         "auth": ["my-site.dev A", "my-site A", "org:agency B"],
         "yaml": ["org:agency B"],
-        "pantheon": ["when my-site A expires"],
+        "pantheon": ["when my-site A expires", "the binding of my-site A to its hosts"],
     }

@@ -183,6 +183,32 @@ def test_what_differs_is_changed_and_what_is_beside_stays(stores: Stores) -> Non
     assert told(destination, everything(source)) == {}
 
 
+def test_hosts_make_a_difference_and_who_keeps_none_takes_none_away(stores: Stores) -> None:
+    """A copy has the hosts of its source; a file that says none, and a store that has none, leave them."""
+    source, destination = stores
+    for store in stores:
+        set_base(store, SITE, "KEY", "v")
+        store.put(Place(SITE, "dev", "KEY"), Write(SecretValue("w")))
+    for before, after in (((), ("a.org",)), (("a.org",), ("b.org",)), (("b.org",), ())):
+        source.bind(SITE, "KEY", after)
+        changed = {"my-site KEY": "changed"}
+        silent = everything(source)._replace(has_hosts=False), everything(source)._replace(is_partial=True)
+        assert [told(destination, each) for each in silent] == [changed if after else {}] * 2
+        (change,) = [each for each in plan_changes(destination, everything(source)) if each.note]
+        assert change.note == f"hosts: {', '.join(before) or 'none'} → {', '.join(after) or 'none'}"
+        assert told(destination, everything(source)) == changed
+        import_secrets(destination, everything(source))
+        assert get_base(destination, SITE, "KEY").hosts == after
+        assert told(destination, everything(source)) == {}
+
+
+def refuse_hosts(source: Store, destination: Store) -> None:
+    for store in (source, destination):
+        set_base(store, SITE, "KEY", "v")
+    source.bind(SITE, "KEY", ("a.org",))
+    destination.has_hosts = False
+
+
 def refuse_type(source: Store, destination: Store) -> None:
     set_base(source, SITE, "KEY", "v", SecretType.ENV)
     set_base(destination, SITE, "KEY", "v", SecretType.RUNTIME)
@@ -218,6 +244,7 @@ def refuse_beside(source: Store, destination: Store) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Store, Store], None], str, str]] = {
+    "hosts that the store does not keep": (refuse_hosts, "my-site KEY", "cannot store the hosts"),
     "another type": (refuse_type, "my-site KEY", "has the type runtime, not env"),
     "other scopes": (refuse_scopes, "my-site KEY", "has the scopes ic,web,user, not ic"),
     "an inert override": (refuse_inert, "my-site.dev KEY", "overrode is gone"),

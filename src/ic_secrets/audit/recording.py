@@ -40,6 +40,8 @@ class Record:
     """The entries of one command, all with the same `id`. `names` and `identity` are set once they are known."""
 
     identity: Identity | None = None
+    # What a command's transaction changes beside values, for its entry.
+    details: Mapping[str, Any] = {}
 
     def __init__(
         self,
@@ -134,7 +136,7 @@ class Record:
         assert self._store is not None
         with self._store.transaction():
             yield
-            self.write("ok", must=True)
+            self.write("ok", must=True, **self.details)
 
     def _forget_unknown(self, store: Store | None) -> None:
         """Drop the owner and the names that the store does not know: they may be a value in the wrong place."""

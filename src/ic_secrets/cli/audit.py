@@ -209,7 +209,9 @@ def _shorten(names: Sequence[str]) -> str:
 
 
 def _describe_result(entry: dict[str, Any]) -> str:
-    status = entry.get("status")
+    status, hosts = entry.get("status"), entry.get("hosts")
+    if isinstance(hosts, list):
+        return f"{entry.get('result')}, hosts: {', '.join(map(str, hosts)) or 'none'}"
     return str(entry.get("result")) if status is None else f"{entry.get('result')} {status}"
 
 

@@ -116,6 +116,7 @@ def _describe_name(target: Target, scope: Scope, cell: Cell) -> dict[str, Any]:
                 "environment": each.environment,
                 "type": each.type.value,
                 "scopes": format_scopes(each.scopes).split(","),
+                "hosts": list(each.hosts),
                 "version": each.version,
                 "created": format_time(each.created),
                 "changed": format_time(each.changed),
@@ -191,6 +192,8 @@ def _format_facts(definition: Definition, now: float) -> str:
         facts.append(f"created {format_date(definition.created)}")
     if definition.expires is not None:
         facts.append(f"{'expired' if definition.expires < now else 'expires'} {format_date(definition.expires)}")
+    if definition.hosts:
+        facts.append(f"bound to {' and '.join(definition.hosts)}")
     return ", ".join(facts)
 
 

@@ -228,6 +228,7 @@ def _describe_entry(entry: Entry) -> dict[str, Any]:
         "name": row.name,
         "type": row.type.value,
         "scopes": format_scopes(row.scopes).split(","),
+        "hosts": list(shown.hosts),
         "changed": format_time(shown.changed),
         "expires": None if shown.expires is None else format_time(shown.expires),
         "used_by_sites": entry.sites,

@@ -92,7 +92,7 @@ def _choose(traced: dict[str, tuple[Definition, ...]], environment: str | None) 
 def _print_definitions(definitions: Sequence[Definition], now: float, *, show: bool) -> None:
     columns = ["NAME", "TYPE", "SCOPES", "FROM", "VALUE", "CHANGED"]
     rows = [[*_row(d), _shown(d, show=show), format_date(d.changed)] for d in definitions]
-    print_table(*_with_expiry(columns, rows, definitions, now))
+    print_table(*_with_hosts(*_with_expiry(columns, rows, definitions, now), definitions))
 
 
 def _with_expiry(
@@ -103,6 +103,15 @@ def _with_expiry(
         return columns, rows
     shown = [_show_expiry(definition.expires, now) for definition in definitions]
     return [*columns, "EXPIRES"], [[*row, cell] for row, cell in zip(rows, shown, strict=True)]
+
+
+def _with_hosts(
+    columns: list[str], rows: list[list[str]], definitions: Sequence[Definition]
+) -> tuple[list[str], list[list[str]]]:
+    """Return the table with a column of hosts, if anything is bound to some."""
+    if not any(definition.hosts for definition in definitions):
+        return columns, rows
+    return [*columns, "HOSTS"], [[*row, ", ".join(d.hosts) or "-"] for row, d in zip(rows, definitions, strict=True)]
 
 
 def _show_expiry(expires: int | None, now: float) -> str:
@@ -126,6 +135,7 @@ def _describe(definition: Definition, owner: Owner, *, show: bool = False) -> di
         "name": definition.name,
         "type": definition.type.value,
         "scopes": format_scopes(definition.scopes).split(","),
+        "hosts": list(definition.hosts),
         "owner": str(definition.owner),
         "environment": definition.environment,
         "inherited": definition.owner != owner,

@@ -41,6 +41,7 @@ from ..model.secret import (
 from ..stores import Place, Store, Write
 from ..transfer import check_value
 from . import Call
+from .binding import Binding, add_host_options, plan_binding, read_hosts
 from .call import read_call
 from .output import print_json, print_message
 from .parser import Parser, add_json, add_store_options, add_yes
@@ -58,6 +59,8 @@ def run_set(call: Call) -> int:
     scopes = parse_scopes(",".join(arguments.scope)) if arguments.scope else None
     _check_name(arguments.name, kind)
     expires = parse_expiry(arguments.expires, time.time()) if arguments.expires else None
+    hosts = read_hosts(arguments)
+    place = Place(owner, environment, arguments.name)
     with context.open_store() as store, _observed(store, arguments, context, "set") as record:
         chain, site_made = _read_chain_to_set(store, owner, environment)
         try:
@@ -65,15 +68,21 @@ def run_set(call: Call) -> int:
         except UndefinedSecretError as error:
             kind, scopes = _ask_for_definition(error, arguments.name, kind, scopes)
             kind, scopes = _find_definition(chain, environment, arguments.name, kind, scopes)
-        value = _read_value(arguments, call.environment)
+        binding = plan_binding(store, chain, place, kind, hosts)
+        before = _find_expiry(chain[0], environment, arguments.name)
+        value = _read_value(arguments, call.environment, may_stay=binding.needs_no_value and expires is None)
+        record.details = binding.describe(value_changed=value is not None)
+        if value is None:
+            with record.transaction():
+                binding.write(store)
+            _report_binding(arguments, kind, scopes, binding, before)
+            return 0
         check_value(kind, arguments.name, value, context.settings.find_names("allow-env") or ())
         with record.transaction():
-            created = store.put(
-                Place(owner, environment, arguments.name), Write(value, type=kind, scopes=scopes, expires=expires)
-            )
-    dates = _find_expiry(chain[0], environment, arguments.name), expires
+            created = store.put(place, Write(value, type=kind, scopes=scopes, expires=expires, hosts=hosts))
+    dates = before, expires
     is_known = not site_made and (owner.is_site or bool(chain[0].secrets or chain[0].overrides))
-    _report_set(arguments, kind, scopes, created, None if is_known else owner, dates)
+    _report_set(arguments, kind, scopes, created, None if is_known else owner, dates, binding)
     if kind is SecretType.ENV and arguments.from_file is not None and value.reveal().endswith("\n"):
         hint = f"`ic-secrets set {arguments.owner} {arguments.name} < FILE` drops it"
         print_message("warning", "the value ends with the newline that the file ends with", hint)
@@ -222,12 +231,15 @@ def make_set_parser() -> Parser:
         "set",
         "Set a secret, or with an environment its override. The value comes from a prompt, or from stdin when it is\n"
         "not a terminal; one trailing newline is dropped. The first set must name type and scopes: they never change.\n"
-        "A person at a terminal is asked for them.",
-        "ic-secrets set my-site LICENSE_KEY --type env --scope ic,user --from-file key.txt",
+        "A person at a terminal is asked for them. Hosts can change: --hosts or --no-hosts on a secret that exists\n"
+        "leaves its value as it is where none is given, be it at a terminal or with nothing on stdin.",
+        "ic-secrets set my-site LICENSE_KEY --type env --scope ic,user --from-file key.txt\n"
+        "  ic-secrets set my-site LICENSE_KEY --hosts connect.example.com",
     )
     _add_owner_and_name(parser)
     parser.add_argument("--type", metavar="T", help="runtime, env or composer")
     parser.add_argument("--scope", metavar="S[,S...]", action="append", help="ic, web, user; one or more")
+    add_host_options(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--from-file", metavar="F", help="take the whole file as the value")
     source.add_argument("--from-env", metavar="VAR", help="take the value of an environment variable")
@@ -287,9 +299,13 @@ def _find_expiry(holdings: Holdings, environment: str | None, name: str) -> int 
     return found[0].expires if found else None
 
 
-def _read_value(arguments: argparse.Namespace, environment: Mapping[str, str]) -> SecretValue:
+def _read_value(arguments: argparse.Namespace, environment: Mapping[str, str], *, may_stay: bool) -> SecretValue | None:
+    """Return the new value; None for the old one, which `may_stay` where nothing is given."""
+    data = _read_bytes(arguments, environment, may_stay=may_stay and not arguments.allow_empty)
+    if data is None:
+        return None
     try:
-        value = SecretValue.from_bytes(_read_bytes(arguments, environment))
+        value = SecretValue.from_bytes(data)
     except InvalidValueError as error:
         raise InvalidValueError(f"{arguments.name}: {error}", hint=error.hint) from None
     if not value.reveal() and not arguments.allow_empty:
@@ -297,8 +313,8 @@ def _read_value(arguments: argparse.Namespace, environment: Mapping[str, str]) -
     return value
 
 
-def _read_bytes(arguments: argparse.Namespace, environment: Mapping[str, str]) -> bytes:
-    """Return the value's bytes, at most a little more than the limit."""
+def _read_bytes(arguments: argparse.Namespace, environment: Mapping[str, str], *, may_stay: bool) -> bytes | None:
+    """Return the value's bytes, at most a little more than the limit; None where it `may_stay` and none is given."""
     if arguments.from_env is not None:
         value = environment.get(arguments.from_env)
         if value is None:
@@ -311,10 +327,14 @@ def _read_bytes(arguments: argparse.Namespace, environment: Mapping[str, str]) -
         except OSError as error:
             raise IcSecretsError(f"{arguments.from_file} cannot be read: {error.strerror}") from None
     if sys.stdin.isatty():
+        if may_stay:
+            return None
         from getpass import getpass
 
         return getpass(f"value of {arguments.name}: ").encode(errors="surrogateescape")
     data = sys.stdin.buffer.read(MAX_VALUE_BYTES + 3)
+    if may_stay and not data:
+        return None
     if not arguments.keep_newline:
         data = data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\r\n") else data.removesuffix(b"\n")
     return data
@@ -327,33 +347,54 @@ def _report_set(
     created: bool,
     made: Owner | None,
     dates: tuple[int | None, int | None],
+    binding: Binding,
 ) -> None:
     """Report what was set; `made` is an owner that was not known before, `dates` are the old and new expiry."""
     before, expires = dates
     if arguments.json:
-        print_json(
-            "set",
-            {
-                "owner": arguments.owner,
-                "name": arguments.name,
-                "type": kind.value,
-                "scopes": format_scopes(scopes).split(","),
-                "created": created,
-                "site_created": made is not None and made.is_site,
-                "organization_created": made is not None and not made.is_site,
-                "expires": None if expires is None else format_time(expires),
-                "expires_before": None if before is None else format_time(before),
-            },
-        )
+        content = _describe_set(arguments, kind, scopes, binding)
+        content |= {
+            "created": created,
+            "site_created": made is not None and made.is_site,
+            "organization_created": made is not None and not made.is_site,
+            "expires": None if expires is None else format_time(expires),
+            "expires_before": None if before is None else format_time(before),
+        }
+        print_json("set", content)
         return
     if made:
         what = "site" if made.is_site else "organization"
         print_message("", f"made the {what} {made.name}, which was not known before")
     until = "" if expires is None else f", which expires at {format_time(expires)}"
-    print_message("", f"{'set' if created else 'changed'} {arguments.owner} {arguments.name}{until}")
+    print_message("", f"{'set' if created else 'changed'} {arguments.owner} {arguments.name}{binding.phrase}{until}")
     if before is not None and expires is None:
         print_message(
             "warning",
             f"the previous value was to expire at {format_time(before)}; this one never expires",
             f"if it does, `ic-secrets set {arguments.owner} {arguments.name} --expires DATE` takes it once more",
         )
+
+
+def _report_binding(
+    arguments: argparse.Namespace, kind: SecretType, scopes: Scopes, binding: Binding, expires: int | None
+) -> None:
+    """Report that the hosts alone were set."""
+    if not arguments.json:
+        binding.report()
+        return
+    date = None if expires is None else format_time(expires)
+    content = {"created": False, "site_created": False, "organization_created": False}
+    dates = {"expires": date, "expires_before": date}
+    print_json("set", _describe_set(arguments, kind, scopes, binding) | content | dates)
+
+
+def _describe_set(
+    arguments: argparse.Namespace, kind: SecretType, scopes: Scopes, binding: Binding
+) -> dict[str, object]:
+    return {
+        "owner": arguments.owner,
+        "name": arguments.name,
+        "type": kind.value,
+        "scopes": format_scopes(scopes).split(","),
+        "hosts": list(binding.after),
+    }

@@ -64,8 +64,8 @@ def make_parser() -> Parser:
     parser = Parser(
         "diff",
         "Show the differences between two stores, without values: what only A or only B has, and where a value, type,\n"
-        "scopes, expiry, an override's base or a site's organizations differ. Versions and times of changes do not\n"
-        "count. Nothing is written. Exit status: 0 the same; 1 they differ; 2 trouble, also where nothing differs\n"
+        "scopes, hosts, expiry, an override's base or a site's organizations differ. Versions and times of changes do\n"
+        "not count. Nothing is written. Exit status: 0 the same; 1 they differ; 2 trouble, also where nothing differs\n"
         "but a store does not give a value back, so that it could not be compared.",
         "ic-secrets diff store.db bao+https://bao.example.org:8200/ic\n"
         "  ic-secrets diff old.db new.db my-site org:agency",
@@ -205,6 +205,6 @@ def _show(what: str, fact: str | int | None) -> str:
 def _plain(what: str, fact: str | int | None) -> str | list[str] | None:
     if isinstance(fact, int):
         return format_time(fact)
-    if what in {"scopes", "supporting"}:
+    if what in {"scopes", "hosts", "supporting"}:
         return fact.split(",") if fact else []
     return fact

@@ -154,7 +154,12 @@ def _find_aspects(a: _Item, b: _Item) -> Iterable[Aspect]:
     facts: tuple[tuple[str, Fact, Fact], ...] = (
         ("type", one.type.value, other.type.value),
         ("scopes", format_scopes(one.scopes), format_scopes(other.scopes)),
+        ("hosts", _format_hosts(one), _format_hosts(other)),
         ("expires", one.expires, other.expires),
         ("base", a.base, b.base),
     )
     yield from (Aspect(*fact) for fact in facts if fact[1] != fact[2])
+
+
+def _format_hosts(item: Secret | Override) -> str | None:
+    return ",".join(item.hosts) or None if isinstance(item, Secret) else None

@@ -16,8 +16,8 @@ from ..composer.methods import check_name
 from ..core.records import NamedTuple
 from ..errors import IcSecretsError, UnknownSiteError
 from ..model.names import check_site_name
-from ..model.resolve import Holdings, check_base, find_base
-from ..model.secret import Override, Owner, Secret, SecretType, SecretValue, Site
+from ..model.resolve import Holdings, check_base, choose_hosts, find_base
+from ..model.secret import Hosts, Override, Owner, Secret, SecretType, SecretValue, Site
 from ..model.variables import check_variable
 from ..stores import Place, Store, Write
 
@@ -34,13 +34,15 @@ class SecretSet(NamedTuple):
 
     `sites` are those whose organizations are known. `holdings` have values; their ids say only which override belongs
     to which base. `inherited` are holdings of organizations, without values, that are not brought along but which
-    overrides of the sites belong to. In a set that `is_partial` a value without an expiry keeps that of the store.
+    overrides of the sites belong to. In a set that `is_partial` a value without an expiry keeps that of the store, and
+    one without hosts keeps those; the latter also in one that comes from where no hosts are kept.
     """
 
     sites: tuple[Site, ...]
     holdings: tuple[Holdings, ...]
     inherited: tuple[Holdings, ...] = ()
     is_partial: bool = False
+    has_hosts: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,8 +73,8 @@ class Action(enum.Enum):
 class Change(NamedTuple):
     """A site, base or override of a set, and what becomes of it; the reason where it is refused.
 
-    The `note` says what people must know: a site's old and new primary organization. It `is_blind` where the store
-    does not give the value that it has, so that nobody knows whether it is another.
+    The `note` says what people must know: a site's old and new primary organization, a secret's hosts. It `is_blind`
+    where the store does not give the value that it has, so that nobody knows whether it is another.
     """
 
     action: Action
@@ -112,7 +114,8 @@ def read_secrets(store: Store, owners: Iterable[Owner]) -> SecretSet:
         overriding = {held.owner.name for held in holdings if not _own_all(held)}
         wanted = [Owner("organization", s.organization) for s in sites if s.organization and s.name in overriding]
         inherited = [store.read(owner, values=False) for owner in dict.fromkeys(wanted) if owner not in owners]
-    return SecretSet(sites if store.has_organizations else (), holdings, tuple(inherited))
+    known = sites if store.has_organizations else ()
+    return SecretSet(known, holdings, tuple(inherited), has_hosts=store.has_hosts)
 
 
 def add_organizations(store: Store, owners: Sequence[Owner]) -> tuple[Owner, ...]:
@@ -262,6 +265,7 @@ class _Merge:
             )
             check_base(secret.name, (own, inherited), secret.type, secret.scopes)
             check_name(secret.type, secret.name)
+            secret = secret._replace(hosts=choose_hosts(secret.type, secret.hosts, None))
             self._store.check_supported(secret)
             if secret.value is not None:
                 self._check(secret.type, secret.name, secret.value)
@@ -269,6 +273,8 @@ class _Merge:
             return Change(Action.REFUSED, secret, str(error))
         if self._secret_set.is_partial:
             secret = _keep_expiry(secret, old)
+        if old and not secret.hosts and (self._secret_set.is_partial or not self._secret_set.has_hosts):
+            secret = secret._replace(hosts=old.hosts)
         change = _judge(secret, old)
         if change.action is not Action.REFUSED:
             held.secrets[secret.name] = secret._replace(id=old.id if old else f"new {secret.owner} {secret.name}")
@@ -352,8 +358,15 @@ def _judge(item: Secret | Override, old: Secret | Override | None) -> Change:
         return Change(Action.REFUSED, item, "it has no value")
     if old is None:
         return Change(Action.MADE, item)
-    same = (old.value, old.expires) == (item.value, item.expires)
-    return Change(Action.SAME if same else Action.CHANGED, item, is_blind=old.value is None)
+    same = (old.value, old.expires, _get_hosts(old)) == (item.value, item.expires, _get_hosts(item))
+    before, after = (", ".join(_get_hosts(each)) or "none" for each in (old, item))
+    note = f"hosts: {before} → {after}" if before != after else ""
+    return Change(Action.SAME if same else Action.CHANGED, item, note=note, is_blind=old.value is None)
+
+
+def _get_hosts(item: Secret | Override) -> Hosts:
+    """Return the hosts of a base; an override is bound as its base is."""
+    return item.hosts if isinstance(item, Secret) else ()
 
 
 def _apply(store: Store, item: Site | Secret | Override) -> None:
@@ -361,7 +374,9 @@ def _apply(store: Store, item: Site | Secret | Override) -> None:
         store.set_site(item)
         return
     assert item.value is not None
-    store.put(
-        Place(item.owner, item.environment if isinstance(item, Override) else None, item.name),
-        Write(item.value, type=item.type, scopes=item.scopes, expires=item.expires, times=(item.created, item.changed)),
-    )
+    times = (item.created, item.changed)
+    write = Write(item.value, type=item.type, scopes=item.scopes, expires=item.expires, times=times)
+    if isinstance(item, Secret):
+        store.put(Place(item.owner, None, item.name), write._replace(hosts=item.hosts))
+    else:
+        store.put(Place(item.owner, item.environment, item.name), write)

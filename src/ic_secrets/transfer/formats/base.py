@@ -5,13 +5,13 @@ What a format cannot express, and what has no place in a store, is left out and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from ...core.records import NamedTuple
 from ...errors import ImportFileError, InvalidValueError, StoreFormatError
 from ...model import Holdings
-from ...model.secret import Override, Owner, Scopes, Secret, SecretType, SecretValue, Site
+from ...model.secret import Hosts, Override, Owner, Scopes, Secret, SecretType, SecretValue, Site
 from ...stores.base import Place as Place
 from ...stores.pantheon import secrets_json
 from ...stores.pantheon.secrets_json import Omission as Omission
@@ -126,10 +126,11 @@ class Builder:
         scopes: Scopes,
         text: str | None,
         expires: int | None = None,
+        hosts: Hosts = (),
     ) -> None:
         """Add a base; without a text it is a place to be filled in."""
         value, now = self._make_value(owner, None, name, text), self._options.now
-        base = Secret(f"{owner} {name}", owner, name, kind, scopes, value, 1, now, now, expires)
+        base = Secret(f"{owner} {name}", owner, name, kind, scopes, value, 1, now, now, expires, hosts)
         self._bases.setdefault(owner, {})[name] = base
 
     def add_inherited(self, owner: Owner, name: str, kind: SecretType, scopes: Scopes) -> None:
@@ -199,6 +200,13 @@ def list_own(secret_set: SecretSet, owner: Owner, omissions: list[Omission]) -> 
                 yield secret
             else:
                 omissions.append(Omission(f"{held.owner} {secret.name}", "the file has one owner"))
+
+
+def omit_hosts(secrets: Iterable[Secret]) -> Iterator[Omission]:
+    """Name the secrets whose hosts are lost, for formats that have none."""
+    for secret in secrets:
+        if secret.hosts:
+            yield Omission(f"the binding of {secret.owner} {secret.name} to its hosts", "the format cannot say it")
 
 
 def reveal(item: Secret | Override) -> str:

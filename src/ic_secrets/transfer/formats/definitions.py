@@ -1,9 +1,10 @@
-"""Definitions of secrets in YAML or TOML: type, scopes, expiry and overrides, with values or with places for them.
+"""Definitions of secrets in YAML or TOML: type, scopes, hosts, expiry and overrides, with values or places for them.
 
     secrets:
       LICENSE_KEY:
         type: env
         scopes: [ic, user]
+        hosts: [connect.example.com]
         value: "…"              # without one, the import asks for it
         expires: 2027-01-31
         overrides: {pr-17: "…"}
@@ -20,7 +21,17 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import IcSecretsError, ImportFileError
 from ...model.names import check_environment
-from ...model.secret import MAX_TIME, Override, Owner, Secret, format_scopes, parse_scopes, parse_type
+from ...model.secret import (
+    MAX_TIME,
+    Hosts,
+    Override,
+    Owner,
+    Secret,
+    SecretType,
+    format_scopes,
+    parse_scopes,
+    parse_type,
+)
 from ..merge import SecretSet
 from .base import Builder, Format, Omission, ParsedFile, ReadOptions, reveal
 
@@ -28,7 +39,7 @@ if TYPE_CHECKING:
     import yaml
 
 _REQUIRED = frozenset({"type", "scopes"})
-_KEYS = frozenset({"type", "scopes", "value", "expires", "overrides"})
+_KEYS = frozenset({"type", "scopes", "hosts", "value", "expires", "overrides"})
 _DEEPEST = 20
 
 
@@ -117,7 +128,7 @@ def _read_entry(builder: Builder, options: ReadOptions, name: str, entry: Mappin
         if not isinstance(overrides, dict):
             raise ImportFileError("its overrides do not map environments to values")
         text = _read_text(entry.get("value"), allow_empty=options.allow_empty)
-        builder.add(options.owner, name, kind, found, text, expires)
+        builder.add(options.owner, name, kind, found, text, expires, _read_hosts(kind, entry.get("hosts")))
         for environment, value in overrides.items():
             text = _read_text(value, allow_empty=options.allow_empty)
             builder.override(options.owner, check_environment(str(environment)), name, text)
@@ -132,6 +143,19 @@ def _read_text(value: object, *, allow_empty: bool) -> str | None:
     if not isinstance(value, str):
         raise ImportFileError("a value is not text", hint="put it in quotes")
     return value
+
+
+def _read_hosts(kind: SecretType, value: object) -> Hosts:
+    """Return the hosts that a list, or a text with commas, names; ImportFileError, InvalidHostError."""
+    if value is None:
+        return ()
+    from ...model.hosts import check_hosts, parse_hosts
+
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return check_hosts(kind, value)
+    if not isinstance(value, str):
+        raise ImportFileError("its hosts are not a list of texts", hint="hosts: [connect.example.com]")
+    return check_hosts(kind, parse_hosts(value))
 
 
 def _read_date(value: object) -> int | None:
@@ -165,6 +189,8 @@ def _describe(
             continue
         for secret in held.secrets:
             entry: dict[str, Any] = {"type": secret.type.value, "scopes": format_scopes(secret.scopes).split(",")}
+            if secret.hosts:
+                entry["hosts"] = list(secret.hosts)
             entry["value"] = show(secret)
             if secret.expires is not None:
                 entry["expires"] = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(secret.expires))

@@ -15,7 +15,7 @@ from typing import NoReturn
 from ...errors import ImportFileError
 from ...model import Owner, SecretType
 from ..merge import SecretSet
-from .base import Builder, Format, Omission, ParsedFile, ReadOptions, list_own, require_scopes, reveal
+from .base import Builder, Format, Omission, ParsedFile, ReadOptions, list_own, omit_hosts, require_scopes, reveal
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # An assignment up to its value, and a value in quotes.
@@ -70,6 +70,7 @@ def write(secret_set: SecretSet, owner: Owner, *, values: bool = True) -> tuple[
             omissions.append(Omission(f"{secret.owner} {secret.name}", "its name is not that of a variable"))
         else:
             lines.append(f"{secret.name}={_quote(reveal(secret))}\n")
+            omissions += omit_hosts([secret])
     return "".join(lines), tuple(omissions)
 
 

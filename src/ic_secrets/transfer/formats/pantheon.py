@@ -10,7 +10,7 @@ from ...model import Holdings
 from ...model.secret import Override, Owner, Secret
 from ...stores.pantheon.secrets_json import DEFAULT, Entry, read_entries, render, render_entry
 from ..merge import SecretSet
-from .base import Builder, Format, Omission, ParsedFile, ReadOptions, parse_object, reveal
+from .base import Builder, Format, Omission, ParsedFile, ReadOptions, omit_hosts, parse_object, reveal
 
 _NOT_GIVEN = "its value is null: the platform gives values with the scope user only"
 
@@ -44,6 +44,7 @@ def write(secret_set: SecretSet, owner: Owner, *, values: bool = True) -> tuple[
     items: list[Secret | Override] = [*own.secrets, *own.overrides]
     expiring = sorted({item.name for item in items if item.expires is not None})
     omissions += [Omission(f"when {owner} {name} expires", "the format cannot say it") for name in expiring]
+    omissions += omit_hosts([*own.secrets, *(inherited.secrets if inherited else ())])
     scopes = sorted({scope for entry in entries.values() for scope in entry["Scopes"]})
     return render(owner.name, entries, scopes) + "\n", tuple(omissions)
 
