@@ -2,7 +2,8 @@
 
 The data of a secret are all of it, and each write of them is by check-and-set: of two writers one is first, and what
 somebody else wrote meanwhile is not overwritten. Custom metadata are written before the data, since a policy may let
-them be created only, and count for nothing where the data have another id. A new base is claimed first (see `layout`).
+them be created only, and count for nothing where the data have another id. Hosts that go are taken from them after the
+data, so that no half of a change unbinds a secret. A new base is claimed first (see `layout`).
 
 Where a write fails, or a signal comes, those before it are taken back. What was created is taken back by check-and-set
 as well: it is marked as removed, and then deleted, so that whoever has written to it since keeps it. A site's record is
@@ -140,11 +141,15 @@ class _Writer:
         if step.after is None:
             self._write("DELETE", self._mount.get_metadata_path(step.path))
         else:
-            self._put(step.path, step.after, is_announced=step.before is not None or step.is_claimed)
+            self._put(step.path, step.before, step.after, is_announced=step.is_claimed)
 
-    def _put(self, path: str, after: Node, *, is_announced: bool) -> None:
-        if not is_announced:
-            self._announce(path, after.meta)
+    def _put(self, path: str, before: Node | None, after: Node, *, is_announced: bool = False) -> None:
+        """Write the node in place of that before; `is_announced` says of a new one that its metadata are there."""
+        known = before.meta if before else {}
+        is_bound_anew = before is not None and known.get(layout.HOSTS) != after.meta.get(layout.HOSTS)
+        meta = {key: value for key, value in known.items() if key != layout.HOSTS} | dict(after.meta)
+        if (before is None and not is_announced) or (is_bound_anew and layout.HOSTS in meta):
+            self._announce(path, meta)
         answer = self.write_data(path, after.data, after.version - 1)
         if answer is None:
             # Ours, where an earlier try was done and its answer lost; else somebody else's.
@@ -153,9 +158,10 @@ class _Writer:
                 if node is not None and node.meta.get("id") == after.meta.get("id"):
                     self._announce(path, layout.get_meta(node.data))  # in place of ours, which came too late
                 raise StoreBusyError(f"{path} was written by somebody else meanwhile")
-            return
-        if after.meta and _get_identity(answer) != after.meta.get("id"):
+        elif after.meta and _get_identity(answer) != after.meta.get("id"):
             self._announce(path, after.meta)
+        if is_bound_anew and layout.HOSTS not in meta:
+            self._announce(path, meta)
 
     def _claim(self, step: Step) -> None:
         """Say that the base will be there; StoreBusyError where somebody else does."""
@@ -251,7 +257,7 @@ class _Writer:
         version = self._nodes.versions[path]
         if wanted is not None:
             with contextlib.suppress(StoreBusyError):
-                self._put(path, wanted._replace(version=version + 1), is_announced=now is not None)
+                self._put(path, now, wanted._replace(version=version + 1))
             return
         metadata = self._mount.get_metadata_path(path)
         if now is None and not is_claim and self._mount.client.ask("GET", metadata).status == 404:

@@ -13,7 +13,9 @@ see, and a person to the values that may be read back.
 The data are `{"value", "changed", "expires", "id", "type", "scopes", "created", "write"}`: a secret in one piece, which
 the server takes whole or not at all. `id` to `created` are custom metadata too, for who may not read the data, and
 since a policy can make those immutable. Custom metadata with another id than the data are those of a writer who came
-second, and count for nothing. `write` tells who wrote a version from who wrote the same.
+second, and count for nothing. `write` tells who wrote a version from who wrote the same. A base also has `hosts`, with
+commas: those in the data count, and where there are none, since an earlier ic-secrets wrote the value, those in the
+custom metadata, which have them before the data where a secret is bound, and lose them after the data.
 
 A new base is claimed before it is written: `{"removed": true, "write"}` is nothing yet, for every reader. A secret has
 as many places as there are kinds of scopes, and a build may see some of them only, so that no reader could tell which
@@ -32,11 +34,13 @@ from ...model.names import check_site_name, is_possible_name
 from ...model.resolve import Holdings
 from ...model.secret import (
     MAX_TIME,
+    Hosts,
     Override,
     Owner,
     Scope,
     Scopes,
     Secret,
+    SecretType,
     SecretValue,
     Site,
     format_scopes,
@@ -64,6 +68,8 @@ REMOVED = {"removed": True}
 GONE = {**REMOVED, "gone": True}
 # Which version is the claim, in the data and the custom metadata: those after it are the secret's own.
 CLAIM = "claim"
+# The hosts that a base is bound to; in the custom metadata only where there are some.
+HOSTS = "hosts"
 
 
 class Node(NamedTuple):
@@ -164,10 +170,12 @@ def render_site(site: Site) -> dict[str, Any]:
 
 
 def make_data(identity: str, write: Write, created: int, changed: int) -> dict[str, Any]:
-    """Return the data of a base or an override, whose type and scopes are known; `identity` is the base's."""
+    """Return the data of a base or an override, whose type, scopes and hosts are known; `identity` is the base's."""
     assert write.type is not None
     assert write.scopes is not None
+    hosts = {} if write.hosts is None else {HOSTS: ",".join(write.hosts)}
     return {
+        **hosts,
         "value": write.value.reveal(),
         "id": identity,
         "type": write.type.value,
@@ -196,7 +204,10 @@ def is_base(path: str) -> bool:
 
 def get_meta(data: Mapping[str, Any]) -> dict[str, str]:
     """Return the custom metadata that go with the data; none for a record, and for data that do not have them."""
-    return {key: str(data[key]) for key in (*_META, CLAIM) if key in data} if data.keys() >= {*_META} else {}
+    if not data.keys() >= {*_META}:
+        return {}
+    hosts = {HOSTS: str(data[HOSTS])} if data.get(HOSTS) else {}
+    return {key: str(data[key]) for key in (*_META, CLAIM) if key in data} | hosts
 
 
 def make_entry(path: str, owner: Owner, environment: str | None, node: Node, *, opened: bool) -> Secret | Override:
@@ -233,7 +244,15 @@ def _parse(path: str, owner: Owner, environment: str | None, node: Node, *, open
     rest = (name, kind, scopes, value if opened else None, version, created, changed, expires)
     if environment:
         return Override(identity, owner, environment, *rest)
-    return Secret(identity, owner, *rest)
+    return Secret(identity, owner, *rest, _parse_hosts(kind, data[HOSTS] if HOSTS in data else meta.get(HOSTS)))
+
+
+def _parse_hosts(kind: SecretType, text: str | None) -> Hosts:
+    if not text:
+        return ()
+    from ...model.hosts import check_hosts, parse_hosts
+
+    return check_hosts(kind, parse_hosts(text))
 
 
 def gather(owner: Owner, items: Iterable[Secret | Override]) -> Holdings:

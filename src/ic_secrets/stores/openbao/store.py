@@ -13,10 +13,10 @@ from typing import TypeVar
 
 from ...client.http import Trust, parse_timeout
 from ...composer.methods import check_name
-from ...errors import StoreBusyError, UnknownSecretError, UnknownSiteError
+from ...errors import NotReadableError, StoreBusyError, UnknownSecretError, UnknownSiteError
 from ...model.names import SITE, check_environment, check_site_name
-from ...model.resolve import Holdings, check_base, find_base
-from ...model.secret import Override, Owner, Scope, Secret, Site
+from ...model.resolve import Holdings, check_base, choose_hosts, find_base
+from ...model.secret import Hosts, Override, Owner, Scope, Secret, Site
 from ..base import Place, Store, Write
 from ..registry import StoreRequest
 from . import layout
@@ -65,6 +65,8 @@ def open_request(request: StoreRequest) -> "BaoStore":
 
 class BaoStore(Store):
     """A mount of a server, as one token sees it."""
+
+    has_hosts = True
 
     def __init__(self, url: str, client: BaoClient, mount: str, session: Session) -> None:
         """Use `open_store` instead."""
@@ -136,12 +138,13 @@ class BaoStore(Store):
 
     def put(self, place: Place, write: Write) -> bool:
         check_site_name(place.owner.name, "site" if place.owner.is_site else "organization")
-        if write.hosts:
-            self.refuse_hosts(place)
         if place.environment is None:
             return self._write_whole(lambda: self._put_base(place, write))
         check_environment(place.environment)
         return self._write_whole(lambda: self._put_override(place, write))
+
+    def bind(self, owner: Owner, name: str, hosts: Hosts) -> None:
+        self._write_whole(lambda: self._bind(Place(owner, None, name), hosts))
 
     def delete(self, place: Place) -> int:
         return self._write_whole(lambda: self._delete(place))
@@ -258,20 +261,36 @@ class BaoStore(Store):
         old = chain[0].secrets[0] if chain[0].secrets else None
         if owner.is_site and self._transaction.get([layout.get_record_path(owner.name)])[0] is None:
             self._write_site(Site(owner.name))
-        self._write(place, write._replace(type=kind, scopes=scopes), old, old.id if old else os.urandom(16).hex())
+        write = write._replace(type=kind, scopes=scopes, hosts=choose_hosts(kind, write.hosts, old))
+        self._write(place, write, old, old.id if old else os.urandom(16).hex())
         return old is None
+
+    def _bind(self, place: Place, hosts: Hosts) -> None:
+        """Write the value once more, with other hosts: the server takes a secret whole or not at all."""
+        held = read_name(self._transaction, place.owner, place.name)
+        if not held.secrets:
+            raise UnknownSecretError(f"there is no secret {place}")
+        old = held.secrets[0]
+        hosts = choose_hosts(old.type, hosts, None)
+        if old.value is None:
+            raise NotReadableError(
+                f"the store does not give the value of {place}, with which its hosts are written",
+                hint="set the value too, along with the hosts",
+            )
+        times = (old.created, old.changed)
+        self._write(place, Write(old.value, old.type, old.scopes, old.expires, times, hosts), old, old.id)
 
     def _put_override(self, place: Place, write: Write) -> bool:
         owner, environment, name = place
         assert environment is not None
         chain = self._read_name_chain(owner, name)
-        base = find_base(environment, name, chain, write.type, write.scopes)
+        base = find_base(environment, name, chain, write.type, write.scopes, write.hosts)
         old = next((one for one in chain[0].overrides if one.environment == environment), None)
         kept = old
         if old and old.base != base.id:  # it is inert: its custom metadata stay as they are, so it goes
             self._transaction.delete(layout.locate(owner, environment, name, old.scopes))
             kept = None
-        self._write(place, write._replace(type=base.type, scopes=base.scopes), kept, base.id)
+        self._write(place, write._replace(type=base.type, scopes=base.scopes, hosts=None), kept, base.id)
         return old is None
 
     def _write(self, place: Place, write: Write, old: Secret | Override | None, identity: str) -> None:
