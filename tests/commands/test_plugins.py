@@ -84,6 +84,21 @@ def test_what_a_plugin_renders_is_there_for_the_build_and_gone_afterwards(
     assert list(private.iterdir()) == []
 
 
+def test_files_of_a_plugin_may_share_directories(site: Cli, plugin: Make, private: Path) -> None:
+    """Each is made once, and a parent before what it contains."""
+    plugin(
+        """
+        @hookimpl
+        def ic_secrets_render_secrets(context):
+            files = dict.fromkeys(["a/b/one", "a/two", "a/b/three", "a.b"], b"x")
+            return Rendered(files, {}, {"RENDERED": "a"})
+        """
+    )
+    done = site("run", "my-site", "--", "sh", "-c", 'cd "$RENDERED"/..; find a a.b -type f | sort', check=0)
+    assert done.stdout.decode().split() == ["a.b", "a/b/one", "a/b/three", "a/two"]
+    assert list(private.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "rendered",
     [

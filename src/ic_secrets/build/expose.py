@@ -220,14 +220,11 @@ class Exposure:
 
     def _write_files(self, files: Mapping[str, bytes]) -> None:
         """Write what was rendered beside the Composer home."""
-        made: set[str] = set()
+        parts = [path.split("/")[:-1] for path in files]
+        directories = {"/".join(each[: depth + 1]) for each in parts for depth in range(len(each))}
+        for directory in sorted(directories):  # a parent before what it contains
+            self.directory.subdirectory(directory)
         for path, data in files.items():
-            parts = path.split("/")[:-1]
-            for depth in range(1, len(parts) + 1):
-                directory = "/".join(parts[:depth])
-                if directory not in made:
-                    self.directory.subdirectory(directory)
-                    made.add(directory)
             self.directory.write(os.path.join(self.directory.path, path), data)
 
     def _find_unfit(self, path: str) -> frozenset[str]:
