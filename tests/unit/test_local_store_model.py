@@ -14,11 +14,12 @@ from ic_secrets.errors import (
     BaseMissingError,
     IcSecretsError,
     ImmutableError,
+    InvalidHostError,
     UndefinedSecretError,
     UnknownSecretError,
     UnknownSiteError,
 )
-from ic_secrets.model.secret import MAX_TIME, Owner, Scope, Scopes, SecretType, SecretValue, Site
+from ic_secrets.model.secret import MAX_TIME, Hosts, Override, Owner, Scope, Scopes, SecretType, SecretValue, Site
 from ic_secrets.stores.base import Place, Write
 from ic_secrets.stores.embedded import session, store as local
 from ic_secrets.stores.embedded.repair import check
@@ -43,6 +44,7 @@ class Entry:
     text: str
     version: int = 1
     expires: int | None = None
+    hosts: Hosts = ()
 
 
 @dataclass
@@ -75,6 +77,7 @@ class Model:
         else:
             self.check_same(old, kind, scopes)
             new.base, new.kind, new.scopes, new.version = old.base, old.kind, old.scopes, old.version + 1
+            new.hosts = old.hosts
         self.entries[owner, None, name] = new
         if owner.is_site:
             self.sites.setdefault(owner.name, Site(owner.name))
@@ -93,6 +96,14 @@ class Model:
         new.version = old.version + 1 if old else 1
         self.entries[owner, environment, name] = new
         return old is None
+
+    def bind(self, owner: Owner, name: str, hosts: Hosts) -> None:
+        base = self.entries.get((owner, None, name))
+        if base is None:
+            raise UnknownSecretError("")
+        if hosts and base.kind is not SecretType.ENV:
+            raise InvalidHostError("")
+        base.hosts = hosts
 
     def delete(self, owner: Owner, environment: str | None, name: str) -> int:
         base = self.entries.get((owner, None, name))
@@ -184,6 +195,10 @@ class LocalStoreMachine(RuleBasedStateMachine):
         self, owner: Owner, environment: str, name: str, kind: SecretType | None, scopes: Scopes | None
     ) -> None:
         self.put(owner, environment, name, "", kind, scopes, None)
+
+    @rule(owner=owners, name=names, hosts=st.sampled_from([(), ("a.org",), ("a.org", "b.org:8443")]))
+    def bind(self, owner: Owner, name: str, hosts: Hosts) -> None:
+        self.same(lambda: self.store.bind(owner, name, hosts), lambda: self.model.bind(owner, name, hosts))
 
     @rule(owner=owners, environment=st.none() | environments, name=names)
     def delete(self, owner: Owner, environment: str | None, name: str) -> None:
@@ -296,6 +311,7 @@ class LocalStoreMachine(RuleBasedStateMachine):
                 entry = expected[key]
                 assert (item.type, item.scopes, item.version) == (entry.kind, entry.scopes, entry.version)
                 assert (item.value, item.expires) == (SecretValue(entry.text), entry.expires)
+                assert isinstance(item, Override) or item.hosts == entry.hosts
                 assert self.bases.setdefault(base, entry.base) == entry.base
 
 

@@ -32,7 +32,7 @@ class BuildSecret(NamedTuple):
     """A secret on its way to a build. `source` is where it is defined: `org:agency`, `my-site.dev`.
 
     `credential` is what a `composer` secret is to Composer; `variable` is what a COMPOSER_AUTH holds. `parts` are what
-    of the value must not be seen. `hosts` are those that an `env` secret is bound to, if it is.
+    of the value must not be seen. `hosts` are those that an `env` secret is bound to; a COMPOSER_AUTH names its own.
     """
 
     name: str
@@ -96,7 +96,9 @@ class BuildSecret(NamedTuple):
         variable = parse_variable(text) if kind is SecretType.ENV and name == AUTH_VARIABLE else None
         known = credential or variable
         parts = known.parts if known else split_value(text)
-        return cls(name, kind, scopes, source, version, expires, value, credential, parts, variable, hosts)
+        return cls(
+            name, kind, scopes, source, version, expires, value, credential, parts, variable, () if variable else hosts
+        )
 
     def __repr__(self) -> str:
         return f"BuildSecret({self.name})"
