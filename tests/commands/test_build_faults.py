@@ -90,6 +90,20 @@ def test_a_clone_that_cannot_be_rewritten_is_reported(site: Cli, work: Path) -> 
     assert b"config contains a credential and cannot be rewritten" in done.stderr
 
 
+def test_a_credential_that_the_build_left_in_a_clone_is_taken_out_and_reported(site: Cli, work: Path) -> None:
+    config = work / "vendor/acme/package/.git/config"
+    config.parent.mkdir(parents=True)
+    script = f"printf '[remote \"origin\"]\\nurl = https://deploy:a-password@git.example.org/x\\n' > {config}"
+    done = site("run", "my-site", "--", "sh", "-c", script, cwd=work, check=0)
+    assert b"config contained a credential for git.example.org; it was taken out" in done.stderr
+    assert config.read_text() == '[remote "origin"]\nurl = https://git.example.org/x\n'
+
+
+def test_what_the_build_left_running_is_ended_and_counted(site: Cli, work: Path) -> None:
+    done = site("run", "my-site", "--", "sh", "-c", "sleep 300 & sleep 300 & exit 0", cwd=work, check=0)
+    assert b"ended 2 processes that the build had left running" in done.stderr
+
+
 def test_a_build_without_git_gets_no_helper_for_it(site: Cli, work: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/env").symlink_to("/usr/bin/env")
