@@ -62,7 +62,7 @@ class OpenBuild:
 
     def mask(self, text: str) -> str:
         """Return the text with the build's values masked, in every encoding that `run` masks."""
-        return self._build.exposure.prepared.secrets.hide_values(text)
+        return self._build.exposure.hide_values(text)
 
     def watch(self, pid: int) -> None:
         """Let the watchdog end this process group, and remove the secrets, if this program is killed.

@@ -173,9 +173,9 @@ class Exchange:
                 framing = self._request.framing if self._has_body else _frame(body)
                 head, parser = link.write_request(decision.method, decision.target, decision.headers, framing)
                 self._client.on_end = link.stream.abort
-                self._services.tally.add(
-                    decision.endpoint.key, decision.secret, requests=1, bytes_out=len(head) + len(body or b"")
-                )
+                names = (decision.secret, *decision.filled)
+                sent = len(head) + len(body or b"")
+                self._services.tally.add(decision.endpoint.key, *names, requests=1, bytes_out=sent)
                 await link.stream.send(head + (body or b""), self._services.limits.silence)
                 if self._has_body:
                     pump = asyncio.create_task(self._pump(link, decision.endpoint.key))

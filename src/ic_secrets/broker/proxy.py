@@ -173,6 +173,6 @@ async def _join(client: Stream, server: Stream, tally: Tally, key: str) -> None:
 
 async def _copy(source: Stream, target: Stream, tally: Tally, key: str, count: str) -> None:
     while piece := await source.read():
-        tally.add(key, "", **{count: len(piece)})
+        tally.add(key, **{count: len(piece)})
         await target.send(piece)
     target.write_end()

@@ -61,11 +61,11 @@ class Tally:
         self._attempts: Counter[tuple[str, str]] = Counter()
         self._notices: dict[str, None] = {}
 
-    def add(self, host: str, secret: str = "", **counts: int) -> None:
+    def add(self, host: str, *secrets: str, **counts: int) -> None:
         """Add to the counts of the host, by the names of `Traffic`."""
         found = self._hosts.get(host) or Traffic(host)
-        if secret and secret not in found.secrets:
-            found = found._replace(secrets=(*found.secrets, secret))
+        if new := [name for name in dict.fromkeys(secrets) if name and name not in found.secrets]:
+            found = found._replace(secrets=(*found.secrets, *new))
         self._hosts[host] = found._replace(**{name: getattr(found, name) + more for name, more in counts.items()})
 
     def note_attempt(self, name: str, host: str) -> None:

@@ -156,6 +156,12 @@ class Exposure:
         self._maskers.append(masker)
         return masker
 
+    def hide_values(self, text: str) -> str:
+        """Mask in a text what is masked in the output."""
+        masker = self.make_masker()
+        data = os.fsencode(text)
+        return os.fsdecode(masker.feed(data) + masker.close())
+
     @property
     def masked(self) -> dict[str, int]:
         """How often each secret was masked in the output."""
