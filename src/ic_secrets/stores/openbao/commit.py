@@ -12,6 +12,7 @@ go after it: no environment gets the base's value meanwhile.
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,9 @@ from .nodes import Nodes
 
 # How long a failing server is waited for when a signal is to end us, what is taken back included, in seconds.
 _HURRY = 5.0
+# How long a claim counts, in seconds: whoever has not written by then was killed.
+_CLAIM = 2.0
+_PAUSE = 0.05
 # So many new bases are claimed at once: whoever wants the same name waits for them.
 _CLAIMS = 60
 
@@ -80,6 +84,15 @@ def dismiss(mount: Mount, nodes: Nodes, path: str) -> None:
     if path in nodes.claims and not _Writer(mount, nodes).write_data(path, layout.GONE, nodes.versions[path]):
         raise StoreBusyError(f"{path} was created by somebody else meanwhile")
     nodes.claims.pop(path, None)
+
+
+def await_claim(nodes: Nodes, path: str) -> Node | None:
+    """Return what is there once the claim is filled or gone; None too where it is so old that its writer was killed."""
+    node = None
+    while path in nodes.claims and time.monotonic() < nodes.claims[path].since + _CLAIM:
+        time.sleep(_PAUSE)
+        node = nodes.fetch([path])[path]
+    return node
 
 
 def _arrange(steps: Sequence[Step]) -> Iterator[list[Step]]:
@@ -211,12 +224,16 @@ class _Writer:
     def _check_twins(self, claimed: Sequence[str]) -> None:
         """StoreBusyError where somebody else has, or claims, one of the secrets, with other scopes.
 
-        Of two who claimed before they looked at least one sees the other.
+        Of two who claimed before they looked at least one sees the other. Where both do, the one whose path comes first
+        waits for the other to withdraw.
         """
-        twins = {twin for path in claimed for twin in layout.list_twins(path)}
+        twins = {twin: path for path in claimed for twin in layout.list_twins(path)}
         listed = self._nodes.list_folders(sorted({twin.rpartition("/")[0] + "/" for twin in twins}))
         there = [folder + name for folder, names in listed.items() for name in names if folder + name in twins]
         for twin, node in self._nodes.fetch(there).items():
+            if twins[twin] < twin:
+                node = node or await_claim(self._nodes, twin)
+                dismiss(self._mount, self._nodes, twin)
             if node is not None or twin in self._nodes.claims:
                 raise StoreBusyError(f"{twin} was created by somebody else meanwhile")
 

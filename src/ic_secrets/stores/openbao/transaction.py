@@ -2,20 +2,15 @@
 
 import os
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...errors import StoreBusyError
 from . import layout
 from .client import Mount
-from .commit import Step, commit, dismiss, make_write
+from .commit import Step, await_claim, commit, dismiss, make_write
 from .layout import Node
 from .nodes import Nodes
-
-# How long a claim counts, in seconds: whoever has not written by then was killed.
-_CLAIM = 2.0
-_PAUSE = 0.05
 
 
 class Transaction:
@@ -114,10 +109,10 @@ class Transaction:
         """Write the data as a new version of the node that `get` gave, or as a new one."""
         if self._nodes[path] is None:
             for place in (path, *layout.list_twins(path)):
-                if place in self._server.claims:
-                    self._await_claim(place)
-                    if place != path:
-                        dismiss(self._mount, self._server, place)
+                if await_claim(self._server, place) is not None:
+                    raise StoreBusyError(f"{place} was created by somebody else meanwhile")
+                if place != path:
+                    dismiss(self._mount, self._server, place)
         before = self._nodes[path]
         meta = layout.get_meta(data) or (before.meta if before else {})
         data = {**data, "write": os.urandom(8).hex()}
@@ -126,14 +121,6 @@ class Transaction:
     def delete(self, path: str) -> None:
         """Delete the node with its metadata and every version."""
         self._step(path, None)
-
-    def _await_claim(self, path: str) -> None:
-        """Wait for whoever writes it, or takes it back; StoreBusyError where somebody has written it since."""
-        while path in self._server.claims and time.monotonic() < self._server.claims[path].since + _CLAIM:
-            time.sleep(_PAUSE)
-            self._nodes |= self._server.fetch([path])
-        if self._nodes[path] is not None:
-            raise StoreBusyError(f"{path} was created by somebody else meanwhile")
 
     def _step(self, path: str, after: Node | None) -> None:
         self._steps.append(Step(path, self._nodes.get(path), after))
