@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
+from ic_secrets.composer.methods import drop_default_port
 from searching import Found, encodings
 from servers import Server, Servers
 from servers.bitbucket import PACKAGE, URL, Bitbucket, start_bitbucket
@@ -200,6 +201,30 @@ def works_in(pid: str, directory: Path) -> bool:
         return Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(directory)
     except OSError:
         return False
+
+
+def test_the_port_of_https_makes_another_key_of_a_host(version: str, home: dict[str, str], tmp_path: Path) -> None:
+    """Composer looks for the credential of HOST:443 where the URL says so, and only there."""
+    del version
+    (tmp_path / "show").mkdir()
+    (tmp_path / "show" / "Origins.php").write_text(
+        """<?php
+        namespace Show;
+        class Origins {
+            public static function show($event) {
+                foreach (["https://h.org/x", "https://h.org:443/x"] as $url) {
+                    echo \\Composer\\Util\\Url::getOrigin($event->getComposer()->getConfig(), $url), "\\n";
+                }
+            }
+        }
+        """
+    )
+    manifest = {"autoload": {"psr-4": {"Show\\": "show/"}}, "scripts": {"show": "Show\\Origins::show"}}
+    (tmp_path / "composer.json").write_text(json.dumps(manifest))
+    command = ("composer", "run-script", "--quiet", "show")
+    done = subprocess.run(command, env=home, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["h.org", "h.org:443"]
+    assert [drop_default_port(host) for host in done.stdout.split()] == ["", "h.org"]
 
 
 @pytest.fixture(scope="module")

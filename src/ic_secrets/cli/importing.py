@@ -38,6 +38,7 @@ from ..transfer.merge import (
     count_kinds,
     import_secrets,
     is_refused,
+    list_made_owners,
     list_written,
     plan_changes,
     read_secrets,
@@ -46,7 +47,15 @@ from . import Call
 from .call import read_call
 from .output import print_json, print_message
 from .parser import Parser, add_json, add_store_options
-from .transfer import add_owner_options, choose_owners, describe_change, describe_counts, key_loader, parse_owner_or_all
+from .transfer import (
+    add_owner_options,
+    choose_owners,
+    describe_change,
+    describe_counts,
+    key_loader,
+    parse_owner_or_all,
+    print_made_owners,
+)
 
 # What templates have where a value is to be put: ${TOKEN}, ${{ secrets.TOKEN }}, {{ token }}, %env(TOKEN)%, <token>.
 _PLACEHOLDER = re.compile(r"\$\{[^{}]+\}|(\$?\{)\{[^{}]+\}\}|%env\([^()]+\)%|<[A-Za-z][A-Za-z0-9 ._-]*>")
@@ -159,6 +168,8 @@ def _report(arguments: argparse.Namespace, changes: Sequence[Change], unread: Se
             print_table(["CHANGE", "WHAT", ""], rows)
     for what, reason in refused:
         print_message("warning", f"{what} cannot be imported: {reason}")
+    if not arguments.json and is_done:
+        print_made_owners(list_made_owners(changes))
     if not arguments.json and (is_done or arguments.dry_run):
         kinds = count_kinds(changes)
         kinds[Action.REFUSED, False] += len(unread)

@@ -54,19 +54,30 @@ def show_plan(arguments: argparse.Namespace, context: Context, command: Sequence
     is_online = getattr(arguments, "online", False)
     with context.open_store(read_only=True, build=find_built(request)) as store:
         dry_run = try_run(store, request, plugins)
-        write_hint = f"{store.url} is only read: {store.write_hint}" if isinstance(store, ReadOnlyStore) else ""
+        read_only = store if isinstance(store, ReadOnlyStore) else None
         if is_online:
             names = [secret.name for secret in dry_run.prepared.secrets]
             with context.observed(store, command="plan", owner=str(request.target), names=names):
                 pass  # the repositories are shown credentials next
     plan = make_plan(_check_log(dry_run, context), _ask(dry_run, context) if is_online else None)
+    if read_only:
+        plan = _fit_remedies(plan, read_only)
     if getattr(arguments, "json", False):
         print_json("plan", _describe(plan))
     else:
         _print_plan(plan)
-        if write_hint and any("ic-secrets set " in problem.remedy for problem in plan.problems):
-            print_message("hint", write_hint)
     return 1 if plan.would_fail else 0
+
+
+def _fit_remedies(plan: Plan, store: ReadOnlyStore) -> Plan:
+    """Return the plan whose remedies say that the store is written elsewhere."""
+
+    def fit(problem: Problem) -> Problem:
+        is_write = any(f"`ic-secrets {command} " in problem.remedy for command in ("set", "delete", "site set"))
+        where = f"; {store.url} is only read: {store.write_hint}"
+        return problem._replace(remedy=problem.remedy + where) if is_write else problem
+
+    return plan._replace(problems=tuple(map(fit, plan.problems)))
 
 
 def _check_log(dry_run: DryRun, context: Context) -> DryRun:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from ..assembly import Context
-from ..composer.methods import check_name
+from ..composer.methods import check_name, drop_default_port
 from ..core.moments import format_time, parse_expiry
 from ..errors import (
     IcSecretsError,
@@ -83,10 +83,21 @@ def run_set(call: Call) -> int:
     dates = before, expires
     is_known = not site_made and (owner.is_site or bool(chain[0].secrets or chain[0].overrides))
     _report_set(arguments, kind, scopes, created, None if is_known else owner, dates, binding)
+    if kind is SecretType.COMPOSER:
+        _warn_of_port(arguments.name)
     if kind is SecretType.ENV and arguments.from_file is not None and value.reveal().endswith("\n"):
         hint = f"`ic-secrets set {arguments.owner} {arguments.name} < FILE` drops it"
         print_message("warning", "the value ends with the newline that the file ends with", hint)
     return 0
+
+
+def _warn_of_port(name: str) -> None:
+    """Say where Composer sends the credential of a host with the default port."""
+    method, _, host = name.partition(".")
+    bare = drop_default_port(host)
+    if bare:
+        text = f"Composer sends {name} only where the URL itself says {host}"
+        print_message("warning", text, f"for https://{bare}/ the name is {method}.{bare}")
 
 
 def _ask_for_definition(

@@ -12,12 +12,21 @@ from ..core.console import progress
 from ..errors import StoreWriteError, UnknownSiteError, UsageError
 from ..model import Owner
 from ..stores import Store
-from ..transfer.merge import Action, Change, count_kinds, import_secrets, list_written, plan_changes, read_secrets
+from ..transfer.merge import (
+    Action,
+    Change,
+    count_kinds,
+    import_secrets,
+    list_made_owners,
+    list_written,
+    plan_changes,
+    read_secrets,
+)
 from . import Call
 from .call import read_call
 from .output import print_json, print_message
 from .parser import Parser, add_json
-from .transfer import describe_change, describe_counts, key_loader
+from .transfer import describe_change, describe_counts, key_loader, print_made_owners
 
 if TYPE_CHECKING:
     from ..audit import Record
@@ -40,7 +49,7 @@ def run_copy(call: Call) -> int:
         context.observed(destination, command="copy", url=arguments.destination) as record,
     ):
         owners = _choose_owners(source, destination)
-        refused, counts = _copy_owners(source, destination, owners, record)
+        refused, made, counts = _copy_owners(source, destination, owners, record)
     if arguments.json:
         described = [describe_change(change) for change in refused]
         totals = {action.value: counts[action, True] + counts[action, False] for action in Action}
@@ -49,6 +58,7 @@ def run_copy(call: Call) -> int:
     for change in refused:
         print_message("warning", f"{change} was not copied: {change.reason}")
     if not arguments.json:
+        print_made_owners(made)
         many = f"{len(owners):,} {'owner' if len(owners) == 1 else 'owners'}"
         print_message("", f"copied {many}: {describe_counts(counts)}" if owners else "there is nothing to copy")
     return 1 if refused else 0
@@ -94,18 +104,20 @@ def _choose_owners(source: Store, destination: Store) -> list[Owner]:
 
 def _copy_owners(
     source: Store, destination: Store, owners: Sequence[Owner], record: Record
-) -> tuple[list[Change], Counter[tuple[Action, bool]]]:
-    """Copy owner by owner; return what was refused, and how many sites and values were made, changed, and so on."""
+) -> tuple[list[Change], list[Owner], Counter[tuple[Action, bool]]]:
+    """Copy owner by owner; return what was refused, who is new, and how many sites and values were made, changed, …"""
     refused: list[Change] = []
+    made: list[Owner] = []
     counts: Counter[tuple[Action, bool]] = Counter()
     with progress("copying definitions") as advance:
         for left, owner in zip(reversed(range(len(owners))), owners, strict=True):
             changes = _copy_owner(source, destination, owner, record)
             refused += [change for change in changes if change.action is Action.REFUSED]
+            made += list_made_owners(changes)
             counts.update(count_kinds(changes))
             done = sum(counts.values())
             advance(done, done + left * done // (len(owners) - left))  # as if the others held as much
-    return refused, counts
+    return refused, made, counts
 
 
 def _copy_owner(source: Store, destination: Store, owner: Owner, record: Record) -> Sequence[Change]:

@@ -12,7 +12,9 @@ from ..model.secret import Owner, parse_owner
 from ..stores import Store
 from ..transfer.formats.registry import list_formats
 from ..transfer.merge import Action, Change, add_organizations
+from .output import print_message
 from .parser import Parser
+from .questions import list_some
 
 
 def add_owner_options(parser: Parser) -> None:
@@ -72,6 +74,16 @@ def describe_counts(counts: Mapping[tuple[Action, bool], int]) -> str:
         return f"{' and '.join(nouns)} {action.value}" if nouns else ""
 
     return ", ".join(filter(None, map(describe, Action))) or "nothing to do"
+
+
+def print_made_owners(owners: Sequence[Owner]) -> None:
+    """Name the owners that were not known before: a typing mistake makes one, too."""
+    for what, is_site in (("site", True), ("organization", False)):
+        names = [owner.name for owner in owners if owner.is_site is is_site]
+        if len(names) == 1:
+            print_message("", f"made the {what} {names[0]}, which was not known before")
+        elif names:
+            print_message("", f"made the {what}s {list_some(names)}, which were not known before")
 
 
 def describe_change(change: Change) -> dict[str, object]:

@@ -168,6 +168,15 @@ def check_name(kind: SecretType, name: str) -> str:
     return name
 
 
+def drop_default_port(host: str) -> str:
+    """Return the host of `HOST:443`, "" for any other.
+
+    Composer takes it for another: it sends the credential of `HOST:443` to URLs that name the port, and to no others
+    (Composer\\Util\\Url::getOrigin).
+    """
+    return host.removesuffix(":443") if host.endswith(":443") else ""
+
+
 def map_hosts(config: object = None) -> dict[str, str]:
     """Return the method that Composer expects for each host of a forge; `config` is the section of composer.json."""
     section = config if isinstance(config, dict) else {}

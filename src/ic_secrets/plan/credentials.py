@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ..composer import METHODS
 from ..composer.committed import KINDS
+from ..composer.methods import drop_default_port
 from ..composer.products import find_product
 from ..composer.repositories import ARCHIVES
 from ..model.resolve import Verdict
@@ -74,7 +75,15 @@ def check_unneeded(facts: Facts) -> Iterator[Problem]:
     where = "composer.json (there is no composer.lock)" if sources.locked is None else "composer.json and composer.lock"
     for definition in facts.definitions:
         is_used = definition.verdict is Verdict.WON and definition.name in facts.used
-        if is_used and definition.type is SecretType.COMPOSER and definition.name.partition(".")[2] not in hosts:
+        method, _, host = definition.name.partition(".")
+        if not is_used or definition.type is not SecretType.COMPOSER or host in hosts:
+            continue
+        bare = drop_default_port(host)
+        if bare in hosts:
+            text = f"Composer does not send {definition.name} ({definition.source}) to https://{bare}/"
+            remedy = f"`ic-secrets set {definition.owner} {method}.{bare} --type composer --scope ic`"
+            yield Problem("warning", f"{text}: the URL does not say {host}", remedy)
+        else:
             yield Problem("note", f"nothing in {where} needs {definition.name} ({definition.source})")
 
 
@@ -108,6 +117,9 @@ def _judge_missing(access: Access, facts: Facts) -> Problem:
         else:
             reason = "is not used"
         text += f": {definition.name} of {definition.source} {reason}"
+    other = facts.winners.get(drop_default_port(host))
+    if other:
+        text += f": {other.source} is for URLs without the port"
     if access.status == "unknown" and not (answer and answer.outcome == "not found"):
         more = ", or with an SSH key" if access.repository.web_url != access.repository.url else ""
         return Problem("note", f"{text}; that works only if it is public{more}", access.remedy)

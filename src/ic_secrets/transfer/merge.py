@@ -74,7 +74,8 @@ class Change(NamedTuple):
     """A site, base or override of a set, and what becomes of it; the reason where it is refused.
 
     The `note` says what people must know: a site's old and new primary organization, a secret's hosts. It `is_blind`
-    where the store does not give the value that it has, so that nobody knows whether it is another.
+    where the store does not give the value that it has, so that nobody knows whether it is another. Where it is the
+    first of its owner, that `is_new_owner`.
     """
 
     action: Action
@@ -82,6 +83,7 @@ class Change(NamedTuple):
     reason: str = ""
     note: str = ""
     is_blind: bool = False
+    is_new_owner: bool = False
 
     @property
     def owner(self) -> Owner:
@@ -170,6 +172,11 @@ def list_written(changes: Iterable[Change]) -> tuple[str, ...]:
     return tuple(sorted({c.name for c in changes if c.name is not None and c.action in written}))
 
 
+def list_made_owners(changes: Iterable[Change]) -> tuple[Owner, ...]:
+    """List the sites and organizations that the changes make, in order."""
+    return tuple(change.owner for change in changes if change.is_new_owner)
+
+
 def is_refused(changes: Iterable[Change]) -> bool:
     """Return whether any of the changes cannot be made."""
     return any(change.action is Action.REFUSED for change in changes)
@@ -245,7 +252,7 @@ class _Merge:
         except IcSecretsError as error:
             return Change(Action.REFUSED, after, str(error))
         if before is None:
-            return Change(Action.MADE, after)
+            return Change(Action.MADE, after, is_new_owner=True)
         if before.organization == after.organization:
             return Change(Action.SAME if before == after else Action.CHANGED, after)
         old, new = before.organization or "none", after.organization or "none"
@@ -277,6 +284,7 @@ class _Merge:
             secret = secret._replace(hosts=old.hosts)
         change = _judge(secret, old)
         if change.action is not Action.REFUSED:
+            change = change._replace(is_new_owner=not (secret.owner.is_site or held.secrets or held.overrides))
             held.secrets[secret.name] = secret._replace(id=old.id if old else f"new {secret.owner} {secret.name}")
         return change
 
