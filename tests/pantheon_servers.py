@@ -49,9 +49,8 @@ class Secret(NamedTuple):
 class Platform:
     """Sites with their secrets, and those of the organization of all of them."""
 
-    def __init__(self, window: float = 1.0, retry_after: str | None = None) -> None:
+    def __init__(self, window: float = 1.0) -> None:
         self.window = window
-        self.retry_after = retry_after
         self.lock = threading.Lock()
         self.ids: dict[str, str] = {}
         self.secrets: dict[str, dict[str, Secret]] = {}
@@ -150,9 +149,9 @@ class Platform:
 
 
 @contextlib.contextmanager
-def running(window: float = 1.0, retry_after: str | None = None) -> Iterator[Platform]:
+def running(window: float = 1.0) -> Iterator[Platform]:
     """One on a free port of this machine, with a site `my-site`."""
-    platform = Platform(window, retry_after)
+    platform = Platform(window)
     platform.add_site("my-site")
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -182,8 +181,7 @@ def running(window: float = 1.0, retry_after: str | None = None) -> Iterator[Pla
 
         def _decide(self, now: float, body: Any) -> tuple[int, bytes, tuple[tuple[str, str], ...]]:
             if sum(one.at > now - platform.window for one in platform.asked) >= RATE:
-                more = (("Retry-After", platform.retry_after),) if platform.retry_after else ()
-                return 429, b"too many", more
+                return 429, b"too many", ()
             fault = next((one for one in platform.faults if one.path in self.path), None)
             if fault:
                 platform.faults.remove(fault)
