@@ -310,7 +310,7 @@ def test_the_budget_is_for_all_tries() -> None:
         with pytest.raises(TransientError):
             fetch(listener.address, budget=0.6)
         assert time.monotonic() - started < 2
-    assert len(listener.requests) > 2
+    assert len(listener.requests) > 1
 
 
 def closed_address() -> Address:
