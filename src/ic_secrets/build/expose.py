@@ -15,7 +15,7 @@ from ..core.files import read_regular
 from ..core.notices import Notice, Notify
 from ..errors import ScrubIncompleteError
 from ..git import helper as git
-from ..masking.needles import Needle, derive_needles
+from ..masking.needles import Exposed, Needle, derive_all, derive_needles
 from ..masking.parts import split_value
 from ..process.directory import PrivateDirectory, choose_parent
 from ..process.neighbours import Neighbour, announce, find_neighbours
@@ -30,6 +30,7 @@ _LARGEST = 1 << 20
 _GIT = "git"
 # What the password of the broker is called where it was masked.
 _BROKER = "the broker's password"
+_LOGIN = "a login in the project"
 
 
 class Broker(Protocol):
@@ -73,7 +74,9 @@ class Exposure:
         self.broker = broker
         self.report: Report | None = None
         self.minted = MintedTokens(os.path.join(directory.path, COMPOSER, AUTH_FILE), prepared.auth)
-        self._own_needles: tuple[Needle, ...] = ()
+        # They stand in the project's own files: masked, but not searched for.
+        logins = (Exposed(_LOGIN, parts) for parts in prepared.project.logins)
+        self._own_needles: tuple[Needle, ...] = derive_all(logins)
         self._notify = notify
         self._maskers: list[LiveMasker] = []
         self._overlay: Overlay | None = None
@@ -222,7 +225,7 @@ class Exposure:
         lead = lead_build(order, running, root, self.environment)
         self._write_files(lead.files)
         self.environment = lead.apply(self.environment)
-        self._own_needles = derive_needles(_BROKER, split_value(order.password))
+        self._own_needles += derive_needles(_BROKER, split_value(order.password))
 
     def _write_files(self, files: Mapping[str, bytes]) -> None:
         """Write what was rendered beside the Composer home."""

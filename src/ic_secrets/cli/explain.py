@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from ..composer.credential import AUTH_VARIABLE
 from ..core.console import find_width, print_table, printable
 from ..core.moments import format_date, format_time
 from ..errors import UnknownSecretError
@@ -133,6 +134,8 @@ def _describe_destination(winner: Definition, scope: Scope) -> dict[str, Any] | 
     if scope is Scope.IC and winner.type is SecretType.COMPOSER:
         method, host = split_composer_name(winner.name)
         return {"auth_json": True, "method": method, "host": host}
+    if scope is Scope.IC and winner.type is SecretType.ENV and winner.name == AUTH_VARIABLE:
+        return {"auth_json": True}
     if scope is Scope.IC and winner.type is SecretType.ENV:
         return {"variable": winner.name}
     if scope is Scope.WEB and winner.type is SecretType.RUNTIME:
@@ -148,6 +151,8 @@ def _format_destination(target: Target, scope: Scope, cell: Cell) -> str:
     match _describe_destination(winner, scope):
         case {"method": method, "host": host}:
             where = f"to auth.json, {method} of {host}"
+        case {"auth_json": _}:
+            where = "to auth.json and to git, as the credentials in it, rather than to a variable"
         case {"variable": name}:
             where = f"to the build's variable {name}"
         case {"application": True}:

@@ -5,7 +5,10 @@ pattern here takes more than one pass over it.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
+
+from ..masking.parts import SecretParts, is_common, list_leaves, make_parts, split_value, to_bytes
 
 # What of a credential the file has, and whether it is a secret by itself.
 KINDS = {
@@ -23,6 +26,9 @@ _SEGMENT = r"[A-Za-z0-9_-]{20,}"
 # Names of files and directories change between letters and digits less often than what is random.
 _CHANGES = r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])"
 _FEWEST_CHANGES = 4
+# A shorter password, which nobody has declared a secret, may be any word of the output.
+_SHORTEST_PASSWORD = 8
+_URL_WITH_LOGIN = r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^/?#\s]{0,2000}@"
 
 
 def hide_tokens(path: str, is_archive: bool) -> str:
@@ -35,6 +41,15 @@ def hide_tokens(path: str, is_archive: bool) -> str:
 def has_token(query: str) -> bool:
     """Return whether the query of a URL seems to hold a credential, and not the placeholder of one."""
     return bool(query) and any(_is_secret(*part.partition("=")[::2]) for part in query.split("&"))
+
+
+def find_logins(document: Any) -> Iterator[SecretParts]:
+    """Yield what is secret in each URL of the document that has a login: the password, and the pair."""
+    for _, url in list_leaves(document):
+        if re.match(_URL_WITH_LOGIN, url):
+            parts = split_value(url)
+            texts = (text for text in parts.texts if text != url and len(to_bytes(text)) >= _SHORTEST_PASSWORD)
+            yield make_parts((text for text in texts if not is_common(text)), pairs=parts.pairs)
 
 
 def find_option(options: Any) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from ..core.files import read_regular
 from ..core.records import NamedTuple
 from ..errors import BuildError, MalformedAuthError
+from ..masking.parts import SecretParts
 from .auth_json import Document, parse_auth, parse_document
 from .command import find_project
+from .committed import find_logins
 from .foreign_home import find_foreign_home
 from .home import AUTH_FILE
 from .repositories import PackageSources, iterate_entries, read_sources
@@ -27,6 +29,7 @@ class Project(NamedTuple):
     `auth_file` and `manifest_file` are the paths of its auth.json and composer.json; `config` and `extra` are the
     latter's sections. `sources` are what its packages come from. `caches` are the directories that it names as
     Composer's cache, `trees` those beside its own that Composer writes to, or takes packages from.
+    `logins` are what is secret in its URLs with a login.
     `foreign_home` is what gives Composer a home of its own in the build.
     `identity` is the device and number of its own directory, whatever name that gets.
     """
@@ -43,6 +46,7 @@ class Project(NamedTuple):
     trees: tuple[str, ...] = ()
     identity: tuple[int, ...] = ()
     foreign_home: tuple[str, ...] = ()
+    logins: tuple[SecretParts, ...] = ()
 
 
 def read_project(command: Sequence[str], directory: str, environment: Mapping[str, str]) -> Project:
@@ -73,7 +77,18 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
         identity=identify(directory) or (),
         foreign_home=find_foreign_home(manifest or {}, sources, command, start),
         trees=find_trees(manifest or {}, environment, directory),
+        logins=_find_logins(sources, manifest or {}, lock or {}),
     )
+
+
+def _find_logins(sources: PackageSources, manifest: Document, lock: Document) -> tuple[SecretParts, ...]:
+    """Find what is secret in URLs; a project without a login, which is nearly every one, costs no second look."""
+    packages = (*sources.inline, *(sources.locked or ()))
+    places = [*sources.repositories, *sources.patches, *(each.archive for each in packages)]
+    if not any(place and place.has_login for place in (*places, *(each.source for each in packages))):
+        return ()
+    locked = [lock.get(name) for name in ("packages", "packages-dev")]
+    return tuple(dict.fromkeys(find_logins([manifest.get("repositories"), manifest.get("extra"), locked])))
 
 
 def identify(path: str) -> tuple[int, int] | None:
