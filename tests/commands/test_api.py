@@ -15,9 +15,13 @@ import pluggy
 import pytest
 
 import ic_secrets
+from children import run_in_child
 from commandline import Cli
 from ic_secrets import open_build, plugin
+from ic_secrets.build.prepare import BuildRequest
+from ic_secrets.build.run import Build
 from ic_secrets.errors import BuildError, ConfigError, IcSecretsError, LeakFoundError, UnknownSiteError, VetoError
+from ic_secrets.model.secret import Target
 
 CANARY = "a-canary-of-a-value-in-the-api"
 
@@ -230,3 +234,26 @@ def test_a_forked_child_that_leaves_the_block_scrubs_nothing_of_its_parents(site
         os._exit(7)
     assert build.receipt is not None
     assert list(private.iterdir()) == []
+
+
+def test_a_failure_in_a_forked_child_is_not_recorded_as_one_of_the_build(tmp_path: Path) -> None:
+    """The record is the parent's, where the build goes on."""
+    recorded = tmp_path / "recorded"
+
+    class Record:
+        path = None
+
+        def fail(self, error: BaseException) -> None:
+            recorded.write_text(str(error))
+
+    build = Build(BuildRequest(Target("my-site", "dev"), (), str(tmp_path), {}), lambda notice: None, Record())
+    block = build.recorded()
+    block.__enter__()
+
+    def child() -> None:
+        assert not block.__exit__(ValueError, ValueError("the child's"), None)
+
+    assert run_in_child(child) == 0
+    assert not recorded.exists()
+    assert not block.__exit__(ValueError, ValueError("the parent's"), None)
+    assert recorded.read_text() == "the parent's"
