@@ -558,14 +558,30 @@ def test_git_is_told_inside_of_its_protocol(method: str, path: str, kind: str) -
     assert (int(length, 16), line[4:8]) == (len(line), b"ERR ")
 
 
-def test_composer_goes_to_git_where_a_gitlab_token_may_only_fetch() -> None:
-    rules = make_rules()
-    for status in (401, 403, 404):
-        verdict = rules.judge(ask(rules, "GET", PROJECT), status, ())
-        assert verdict.refusal
-        answer = verdict.refusal.render()
-        assert answer.status == 200
-        assert json.loads(answer.body)["permissions"] == {}
+@pytest.mark.parametrize(
+    ("value", "status", "shown"),
+    [
+        ("canary", 403, 200),
+        ("canary", 404, 200),
+        ("gitlab+deploy-token-1 canary", 401, 200),
+        ("gitlab-ci-token canary", 401, 200),
+        ("canary", 401, 424),
+    ],
+)
+def test_composer_goes_to_git_where_a_gitlab_token_may_only_fetch(value: str, status: int, shown: int) -> None:
+    rules = make_rules({"gitlab-token.gitlab.com": value})
+    refusal = rules.judge(ask(rules, "GET", PROJECT), status, ()).refusal
+    assert refusal
+    answer = refusal.render()
+    assert answer.status == shown
+    assert ("permissions" in json.loads(answer.body)) is (shown == 200)
+
+
+def test_another_program_is_told_what_gitlab_says() -> None:
+    rules = make_rules({"gitlab-token.gitlab.com": "canary"})
+    decision = ask(rules, "GET", PROJECT)
+    curl = decision._replace(headers=(("user-agent", "curl/8"),))
+    assert rules.judge(curl, 404, ()).action == "pass"
 
 
 def test_what_nobody_but_git_lfs_reads_has_its_form() -> None:

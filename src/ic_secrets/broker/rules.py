@@ -104,8 +104,8 @@ class Rules:
         is_limited = status == 429 or (status == 403 and is_spent)
         if decision.probe and (is_limited or status == 404):
             return Verdict("help")
-        is_guest = not is_limited and _is_composer(decision) and self._is_gitlab_root(decision)
-        if status == 429 or status not in ({401, 403, 404} if is_guest else {401, 403}):
+        is_guest = not is_limited and self._may_only_fetch(decision, status)
+        if status == 429 or not (is_guest or status in {401, 403}):
             return Verdict()
         host, name = decision.endpoint.key, decision.secret
         words = f"{host} answered {status} to the secret {name}, which may be wrong, expired or not meant for this"
@@ -231,10 +231,17 @@ class Rules:
         ours = tuple(self._access.names[each] for each in known if each in values)
         return ours, tuple(self._access.names[each] for each in known if each not in values)
 
-    def _is_gitlab_root(self, decision: Decision) -> bool:
-        """Return whether Composer asks what a GitLab project is: not all that may fetch by git may know that."""
+    def _may_only_fetch(self, decision: Decision, status: int) -> bool:
+        """Return whether GitLab refused to tell Composer what a project is, to a token that git may still fetch with.
+
+        Deploy tokens and those of jobs are like that, and have a user name.
+        """
         _, forge, target = self._access.sites.find(decision.endpoint, decision.target.partition("?")[0])
-        return target.shape == "root" and forge is FORGES["gitlab-token"] and decision.method == "GET"
+        is_asked = target.shape == "root" and forge is FORGES["gitlab-token"] and decision.method == "GET"
+        if not (decision.credential and is_asked and _is_composer(decision)):
+            return False
+        fields = METHODS[decision.credential.method].read_fields(decision.credential.content)
+        return status in {403, 404} or (status == 401 and "username" in fields)
 
     def _find_repository(self, decision: Decision) -> tuple[str, str]:
         origin, _, target = self._access.sites.find(decision.endpoint, decision.target.partition("?")[0])
