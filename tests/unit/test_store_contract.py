@@ -13,6 +13,7 @@ from ic_secrets.errors import (
     IcSecretsError,
     ImmutableError,
     InvalidNameError,
+    NoPlaceError,
     UndefinedSecretError,
     UnknownSecretError,
     UnknownSiteError,
@@ -59,6 +60,29 @@ class TestPluginStore(TestLocalStore):
 
     def reopen(self, store: Store) -> Store:
         return PluginStore(super().reopen(store), "mine")
+
+
+def test_a_plugins_store_that_keeps_no_hosts_refuses_them() -> None:
+    """Rather than forget them, though it would take the write; a value alone is written as ever."""
+
+    class Forgetful(LocalStore):
+        has_hosts = False
+        bind = Store.bind
+
+    with memory_directory() as directory:
+        local.create(str(directory / "store.db"), KEY).close()
+        made = local.open_store(str(directory / "store.db"), [KEY])
+        made.__class__ = Forgetful
+        with PluginStore(made, "mine") as store:
+            place = Place(Owner("site", "my-site"), None, "KEY")
+            write = Write(SecretValue("v"), SecretType.ENV, frozenset({Scope.IC}))
+            for refused in (
+                lambda: store.put(place, write._replace(hosts=("a.example.com",))),
+                lambda: store.bind(place.owner, "KEY", ("a.example.com",)),
+            ):
+                with pytest.raises(NoPlaceError, match="cannot store the hosts that my-site KEY is bound to"):
+                    refused()
+            assert store.put(place, write._replace(hosts=()))
 
 
 # --- the contract itself ----------------------------------------------------------------------------
@@ -135,6 +159,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "gives no values": (_each(value=None), "a_base_is_given_back_whole"),
     "counts no versions": (_each(version=1), "a_new_value_keeps_the_secret"),
     "has no expiry": (_each(expires=None), "a_value_expires_when_it_was_said_to"),
+    "forgets hosts": (
+        _read(lambda held: held._replace(secrets=tuple(secret._replace(hosts=()) for secret in held.secrets))),
+        "a_secret_stays_bound_to_its_hosts",
+    ),
     "knows one type": (_each(type=SecretType.ENV), "a_base_is_given_back_whole"),
     "knows one set of scopes": (_each(scopes=frozenset({Scope.IC})), "an_override_belongs_to_its_owners_base"),
     "knows one owner": (_each(owner=Owner("site", "my-site")), "a_base_is_given_back_whole"),
