@@ -66,6 +66,7 @@ class Network:
     bearer: ComposerRepository
     headers: ComposerRepository
     certified: ComposerRepository
+    public: ComposerRepository
     licences: Licences
     user: str = ""
     password: str = field(default="", repr=False)
@@ -88,6 +89,7 @@ class Network:
             self.basic,
             self.bearer,
             self.headers,
+            self.public,
             self.licences,
         )
         return {name: host for host in made for name in host.names}
@@ -134,12 +136,26 @@ class Network:
         }
 
     @property
+    def marks(self) -> dict[str, tuple[str, ...]]:
+        """By the same names, what a request has that brings such a value: the value itself, or pairs of it."""
+        pairs = {
+            "http-basic.basic.example.org": [(self.user, self.password)],
+            "github-oauth.github.com": [(self.github.token, "x-oauth-basic")],
+            "gitlab-token.gitlab.com": [("private-token", self.gitlab.token), ("oauth2", self.gitlab.token)],
+            "gitlab-oauth.gitlab.example.org": [("oauth2", self.selfhosted.oauth)],
+            "bitbucket-oauth.bitbucket.org": [self.bitbucket.consumer],
+            "forgejo-token.codeberg.org": [(self.forgejo.user, self.forgejo.token)],
+            "access": [("x-token-auth", self.bitbucket.access)],
+        }
+        return {
+            name: (value, *(basic(*pair)[1].removeprefix("Basic ") for pair in pairs.get(name, [])))
+            for name, value in self.values.items()
+        }
+
+    @property
     def needles(self) -> list[bytes]:
         """The values, and the pairs as HTTP sends them."""
-        pairs = [basic(self.user, self.password), basic(self.forgejo.user, self.forgejo.token)]
-        pairs += [basic(self.github.token, "x-oauth-basic"), basic("oauth2", self.selfhosted.oauth)]
-        texts = [*self.values.values(), *(value.removeprefix("Basic ") for _, value in pairs)]
-        return [text.encode() for text in texts]
+        return [mark.encode() for marks in self.marks.values() for mark in marks]
 
     @property
     def packages(self) -> dict[str, dict[str, str]]:
@@ -179,14 +195,10 @@ class Network:
             return Answer(404, b"no such host")
         sender = host.identify(asked)
         answer = host.answer(asked, sender)
-        texts = [raw, asked.body.decode("latin-1")]
-        values = frozenset(name for name, value in self.values.items() if any(_holds(text, value) for text in texts))
+        text = raw + asked.body.decode("latin-1")
+        values = frozenset(name for name, marks in self.marks.items() if any(mark in text for mark in marks))
         self.requests.append(Request(asked.method, asked.host, asked.path, sender, answer.status, values))
         return answer
-
-
-def _holds(text: str, value: str) -> bool:
-    return value in text
 
 
 @contextlib.contextmanager
@@ -213,6 +225,7 @@ def _make_network(directory: Path) -> Network:
         "bearer": (("authorization", f"Bearer {token}"), "bearer"),
         "headers": ((_KEY_NAME.lower(), header), "headers"),
         "mtls": None,
+        "public": None,
     }
     made = {
         name: ComposerRepository.make(directory / name, f"{name}.example.org", f"acme/{name}", form)
@@ -232,6 +245,7 @@ def _make_network(directory: Path) -> Network:
         made["bearer"],
         made["headers"],
         made["mtls"],
+        made["public"],
         Licences(),
         user,
         password,

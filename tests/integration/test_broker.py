@@ -1,0 +1,386 @@
+"""Builds with a broker: real Composer and git install from every kind of host, and hold no credential."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker_sites import COLLECTOR, BrokerSite, installed
+from commandline import Cli
+from searching import search_tree
+from servers.network import CERTIFIED, Network, start_network
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    with start_network() as started:
+        yield started
+
+
+@pytest.fixture
+def site(cli: Cli, network: Network, tmp_path: Path, private: Path) -> Iterator[BrokerSite]:
+    site = BrokerSite(cli, network, tmp_path)
+    network.requests.clear()
+    network.bearer.added.clear()
+    network.public.added.clear()
+    yield site
+    site.assert_values_stayed_at_home()
+    assert list(private.iterdir()) == []
+
+
+def write_script(project: Path, *command: str) -> None:
+    """Make the command a script of the project's."""
+    manifest = json.loads((project / "composer.json").read_text())
+    manifest["scripts"] = {"post-install-cmd": " ".join(command)}
+    (project / "composer.json").write_text(json.dumps(manifest))
+
+
+def test_a_build_installs_by_every_method_and_finds_no_value_anywhere(
+    site: BrokerSite, network: Network, tmp_path: Path, private: Path
+) -> None:
+    """A script of the build copies all that it can read; the same project without a broker shows every value."""
+    site.store()
+    project = network.write_project(tmp_path / "project")
+    (tmp_path / "collector.py").write_text(COLLECTOR)
+    collected = tmp_path / "collected"
+    collected.mkdir()
+    home = site.cli.home["HOME"]
+    write_script(
+        project, sys.executable, str(tmp_path / "collector.py"), str(collected / "all"), home, str(private), "."
+    )
+    site.run("composer", "install", "--no-interaction", cwd=project, options=("--broker", "--leaks", "off"))
+    assert installed(project) == sorted(network.packages)
+    assert (collected / "all").stat().st_size > 100_000
+    assert b"COMPOSER_CAFILE=" in (collected / "all").read_bytes()
+    assert search_tree([collected], network.needles) == []
+    assert search_tree([Path(home), project], network.needles) == []
+    assert set(site.traffic) >= {"basic.example.org", CERTIFIED, "api.github.com", "gitlab.com", "codeberg.org"}
+    assert site.traffic["api.github.com"]["secrets"] == ["github-oauth.github.com"]
+    assert site.traffic["codeload.github.com"]["secrets"] == []
+    assert all(each["requests"] > 0 and each["bytes_in"] > 0 for each in site.traffic.values())
+    for secret in site.receipt["secrets"]:
+        assert secret["destination"]["broker"] is True
+
+    known = [name for name in network.packages if name not in {"headers", "mtls", "forgejo"}]  # to Composer 2.5.5
+    other = network.write_project(tmp_path / "other", known)
+    write_script(other, sys.executable, str(tmp_path / "collector.py"), str(collected / "all"), home, str(private), ".")
+    site.run("composer", "install", "--no-interaction", cwd=other, options=("--leaks", "off"))
+    assert installed(other) == sorted(known)
+    for name, value in network.values.items():
+        assert search_tree([collected], [value.encode()]), name
+
+
+def test_a_push_is_refused_in_words_that_git_prints(site: BrokerSite, network: Network, tmp_path: Path) -> None:
+    site.store(["github-oauth.github.com"])
+    url = "https://github.com/acme/github.git"
+    site.run("git", "clone", "--quiet", url, "clone", cwd=tmp_path)
+    clone = tmp_path / "clone"
+    done = site.run("git", "push", "origin", "HEAD:refs/heads/mine", cwd=clone, check=128)
+    assert b"403" in done.stderr
+    assert b"ic-secrets: " in done.stderr
+    assert not [each for each in network.requests if "receive-pack" in each.path]
+    assert site.traffic["github.com"]["refused"] > 0
+    site.run(
+        "git",
+        "push",
+        "--quiet",
+        "origin",
+        "HEAD:refs/heads/mine",
+        cwd=clone,
+        options=("--broker", "--allow-write", "github.com"),
+    )
+    assert network.find("github.com", "/acme/github.git/git-receive-pack")[-1].status == 200
+    network.github.repositories["acme/github"].run("update-ref", "-d", "refs/heads/mine")
+
+
+@pytest.mark.parametrize("user", ["ics:wrong@", ""])
+def test_whoever_does_not_know_the_password_of_the_broker_gets_407(site: BrokerSite, tmp_path: Path, user: str) -> None:
+    site.store(["bearer.bearer.example.org"])
+    ask = f'curl -sS -x "http://{user}${{https_proxy##*@}}" https://bearer.example.org/packages.json'
+    done = site.run("sh", "-c", ask, cwd=tmp_path, check=None)
+    assert done.returncode != 0
+    assert b"407" in done.stderr
+    assert site.network.find("bearer.example.org") == []
+
+
+def test_the_password_of_the_broker_is_masked(site: BrokerSite, tmp_path: Path) -> None:
+    site.store(["bearer.bearer.example.org"])
+    done = site.run("sh", "-c", 'echo "$https_proxy"', cwd=tmp_path)
+    assert b"http://ics:***@127.0.0.1:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://gitlab.com/api/v4/projects/acme%2Fgitlab/variables",
+        "https://api.github.com/repos/acme/github/hooks",
+        "https://api.github.com/repos/acme/hidden",
+    ],
+)
+def test_what_no_build_needs_is_asked_without_the_credential(
+    site: BrokerSite, network: Network, tmp_path: Path, url: str
+) -> None:
+    site.store()
+    project = network.write_project(tmp_path / "project", ["github", "gitlab"])
+    done = site.run("curl", "-sS", "-w", "%{http_code}", url, cwd=project)
+    assert done.stdout.endswith((b"404", b"403"))
+    assert network.gitlab.variable.encode() not in done.stdout
+    assert network.github.hook.encode() not in done.stdout
+
+
+def test_a_post_is_refused_and_counted_unless_it_is_announced(
+    site: BrokerSite, network: Network, tmp_path: Path
+) -> None:
+    site.store(["bearer.bearer.example.org"])
+    url = "https://bearer.example.org/account"
+    done = site.run("curl", "-sS", "-w", "%{http_code}", "-X", "DELETE", url, cwd=tmp_path)
+    assert done.stdout.endswith(b"403")
+    assert b"ic-secrets: " in done.stdout
+    assert network.find("bearer.example.org") == []
+    assert site.traffic["bearer.example.org"]["refused"] == 1
+    options = ("--broker", "--allow-write", "bearer.example.org")
+    done = site.run("curl", "-sS", "-w", "%{http_code}", "-X", "DELETE", url, cwd=tmp_path, options=options)
+    assert done.stdout.endswith(b"200")
+
+
+# --- what Composer does -----------------------------------------------------------------------------
+
+
+def add_github_package(added: dict[str, list[dict[str, object]]], network: Network, name: str) -> None:
+    """Add a package to a repository's metadata whose archive is at GitHub."""
+    tags = dict(network.github.repositories[f"acme/{name}"].list_refs("tags"))
+    commit = tags["1.1.0"]
+    url = f"https://api.github.com/repos/acme/{name}/zipball/{commit}"
+    dist = {"type": "zip", "url": url, "reference": commit, "shasum": ""}
+    added[f"acme/{name}"] = [{"name": f"acme/{name}", "version": "1.1.0", "dist": dist}]
+
+
+def test_an_update_finds_a_private_package_that_nobody_named(
+    site: BrokerSite, network: Network, tmp_path: Path
+) -> None:
+    site.store()
+    add_github_package(network.bearer.added, network, "hidden")
+    project = network.write_project(tmp_path / "project", ["bearer"])
+    manifest = json.loads((project / "composer.json").read_text())
+    manifest["require"]["acme/hidden"] = "*"
+    (project / "composer.json").write_text(json.dumps(manifest))
+    site.run("composer", "update", "--no-interaction", cwd=project)
+    assert installed(project) == ["bearer", "hidden"]
+
+
+def test_the_second_page_of_tags_is_read(site: BrokerSite, network: Network, tmp_path: Path) -> None:
+    site.store(["github-oauth.github.com"])
+    last = network.github.repositories["acme/many"].list_refs("tags")[-1][0]
+    project = write_vcs(tmp_path / "project", "https://github.com/acme/many", "acme/many", last)
+    site.run("composer", "update", "--no-interaction", cwd=project)
+    assert installed(project) == ["many"]
+    assert {each.status for each in network.find("api.github.com", "/repositories/")} == {200}
+
+
+def test_a_renamed_repository_is_found(site: BrokerSite, network: Network, tmp_path: Path) -> None:
+    site.store(["github-oauth.github.com"])
+    project = write_vcs(tmp_path / "project", "https://github.com/acme/old", "acme/renamed", "^1.0")
+    site.run("composer", "update", "--no-interaction", cwd=project)
+    assert installed(project) == ["renamed"]
+
+
+def write_vcs(directory: Path, url: str, name: str, version: str) -> Path:
+    manifest = {
+        "repositories": [{"type": "vcs", "url": url}, {"packagist.org": False}],
+        "require": {name: version},
+    }
+    directory.mkdir()
+    (directory / "composer.json").write_text(json.dumps(manifest))
+    return directory
+
+
+def test_a_public_package_is_installed_though_bare_requests_are_used_up(
+    site: BrokerSite, network: Network, tmp_path: Path
+) -> None:
+    """The repository that names it is only joined, so nobody told the broker of the package."""
+    site.store(["github-oauth.github.com"])
+    add_github_package(network.public.added, network, "open")
+    manifest = {
+        "repositories": [{"type": "composer", "url": "https://public.example.org"}, {"packagist.org": False}],
+        "require": {"acme/open": "*"},
+    }
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "composer.json").write_text(json.dumps(manifest))
+    site.run("composer", "update", "--no-interaction", cwd=project)
+    assert installed(project) == ["open"]
+    assert site.traffic["public.example.org"]["joined"] > 0
+    assert [each.status for each in network.find("api.github.com", "/repos/acme/open/zipball")] == [403, 302]
+
+
+def test_sources_at_ssh_urls_are_fetched_by_https(site: BrokerSite, network: Network, tmp_path: Path) -> None:
+    site.store()
+    names = ["github", "gitlab", "selfhosted", "bitbucket"]
+    project = network.write_project(tmp_path / "project", names)
+    site.run("composer", "update", "--no-interaction", "--prefer-source", cwd=project, env={"GIT_SSH_COMMAND": "false"})
+    assert installed(project) == sorted(names)
+    assert all((project / "vendor" / "acme" / name / ".git").is_dir() for name in names)
+
+
+def test_composer_audit_asks_for_advisories(site: BrokerSite, network: Network, tmp_path: Path) -> None:
+    site.store(["http-basic.basic.example.org"])
+    project = network.write_project(tmp_path / "project", ["basic"], require={"acme/basic": "1.0.0"})
+    site.run("composer", "update", "--no-interaction", cwd=project)
+    assert "downloads" in network.basic.told
+    done = site.run("composer", "audit", "--no-interaction", cwd=project, check=None)
+    assert done.returncode == 1
+    assert b"A hole" in done.stdout + done.stderr
+    assert network.find("basic.example.org", "/advisories")[-1].sender == "basic"
+
+
+def test_a_refused_credential_is_named_by_composer(site: BrokerSite, network: Network, tmp_path: Path) -> None:
+    site.cli("init", check=0)
+    site.set("bearer.bearer.example.org", "expired", "--type", "composer")
+    project = network.write_project(tmp_path / "project", ["bearer"])
+    done = site.run("composer", "update", "--no-interaction", cwd=project, check=None)
+    assert done.returncode not in {0, 125}
+    assert b"bearer.bearer.example.org" in done.stderr
+    assert b"interactive console" not in done.stderr
+
+
+# --- values that are bound to hosts -----------------------------------------------------------------
+
+
+def test_a_licence_key_is_put_in_on_the_way_to_its_host_alone(
+    site: BrokerSite, network: Network, tmp_path: Path
+) -> None:
+    """The ways of ACF PRO (query, Basic pair), Gravity Forms, WPML (signed archives), and a shop (form, JSON)."""
+    licences = network.licences
+    site.cli("init", check=0)
+    names = dict(zip(("ACF_KEY", "GF_KEY", "WPML_KEY", "EDD_KEY"), licences.names, strict=False))
+    for name, host in names.items():
+        site.set(name, licences.keys[host], "--type", "env", "--hosts", host)
+    script = tmp_path / "licences.sh"
+    script.write_text(f"""set -eu
+get() {{ curl -sS --fail-with-body "$@"; }}
+test "${{ACF_KEY#ics_}}" != "$ACF_KEY"
+get "https://connect.advancedcustomfields.com/v2/plugins/download?p=pro&k=$ACF_KEY&t=6.3" -o acf-query.zip
+get -u "$ACF_KEY:{licences.site}" https://connect.advancedcustomfields.com/packages/plugin.zip -o acf-pair.zip
+url=$(get "https://gravityapi.com/wp-content/plugins/gravitymanager/api.php?op=get_plugin&key=$GF_KEY" |
+  sed 's/.*"\\(https[^"]*\\)".*/\\1/')
+get "$url" -o gravity.zip
+get -L "https://wpml.org/?download=1&user_id=2&subscription_key=$WPML_KEY" -o wpml.zip
+get --data-urlencode "license=$EDD_KEY" -d edd_action=get_version https://shop.example.org/edd >form
+get -H 'Content-Type: application/json' -d "{{\\"license\\": \\"$EDD_KEY\\"}}" https://shop.example.org/edd >json
+curl -sS "https://public.example.org/?k=$EDD_KEY" -o stranger
+curl -sS "https://wpml.org/?download=1&subscription_key=$GF_KEY" -o other
+""")
+    site.run("sh", str(script), cwd=tmp_path)
+    for name in ("acf-query", "acf-pair", "gravity", "wpml"):
+        assert (tmp_path / f"{name}.zip").read_bytes().startswith(b"PK"), name
+    for name in ("form", "json"):
+        assert "package" in json.loads((tmp_path / name).read_text())
+    attempts = {(each["name"], each["host"]) for each in site.receipt["broker"]["attempts"]}
+    assert ("GF_KEY", "wpml.org") in attempts
+    assert site.traffic["gravityapi.com"]["secrets"] == ["GF_KEY"]
+
+
+def test_a_plugin_that_fills_in_a_licence_key_downloads_its_package(
+    site: BrokerSite, network: Network, tmp_path: Path
+) -> None:
+    """As ffraenz/private-composer-installer does: the lock keeps the name of the variable."""
+    host = "connect.advancedcustomfields.com"
+    site.cli("init", check=0)
+    site.set("ACF_KEY", network.licences.keys[host], "--type", "env", "--hosts", host)
+    project = write_plugin_project(
+        tmp_path / "project", f"https://{host}/v2/plugins/download?p=pro&k={{%ACF_KEY}}&t=6.3"
+    )
+    site.run("composer", "update", "--no-interaction", cwd=project)
+    assert (project / "vendor" / "acme" / "acf" / "plugin.php").is_file()
+    assert "{%ACF_KEY}" in (project / "composer.lock").read_text()
+    lock = (project / "composer.lock").read_bytes()
+    site.run("composer", "install", "--no-interaction", cwd=project)
+    assert (project / "composer.lock").read_bytes() == lock
+
+
+_PLUGIN = r"""<?php
+namespace Acme;
+use Composer\Composer;
+use Composer\IO\IOInterface;
+class Installer implements \Composer\Plugin\PluginInterface, \Composer\EventDispatcher\EventSubscriberInterface
+{
+    public function activate(Composer $composer, IOInterface $io) {}
+    public function deactivate(Composer $composer, IOInterface $io) {}
+    public function uninstall(Composer $composer, IOInterface $io) {}
+    public static function getSubscribedEvents() { return ['pre-file-download' => 'fill']; }
+    public function fill($event) {
+        $url = $event->getProcessedUrl();
+        $event->setProcessedUrl(preg_replace_callback('/\{%(\w+)\}/', fn ($found) => getenv($found[1]), $url));
+    }
+}
+"""
+
+
+def write_plugin_project(directory: Path, url: str) -> Path:
+    plugin = directory / "plugin"
+    plugin.mkdir(parents=True)
+    (plugin / "Installer.php").write_text(_PLUGIN)
+    about = {
+        "name": "acme/installer",
+        "type": "composer-plugin",
+        "version": "1.0.0",
+        "require": {"composer-plugin-api": "^2.0"},
+        "autoload": {"classmap": ["Installer.php"]},
+        "extra": {"class": "Acme\\Installer"},
+    }
+    (plugin / "composer.json").write_text(json.dumps(about))
+    package = {
+        "name": "acme/acf",
+        "version": "6.3.0",
+        "dist": {"type": "zip", "url": url},
+        "require": {"acme/installer": "*"},
+    }
+    manifest = {
+        "repositories": [
+            {"type": "path", "url": "plugin"},
+            {"type": "package", "package": package},
+            {"packagist.org": False},
+        ],
+        "require": {"acme/acf": "*"},
+        "config": {"allow-plugins": {"acme/installer": True}},
+    }
+    (directory / "composer.json").write_text(json.dumps(manifest))
+    return directory
+
+
+# --- what would lead past it ------------------------------------------------------------------------
+
+
+def test_a_project_with_authorities_of_its_own_is_refused_before_anything_is_asked(
+    site: BrokerSite, network: Network, tmp_path: Path
+) -> None:
+    site.store(["bearer.bearer.example.org"])
+    project = network.write_project(tmp_path / "project", ["bearer"], config={"cafile": "ca.pem"})
+    done = site.run("composer", "update", "--no-interaction", cwd=project, check=125)
+    assert b"cafile" in done.stderr
+    assert network.requests == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["[http]", "proxy = http://127.0.0.1:1", "sslVerify = true"], 0),
+        (['[http "https://github.com/"]', "proxy = http://127.0.0.1:1", "sslCAInfo = /etc/hostname"], 0),
+        (['[url "https://github.com/"]', "insteadOf = gh:"], 0),
+        (['[http "https://github.com/acme"]', "proxy = http://127.0.0.1:1"], 125),
+        (['[url "git@github.com:"]', "insteadOf = https://github.com/"], 125),
+    ],
+    ids=["a proxy", "a proxy and an authority for the host", "another prefix", "a longer proxy", "ssh"],
+)
+def test_gits_own_configuration_does_not_lead_past_the_broker(
+    site: BrokerSite, network: Network, tmp_path: Path, lines: list[str], status: int
+) -> None:
+    site.store(["github-oauth.github.com"])
+    Path(site.cli.home["HOME"], ".gitconfig").write_text("\n".join(lines) + "\n")
+    words = ("git", "ls-remote", "https://github.com/acme/github.git")
+    site.run(*words, cwd=tmp_path, check=status)
+    assert bool(network.find("github.com")) is (status == 0)
