@@ -14,37 +14,39 @@ from servers.network import Network
 
 # What copies all that a build can read into a file: its environment, the files below the places that it is given, and
 # the environment, arguments and open files of its own process and of all its parents.
-COLLECTOR = r"""
-import os, stat, sys
-def read(path):
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return b""
-        with open(path, "rb") as file:
-            return file.read(64 << 20)
-    except OSError:
-        return b""
-with open(sys.argv[1], "wb") as out:
-    def keep(path):
-        out.write(b"\n== " + os.fsencode(path) + b"\n" + read(path))
-    for place in sys.argv[2:]:
-        for directory, _, names in os.walk(place):
-            for name in names:
-                keep(os.path.join(directory, name))
-    pid = os.getpid()
-    while pid > 1:
-        base = f"/proc/{pid}"
-        for name in ("environ", "cmdline", "comm", "status", "maps", "mountinfo", "limits", "stat"):
-            keep(f"{base}/{name}")
-        for name in os.listdir(f"{base}/fd") if os.access(f"{base}/fd", os.R_OK) else ():
-            try:
-                target = os.readlink(f"{base}/fd/{name}")
-            except OSError:
-                continue
-            if target != os.path.realpath(sys.argv[1]):
-                out.write(os.fsencode(target) + b"\n")
-                keep(f"{base}/fd/{name}")
-        pid = int(read(f"{base}/stat").rpartition(b")")[2].split()[1])
+_COLLECTOR = r"""<?php
+ini_set('memory_limit', '-1');
+$out = fopen($argv[1], 'wb');
+function keep($path) {
+    global $out;
+    $data = @is_file($path) ? @file_get_contents($path) : '';
+    fwrite($out, "\n== $path\n" . $data);
+}
+foreach (getenv() as $name => $value) {
+    fwrite($out, "$name=$value\n");
+}
+foreach (array_slice($argv, 2) as $place) {
+    $flags = FilesystemIterator::SKIP_DOTS | FilesystemIterator::FOLLOW_SYMLINKS;
+    $files = new RecursiveDirectoryIterator($place, $flags);
+    $mode = RecursiveIteratorIterator::LEAVES_ONLY;
+    foreach (new RecursiveIteratorIterator($files, $mode, RecursiveIteratorIterator::CATCH_GET_CHILD) as $file) {
+        keep($file->getPathname());
+    }
+}
+for ($pid = getmypid(); $pid > 1; $pid = (int) explode(' ', substr(strrchr($stat, ')'), 2))[1]) {
+    $stat = file_get_contents("/proc/$pid/stat");
+    foreach (['environ', 'cmdline', 'comm', 'status', 'maps', 'limits'] as $name) {
+        keep("/proc/$pid/$name");
+    }
+    foreach (@scandir("/proc/$pid/fd") ?: [] as $name) {
+        $target = @readlink("/proc/$pid/fd/$name");
+        fwrite($out, "$target\n");
+        if ($target !== realpath($argv[1])) {
+            keep("/proc/$pid/fd/$name");
+        }
+    }
+}
+fwrite($out, "\n== the end\n");
 """
 
 
@@ -113,3 +115,27 @@ def installed(project: Path) -> list[str]:
     """The names below vendor/acme."""
     directory = project / "vendor" / "acme"
     return sorted(os.listdir(directory)) if directory.is_dir() else []
+
+
+def write_project(directory: Path, repository: dict[str, str], name: str, version: str) -> Path:
+    """Make a project that requires one package of one repository."""
+    manifest = {"repositories": [repository, {"packagist.org": False}], "require": {name: version}}
+    directory.mkdir()
+    (directory / "composer.json").write_text(json.dumps(manifest))
+    return directory
+
+
+def write_collector(project: Path, file: Path, *places: str) -> None:
+    """Give the project a script that copies into the file what a build can read, the files below the places too."""
+    (project / "collector.php").write_text(_COLLECTOR)
+    manifest = json.loads((project / "composer.json").read_text())
+    manifest["scripts"] = {"post-autoload-dump": " ".join(["@php", "collector.php", str(file), *places])}
+    (project / "composer.json").write_text(json.dumps(manifest))
+
+
+def add_github_package(added: dict[str, list[dict[str, Any]]], network: Network, name: str) -> None:
+    """Add a package to a repository's metadata whose archive is at GitHub."""
+    commit = dict(network.github.repositories[f"acme/{name}"].list_refs("tags"))["1.1.0"]
+    url = f"https://api.github.com/repos/acme/{name}/zipball/{commit}"
+    dist = {"type": "zip", "url": url, "reference": commit, "shasum": ""}
+    added[f"acme/{name}"] = [{"name": f"acme/{name}", "version": "1.1.0", "dist": dist}]

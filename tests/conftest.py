@@ -10,10 +10,12 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from broker_sites import BrokerSite
 from commandline import Cli
 from homes import make_home
 from searching import Found, search_tree as _search_tree
 from servers import Servers, start_servers
+from servers.network import Network, start_network
 from servers.nginx import MissingToolError
 
 hypothesis.settings.register_profile("short", deadline=None)
@@ -70,6 +72,16 @@ def servers() -> Iterator[Servers]:
         pytest.fail(str(error), pytrace=False)
 
 
+@pytest.fixture(scope="session")
+def network() -> Iterator[Network]:
+    """The hosts that stand for the internet, started once."""
+    try:
+        with start_network() as started:
+            yield started
+    except MissingToolError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
     """The environment of a child process, complete, with its home and temporary directory below `tmp_path`."""
@@ -94,6 +106,16 @@ def private(home: dict[str, str]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ic-secrets-test-") as directory:
         home["IC_SECRETS_RUN_DIR"] = directory
         yield Path(directory)
+
+
+@pytest.fixture
+def site(cli: Cli, network: Network, tmp_path: Path, private: Path) -> Iterator[BrokerSite]:
+    """A site whose builds go through a broker to the network; afterwards no value was where it must not be."""
+    network.forget()
+    site = BrokerSite(cli, network, tmp_path)
+    yield site
+    site.assert_values_stayed_at_home()
+    assert list(private.iterdir()) == []
 
 
 @pytest.fixture

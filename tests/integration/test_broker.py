@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from broker_sites import COLLECTOR, BrokerSite, installed
-from commandline import Cli
+from broker_sites import BrokerSite, add_github_package, installed, write_collector, write_project
 from searching import search_tree
-from servers.network import CERTIFIED, Network, start_network
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with start_network() as started:
-        yield started
-
-
-@pytest.fixture
-def site(cli: Cli, network: Network, tmp_path: Path, private: Path) -> Iterator[BrokerSite]:
-    site = BrokerSite(cli, network, tmp_path)
-    network.requests.clear()
-    network.bearer.added.clear()
-    network.public.added.clear()
-    yield site
-    site.assert_values_stayed_at_home()
-    assert list(private.iterdir()) == []
-
-
-def write_script(project: Path, *command: str) -> None:
-    """Make the command a script of the project's."""
-    manifest = json.loads((project / "composer.json").read_text())
-    manifest["scripts"] = {"post-install-cmd": " ".join(command)}
-    (project / "composer.json").write_text(json.dumps(manifest))
+from servers.network import CERTIFIED, Network
 
 
 def test_a_build_installs_by_every_method_and_finds_no_value_anywhere(
@@ -45,13 +18,11 @@ def test_a_build_installs_by_every_method_and_finds_no_value_anywhere(
     """A script of the build copies all that it can read; the same project without a broker shows every value."""
     site.store()
     project = network.write_project(tmp_path / "project")
-    (tmp_path / "collector.py").write_text(COLLECTOR)
     collected = tmp_path / "collected"
     collected.mkdir()
     home = site.cli.home["HOME"]
-    write_script(
-        project, sys.executable, str(tmp_path / "collector.py"), str(collected / "all"), home, str(private), "."
-    )
+    places = (home, str(private), ".")
+    write_collector(project, collected / "all", *places)
     site.run("composer", "install", "--no-interaction", cwd=project, options=("--broker", "--leaks", "off"))
     assert installed(project) == sorted(network.packages)
     assert (collected / "all").stat().st_size > 100_000
@@ -67,7 +38,7 @@ def test_a_build_installs_by_every_method_and_finds_no_value_anywhere(
 
     known = [name for name in network.packages if name not in {"headers", "mtls", "forgejo"}]  # to Composer 2.5.5
     other = network.write_project(tmp_path / "other", known)
-    write_script(other, sys.executable, str(tmp_path / "collector.py"), str(collected / "all"), home, str(private), ".")
+    write_collector(other, collected / "all", *places)
     site.run("composer", "install", "--no-interaction", cwd=other, options=("--leaks", "off"))
     assert installed(other) == sorted(known)
     for name, value in network.values.items():
@@ -76,23 +47,16 @@ def test_a_build_installs_by_every_method_and_finds_no_value_anywhere(
 
 def test_a_push_is_refused_in_words_that_git_prints(site: BrokerSite, network: Network, tmp_path: Path) -> None:
     site.store(["github-oauth.github.com"])
+    project = network.write_project(tmp_path / "project", ["github"])
     url = "https://github.com/acme/github.git"
-    site.run("git", "clone", "--quiet", url, "clone", cwd=tmp_path)
-    clone = tmp_path / "clone"
-    done = site.run("git", "push", "origin", "HEAD:refs/heads/mine", cwd=clone, check=128)
+    site.run("git", "clone", "--quiet", url, "clone", cwd=project)
+    push = ("git", "-C", "clone", "push", "--quiet", "origin", "HEAD:refs/heads/mine")
+    done = site.run(*push, cwd=project, check=128)
     assert b"403" in done.stderr
     assert b"ic-secrets: " in done.stderr
     assert not [each for each in network.requests if "receive-pack" in each.path]
     assert site.traffic["github.com"]["refused"] > 0
-    site.run(
-        "git",
-        "push",
-        "--quiet",
-        "origin",
-        "HEAD:refs/heads/mine",
-        cwd=clone,
-        options=("--broker", "--allow-write", "github.com"),
-    )
+    site.run(*push, cwd=project, options=("--broker", "--allow-write", "github.com"))
     assert network.find("github.com", "/acme/github.git/git-receive-pack")[-1].status == 200
     network.github.repositories["acme/github"].run("update-ref", "-d", "refs/heads/mine")
 
@@ -150,24 +114,13 @@ def test_a_post_is_refused_and_counted_unless_it_is_announced(
 # --- what Composer does -----------------------------------------------------------------------------
 
 
-def add_github_package(added: dict[str, list[dict[str, object]]], network: Network, name: str) -> None:
-    """Add a package to a repository's metadata whose archive is at GitHub."""
-    tags = dict(network.github.repositories[f"acme/{name}"].list_refs("tags"))
-    commit = tags["1.1.0"]
-    url = f"https://api.github.com/repos/acme/{name}/zipball/{commit}"
-    dist = {"type": "zip", "url": url, "reference": commit, "shasum": ""}
-    added[f"acme/{name}"] = [{"name": f"acme/{name}", "version": "1.1.0", "dist": dist}]
-
-
 def test_an_update_finds_a_private_package_that_nobody_named(
     site: BrokerSite, network: Network, tmp_path: Path
 ) -> None:
     site.store()
     add_github_package(network.bearer.added, network, "hidden")
-    project = network.write_project(tmp_path / "project", ["bearer"])
-    manifest = json.loads((project / "composer.json").read_text())
-    manifest["require"]["acme/hidden"] = "*"
-    (project / "composer.json").write_text(json.dumps(manifest))
+    required = {"acme/bearer": "*", "acme/hidden": "*"}
+    project = network.write_project(tmp_path / "project", ["bearer"], require=required)
     site.run("composer", "update", "--no-interaction", cwd=project)
     assert installed(project) == ["bearer", "hidden"]
 
@@ -175,7 +128,8 @@ def test_an_update_finds_a_private_package_that_nobody_named(
 def test_the_second_page_of_tags_is_read(site: BrokerSite, network: Network, tmp_path: Path) -> None:
     site.store(["github-oauth.github.com"])
     last = network.github.repositories["acme/many"].list_refs("tags")[-1][0]
-    project = write_vcs(tmp_path / "project", "https://github.com/acme/many", "acme/many", last)
+    repository = {"type": "vcs", "url": "https://github.com/acme/many"}
+    project = write_project(tmp_path / "project", repository, "acme/many", last)
     site.run("composer", "update", "--no-interaction", cwd=project)
     assert installed(project) == ["many"]
     assert {each.status for each in network.find("api.github.com", "/repositories/")} == {200}
@@ -183,19 +137,10 @@ def test_the_second_page_of_tags_is_read(site: BrokerSite, network: Network, tmp
 
 def test_a_renamed_repository_is_found(site: BrokerSite, network: Network, tmp_path: Path) -> None:
     site.store(["github-oauth.github.com"])
-    project = write_vcs(tmp_path / "project", "https://github.com/acme/old", "acme/renamed", "^1.0")
+    repository = {"type": "vcs", "url": "https://github.com/acme/old"}
+    project = write_project(tmp_path / "project", repository, "acme/renamed", "^1.0")
     site.run("composer", "update", "--no-interaction", cwd=project)
     assert installed(project) == ["renamed"]
-
-
-def write_vcs(directory: Path, url: str, name: str, version: str) -> Path:
-    manifest = {
-        "repositories": [{"type": "vcs", "url": url}, {"packagist.org": False}],
-        "require": {name: version},
-    }
-    directory.mkdir()
-    (directory / "composer.json").write_text(json.dumps(manifest))
-    return directory
 
 
 def test_a_public_package_is_installed_though_bare_requests_are_used_up(
@@ -204,13 +149,8 @@ def test_a_public_package_is_installed_though_bare_requests_are_used_up(
     """The repository that names it is only joined, so nobody told the broker of the package."""
     site.store(["github-oauth.github.com"])
     add_github_package(network.public.added, network, "open")
-    manifest = {
-        "repositories": [{"type": "composer", "url": "https://public.example.org"}, {"packagist.org": False}],
-        "require": {"acme/open": "*"},
-    }
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "composer.json").write_text(json.dumps(manifest))
+    repository = {"type": "composer", "url": "https://public.example.org"}
+    project = write_project(tmp_path / "project", repository, "acme/open", "*")
     site.run("composer", "update", "--no-interaction", cwd=project)
     assert installed(project) == ["open"]
     assert site.traffic["public.example.org"]["joined"] > 0
@@ -381,6 +321,6 @@ def test_gits_own_configuration_does_not_lead_past_the_broker(
 ) -> None:
     site.store(["github-oauth.github.com"])
     Path(site.cli.home["HOME"], ".gitconfig").write_text("\n".join(lines) + "\n")
-    words = ("git", "ls-remote", "https://github.com/acme/github.git")
-    site.run(*words, cwd=tmp_path, check=status)
+    project = network.write_project(tmp_path / "project", ["github"])
+    site.run("git", "ls-remote", "https://github.com/acme/github.git", cwd=project, check=status)
     assert bool(network.find("github.com")) is (status == 0)

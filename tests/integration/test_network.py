@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from servers.network import Network, start_network
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with start_network() as started:
-        yield started
+from servers.network import Network
 
 
 def run(home: dict[str, str], network: Network, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:

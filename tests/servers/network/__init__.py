@@ -184,6 +184,13 @@ class Network:
         (directory / "composer.json").write_text(json.dumps(manifest, indent=4))
         return directory
 
+    def forget(self) -> None:
+        """Take back what a test added, and forget what was asked."""
+        self.requests.clear()
+        for repository in (self.basic, self.bearer, self.headers, self.public):
+            repository.added.clear()
+            repository.told.clear()
+
     def find(self, host: str, path: str = "") -> list[Request]:
         """Return the requests to the host whose path begins so."""
         return [each for each in self.requests if each.host == host and each.path.startswith(path)]

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from servers import packages
 from servers.network.base import Answer, Asked, Host
@@ -62,7 +63,7 @@ class ComposerRepository(Host):
                 return Answer(200, file.read_bytes(), {"Content-Type": "application/zip", "ETag": f'"{file.name}"'})
             case ["downloads" | "advisories" | "filter" as what] if asked.method == "POST":
                 self.told.append(what)
-                return Answer(200, self._tell(what))
+                return Answer(200, self._tell(what, unquote(asked.body.decode())))
             case ["account"]:
                 return Answer(200, {"method": asked.method})
         return Answer(404, {"message": "Not Found"})
@@ -91,9 +92,10 @@ class ComposerRepository(Host):
         notice = {"notification-url": f"https://{self.names[0]}/downloads"}
         return Answer(200, {"packages": {name: [{**version, **notice} for version in versions]}})
 
-    def _tell(self, what: str) -> dict[str, Any]:
+    def _tell(self, what: str, names: str) -> dict[str, Any]:
         if what == "advisories":
-            return {"advisories": {self.package: [{**_ADVISORY, "packageName": self.package}]}}
+            found = [{**_ADVISORY, "packageName": self.package}]
+            return {"advisories": {self.package: found} if self.package in names else {}}
         return {"filter": {}} if what == "filter" else {"status": "success"}
 
 
