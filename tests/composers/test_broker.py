@@ -34,7 +34,6 @@ def test_every_method_installs_and_the_build_finds_no_value(
     locked = {each["name"]: each for each in json.loads((project / "composer.lock").read_text())["packages"]}
     assert "dist" in locked["acme/selfhosted"]  # of a GitLab that only its credential says to be one
     assert "downloads" in network.basic.told
-    assert ("filter" in network.basic.told) is (parse_version(version) >= (2, 10))
 
 
 def test_an_install_from_the_lock_asks_the_same_hosts(
@@ -44,9 +43,11 @@ def test_an_install_from_the_lock_asks_the_same_hosts(
     project = network.write_project(tmp_path / "project")
     site.run(*UPDATE, "--no-install", cwd=project)
     subprocess.run(["rm", "-rf", Path(site.cli.home["XDG_CACHE_HOME"], "composer")], check=True)
+    network.basic.told.clear()
     done = site.run("composer", "install", "--no-interaction", cwd=project)
     assert installed(project) == sorted(network.packages)
     assert b"could not be fetched" not in done.stderr
+    assert ("filter" in network.basic.told) is (parse_version(version) >= (2, 10))  # of what is malware
 
 
 def test_a_forge_that_is_only_known_by_its_credential_is_one(
@@ -132,4 +133,5 @@ def test_a_refused_credential_is_named_and_nobody_is_asked_for_another(
     done = site.run(*UPDATE, cwd=project, check=None, env={"GIT_SSH_COMMAND": "false"})
     assert done.returncode not in {0, 125}
     assert name.encode() in done.stderr
-    assert b"interactive" not in done.stderr
+    assert b"interactive console" not in done.stderr
+    assert b"Username" not in done.stderr
