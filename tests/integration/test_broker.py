@@ -324,3 +324,163 @@ def test_gits_own_configuration_does_not_lead_past_the_broker(
     project = network.write_project(tmp_path / "project", ["github"])
     site.run("git", "ls-remote", "https://github.com/acme/github.git", cwd=project, check=status)
     assert bool(network.find("github.com")) is (status == 0)
+
+
+# --- the other forms of credentials, and of programs ------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["job", "deploy"])
+def test_the_tokens_of_a_ci_job_and_of_a_deployment_work_at_gitlab(
+    site: BrokerSite, network: Network, tmp_path: Path, form: str
+) -> None:
+    """For the registry of packages, which Composer asks as any repository, and for git."""
+    pair = {"job": ("gitlab-ci-token", network.selfhosted.job), "deploy": network.selfhosted.deploy}[form]
+    site.cli("init", check=0)
+    content = {"username": pair[0], "token": pair[1]}
+    site.set("gitlab-token.gitlab.example.org", content, "--type", "composer")
+    url = "https://gitlab.example.org/api/v4/group/7/-/packages/composer/packages.json"
+    project = write_project(tmp_path / "project", {"type": "composer", "url": url}, "acme/registry", "*")
+    site.run("composer", "update", "--no-interaction", cwd=project)
+    assert installed(project) == ["registry"]
+    sender = {"job": "job-token", "deploy": "deploy"}[form]
+    assert {each.sender for each in network.find("gitlab.example.org")} == {sender}
+    repository = {"type": "git", "url": "https://gitlab.example.org/acme/selfhosted.git"}
+    other = write_project(tmp_path / "other", repository, "acme/selfhosted", "*")
+    site.run("composer", "update", "--no-interaction", cwd=other)
+    assert installed(other) == ["selfhosted"]
+
+
+def test_an_api_token_of_bitbucket_gets_the_user_name_that_git_needs(
+    site: BrokerSite, network: Network, tmp_path: Path
+) -> None:
+    site.cli("init", check=0)
+    user, token = network.bitbucket.api
+    site.set("http-basic.bitbucket.org", {"username": user, "password": token}, "--type", "composer")
+    project = network.write_project(tmp_path / "project", ["bitbucket"])
+    environment = {"GIT_SSH_COMMAND": "false"}
+    site.run("composer", "update", "--no-interaction", "--prefer-source", cwd=project, env=environment)
+    assert installed(project) == ["bitbucket"]
+    assert {each.sender for each in network.find("api.bitbucket.org")} == {"api"}
+    assert "api-git" in {each.sender for each in network.find("bitbucket.org")}
+
+
+def test_a_composer_auth_that_is_stored_as_a_variable_is_taken_apart(
+    site: BrokerSite, network: Network, tmp_path: Path
+) -> None:
+    site.cli("init", check=0)
+    auth = {
+        "bearer": {"bearer.example.org": network.token},
+        "http-basic": {"basic.example.org": {"username": network.user, "password": network.password}},
+    }
+    site.set("COMPOSER_AUTH", auth, "--type", "env")
+    project = network.write_project(tmp_path / "project", ["basic", "bearer"])
+    (tmp_path / "collected").mkdir()
+    write_collector(project, tmp_path / "collected" / "all", site.cli.home["HOME"], ".")
+    site.run("composer", "update", "--no-interaction", cwd=project, options=("--broker", "--leaks", "off"))
+    assert installed(project) == ["basic", "bearer"]
+    assert search_tree([tmp_path / "collected"], network.needles) == []
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "curl -sS -o answer https://bearer.example.org/packages.json",
+        'python3 -c \'import urllib.request as r; open("answer", "wb").write(r.urlopen("{url}").read())\'',
+        'php -r \'$c = curl_init("{url}"); curl_setopt($c, CURLOPT_RETURNTRANSFER, 1); '
+        'file_put_contents("answer", curl_exec($c));\'',
+        "composer config -g repositories.x composer {url}; composer show -a acme/bearer --no-interaction >answer",
+    ],
+    ids=["curl", "python", "php", "composer"],
+)
+def test_programs_of_a_build_come_to_the_broker_and_trust_it(
+    site: BrokerSite, network: Network, tmp_path: Path, program: str
+) -> None:
+    site.store(["bearer.bearer.example.org"])
+    url = "https://bearer.example.org/packages.json"
+    project = network.write_project(tmp_path / "project", ["bearer"])
+    site.run("sh", "-ec", program.replace("{url}", url), cwd=project)
+    assert "acme/bearer" in (project / "answer").read_text()
+    assert {each.sender for each in network.find("bearer.example.org")} == {"bearer"}
+
+
+def test_a_host_without_a_secret_shows_its_own_certificate(site: BrokerSite, network: Network, tmp_path: Path) -> None:
+    site.store(["bearer.bearer.example.org"])
+    words = (
+        "curl",
+        "-sS",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code} %{certs}",
+        "https://public.example.org/packages.json",
+    )
+    done = site.run(*words, cwd=tmp_path)
+    assert done.stdout.startswith(b"200 ")
+    assert b"Authority of a test" in done.stdout
+    assert site.traffic["public.example.org"]["joined"] == 1
+
+
+# --- the person's own proxy and authorities ---------------------------------------------------------
+
+
+def test_a_server_whose_certificate_is_not_trusted_is_not_asked(
+    site: BrokerSite, network: Network, tmp_path: Path
+) -> None:
+    """The reason is what Composer prints."""
+    site.store(["bearer.bearer.example.org"])
+    project = network.write_project(tmp_path / "project", ["bearer"])
+    environment = {"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt", "GIT_SSL_CAINFO": ""}
+    done = site.run("composer", "update", "--no-interaction", cwd=project, env=environment, check=None)
+    assert done.returncode not in {0, 125}
+    assert b"certificate is not trusted" in done.stderr
+    assert network.find("bearer.example.org") == []
+
+
+@pytest.mark.parametrize("where", ["config.json", "git", "php.ini"])
+def test_an_authority_is_trusted_wherever_the_person_names_it(
+    site: BrokerSite, network: Network, tmp_path: Path, where: str
+) -> None:
+    site.store(["bearer.bearer.example.org"])
+    authority = str(network.directory / "authority.pem")
+    home = Path(site.cli.home["HOME"])
+    environment = {"SSL_CERT_FILE": "", "GIT_SSL_CAINFO": ""}
+    if where == "config.json":
+        (home / ".config" / "composer").mkdir(parents=True)
+        (home / ".config" / "composer" / "config.json").write_text(json.dumps({"config": {"cafile": authority}}))
+    elif where == "git":
+        (home / ".gitconfig").write_text(f'[http "https://bearer.example.org"]\n\tsslCAInfo = {authority}\n')
+    else:
+        (home / "ini").mkdir()
+        (home / "ini" / "ca.ini").write_text(f"curl.cainfo = {authority}\n")
+        environment["PHP_INI_SCAN_DIR"] = f":{home}/ini"
+    project = network.write_project(tmp_path / "project", ["bearer"])
+    site.run("composer", "update", "--no-interaction", cwd=project, env=environment)
+    assert installed(project) == ["bearer"]
+
+
+def test_no_proxy_is_applied_by_the_broker_and_not_by_the_build(
+    site: BrokerSite, network: Network, tmp_path: Path
+) -> None:
+    """The build comes to the broker, which then does not go by the person's proxy: there is no such host without."""
+    site.store(["bearer.bearer.example.org"])
+    project = network.write_project(tmp_path / "project", ["bearer"])
+    before = len(network.gateway.tunnels)
+    words = ("sh", "-c", 'echo "no_proxy=$no_proxy$NO_PROXY"; curl -sS https://bearer.example.org/packages.json')
+    done = site.run(*words, cwd=project, env={"no_proxy": "bearer.example.org", "NO_PROXY": "*"}, check=None)
+    assert b"no_proxy=\n" in done.stdout
+    assert b"bearer.example.org" in done.stdout + done.stderr
+    assert "bearer.example.org" in site.traffic
+    assert len(network.gateway.tunnels) == before
+
+
+def test_the_persons_proxy_and_its_password_are_used_but_not_shown_to_the_build(
+    site: BrokerSite, network: Network, tmp_path: Path
+) -> None:
+    site.store(["bearer.bearer.example.org"])
+    project = network.write_project(tmp_path / "project", ["bearer"])
+    (tmp_path / "collected").mkdir()
+    done = site.run("sh", "-c", "env | base64 -w0; curl -sS https://bearer.example.org/packages.json", cwd=project)
+    (tmp_path / "collected" / "output").write_bytes(done.stdout)
+    assert b"acme/bearer" in done.stdout
+    assert network.gateway.tunnels[-1] == "bearer.example.org:443"
+    assert search_tree([tmp_path / "collected"], [network.proxy_password.encode()]) == []
