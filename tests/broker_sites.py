@@ -99,7 +99,7 @@ class BrokerSite:
     def assert_values_stayed_at_home(self, since: int = 0) -> None:
         """No request to a host brought the value of a secret for another."""
         allowed = {
-            name: {name.split(".", 1)[1], f"api.{name.split('.', 1)[1]}"} for name in self.network.values if "." in name
+            name: {name.split(".", 1)[1], f"api.{name.split('.', 1)[1]}"} for name in self.network.marks if "." in name
         }
         allowed["access"] = {"bitbucket.org", "api.bitbucket.org"}
         strays = [

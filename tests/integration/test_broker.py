@@ -468,8 +468,7 @@ def test_no_proxy_is_applied_by_the_broker_and_not_by_the_build(
     words = ("sh", "-c", 'echo "no_proxy=$no_proxy$NO_PROXY"; curl -sS https://bearer.example.org/packages.json')
     done = site.run(*words, cwd=project, env={"no_proxy": "bearer.example.org", "NO_PROXY": "*"}, check=None)
     assert b"no_proxy=\n" in done.stdout
-    assert b"bearer.example.org" in done.stdout + done.stderr
-    assert "bearer.example.org" in site.traffic
+    assert b"ic-secrets: " in done.stdout
     assert len(network.gateway.tunnels) == before
 
 

@@ -147,7 +147,9 @@ class Network:
             "forgejo-token.codeberg.org": [(self.forgejo.user, self.forgejo.token)],
             "access": [("x-token-auth", self.bitbucket.access)],
         }
-        return {
+        # Of a licence key, the part that looks the same in a URL, a form and JSON.
+        keys = {f"licence.{host}": (key[:32],) for host, key in self.licences.keys.items()}
+        return keys | {
             name: (value, *(basic(*pair)[1].removeprefix("Basic ") for pair in pairs.get(name, [])))
             for name, value in self.values.items()
         }

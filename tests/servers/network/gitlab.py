@@ -115,7 +115,7 @@ class GitLab(Host):
         if not sender or not repository:
             return Answer(401, {"message": "401 Unauthorized"}, {"WWW-Authenticate": 'Basic realm="GitLab Packages"'})
         base = f"/api/v4/group/{words[1]}/-/packages/composer"
-        match words[4:]:
+        match words[5:]:
             case ["packages.json"]:
                 url = f"{base}/p2/%package%.json"
                 return Answer(200, {"packages": [], "metadata-url": url, "available-packages": [self.registry]})
