@@ -270,7 +270,7 @@ def write_plugin_project(directory: Path, url: str) -> Path:
         "version": "1.0.0",
         "require": {"composer-plugin-api": "^2.0"},
         "autoload": {"classmap": ["Installer.php"]},
-        "extra": {"class": "Acme\\Installer"},
+        "extra": {"class": "Acme\\Installer", "plugin-modifies-downloads": True},
     }
     (plugin / "composer.json").write_text(json.dumps(about))
     package = {
