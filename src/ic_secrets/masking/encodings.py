@@ -104,11 +104,12 @@ def encode_for_files(text: str) -> Iterator[tuple[str, bytes]]:
     yield from (("utf-16", form) for form in ((little[:-1],) if text.isascii() else (little, big)))
 
 
-def cut_for_databases(data: bytes) -> Iterator[bytes]:
+def cut_for_databases(data: bytes, encoding: str) -> Iterator[bytes]:
     """Yield pieces of a form that a database spreads over its pages, if it is so long."""
+    least = 2 * _LEAST_VARIED if encoding == "base64" else _LEAST_VARIED
     for start in range(0, len(data) if len(data) > _LONG else 0, _PIECE_DISTANCE):
         piece = data[start : start + _PIECE]
-        if len(piece) == _PIECE and len(set(piece)) >= _LEAST_VARIED:
+        if len(piece) == _PIECE and len(set(piece)) >= least:
             yield piece
 
 

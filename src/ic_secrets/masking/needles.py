@@ -94,6 +94,9 @@ def for_search(needles: Iterable[Needle]) -> tuple[Needle, ...]:
         for encoding, data in encode_for_files(needle.data.decode(errors="surrogateescape"))
     ]
     pieces = (
-        Needle(needle.name, "piece", data) for needle in (*kept, *more) for data in cut_for_databases(needle.data)
+        Needle(needle.name, "piece", data)
+        for needle in (*kept, *more)
+        if needle.encoding in _IN_DATABASES
+        for data in cut_for_databases(needle.data, needle.encoding)
     )
     return (*kept, *more, *dict.fromkeys(pieces))
