@@ -21,6 +21,7 @@ from ic_secrets.broker.authority import Authority
 from ic_secrets.broker.exchange import Limits
 from ic_secrets.broker.order import Order
 from ic_secrets.broker.proxy import Proxy
+from ic_secrets.broker.report import Tally
 from servers.scripted import Connection, Scripted
 
 SENT = b"authorization: Basic " + CANARIES[1]
@@ -264,13 +265,14 @@ class Threaded:
 
     async def _run(self) -> None:
         self._over = asyncio.Event()
-        server = await Proxy(self._order, self.authority, self._limits).start(self._listener)
+        self._serving = asyncio.ensure_future(
+            Proxy(self._order, self.authority, Tally(), self._limits).serve(self._listener)
+        )
         await self._over.wait()
-        server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
-            with contextlib.suppress(BaseException):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def __enter__(self) -> Threaded:
         self._thread.start()

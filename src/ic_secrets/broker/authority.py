@@ -10,14 +10,16 @@ import contextlib
 import datetime
 import ipaddress
 import os
-import ssl
-import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+if TYPE_CHECKING:
+    import ssl
 
 # Certificates last for the longest build, and were valid already for clocks that are slow.
 _LIFE = datetime.timedelta(days=7)
@@ -50,6 +52,8 @@ class Authority:
     def make_context(self, host: str) -> ssl.SSLContext:
         """Return the context of a server for the host, a name or an address without brackets; always the same one."""
         if host not in self._contexts:
+            import ssl
+
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.set_alpn_protocols(["http/1.1"])
             with _as_file(self._make_leaf(host)) as path:
@@ -102,6 +106,8 @@ def _as_file(content: bytes) -> Iterator[str]:
         finally:
             os.close(number)
     else:
+        import tempfile
+
         with tempfile.NamedTemporaryFile() as file:  # 0600
             file.write(content)
             file.flush()

@@ -235,10 +235,11 @@ class Exchange:
             self._services.rules.learn(decision, response.status, response.headers)
         self._is_answered = True
         self._client.write(head)
-        size, last = len(head), b""
+        key, last = decision.endpoint.key, b""
+        self._services.tally.add(key, bytes_in=len(head))
         silence = self._services.limits.poll if decision.purpose == "git" else self._services.limits.silence
         async for piece in read_body(link.stream, response.framing, response.parser, silence):
-            size += len(piece)
+            self._services.tally.add(key, bytes_in=len(piece))
             if lesson:
                 # The client gets the end of the body when its lesson is learnt: its next request may depend on that.
                 lesson.add(piece)
@@ -249,7 +250,6 @@ class Exchange:
         if lesson:
             self._services.rules.learn(decision, response.status, response.headers, lesson.read())
         await self._client.send(last + (write_chunk(b"") if chunked else b""), self._services.limits.poll)
-        self._services.tally.add(decision.endpoint.key, bytes_in=size)
         self._client.on_end = None
         if response.keeps_alive and not self._has_body:
             self._services.upstream.keep(link)

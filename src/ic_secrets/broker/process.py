@@ -12,12 +12,14 @@ import os
 import socket
 import sys
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.records import NamedTuple
 from ..errors import ExposureError
-from .order import Order
 from .report import Report
+
+if TYPE_CHECKING:
+    from .order import Order
 
 # The directory that holds the package.
 _SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))

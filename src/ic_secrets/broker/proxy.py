@@ -33,20 +33,22 @@ _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 class Proxy:
     """The proxy, on connections to 127.0.0.1."""
 
-    def __init__(self, order: Order, authority: Authority, limits: Limits | None = None) -> None:
-        """Take the order; OSError where something that it names cannot be read."""
-        self.tally = Tally()
+    def __init__(self, order: Order, authority: Authority, tally: Tally, limits: Limits | None = None) -> None:
+        """Take the order; what is done is counted in `tally`."""
+        self._tally = tally
         self._authority = authority
         self._password = order.password.encode()
         self._rules = Rules(order)
-        self._services = Services(self._rules, Upstream(order), self.tally, limits or Limits(), {})
+        self._services = Services(self._rules, Upstream(order), self._tally, limits or Limits(), {})
         self._clients: set[asyncio.Task[None]] = set()
 
-    async def start(self, listener: socket.socket) -> asyncio.Server:
-        """Accept on the listening socket from now on."""
+    async def serve(self, listener: socket.socket) -> None:
+        """Accept on the listening socket, and answer, until it is cancelled."""
         with contextlib.suppress(OSError, ValueError):  # two descriptors for each connection
             resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-        return await asyncio.get_running_loop().create_server(lambda: Stream(self._accept), sock=listener, backlog=512)
+        making = asyncio.get_running_loop().create_server(lambda: Stream(self._accept), sock=listener, backlog=512)
+        async with await making as server:
+            await server.serve_forever()
 
     def _accept(self, stream: Stream) -> None:
         if len(self._clients) >= _LARGEST_NUMBER:
@@ -116,17 +118,17 @@ class Proxy:
                 await self._answer(stream, endpoint)
             except BrokenError as error:
                 if re.search("alert.*(unknown ca|certificate)", str(error)):
-                    self.tally.note(f"a program does not trust the broker's certificate for {endpoint.key}")
+                    self._tally.note(f"a program does not trust the broker's certificate for {endpoint.key}")
                 raise
             return
         try:
             server = await self._services.upstream.join(endpoint)
         except UnreachableError as error:
             raise RequestError(502, f"{endpoint.key}: {error}") from None
-        self.tally.add(endpoint.key, joined=1)
+        self._tally.add(endpoint.key, joined=1)
         try:
             stream.write(_ESTABLISHED)
-            await _join(stream, server, self.tally, endpoint.key)
+            await _join(stream, server, self._tally, endpoint.key)
             server.close()
         except BaseException:
             server.abort()
@@ -134,7 +136,7 @@ class Proxy:
 
     def _count_refusal(self, endpoint: Endpoint | None) -> None:
         if endpoint:
-            self.tally.add(endpoint.key, refused=1)
+            self._tally.add(endpoint.key, refused=1)
 
 
 def _read_head(inside: Endpoint | None, request: Request) -> tuple[Endpoint, Head]:

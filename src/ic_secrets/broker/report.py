@@ -1,7 +1,6 @@
 """What the broker did, in counts and names: never a value, a path or a header. Pure."""
 
 import json
-from collections import Counter
 from typing import Any
 
 from ..core.records import NamedTuple
@@ -54,11 +53,11 @@ class Report(NamedTuple):
 
 
 class Tally:
-    """The counts while the broker runs."""
+    """The counts while the broker runs. Another thread may ask for the report."""
 
     def __init__(self) -> None:
         self._hosts: dict[str, Traffic] = {}
-        self._attempts: Counter[tuple[str, str]] = Counter()
+        self._attempts: dict[tuple[str, str], int] = {}
         self._notices: dict[str, None] = {}
 
     def add(self, host: str, *secrets: str, **counts: int) -> None:
@@ -70,7 +69,7 @@ class Tally:
 
     def note_attempt(self, name: str, host: str) -> None:
         """Count that a placeholder came to a host that is not its own."""
-        self._attempts[name, host] += 1
+        self._attempts[name, host] = self._attempts.get((name, host), 0) + 1
 
     def note(self, words: str) -> None:
         """Add a notice, once."""
@@ -79,7 +78,7 @@ class Tally:
     def make_report(self) -> Report:
         """Return what was counted so far."""
         return Report(
-            tuple(self._hosts[host] for host in sorted(self._hosts)),
-            tuple(Attempt(*key, times) for key, times in sorted(self._attempts.items())),
-            tuple(self._notices),
+            tuple(each for _, each in sorted(self._hosts.copy().items())),
+            tuple(Attempt(*key, times) for key, times in sorted(self._attempts.copy().items())),
+            tuple(self._notices.copy()),
         )

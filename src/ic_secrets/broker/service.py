@@ -10,17 +10,13 @@ import contextlib
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING, NoReturn
+import threading
+from typing import NoReturn
 
 from ..core.linux import harden, rename_process
 from .authority import Authority
 from .process import receive_message, send_message
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from .proxy import Proxy
-    from .report import Report
+from .report import Tally
 
 _BACKLOG = 512
 _PATIENCE = 5.0
@@ -51,50 +47,36 @@ def _serve(owner: socket.socket) -> None:
         send_message(owner, {"error": (error.strerror or "the system refuses it").lower()})
         return
     send_message(owner, {"port": listener.getsockname()[1], "certificate": authority.certificate})
+    tally = Tally()
+    threading.Thread(target=_watch, args=(owner, tally), daemon=True).start()
+    for each in sockets:
+        threading.Thread(target=_accept, args=(each, tally), daemon=True).start()
 
     import asyncio
 
     from .order import Order
     from .proxy import Proxy
 
-    proxy = Proxy(Order.from_json(message.pop("order")), authority)
-    asyncio.run(_run(owner, listener, sockets, proxy))
+    asyncio.run(Proxy(Order.from_json(message.pop("order")), authority, tally).serve(listener))
 
 
-async def _run(owner: socket.socket, listener: socket.socket, reports: list[socket.socket], proxy: Proxy) -> None:
-    import asyncio
-    import threading
-
-    loop = asyncio.get_running_loop()
-    threading.Thread(target=_watch, args=(owner, loop, proxy), daemon=True).start()
-    for each in reports:
-        threading.Thread(target=_accept, args=(each, loop, proxy), daemon=True).start()
-    await proxy.start(listener)
-    await asyncio.Event().wait()
-
-
-def _watch(owner: socket.socket, loop: asyncio.AbstractEventLoop, proxy: Proxy) -> None:
-    """Answer our owner, and end with it, whatever the loop is doing."""
+def _watch(owner: socket.socket, tally: Tally) -> None:
+    """Answer our owner, and end with it, whatever else is being done."""
     with contextlib.suppress(OSError, ValueError):
-        _answer(owner, loop, proxy)
+        _answer(owner, tally)
     os._exit(0)
 
 
-def _accept(reports: socket.socket, loop: asyncio.AbstractEventLoop, proxy: Proxy) -> None:
+def _accept(reports: socket.socket, tally: Tally) -> None:
     """Answer whoever asks for a report."""
     while True:
         asker, _ = reports.accept()
         with asker, contextlib.suppress(OSError, ValueError):
             asker.settimeout(_PATIENCE)
-            _answer(asker, loop, proxy)
+            _answer(asker, tally)
 
 
-def _answer(asker: socket.socket, loop: asyncio.AbstractEventLoop, proxy: Proxy) -> None:
+def _answer(asker: socket.socket, tally: Tally) -> None:
     """Send a report for each message, until there is none any more."""
-    import asyncio
-
-    async def report() -> Report:
-        return proxy.tally.make_report()
-
     while receive_message(asker) is not None:
-        send_message(asker, {"report": asyncio.run_coroutine_threadsafe(report(), loop).result().to_json()})
+        send_message(asker, {"report": tally.make_report().to_json()})

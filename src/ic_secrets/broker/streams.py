@@ -132,6 +132,8 @@ class Stream(asyncio.BufferedProtocol):
         """Send it, as soon as the other side takes it; BrokenError."""
         if self._is_lost or self._transport.is_closing():
             raise BrokenError(self._failure or "the connection was closed")
+        if not data:
+            return
         if self._tls:
             try:
                 self._tls.write(data)
