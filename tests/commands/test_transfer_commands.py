@@ -63,7 +63,7 @@ def test_a_file_is_replaced_whole_and_keeps_its_place(cli: Any, path: str, tmp_p
     assert (tmp_path / "link").is_symlink()
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert os.listdir(directory) == ["all.sealed"]
-    assert file.read_text().startswith("ic-secrets-sealed-1 ")
+    assert file.read_text().startswith("ic-secrets-sealed-2 ")
     assert CANARY not in file.read_text()
     before = (file.stat().st_ino, file.read_bytes())
     cli("export", "--all", "--format", "sealed", "-o", file, check=0)
