@@ -121,6 +121,17 @@ def test_the_broker_says_what_it_refused_and_where_a_placeholder_went(site: Cli,
     assert b"refused" not in done.stderr
 
 
+def test_what_a_server_hands_out_is_masked_where_it_is_printed(site: Cli) -> None:
+    """Composer's -vvv prints where codeload.github.com is asked, and with which token."""
+    script = 'curl -sS -i "$URL/to/https://files.example.org/x.zip?expires=1&token=%s"'
+    token = "AN7CanaryHandedOut0123456789"
+    done = site("run", "--broker", "my-site", "--", "sh", "-c", f'out=$({script % token}); echo "$out"', check=0)
+    assert b"https://files.example.org/x.zip?expires=1&token=***" in done.stdout
+    assert token.encode() not in done.stdout
+    plain = site("run", "my-site", "--", "sh", "-c", script % token, check=0)
+    assert token.encode() in plain.stdout  # without a credential of ours, it is nothing that was handed out
+
+
 STEPS = """
 eval "$("$PROGRAM" pre-build --broker my-site --receipt r.json)" || exit 1
 {look}

@@ -9,6 +9,7 @@
 - `forges`: the paths of GitHub and its like, and which repository each is about
 - `learning`: what the project's files and its servers' answers say about a build's needs
 - `headers`: what of a request's headers is sent on
+- `handed`: what servers hand out, which is masked
 - `placeholders`: what a build sees of a secret that is bound to hosts, and how its value gets into a request
 - `environment`: what leads a build's programs to the broker
 - `trust`: the authorities that a person's programs trust, in one bundle with the broker's

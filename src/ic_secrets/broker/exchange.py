@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import h11
 
 from ..composer.credential import Credential
 from ..core.records import NamedTuple
 from .decisions import SMALL, Decision, Head, HeaderLines, Refusal, TokenRequest
+from .handed import find_handed_out
 from .messages import (
     Framing,
     Request,
@@ -55,6 +56,7 @@ class Services(NamedTuple):
     tally: Tally
     limits: Limits
     turns: dict[str, asyncio.Lock]
+    announce: Callable[[Iterable[str]], None]
 
 
 class _Lesson:
@@ -233,6 +235,8 @@ class Exchange:
         lesson = _Lesson() if decision.learns and response.status == 200 else None
         if not lesson:
             self._services.rules.learn(decision, response.status, response.headers)
+        if decision.credential:
+            self._services.announce(find_handed_out(response.headers))
         self._is_answered = True
         self._client.write(head)
         key, last = decision.endpoint.key, b""
@@ -248,7 +252,10 @@ class Exchange:
                 piece, last = last, piece
             await self._client.send(piece, self._services.limits.poll)
         if lesson:
-            self._services.rules.learn(decision, response.status, response.headers, lesson.read())
+            body = lesson.read()
+            self._services.rules.learn(decision, response.status, response.headers, body)
+            if decision.method == "POST":  # of Git LFS
+                self._services.announce(find_handed_out(response.headers, body))
         await self._client.send(last + (write_chunk(b"") if chunked else b""), self._services.limits.poll)
         self._client.on_end = None
         if response.keeps_alive and not self._has_body:

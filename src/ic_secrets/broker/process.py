@@ -19,13 +19,15 @@ from ..errors import ExposureError
 from .report import Report
 
 if TYPE_CHECKING:
+    from .handed import HandedOut
     from .order import Order
 
 # The directory that holds the package.
 _SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 # Without the modules of a site, its own directories are all that it has.
 _PROGRAM = (
-    "import sys; sys.path[:] = sys.argv[2:]; from ic_secrets.broker.service import serve; serve(int(sys.argv[1]))"
+    "import sys; sys.path[:] = sys.argv[3:]; from ic_secrets.broker.service import serve; "
+    "serve(*map(int, sys.argv[1:3]))"
 )
 # How long, in seconds, it has to start and take its order, to report, and to end.
 _TIMEOUT = 20.0
@@ -42,22 +44,24 @@ class StartingBroker:
         import subprocess
 
         self._ours, theirs = socket.socketpair()
+        self._heard, told = socket.socketpair()
         self._ours.settimeout(_TIMEOUT)
         paths = dict.fromkeys([_SOURCE, *(path for path in sys.path if os.path.isabs(path))])
         try:
-            with theirs:
+            with theirs, told:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _PROGRAM, str(theirs.fileno()), *paths],
+                    [sys.executable, "-I", "-S", "-c", _PROGRAM, str(theirs.fileno()), str(told.fileno()), *paths],
                     env={},
                     cwd="/",
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
+                    pass_fds=(theirs.fileno(), told.fileno()),
                     start_new_session=True,
                 )
         except OSError as error:
             self._ours.close()
+            self._heard.close()
             raise ExposureError(f"the broker cannot be started: {error.strerror}") from None
 
     @property
@@ -90,6 +94,12 @@ class StartingBroker:
             raise ExposureError(f"the broker cannot start: {words or 'it ended at once'}")
         return Running(answer["port"], answer["certificate"], self)
 
+    def listen(self) -> HandedOut:
+        """Return what servers hand out, as it comes."""
+        from .handed import HandedOut
+
+        return HandedOut(self._heard)
+
     def finish(self) -> Report:
         """End it once it has taken an order, wait until it is gone, and return what it did."""
         report = _read_report(self._ours)
@@ -100,12 +110,14 @@ class StartingBroker:
         """Leave it to another process that has the descriptor: it outlives us."""
         self._process.returncode = 0  # nobody here waits for it
         self._ours.close()
+        self._heard.close()
 
     def close(self) -> None:
         """End it, and wait until it is gone. Safe to call twice."""
         import subprocess
 
         self._ours.close()
+        self._heard.close()
         try:
             self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:

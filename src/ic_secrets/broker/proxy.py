@@ -10,6 +10,7 @@ import hmac
 import re
 import resource
 import socket
+from collections.abc import Callable, Iterable
 
 from .authority import Authority
 from .decisions import Answer, Head, Refusal
@@ -33,13 +34,20 @@ _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 class Proxy:
     """The proxy, on connections to 127.0.0.1."""
 
-    def __init__(self, order: Order, authority: Authority, tally: Tally, limits: Limits | None = None) -> None:
-        """Take the order; what is done is counted in `tally`."""
+    def __init__(
+        self,
+        order: Order,
+        authority: Authority,
+        tally: Tally,
+        limits: Limits | None = None,
+        announce: Callable[[Iterable[str]], None] = lambda texts: None,
+    ) -> None:
+        """Take the order; what is done is counted in `tally`, and `announce` gets what servers hand out."""
         self._tally = tally
         self._authority = authority
         self._password = order.password.encode()
         self._rules = Rules(order)
-        self._services = Services(self._rules, Upstream(order), self._tally, limits or Limits(), {})
+        self._services = Services(self._rules, Upstream(order), self._tally, limits or Limits(), {}, announce)
         self._clients: set[asyncio.Task[None]] = set()
 
     async def serve(self, listener: socket.socket) -> None:

@@ -77,7 +77,7 @@ class Rules:
         permission = self._access.permit(request)
         if permission == "batch":
             if _is_download(body):
-                return decision._replace(body="stream"), body
+                return decision._replace(body="stream", learns=True), body
             return self._refuse(request, _explain(request)), b""
         values = request.values
         found = find_placeholders(body.decode("latin-1"))

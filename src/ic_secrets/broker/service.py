@@ -22,19 +22,19 @@ _BACKLOG = 512
 _PATIENCE = 5.0
 
 
-def serve(number: int) -> NoReturn:
-    """Run as the broker; `number` is the descriptor of its end of the socket."""
+def serve(number: int, told: int) -> NoReturn:
+    """Run as the broker; these are descriptors of its ends of two sockets, the second for what servers hand out."""
     try:
         harden()
         rename_process("ic-secrets-brk")
         for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
             signal.signal(ignored, signal.SIG_IGN)
-        _serve(socket.socket(fileno=number))
+        _serve(socket.socket(fileno=number), socket.socket(fileno=told))
     finally:
         os._exit(0)
 
 
-def _serve(owner: socket.socket) -> None:
+def _serve(owner: socket.socket, told: socket.socket) -> None:
     authority = Authority()
     given: list[int] = []
     message = receive_message(owner, given)
@@ -54,10 +54,12 @@ def _serve(owner: socket.socket) -> None:
 
     import asyncio
 
+    from .handed import Announcer
     from .order import Order
     from .proxy import Proxy
 
-    asyncio.run(Proxy(Order.from_json(message.pop("order")), authority, tally).serve(listener))
+    proxy = Proxy(Order.from_json(message.pop("order")), authority, tally, announce=Announcer(told).announce)
+    asyncio.run(proxy.serve(listener))
 
 
 def _watch(owner: socket.socket, tally: Tally) -> None:

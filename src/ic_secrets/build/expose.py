@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from ..composer.home import AUTH_FILE, Overlay, OverlayTrace
-from ..composer.minted import LiveMasker, MintedTokens
+from ..composer.minted import LiveMasker, MintedTokens, Source
 from ..core.clocks import Since
 from ..core.files import read_regular
 from ..core.notices import Notice, Notify
@@ -77,6 +77,7 @@ class Exposure:
         # They stand in the project's own files: masked, but not searched for.
         logins = (Exposed(_LOGIN, parts) for parts in prepared.project.logins)
         self._own_needles: tuple[Needle, ...] = derive_all(logins)
+        self._sources: list[Source] = [self.minted]
         self._notify = notify
         self._maskers: list[LiveMasker] = []
         self._overlay: Overlay | None = None
@@ -155,7 +156,7 @@ class Exposure:
 
     def make_masker(self) -> LiveMasker:
         """Make a masker for one stream of the build."""
-        masker = LiveMasker(self.prepared.secrets.get_matcher, self.minted, self._own_needles)
+        masker = LiveMasker(self.prepared.secrets.get_matcher, self._sources, self._own_needles)
         self._maskers.append(masker)
         return masker
 
@@ -182,7 +183,8 @@ class Exposure:
         """
         if self.directory.is_scrubbed:
             return
-        self.minted.refresh()
+        for source in self._sources:  # the last of the output is still to be masked
+            source.refresh()
         if self.broker:
             self.report = self.broker.finish()
         try:
@@ -226,6 +228,7 @@ class Exposure:
         self._write_files(lead.files)
         self.environment = lead.apply(self.environment)
         self._own_needles += derive_needles(_BROKER, split_value(order.password))
+        self._sources.append(broker.listen())
 
     def _write_files(self, files: Mapping[str, bytes]) -> None:
         """Write what was rendered beside the Composer home."""

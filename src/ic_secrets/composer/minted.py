@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.files import read_regular
 from ..masking.needles import Needle, derive_needles
@@ -58,19 +58,30 @@ class MintedTokens:
                 self.needles += derive_needles(name, split_token(name, text))
 
 
+class Source(Protocol):
+    """Where needles come from while a build runs: none of `needles` ever goes, and new ones are at the end."""
+
+    needles: list[Needle]
+
+    def refresh(self) -> None:
+        """Look whether there are new ones."""
+
+
 class LiveMasker:
-    """A masker that learns what is minted before it shows anything that came afterwards.
+    """A masker that learns what its sources have to say before it shows anything that came afterwards.
 
     The matcher is asked for when there is something to mask: a build that prints nothing loads none.
     """
 
-    def __init__(self, get_matcher: Callable[[], Matcher], minted: MintedTokens, others: Sequence[Needle] = ()) -> None:
+    def __init__(
+        self, get_matcher: Callable[[], Matcher], sources: Sequence[Source], others: Sequence[Needle] = ()
+    ) -> None:
         """`others` are masked from the beginning."""
         self._get_matcher = get_matcher
-        self._minted = minted
+        self._sources = sources
         self._others = others
         self._masker: Masker | None = None
-        self._known = 0
+        self._known = [0 for _ in sources]
 
     @property
     def masked(self) -> Mapping[str, int]:
@@ -97,11 +108,12 @@ class LiveMasker:
             masker = self._masker = Masker(self._get_matcher())
             if self._others:
                 masker.add(self._others)
-        self._minted.refresh()
-        needles = self._minted.needles
-        if len(needles) > self._known:
-            new, self._known = needles[self._known :], len(needles)
-            masker.add(new)
+        for place, source in enumerate(self._sources):
+            source.refresh()
+            if len(source.needles) > self._known[place]:
+                new = source.needles[self._known[place] :]
+                self._known[place] += len(new)
+                masker.add(new)
         return masker
 
 
