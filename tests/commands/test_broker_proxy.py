@@ -281,6 +281,22 @@ def test_connections_are_kept_on_both_sides(world: World) -> None:
     assert server.connections == 1
 
 
+def test_no_answer_waits_for_the_kernel_to_fill_a_segment(world: World) -> None:
+    """Nagle's algorithm and delayed acknowledgements would make it 40 ms for each request."""
+    server = world.serve(lambda each: each.answer(bytes(3000)))
+    broker = world.start(server)
+    taken = []
+    with broker.tunnel(f"localhost:{server.port}") as peer:
+        for _ in range(40):
+            start = time.perf_counter()
+            peer.sendall(b"GET / HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % server.port)
+            received = b""
+            while not received.endswith(bytes(3000)):
+                received += peer.recv(65536)
+            taken.append(time.perf_counter() - start)
+    assert sorted(taken)[10] < 0.03
+
+
 def test_a_kept_connection_that_ended_meanwhile_is_made_anew(world: World) -> None:
     """The server closes each connection after its answer, without a word; a POST is never sent twice."""
     heads: list[bytes] = []
