@@ -102,3 +102,30 @@ def test_a_project_that_would_get_past_it_is_refused_before(
     assert not (work / "started").exists()
     assert words in cli("plan", "--broker", "my-site", "--", "true", check=1).stderr.decode()
     cli("run", "my-site", "--", "touch", "started", check=0)  # without it, they are the project's own affair
+
+
+@pytest.mark.usefixtures("store")
+def test_a_malformed_config_is_named_once(cli: Cli, home: dict[str, str]) -> None:
+    place = Path(home["XDG_CONFIG_HOME"], "composer", "config.json")
+    place.parent.mkdir(parents=True)
+    place.write_text("{")
+    for command in (("plan",), ("run", "--receipt", "r.json")):
+        done = cli(*command, "--broker", "my-site", "--", "true")
+        assert done.returncode in {1, 125}
+        assert done.stderr.decode().count(f"error: {place} is not valid JSON") == 1
+
+
+def test_a_project_is_free_where_no_secret_goes_by_the_broker(cli: Cli, work: Path) -> None:
+    cli("init", check=0)
+    cli("set", "my-site", "TOKEN", "--type", "env", "--scope", "ic", stdin=b"a-canary-of-a-token", check=0)
+    write_manifest(work, config={"cafile": "ca.pem"})
+    cli("run", "--broker", "my-site", "--", "true", cwd=work, check=0)
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("host", ["https://repo.example.org", "*.example.org", "repo.example.org:0", "a@b"])
+def test_a_host_that_may_be_written_to_is_a_host(cli: Cli, host: str) -> None:
+    done = cli("run", "--broker", "--allow-write", host, "my-site", "--", "true", check=125)
+    assert done.stderr.startswith(b"error: ")
+    cli("run", "--broker", "--allow-write", "repo.example.org", "--allow-write", "a.org:8443,b.org", "my-site", "--",
+        "true", check=0)  # fmt: skip

@@ -57,7 +57,7 @@ def make_request(
         scope=scope,
         allowed_names=settings.find_names("allow-env") or frozenset(),
         broker=_read_broker(settings, scope),
-        writable=settings.find_names("allow-write") or frozenset(),
+        writable=_read_hosts(settings, "allow-write"),
     )
     return _check_lowered(context, request)
 
@@ -85,6 +85,15 @@ def _check_lowered(context: Context, request: BuildRequest) -> BuildRequest:
             request = request._replace(leaks_allowed=tuple(f"./{place}" for place in places))
         context.notify(Notice(f"{allowed.source} lets leaks pass: {', '.join(request.leaks_allowed)}"))
     return request
+
+
+def _read_hosts(settings: Settings, name: str) -> frozenset[str]:
+    value = settings.get(name).value
+    if not value:
+        return frozenset()
+    from ..model.hosts import parse_hosts
+
+    return frozenset(parse_hosts(value))
 
 
 def _read_broker(settings: Settings, scope: Scope) -> bool:

@@ -38,6 +38,8 @@ def find_defeats(
     """
     proxies = frozenset(value for name, value in environment.items() if name.lower().endswith("_proxy"))
     others = [(key, value) for key, value in git if not (key == "http.proxy" and value in proxies)]
+    if not hosts:
+        return ()
     found = [*_check_options(hosts, sources), *_check_config(config), *_check_git(hosts, others)]
     if environment.get("GIT_SSL_NO_VERIFY"):
         found.append(Notice("GIT_SSL_NO_VERIFY is set, but the broker verifies every certificate", _VERIFIED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,12 +14,13 @@ from ..broker.defeats import find_defeats
 from ..broker.environment import Lead, list_hosts, make_lead
 from ..broker.placeholders import make_placeholder
 from ..broker.trust import find_authorities, read_wgetrc, render_bundle
+from ..composer.auth_json import Document
 from ..composer.home import CONFIG_FILE
 from ..composer.project import read_auth
 from ..composer.version import ask_git_configuration
 from ..core.linux import is_zombie, read_start_time
 from ..core.notices import Notice
-from ..errors import BuildError, ExposureError
+from ..errors import BuildError, ExposureError, IcSecretsError
 from ..process.watchdog import end_processes
 
 if TYPE_CHECKING:
@@ -52,7 +54,10 @@ def arrange_broker(prepared: PreparedBuild, notify: Notify, errors: Errors) -> P
     """Return the build with the order of its broker; BuildError where something would lead past the broker."""
     request, project = prepared.request, prepared.project
     git = ask_git_configuration(request.environment, project.directory)
-    section = read_auth(os.path.join(prepared.home.path, CONFIG_FILE)).get("config")
+    config: Document = {}
+    with contextlib.suppress(IcSecretsError):  # what cannot be read has been refused already
+        config = read_auth(os.path.join(prepared.home.path, CONFIG_FILE))
+    section = config.get("config")
     authorities = find_authorities(request.environment, section if isinstance(section, dict) else {}, git)
     order = _make_order(prepared, authorities)
     for notice in find_defeats(list_hosts(order), project.sources, project.config, git, request.environment):

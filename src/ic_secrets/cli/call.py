@@ -61,6 +61,7 @@ def read_settings(call: Call, arguments: argparse.Namespace) -> Settings:
     flags: dict[str, str | None] = {"no-plugins": None if call.has_plugins else "true"}
     for name, destination in _FLAGS.items():
         value = getattr(arguments, destination, None)
+        value = ",".join(value) if isinstance(value, list) else value
         flags[name] = "*" if value == BARE else "true" if value is True else value or None
     return Settings(call.environment, flags)
 

@@ -109,7 +109,10 @@ def add_exposure_options(parser: Parser) -> None:
         "--broker", action="store_true", help="keep credentials out of the build: a broker adds them to its requests"
     )
     parser.add_argument(
-        "--allow-write", metavar="HOST,..", help="hosts at which the broker lets credentials do more than read"
+        "--allow-write",
+        metavar="HOST[:PORT]",
+        action="append",
+        help="a host at which the broker lets credentials do more than read",
     )
     parser.add_argument("--min-generation", metavar="N", help="refuse a copy of the store older than generation N")
     parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and proof that it is gone")
