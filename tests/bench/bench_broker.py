@@ -86,7 +86,7 @@ def measure_installs(folder: Path, port: int, brokered: dict[str, str], packages
     plain = {"PATH": os.environ["PATH"], "COMPOSER_HOME": str(folder / "home"), "COMPOSER_ALLOW_SUPERUSER": "1"}
     plain |= {"COMPOSER_CACHE_DIR": os.devnull, "COMPOSER_NO_INTERACTION": "1"}
     auth = {"http-basic": {f"localhost:{port}": {"username": "user", "password": PASSWORD}}}
-    direct = plain | {"COMPOSER_AUTH": json.dumps(auth), "COMPOSER_CAFILE": str(folder / "ca.pem")}
+    direct = plain | {"COMPOSER_AUTH": json.dumps(auth), "COMPOSER_CAFILE": str(folder / "known.pem")}
     subprocess.run(["composer", "update", "-q", "--no-install"], cwd=project, env=direct, check=True)
 
     def install(environment: dict[str, str]) -> None:
@@ -173,6 +173,8 @@ def main() -> None:
         value = json.dumps({"username": "user", "password": PASSWORD})
         credential = parse_credential(f"http-basic.localhost:{port}", value)
         running = starting.take(Order((credential,), authorities=(str(folder / "ca.pem"),), password="x"))
+        # Curl reads its bundle anew for each connection, so both have one of the same size.
+        (folder / "known.pem").write_bytes(render_bundle((str(folder / "ca.pem"),), ""))
         (folder / "bundle.pem").write_bytes(render_bundle((), running.certificate))
         proxy = dict.fromkeys(("https_proxy", "http_proxy"), f"http://x:x@127.0.0.1:{running.port}")
         brokered = {**proxy, "COMPOSER_CAFILE": str(folder / "bundle.pem")}
