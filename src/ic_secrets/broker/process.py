@@ -114,15 +114,14 @@ class StartingBroker:
 
     def close(self) -> None:
         """End it, and wait until it is gone. Safe to call twice."""
-        import subprocess
-
-        self._ours.close()
-        self._heard.close()
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if self._ours.fileno() >= 0:
+            with self._ours, self._heard, contextlib.suppress(OSError):
+                self._ours.settimeout(_PATIENCE)
+                self._ours.shutdown(socket.SHUT_WR)
+                while self._ours.recv(4096):  # until its end is gone: waiting for a process with a limit is polling
+                    pass
+        self._process.kill()  # it is ending, or hangs
+        self._process.wait()
 
     def __enter__(self) -> StartingBroker:
         return self

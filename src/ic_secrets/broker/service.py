@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 from typing import NoReturn
 
@@ -20,6 +21,7 @@ from .report import Tally
 
 _BACKLOG = 512
 _PATIENCE = 5.0
+_SWITCH = 0.0005
 
 
 def serve(number: int, told: int) -> NoReturn:
@@ -52,6 +54,9 @@ def _serve(owner: socket.socket, told: socket.socket) -> None:
     for each in sockets:
         threading.Thread(target=_accept, args=(each, tally), daemon=True).start()
 
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH)  # so that the others are heard while modules are loaded
+
     import asyncio
 
     from .handed import Announcer
@@ -59,6 +64,7 @@ def _serve(owner: socket.socket, told: socket.socket) -> None:
     from .proxy import Proxy
 
     proxy = Proxy(Order.from_json(message.pop("order")), authority, tally, announce=Announcer(told).announce)
+    sys.setswitchinterval(usual)
     asyncio.run(proxy.serve(listener))
 
 
