@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -483,3 +485,93 @@ def test_the_persons_proxy_and_its_password_are_used_but_not_shown_to_the_build(
     assert b"acme/bearer" in done.stdout
     assert network.gateway.tunnels[-1] == "bearer.example.org:443"
     assert search_tree([tmp_path / "collected"], [network.proxy_password.encode()]) == []
+
+
+# --- two steps, and what the person's own Composer knows --------------------------------------------
+
+
+def test_later_steps_at_github_have_the_broker_and_afterwards_programs_as_before(
+    site: BrokerSite, network: Network, tmp_path: Path
+) -> None:
+    """A variable cannot be unset there, and for some programs an empty one is worse than any."""
+    site.store(["github-oauth.github.com", "bearer.bearer.example.org"])
+    project = network.write_project(tmp_path / "project", ["github", "bearer"])
+    file = tmp_path / "github_env"
+    file.touch()
+    step = {
+        "https_proxy": network.environment["https_proxy"],
+        "CURL_CA_BUNDLE": network.environment["SSL_CERT_FILE"],
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_ENV": str(file),
+    }
+    site.cli("pre-build", "--broker", "--format", "github", "my-site", cwd=project, env=step, check=0)
+    exported = read_exported(file)
+    assert exported["https_proxy"].startswith("http://ics:")
+    environment = site.cli.home | step | exported
+    words = ("composer", "update", "--no-interaction")
+    done = subprocess.run(words, cwd=project, env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert installed(project) == ["bearer", "github"]
+    file.write_text("")
+    site.cli("post-build", "--format", "github", cwd=project, env=step | exported, check=0)
+    environment |= read_exported(file)
+    assert environment["https_proxy"] == step["https_proxy"]
+    assert environment["CURL_CA_BUNDLE"] == step["CURL_CA_BUNDLE"]
+    modules = subprocess.run(("php", "-m"), env=environment, capture_output=True, check=True).stdout
+    assert modules == subprocess.run(("php", "-m"), env=site.cli.home, capture_output=True, check=True).stdout
+    url = f"https://127.0.0.1:{network.port}/"
+    asked = subprocess.run(("git", "ls-remote", url), env=environment | {"https_proxy": ""}, capture_output=True)
+    assert b"certificate" in asked.stderr
+    assert b"SSL CA cert" not in asked.stderr  # as it says without any authority
+
+
+def read_exported(file: Path) -> dict[str, str]:
+    """The variables that the runner reads from GITHUB_ENV."""
+    lines = iter(file.read_text().splitlines())
+    exported = {}
+    for line in lines:
+        name, _, delimiter = line.partition("<<")
+        values = []
+        while (text := next(lines)) != delimiter:
+            values.append(text)
+        exported[name] = "\n".join(values)
+    return exported
+
+
+def test_a_repository_of_the_persons_own_composer_is_named_too(
+    site: BrokerSite, network: Network, tmp_path: Path
+) -> None:
+    site.store(["github-oauth.github.com"])
+    home = Path(site.cli.home["HOME"], ".config", "composer")
+    home.mkdir(parents=True)
+    (home / "config.json").write_text(json.dumps({"repositories": {"x": network.packages["github"]}}))
+    project = tmp_path / "project"
+    project.mkdir()
+    manifest = {"repositories": [{"packagist.org": False}], "require": {"acme/github": "*"}}
+    (project / "composer.json").write_text(json.dumps(manifest))
+    site.run("composer", "update", "--no-interaction", cwd=project)
+    assert installed(project) == ["github"]
+
+
+def test_a_renamed_repository_is_cloned(site: BrokerSite, network: Network, tmp_path: Path) -> None:
+    """GitHub leads git to the new name."""
+    site.store(["github-oauth.github.com"])
+    repository = {"type": "git", "url": "https://github.com/acme/old.git"}
+    project = write_project(tmp_path / "project", repository, "acme/renamed", "^1.0")
+    site.run("composer", "update", "--no-interaction", "--prefer-source", cwd=project)
+    assert installed(project) == ["renamed"]
+
+
+def test_a_script_reaches_its_own_server_on_this_machine(site: BrokerSite, network: Network, tmp_path: Path) -> None:
+    site.store(["bearer.bearer.example.org"])
+    (tmp_path / "page").write_text("hello")
+    url = f"http://127.0.0.1:{find_free_port()}"
+    start = f"php -S {url.removeprefix('http://')} >server.log 2>&1 & server=$!"
+    ask = f"for each in 1 2 3 4 5 6 7 8 9; do curl -sS --fail {url}/page && break; sleep 0.2; done; kill $server"
+    done = site.run("sh", "-c", f"{start}; {ask}", cwd=tmp_path, env={"http_proxy": "", "https_proxy": ""})
+    assert done.stdout == b"hello"
+
+
+def find_free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ic_secrets.broker.environment import Lead, list_hosts, make_lead
+from ic_secrets.broker.environment import Lead, list_hosts, make_lead, make_neutral
 from ic_secrets.broker.order import Bound, Order
 from ic_secrets.broker.trust import find_authorities, read_wgetrc, render_bundle
 from ic_secrets.composer.credential import Credential
@@ -248,3 +248,15 @@ def test_a_name_below_the_home_is_found_there(tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path)}
     for value in ("~/own.pem", "$HOME/own.pem", "${HOME}/own.pem"):
         assert find_authorities(environment, {"cafile": value}, [])[0] == f"{tmp_path}/own.pem"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_path"), [("GIT_SSL_CAINFO", True), ("SSL_CERT_FILE", True), ("PHP_INI_SCAN_DIR", False)]
+)
+def test_what_cannot_be_unset_gets_a_value_that_changes_nothing(name: str, is_path: bool) -> None:
+    value = make_neutral(name)
+    assert os.path.isfile(value) if is_path else value == ":/dev/null"
+
+
+def test_most_variables_may_be_empty() -> None:
+    assert {make_neutral(name) for name in ("https_proxy", "CURL_CA_BUNDLE", "WGETRC", "COMPOSER_CAFILE")} == {""}

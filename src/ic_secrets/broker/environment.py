@@ -11,6 +11,7 @@ from ..composer.methods import METHODS
 from ..core.records import NamedTuple
 from ..git.helper import add_configuration, quote
 from .order import Order
+from .trust import find_system_bundle
 
 # The directory, in the private one, with all files of it.
 PLACE = "broker"
@@ -31,6 +32,9 @@ _BUNDLES = """COMPOSER_CAFILE SSL_CERT_FILE CURL_CA_BUNDLE GIT_SSL_CAINFO NODE_E
     REQUESTS_CA_BUNDLE""".split()
 # The same of programs that few builds use.
 _RARE_BUNDLES = ("PIP_CERT", "AWS_CA_BUNDLE", "CARGO_HTTP_CAINFO", "DENO_CERT")
+# What is no secret of all that: a note may keep what it was before.
+_OTHERS = ("GIT_HTTP_PROXY_AUTHMETHOD", "NODE_USE_ENV_PROXY", "PHP_INI_SCAN_DIR", "WGETRC")
+PLAIN = frozenset({*_BUNDLES, *_RARE_BUNDLES, *_OTHERS, *_EXCEPTIONS, "NO_PROXY"})
 # Where git, and Composer with it, asks by HTTPS though a URL names the user of SSH.
 _SSH = ("git@{}:", "ssh://git@{}/")
 
@@ -49,6 +53,16 @@ class Lead(NamedTuple):
         """Return the environment of the build."""
         kept = {name: value for name, value in environment.items() if name not in self.removed}
         return {**kept, **self.variables}
+
+
+def make_neutral(name: str) -> str:
+    """Return the value with which programs do as if the variable were not set, for those who cannot unset it.
+
+    An empty one keeps PHP from reading its own directory, and leaves git and OpenSSL without any authority.
+    """
+    if name in {"GIT_SSL_CAINFO", "SSL_CERT_FILE"}:
+        return find_system_bundle()
+    return {"PHP_INI_SCAN_DIR": f":{os.devnull}", "GIT_HTTP_PROXY_AUTHMETHOD": "anyauth"}.get(name, "")
 
 
 def list_hosts(order: Order) -> frozenset[str]:

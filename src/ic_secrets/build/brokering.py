@@ -16,6 +16,7 @@ from ..broker.placeholders import make_placeholder
 from ..broker.trust import find_authorities, read_wgetrc, render_bundle
 from ..composer.auth_json import Document
 from ..composer.home import CONFIG_FILE
+from ..composer.methods import map_hosts
 from ..composer.project import read_auth
 from ..composer.version import ask_git_configuration
 from ..core.linux import is_zombie, read_start_time
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ..broker import Report, Running, StartingBroker
+    from ..composer.repositories import PackageSources
     from ..core.collector import Errors
     from ..core.notices import Notify
     from ..process.directory import PrivateDirectory
@@ -54,13 +56,15 @@ def arrange_broker(prepared: PreparedBuild, notify: Notify, errors: Errors) -> P
     """Return the build with the order of its broker; BuildError where something would lead past the broker."""
     request, project = prepared.request, prepared.project
     git = ask_git_configuration(request.environment, project.directory)
-    config: Document = {}
+    own: Document = {}
     with contextlib.suppress(IcSecretsError):  # what cannot be read has been refused already
-        config = read_auth(os.path.join(prepared.home.path, CONFIG_FILE))
-    section = config.get("config")
-    authorities = find_authorities(request.environment, section if isinstance(section, dict) else {}, git)
-    order = _make_order(prepared, authorities)
-    for notice in find_defeats(list_hosts(order), project.sources, project.config, git, request.environment):
+        own = read_auth(os.path.join(prepared.home.path, CONFIG_FILE))
+    section = own["config"] if isinstance(own.get("config"), dict) else {}
+    authorities = find_authorities(request.environment, section, git)
+    sources = project.sources.add_repositories(own)
+    sources = sources._replace(forges={**map_hosts(section), **sources.forges})
+    order = _make_order(prepared, sources, authorities)
+    for notice in find_defeats(list_hosts(order), sources, project.config, git, request.environment):
         if notice.level != "error":
             notify(notice)
             continue
@@ -75,17 +79,17 @@ def lead_build(order: Order, running: Running, directory: str, environment: Mapp
     return make_lead(order, running.port, bundle, directory, environment, read_wgetrc(environment))
 
 
-def _make_order(prepared: PreparedBuild, authorities: tuple[str, ...]) -> Order:
+def _make_order(prepared: PreparedBuild, sources: PackageSources, authorities: tuple[str, ...]) -> Order:
     request, secrets = prepared.request, prepared.secrets
     bound = [each for each in secrets if each.name in prepared.placeholders and each.name not in prepared.preserved]
-    places = tuple(_list_places(prepared))
+    places = tuple(_list_places(sources))
     config = prepared.project.config
     allows_http = config.get("secure-http") is False
     return Order(
         credentials=tuple(secrets.credentials),
         bound=tuple(Bound(s.name, prepared.placeholders[s.name], s.value.reveal(), s.hosts) for s in bound),
         places=places,
-        forges=prepared.project.sources.forges,
+        forges=sources.forges,
         writable=request.writable,
         insecure=frozenset(each.url for each in places if allows_http and each.url.startswith("http://")),
         environment={name: value for name, value in request.environment.items() if name.lower() in _UPSTREAM},
@@ -94,9 +98,8 @@ def _make_order(prepared: PreparedBuild, authorities: tuple[str, ...]) -> Order:
     )
 
 
-def _list_places(prepared: PreparedBuild) -> Iterator[Place]:
+def _list_places(sources: PackageSources) -> Iterator[Place]:
     """List where the project's packages come from: repositories, archives and sources."""
-    sources = prepared.project.sources
     packages = [*sources.inline, *(sources.locked or ())]
     places = [place for package in packages for place in (package.archive, package.source)]
     for place in dict.fromkeys([*sources.repositories, *places, *sources.patches]):

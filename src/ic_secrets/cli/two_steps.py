@@ -241,7 +241,9 @@ def _restore_later_steps(build: Handover | Note, form: str | None, environment: 
         hint = "post-build --format github empties them"
         print_notice(Notice("the variables of later steps keep their values", hint))
         return
-    before = {name: value or "" for name, value in build.restore.items()}
+    from ..broker.environment import make_neutral
+
+    before = {name: value or make_neutral(name) for name, value in build.restore.items()}
     github.append(github.find_file(environment), github.render_variables(before))
 
 

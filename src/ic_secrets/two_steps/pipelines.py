@@ -97,8 +97,14 @@ class GitHub:
 
 
 def choose_lasting(restore: Restore) -> Restore:
-    """Return what of it may be kept when all values are gone."""
-    return {name: value if name in _PLAIN or is_plain_setting(name) else None for name, value in restore.items()}
+    """Return what of it may be kept when all values are gone; of a proxy, only where it has no login."""
+    from ..broker.environment import PLAIN
+
+    def is_plain(name: str, value: str | None) -> bool:
+        is_proxy = name.lower().endswith("_proxy") and "@" not in (value or "")
+        return name in _PLAIN or name in PLAIN or is_plain_setting(name) or is_proxy
+
+    return {name: value if is_plain(name, value) else None for name, value in restore.items()}
 
 
 def is_plain_setting(name: str) -> bool:

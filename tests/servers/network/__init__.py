@@ -75,6 +75,7 @@ class Network:
     passphrase: str = field(default="", repr=False)
     proxy_password: str = field(default_factory=lambda: secrets.token_hex(12), repr=False)
     gateway: Gateway = field(init=False)
+    port: int = 0
     requests: list[Request] = field(default_factory=list)
 
     @property
@@ -218,9 +219,9 @@ def start_network() -> Iterator[Network]:
         directory = Path(tempfile.mkdtemp(prefix="ic-network-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         network = _make_network(directory)
-        port = stack.enter_context(running_tls(_make_context(network), network.respond))
+        network.port = stack.enter_context(running_tls(_make_context(network), network.respond))
         certified = stack.enter_context(_running_nginx(network))
-        network.gateway = Gateway(port, {CERTIFIED: certified}, "person", network.proxy_password)
+        network.gateway = Gateway(network.port, {CERTIFIED: certified}, "person", network.proxy_password)
         stack.enter_context(running_gateway(network.gateway))
         yield network
 

@@ -152,6 +152,10 @@ class GitHub(Host):
         name = "/".join(asked.path.strip("/").split("/")[:2]).removesuffix(".git")
         repository = self.repositories.get(self.renamed.get(name, name))
         is_known = sender == "git"
+        if name in self.renamed and is_known:
+            rest = asked.path.partition(name)[2].removeprefix(".git")
+            url = f"https://github.com/{self.renamed[name]}.git{rest}?{asked.query_string}"
+            return Answer(301, b"", {"Location": url})
         writes = "git-receive-pack" in asked.path + asked.query_string
         if not is_known and (not repository or repository.is_private or writes):
             return Answer(401, b"Repository not found.", _CHALLENGE)
