@@ -92,7 +92,8 @@ def test_a_build_uses_its_credentials_and_holds_none(site: Cli, server: AnswerSe
     assert find_values(out) == []
     assert "KEY=ics_" in (out / "environment").read_text()
     check_receipt(json.loads((work / "r.json").read_text()), server, 1)
-    assert b"note: the broker: 1 request with secrets to " + server.host.encode() in done.stderr
+    line = f"note: the build used 2 secrets without holding any of them: 1 request to {server.host}\n"
+    assert line.encode() in done.stderr
     assert b"ics:***@127.0.0.1" in done.stdout  # what else could be tried with the password is masked, too
 
     # The same build without it: so the search does see what there is.
@@ -100,6 +101,22 @@ def test_a_build_uses_its_credentials_and_holds_none(site: Cli, server: AnswerSe
     out.mkdir()
     site("run", "--leaks", "off", "my-site", "--", "sh", "-c", LOOK, check=0)
     assert find_values(out) == sorted([KEY, PASSWORD])
+
+
+def test_a_broker_that_is_killed_under_a_build_is_named_and_nothing_is_claimed(site: Cli, work: Path) -> None:
+    kill = 'pkill -KILL -P "$PPID" -f "broker[.]service"; curl -sS "$URL"'
+    done = site("run", "--broker", "--receipt", "r.json", "my-site", "--", "sh", "-c", kill)
+    assert done.returncode in {7, 56}
+    (line,) = [each for each in done.stderr.splitlines() if b"broker" in each]
+    assert line.startswith(b"warning: the broker ended before the build: what it did is not known")
+    receipt = json.loads((work / "r.json").read_text())
+    jsonschema.validate(receipt, json.loads((DOCS / "receipt.schema.json").read_text()))
+    assert receipt["broker"]["lost"]
+
+
+def test_a_build_that_asked_for_nothing_reads_as_one(site: Cli) -> None:
+    done = site("run", "--broker", "my-site", "--", "true", check=0)
+    assert done.stderr == b"note: the build used no secret through the broker\n"
 
 
 def test_a_placeholder_stays_the_same_from_build_to_build(site: Cli) -> None:

@@ -114,7 +114,7 @@ def test_finish_returns_when_it_is_gone(world: World) -> None:
 def test_a_broker_that_died_is_said_in_the_report(world: World) -> None:
     broker = world.start()
     os.kill(broker.pid, signal.SIGKILL)
-    assert "not known" in broker.running.finish().notices[0]
+    assert broker.running.finish().is_lost
 
 
 def test_one_without_an_order_is_ended() -> None:
@@ -183,7 +183,7 @@ def test_one_that_was_handed_on_reports_to_whoever_asks_its_socket(world: World,
     assert is_running(pid)
     os.close(held)
     wait_for_end(pid)
-    assert "not known" in ask_report(str(path)).notices[0]
+    assert ask_report(str(path)).is_lost
 
 
 def test_a_large_file_does_not_make_it_grow(world: World) -> None:

@@ -58,6 +58,8 @@ def test_explain_prints_what_its_schema_describes(filled: Cli, scope: str) -> No
         validator.validate(found)
         verdicts |= {each["verdict"] for each in found.get("definitions", [])}
     if scope == "ic":
+        for words in [["my-site"], *(["my-site", name] for name in NAMES)]:
+            validator.validate(json.loads(filled("explain", *words, "--broker", "--json", check=0).stdout))
         assert verdicts == {"won", "overridden", "shadowed", "out of scope", "other environment", "inert"}
 
 

@@ -15,6 +15,7 @@ from ic_secrets.plan.checks import CHECKS
 from ic_secrets.plan.facts import Facts
 from ic_secrets.plan.problem import Problem
 from ic_secrets.plan.project import check_manifest
+from ic_secrets.plan.secrets import check_unbound
 from ic_secrets.plan.variables import find_variables
 
 BUILD = frozenset({Scope.IC})
@@ -53,6 +54,16 @@ def test_a_secret_that_no_build_reads_is_named(case: str, tmp_path: Path) -> Non
     (found,) = find(tmp_path, definition)
     assert (found.level, text in found.text) == (level, True)
     assert found.remedy
+
+
+def test_with_a_broker_the_variables_that_the_build_still_holds_are_named() -> None:
+    held, bound = define("PLAIN", SecretType.ENV), define("BOUND", SecretType.ENV)._replace(hosts=("a.example.org",))
+    whole = define("COMPOSER_AUTH", SecretType.ENV)
+    names = {"PLAIN", "BOUND", "COMPOSER_AUTH"}
+    facts = Facts(Target.parse("my-site.dev"), read_project(COMMAND, "/", {}), (held, bound, whole), names)
+    assert not list(check_unbound(facts))
+    (found,) = check_unbound(facts._replace(is_brokered=True))
+    assert (found.level, "PLAIN:" in found.text, "BOUND" in found.text) == ("note", True, False)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from ..core.faces import make_face
 if TYPE_CHECKING:
     from .context import Context as Context
     from .exposed import read_exposed as read_exposed
-    from .request import find_built as find_built, make_request as make_request
+    from .request import find_built as find_built, is_brokered as is_brokered, make_request as make_request
 else:
-    __getattr__ = make_face(__name__, context="Context", exposed="read_exposed", request="find_built make_request")
+    __getattr__ = make_face(
+        __name__, context="Context", exposed="read_exposed", request="find_built is_brokered make_request"
+    )

@@ -56,7 +56,7 @@ def make_request(
         expiry_warning=settings.get_duration("expiry-warning"),
         scope=scope,
         allowed_names=settings.find_names("allow-env") or frozenset(),
-        broker=_read_broker(settings, scope),
+        broker=is_brokered(settings, scope),
         writable=_read_hosts(settings, "allow-write"),
     )
     return _check_lowered(context, request)
@@ -96,13 +96,13 @@ def _read_hosts(settings: Settings, name: str) -> frozenset[str]:
     return frozenset(parse_hosts(value))
 
 
-def _read_broker(settings: Settings, scope: Scope) -> bool:
+def is_brokered(settings: Settings, scope: Scope) -> bool:
     """Return whether a broker is wanted; UsageError where an application, which has no credentials, is to have one."""
     found = settings.get("broker")
     if scope is Scope.IC or found.value != "true":
         return found.value == "true"
     if found.layer == "flag":
-        raise UsageError("--broker is for a build: --scope web exposes no credentials that a broker could add")
+        raise UsageError(f"--broker is for a build: with --scope {scope.value} there is nothing for a broker to add")
     return False
 
 

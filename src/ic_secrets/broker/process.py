@@ -160,12 +160,12 @@ def ask_report(path: str) -> Report:
 
 
 def _read_report(asked: socket.socket) -> Report:
-    """Ask for the report, and return it; where there is none, one that says so."""
+    """Ask for the report, and return it; where there is none, one that is lost."""
     try:
         send_message(asked, {"report": True})
         return Report.from_json(receive_message(asked)["report"])
     except (OSError, ValueError, TypeError):
-        return Report(notices=("the broker ended before the build: what went through it is not known",))
+        return Report(is_lost=True)
 
 
 # --- messages, the same at both ends ----------------------------------------------------------------------

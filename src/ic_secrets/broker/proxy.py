@@ -126,7 +126,8 @@ class Proxy:
                 await self._answer(stream, endpoint)
             except BrokenError as error:
                 if re.search("alert.*(unknown ca|certificate)", str(error)):
-                    self._tally.note(f"a program does not trust the broker's certificate for {endpoint.key}")
+                    words = f"a program of the build does not trust the broker's certificate for {endpoint.key}"
+                    self._tally.note(words, "let it read the authorities in the file that SSL_CERT_FILE names")
                 raise
             return
         try:

@@ -31,11 +31,15 @@ class Attempt(NamedTuple):
 
 
 class Report(NamedTuple):
-    """All of it, hosts in the order of their names. `notices` are lines for whoever runs the build."""
+    """All of it, hosts in the order of their names. `notices` are lines for whoever runs the build, with their hints.
+
+    It `is_lost` where the broker did not live to report: then nothing is known.
+    """
 
     hosts: tuple[Traffic, ...] = ()
     attempts: tuple[Attempt, ...] = ()
-    notices: tuple[str, ...] = ()
+    notices: tuple[tuple[str, str], ...] = ()
+    is_lost: bool = False
 
     def to_json(self) -> str:
         """Return the report as one line of ASCII."""
@@ -48,7 +52,8 @@ class Report(NamedTuple):
         return cls(
             tuple(Traffic(host, tuple(secrets), *counts) for host, secrets, *counts in fields["hosts"]),
             tuple(Attempt(*each) for each in fields["attempts"]),
-            tuple(fields["notices"]),
+            tuple((words, hint) for words, hint in fields["notices"]),
+            fields["is_lost"],
         )
 
 
@@ -58,7 +63,7 @@ class Tally:
     def __init__(self) -> None:
         self._hosts: dict[str, Traffic] = {}
         self._attempts: dict[tuple[str, str], int] = {}
-        self._notices: dict[str, None] = {}
+        self._notices: dict[tuple[str, str], None] = {}
 
     def add(self, host: str, *secrets: str, **counts: int) -> None:
         """Add to the counts of the host, by the names of `Traffic`."""
@@ -71,9 +76,9 @@ class Tally:
         """Count that a placeholder came to a host that is not its own."""
         self._attempts[name, host] = self._attempts.get((name, host), 0) + 1
 
-    def note(self, words: str) -> None:
+    def note(self, words: str, hint: str = "") -> None:
         """Add a notice, once."""
-        self._notices[words] = None
+        self._notices[words, hint] = None
 
     def make_report(self) -> Report:
         """Return what was counted so far."""

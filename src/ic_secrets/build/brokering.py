@@ -25,9 +25,10 @@ from ..errors import BuildError, ExposureError, IcSecretsError
 from ..process.watchdog import end_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..broker import Report, Running, StartingBroker
+    from ..broker.report import Traffic
     from ..composer.repositories import PackageSources
     from ..core.collector import Errors
     from ..core.notices import Notify
@@ -147,8 +148,12 @@ class LeftBroker:
 
 def report_traffic(report: Report, notify: Notify) -> None:
     """Say in one line what went through the broker, and warn of what it refused."""
-    for text in report.notices:
-        notify(Notice(text))
+    if report.is_lost:
+        text = "the broker ended before the build: what it did is not known, and no server was reached after that"
+        notify(Notice(text, "it was killed, perhaps because the machine was short of memory: run the build again"))
+        return
+    for text, hint in report.notices:
+        notify(Notice(text, hint))
     for attempt in report.attempts:
         times = "" if attempt.times == 1 else f", {attempt.times} times"
         text = f"the placeholder of {attempt.name} was sent to {attempt.host}{times}, and stayed a placeholder"
@@ -157,12 +162,21 @@ def report_traffic(report: Report, notify: Notify) -> None:
         if traffic.refused:
             text = f"the broker refused {_count(traffic.refused, 'request')} to {traffic.host}"
             notify(Notice(text, f"--allow-write {traffic.host} permits more than reading there"))
-    with_secrets = [traffic for traffic in report.hosts if traffic.secrets]
+    notify(Notice(_summarize(report.hosts), level="note"))
+
+
+def _summarize(hosts: Sequence[Traffic]) -> str:
+    """Say which secrets the build used, and where: the requests are all to those hosts, also the bare ones."""
+    with_secrets = [traffic for traffic in hosts if traffic.secrets]
+    secrets = {name for traffic in with_secrets for name in traffic.secrets}
+    others = len(hosts) - len(with_secrets)
+    rest = f"; {_count(others, 'other host')} got none" if others else ""
+    if not secrets:
+        return f"the build used no secret through the broker{rest}"
+    requests = _count(sum(traffic.requests for traffic in with_secrets), "request")
     names = ", ".join(traffic.host for traffic in with_secrets)
-    requests = sum(traffic.requests for traffic in with_secrets)
-    others = sum(1 for traffic in report.hosts if not traffic.secrets)
-    where = f"{_count(requests, 'request')} with secrets to {names}" if names else "no request with a secret"
-    notify(Notice(f"the broker: {where}; {_count(others, 'other host')}", level="note"))
+    held = "it" if len(secrets) == 1 else "any of them"
+    return f"the build used {_count(len(secrets), 'secret')} without holding {held}: {requests} to {names}{rest}"
 
 
 def _count(number: int, what: str) -> str:

@@ -172,6 +172,8 @@ def _describe_traffic(report: Report) -> dict[str, Any]:
     return {
         "hosts": [{**traffic._asdict(), "secrets": list(traffic.secrets)} for traffic in report.hosts],
         "attempts": [attempt._asdict() for attempt in report.attempts],
+        "notices": [words for words, _ in report.notices],
+        "lost": report.is_lost,
     }
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from ..assembly import is_brokered
 from ..composer.credential import AUTH_VARIABLE
 from ..core.console import find_width, print_table, printable
 from ..core.moments import format_date, format_time
@@ -20,7 +21,7 @@ from ..stores.base import Store, read_visible_chain
 from . import Call
 from .call import read_call
 from .output import print_json, print_message
-from .parser import Parser, add_json, add_store_options
+from .parser import Parser, add_broker, add_json, add_store_options
 
 _MARKS = {
     Source.ORGANIZATION: "org",
@@ -37,6 +38,7 @@ def run_explain(call: Call) -> int:
     """Print the chain of one name, or where each environment's value of every name comes from."""
     arguments, context = read_call(call, make_parser())
     target, scope = Target.parse(arguments.target), Scope(arguments.scope)
+    broker = is_brokered(context.settings, scope)
     with context.open_store(read_only=True) as store:
         chain, is_whole = read_visible_chain(store, Owner.site(target.site), target.environment, scope)
         traced = trace(target.environment, scope, chain)
@@ -45,13 +47,13 @@ def run_explain(call: Call) -> int:
     if not is_whole:
         print_message("warning", f"the store shows us only what {_READERS[scope]} of {target} gets")
     if arguments.name is None:
-        _explain_all(arguments, target, make_table(chain, scope, [target.environment]))
+        _explain_all(arguments, target, make_table(chain, scope, [target.environment]), broker)
         return 0
     cell = Cell(target.environment, _order(traced[arguments.name]))
     if arguments.json:
-        print_json("explain", _describe_name(target, scope, cell))
+        print_json("explain", _describe_name(target, scope, cell, broker))
     else:
-        _print_tree(target, scope, cell, chain, time.time())
+        _print_tree(target, scope, cell, chain, _format_destination(target, scope, cell, broker))
     return 0
 
 
@@ -69,6 +71,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--scope", default="ic", choices=[scope.value for scope in Scope], help="for whom: builds (ic) by default"
     )
+    add_broker(parser, "say what a build with the broker gets")
     add_store_options(parser)
     add_json(parser)
     return parser
@@ -101,7 +104,7 @@ def _unknown(store: Store, target: Target, name: str, known: Sequence[str]) -> U
 # --- one name ---------------------------------------------------------------------------------------
 
 
-def _describe_name(target: Target, scope: Scope, cell: Cell) -> dict[str, Any]:
+def _describe_name(target: Target, scope: Scope, cell: Cell, broker: bool) -> dict[str, Any]:
     winner = cell.winner
     return {
         "site": target.site,
@@ -109,7 +112,7 @@ def _describe_name(target: Target, scope: Scope, cell: Cell) -> dict[str, Any]:
         "scope": scope.value,
         "name": cell.definitions[0].name,
         "winner": winner.source if winner else None,
-        "destination": _describe_destination(winner, scope) if winner else None,
+        "destination": _describe_destination(winner, scope, broker) if winner else None,
         "definitions": [
             {
                 "source": each.source,
@@ -129,13 +132,16 @@ def _describe_name(target: Target, scope: Scope, cell: Cell) -> dict[str, Any]:
     }
 
 
-def _describe_destination(winner: Definition, scope: Scope) -> dict[str, Any] | None:
+def _describe_destination(winner: Definition, scope: Scope, broker: bool) -> dict[str, Any] | None:
     """Return where the value goes, as in a receipt; None where it goes nowhere."""
+    place = "broker" if broker else "auth_json"
     if scope is Scope.IC and winner.type is SecretType.COMPOSER:
         method, host = split_composer_name(winner.name)
-        return {"auth_json": True, "method": method, "host": host}
+        return {place: True, "method": method, "host": host}
     if scope is Scope.IC and winner.type is SecretType.ENV and winner.name == AUTH_VARIABLE:
-        return {"auth_json": True}
+        return {place: True}
+    if broker and winner.type is SecretType.ENV and winner.hosts:
+        return {"broker": True, "variable": winner.name, "hosts": list(winner.hosts)}
     if scope is Scope.IC and winner.type is SecretType.ENV:
         return {"variable": winner.name}
     if scope is Scope.WEB and winner.type is SecretType.RUNTIME:
@@ -143,16 +149,19 @@ def _describe_destination(winner: Definition, scope: Scope) -> dict[str, Any] | 
     return {"command": "get"} if scope is Scope.USER else None
 
 
-def _format_destination(target: Target, scope: Scope, cell: Cell) -> str:
+def _format_destination(target: Target, scope: Scope, cell: Cell, broker: bool) -> str:
     winner = cell.winner
     if winner is None:
         return f"{_READERS[scope]} of {target} gets nothing under this name"
     kind = winner.type.value
-    match _describe_destination(winner, scope):
+    match _describe_destination(winner, scope, broker):
         case {"method": method, "host": host}:
-            where = f"to auth.json, {method} of {host}"
-        case {"auth_json": _}:
-            where = "to auth.json and to git, as the credentials in it, rather than to a variable"
+            where = f"to {'the broker' if broker else 'auth.json'}, {method} of {host}"
+        case {"broker": _, "variable": name, "hosts": hosts}:
+            where = f"to the broker, which sends it to {' and '.join(hosts)}; the build's {name} has a placeholder"
+        case {"broker": _} | {"auth_json": _}:
+            place = "the broker" if broker else "auth.json and to git"
+            where = f"to {place}, as the credentials in it, rather than to a variable"
         case {"variable": name}:
             where = f"to the build's variable {name}"
         case {"application": True}:
@@ -202,10 +211,10 @@ def _format_facts(definition: Definition, now: float) -> str:
     return ", ".join(facts)
 
 
-def _print_tree(target: Target, scope: Scope, cell: Cell, chain: Sequence[Holdings], now: float) -> None:
-    """Print a tree on a terminal; elsewhere the same lines, indented."""
+def _print_tree(target: Target, scope: Scope, cell: Cell, chain: Sequence[Holdings], end: str) -> None:
+    """Print a tree on a terminal; elsewhere the same lines, indented. `end` is the last of them."""
+    now = time.time()
     title = f"{cell.definitions[0].name} for {_READERS[scope]} of {target} (scope {scope.value})"
-    end = _format_destination(target, scope, cell)
     branches = []
     for holdings in reversed(chain):
         own = [definition for definition in cell.definitions if definition.owner == holdings.owner]
@@ -250,17 +259,17 @@ def _label(definition: Definition) -> str:
 # --- all names --------------------------------------------------------------------------------------
 
 
-def _explain_all(arguments: argparse.Namespace, target: Target, table: EnvironmentTable) -> None:
+def _explain_all(arguments: argparse.Namespace, target: Target, table: EnvironmentTable, broker: bool) -> None:
     if arguments.json:
         environment = target.environment if "." in arguments.target else None
-        print_json("matrix", {"site": target.site, "environment": environment, **_describe_table(table)})
+        print_json("matrix", {"site": target.site, "environment": environment, **_describe_table(table, broker)})
     elif table.rows:
         _print_environments(table, target.site)
     else:
         print_message("", f"{target.site} holds and inherits nothing")
 
 
-def _describe_table(table: EnvironmentTable) -> dict[str, Any]:
+def _describe_table(table: EnvironmentTable, broker: bool) -> dict[str, Any]:
     return {
         "scope": table.scope.value,
         "environments": list(table.environments),
@@ -269,7 +278,7 @@ def _describe_table(table: EnvironmentTable) -> dict[str, Any]:
                 "name": row.name,
                 "type": row.type.value,
                 "scopes": format_scopes(row.scopes).split(","),
-                "destination": _describe_destination(row.shown, table.scope) if row.is_resolved else None,
+                "destination": _describe_destination(row.shown, table.scope, broker) if row.is_resolved else None,
                 "cells": [{"environment": cell.environment, **describe_cell(cell)} for cell in row.cells],
             }
             for row in table.rows

@@ -105,9 +105,7 @@ def add_exposure_options(parser: Parser) -> None:
     parser.add_argument("--run-dir", metavar="DIR", help="make the private directory there")
     parser.add_argument("--leaks", choices=["fail", "warn", "off"], help="what happens when a leak is found (fail)")
     parser.add_argument("--leaks-allow", metavar="NAME|GLOB", action="append", default=[], help="a known leak")
-    parser.add_argument(
-        "--broker", action="store_true", help="keep credentials out of the build: a broker adds them to its requests"
-    )
+    add_broker(parser, "keep credentials out of the build: a broker adds them to its requests")
     parser.add_argument(
         "--allow-write",
         metavar="HOST[:PORT]",
@@ -116,6 +114,11 @@ def add_exposure_options(parser: Parser) -> None:
     )
     parser.add_argument("--min-generation", metavar="N", help="refuse a copy of the store older than generation N")
     parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and proof that it is gone")
+
+
+def add_broker(parser: Parser, words: str) -> None:
+    """Add the option of every command that exposes secrets to a build, or says what that would do."""
+    parser.add_argument("--broker", action="store_true", help=words)
 
 
 def add_yes(parser: Parser) -> None:

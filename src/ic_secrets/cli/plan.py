@@ -174,7 +174,10 @@ def _format_destination(row: Row) -> str:
     if destination is None:
         return ""
     if "broker" in destination:
-        return f"${destination['variable']}, a placeholder for the broker" if "variable" in destination else "broker"
+        if "variable" not in destination:
+            return "broker"
+        hosts = destination["hosts"]
+        return f"${destination['variable']}, a placeholder for {' and '.join(hosts) if isinstance(hosts, list) else ''}"
     if "variable" in destination:
         return f"${destination['variable']}"
     if "file" in destination:

@@ -22,6 +22,7 @@ CHECKS: list[Check] = [
     credentials.check_unneeded,
     credentials.check_replaced,
     secrets.check_definitions,
+    secrets.check_unbound,
     project.check_paths,
     project.check_variables,
     project.check_php,

@@ -116,6 +116,7 @@ def _add_credentials(facts: Facts, prepared: PreparedBuild, sources: Sequence[So
         version=parse_version(version),
         user_auth=Source(path, _read_auth(path)),
         settings=read_settings(sources),
+        is_brokered=prepared.request.broker,
     )
     repositories = facts.project.sources.list_all() if facts.project.has_manifest else ()
     return facts._replace(accesses=tuple(find_access(each, facts) for each in repositories))

@@ -75,6 +75,7 @@ class Facts(NamedTuple):
     is_assumed: bool = False
     accesses: tuple[Access, ...] = ()
     settings: Mapping[str, bool] = {}
+    is_brokered: bool = False
 
     @property
     def certain(self) -> str:

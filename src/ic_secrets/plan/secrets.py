@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ..composer.credential import AUTH_VARIABLE
 from ..model.names import NEVER_BUILT
 from ..model.resolve import Definition, Verdict
 from ..model.secret import Scope, SecretType, format_scopes
@@ -25,6 +26,20 @@ def check_definitions(facts: Facts) -> Iterator[Problem]:
             yield from _check_scope(definition)
         else:
             yield from _check_environment(definition, facts)
+
+
+def check_unbound(facts: Facts) -> Iterator[Problem]:
+    """Name the variables whose values a build gets in spite of its broker."""
+    if not facts.is_brokered:
+        return
+    names = [
+        each.name
+        for each in facts.definitions
+        if each.verdict is Verdict.WON and each.type is SecretType.ENV and each.name in facts.used and not each.hosts
+    ]
+    if names := [name for name in dict.fromkeys(names) if name != AUTH_VARIABLE]:
+        text = f"the build itself gets the value of {', '.join(names)}: bound to hosts, it would get a placeholder"
+        yield Problem("note", text, f"`ic-secrets set OWNER {names[0]} --hosts HOST` binds it")
 
 
 def _check_name(definition: Definition) -> Iterator[Problem]:
