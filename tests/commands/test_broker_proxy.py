@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from brokers import CANARIES, CANARY, LOGIN, PASSWORD, World, make_world
-from ic_secrets.broker.order import Bound
+from brokers import CANARIES, CANARY, LOGIN, PASSWORD, Broker, World, make_world
+from ic_secrets.broker.order import Bound, Place
 from ic_secrets.broker.report import Attempt
+from ic_secrets.composer.credential import Credential
 from servers.certificates import Authority
 from servers.scripted import Connection, Scripted
 
@@ -354,6 +355,54 @@ def test_a_placeholder_is_filled_in_for_its_host_alone(world: World) -> None:
     assert broker.running.finish().attempts == (Attempt("ACF_KEY", f"localhost:{other.port}", 1),)
 
 
+# --- tokens that are minted here ----------------------------------------------------------------------------
+
+
+def serve_bitbucket(world: World, status: str = "200 OK") -> tuple[Scripted, Broker]:
+    """Bitbucket behind a proxy, with a repository of acme's, and a broker with a consumer for it."""
+    token = b'{"access_token": "the-access-token", "expires_in": 7200}'
+
+    def script(each: Connection) -> None:
+        each.read_body()
+        if each.path == "/site/oauth2/access_token":
+            time.sleep(0.5)  # all who need it come meanwhile
+            each.answer(token if status == "200 OK" else b"{}", status)
+        else:
+            each.answer(each.head)
+
+    server = world.serve(script, context=world.make_context("bitbucket.org", "api.bitbucket.org"))
+    through = world.serve(lambda each: serve_proxy(each, server.port), tls=False)
+    consumer = {"consumer-key": "the-consumer", "consumer-secret": CANARY}
+    broker = world.start(
+        credentials=(Credential("bitbucket-oauth.bitbucket.org", "bitbucket-oauth", "bitbucket.org", consumer),),
+        places=(Place("vcs", "https://bitbucket.org/acme/private", "git"),),
+        forges={"bitbucket.org": "bitbucket-oauth"},
+        environment={"https_proxy": f"http://p:q%2F%3F@127.0.0.1:{through.port}"},
+    )
+    return server, broker
+
+
+def test_an_access_token_is_minted_once_for_all_who_need_it(world: World) -> None:
+    server, broker = serve_bitbucket(world)
+    urls = [f"https://api.bitbucket.org/2.0/repositories/acme/private?n={number}" for number in range(12)]
+    found = broker.curl("-Z", *urls).stdout
+    assert found.count(b"authorization: Bearer the-access-token\r\n") == 12
+    asked = [head for head in server.heads if head.startswith(b"POST ")]
+    assert len(asked) == 1
+    assert b"authorization: Basic " + base64.b64encode(b"the-consumer:" + CANARY.encode()) in asked[0]
+    assert CANARY.encode() not in found
+    assert broker.running.finish().hosts[0].secrets == ("bitbucket-oauth.bitbucket.org",)
+
+
+def test_a_token_that_is_not_minted_is_said_with_the_name_of_its_secret(world: World) -> None:
+    server, broker = serve_bitbucket(world, "401 Unauthorized")
+    found = broker.curl("-w", " %{http_code}", "https://api.bitbucket.org/2.0/repositories/acme/private")
+    assert b"no access token for the secret bitbucket-oauth.bitbucket.org: bitbucket.org answered 401" in found.stdout
+    assert found.stdout.endswith(b" 424")
+    assert "bitbucket-oauth.bitbucket.org" in broker.running.finish().notices[0]
+    assert [head.split()[0] for head in server.heads] == [b"POST"]
+
+
 # --- the person's own proxy and authorities ---------------------------------------------------------------
 
 
@@ -440,8 +489,6 @@ def test_a_client_certificate_goes_to_the_server(world: World) -> None:
     (world.directory / "client.pem").write_bytes(certificate)
     (world.directory / "client.key").write_bytes(key)
     content = {"local_cert": f"{world.directory}/client.pem", "local_pk": f"{world.directory}/client.key"}
-    from ic_secrets.composer.credential import Credential
-
     for phrase, status in (("pass phrase", b"200"), ("", b"502")):
         secret = Credential(
             f"client-certificate.localhost:{server.port}",
