@@ -9,13 +9,14 @@ import os
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ic_secrets.broker.order import Order
+from ic_secrets.broker.order import Order, Place
 from ic_secrets.broker.process import Running, StartingBroker
-from ic_secrets.composer.credential import parse_credential
+from ic_secrets.composer.credential import Credential, parse_credential
 from servers.certificates import Authority
 from servers.scripted import Connection, Scripted, run_scripted
 
@@ -131,6 +132,41 @@ def read_all(peer: socket.socket) -> bytes:
         while data := peer.recv(65536):
             found += data
     return found
+
+
+def serve_proxy(each: Connection, target: int, login: bytes = b"proxy-authorization: Basic cDpxLz8=\r\n") -> bool:
+    """Be a forward proxy with the password `q/?` whose every name is on this machine, at the port `target`."""
+    if login not in each.head:
+        each.answer(b"", "407 Proxy Authentication Required", 'Proxy-Authenticate: Basic realm="x"')
+        return False
+    with socket.create_connection(("127.0.0.1", target)) as server:
+        if each.method == "CONNECT":
+            each.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        else:
+            server.sendall(each.head)
+        copying = threading.Thread(target=copy, args=(each.peer, server))
+        copying.start()
+        copy(server, each.peer)
+        copying.join()
+    return False
+
+
+def copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def start_for_bitbucket(world: World, through: Scripted) -> Broker:
+    """Start a broker with a consumer for a repository of acme's, with that proxy on its way."""
+    consumer = {"consumer-key": "the-consumer", "consumer-secret": CANARY}
+    return world.start(
+        credentials=(Credential("bitbucket-oauth.bitbucket.org", "bitbucket-oauth", "bitbucket.org", consumer),),
+        places=(Place("vcs", "https://bitbucket.org/acme/private", "git"),),
+        forges={"bitbucket.org": "bitbucket-oauth"},
+        environment={"https_proxy": f"http://p:q%2F%3F@127.0.0.1:{through.port}"},
+    )
 
 
 @contextlib.contextmanager

@@ -16,7 +16,18 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from brokers import CANARIES, CANARY, LOGIN, PASSWORD, Broker, World, make_world, read_all
+from brokers import (
+    CANARIES,
+    CANARY,
+    LOGIN,
+    PASSWORD,
+    Broker,
+    World,
+    make_world,
+    read_all,
+    serve_proxy,
+    start_for_bitbucket,
+)
 from ic_secrets.broker.authority import Authority
 from ic_secrets.broker.exchange import Limits
 from ic_secrets.broker.order import Order
@@ -215,6 +226,7 @@ MISBEHAVIOURS = {
     "a huge length": b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n",
     "an unknown coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: br\r\n\r\nabc",
     "only interim answers": b"HTTP/1.1 102 Processing\r\n\r\n" * 3,
+    "interim answers without an end": b"HTTP/1.1 102 Processing\r\n\r\n" * 1000,
     "nothing": b"",
     "half a head": b"HTTP/1.1 200 OK\r\nContent-",
 }
@@ -376,6 +388,39 @@ def test_five_hundred_connections_at_once_are_all_answered(world: World) -> None
         assert peer.recv(12) == b"HTTP/1.1 407"
         peer.close()
     assert broker.curl("-w", "%{http_code}", f"https://localhost:{server.port}/").stdout == b"x200"
+
+
+def test_a_build_that_asks_many_hosts_does_not_use_up_the_brokers_descriptors(world: World) -> None:
+    server = world.serve(lambda each: each.answer(b"x"), tls=False, host="0.0.0.0")
+    broker = world.start()
+    urls = [f"http://127.0.0.{number}:{server.port}/" for number in range(1, 151)]
+    assert broker.curl(*urls).stdout == b"x" * 150
+    assert server.connections == 150
+    assert len(list(Path(f"/proc/{broker.pid}/fd").iterdir())) < 100
+    assert broker.curl(*urls[-20:]).stdout == b"x" * 20
+    assert server.connections == 150  # the newest are kept
+
+
+def test_a_server_that_hands_out_gigabytes_instead_of_a_token_is_not_read_to_the_end(world: World) -> None:
+    sent = [0]
+
+    def script(each: Connection) -> bool:
+        each.read_body()
+        each.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while sent[0] < 1000:
+                each.send(bytes(1 << 20))
+                sent[0] += 1
+        return False
+
+    server = world.serve(script, context=world.make_context("bitbucket.org", "api.bitbucket.org"))
+    through = world.serve(lambda each: serve_proxy(each, server.port), tls=False)
+    broker = start_for_bitbucket(world, through)
+    found = broker.curl("-w", " %{http_code}", "https://api.bitbucket.org/2.0/repositories/acme/private")
+    assert b"its answer is too large" in found.stdout
+    assert found.stdout.endswith(b" 502")
+    assert sent[0] < 100
+    assert broker.read_status("VmHWM") < 90_000
 
 
 def test_a_client_that_goes_away_ends_what_it_asked_for(world: World) -> None:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import gzip
 import os
-import socket
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from brokers import CANARIES, CANARY, LOGIN, PASSWORD, Broker, World, make_world
-from ic_secrets.broker.order import Bound, Place
+from brokers import (
+    CANARIES,
+    CANARY,
+    LOGIN,
+    PASSWORD,
+    Broker,
+    World,
+    make_world,
+    serve_proxy,
+    start_for_bitbucket,
+)
+from ic_secrets.broker.order import Bound
 from ic_secrets.broker.report import Attempt
 from ic_secrets.composer.credential import Credential
 from servers.certificates import Authority
@@ -372,14 +379,7 @@ def serve_bitbucket(world: World, status: str = "200 OK") -> tuple[Scripted, Bro
 
     server = world.serve(script, context=world.make_context("bitbucket.org", "api.bitbucket.org"))
     through = world.serve(lambda each: serve_proxy(each, server.port), tls=False)
-    consumer = {"consumer-key": "the-consumer", "consumer-secret": CANARY}
-    broker = world.start(
-        credentials=(Credential("bitbucket-oauth.bitbucket.org", "bitbucket-oauth", "bitbucket.org", consumer),),
-        places=(Place("vcs", "https://bitbucket.org/acme/private", "git"),),
-        forges={"bitbucket.org": "bitbucket-oauth"},
-        environment={"https_proxy": f"http://p:q%2F%3F@127.0.0.1:{through.port}"},
-    )
-    return server, broker
+    return server, start_for_bitbucket(world, through)
 
 
 def test_an_access_token_is_minted_once_for_all_who_need_it(world: World) -> None:
@@ -399,35 +399,11 @@ def test_a_token_that_is_not_minted_is_said_with_the_name_of_its_secret(world: W
     found = broker.curl("-w", " %{http_code}", "https://api.bitbucket.org/2.0/repositories/acme/private")
     assert b"no access token for the secret bitbucket-oauth.bitbucket.org: bitbucket.org answered 401" in found.stdout
     assert found.stdout.endswith(b" 424")
-    assert "bitbucket-oauth.bitbucket.org" in broker.running.finish().notices[0]
+    assert "bitbucket-oauth.bitbucket.org" in broker.running.finish().notices[0][0]
     assert [head.split()[0] for head in server.heads] == [b"POST"]
 
 
 # --- the person's own proxy and authorities ---------------------------------------------------------------
-
-
-def serve_proxy(each: Connection, target: int, login: bytes = b"proxy-authorization: Basic cDpxLz8=\r\n") -> bool:
-    """Be a forward proxy with the password `q/?` whose every name is on this machine, at the port `target`."""
-    if login not in each.head:
-        each.answer(b"", "407 Proxy Authentication Required", 'Proxy-Authenticate: Basic realm="x"')
-        return False
-    with socket.create_connection(("127.0.0.1", target)) as server:
-        if each.method == "CONNECT":
-            each.send(b"HTTP/1.1 200 OK\r\n\r\n")
-        else:
-            server.sendall(each.head)
-        copying = threading.Thread(target=copy, args=(each.peer, server))
-        copying.start()
-        copy(server, each.peer)
-        copying.join()
-    return False
-
-
-def copy(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
 
 
 def test_the_persons_own_proxy_is_used_with_its_password(world: World) -> None:

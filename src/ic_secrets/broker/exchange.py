@@ -15,6 +15,7 @@ from .decisions import SMALL, Decision, Head, HeaderLines, Refusal, TokenRequest
 from .handed import find_handed_out
 from .messages import (
     Framing,
+    GarbageError,
     Request,
     Response,
     read_body,
@@ -31,6 +32,7 @@ from .upstream import Link, UnreachableError, Upstream
 
 # The most of an answer that is kept to learn from it, and of one to a request of our own, in bytes as they come.
 _LARGEST_LESSON = 16 << 20
+_MOST_INTERIM = 100
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -68,10 +70,15 @@ class _Lesson:
 
     def add(self, piece: bytes) -> None:
         self._size += len(piece)
-        if self._size <= _LARGEST_LESSON:
-            self._pieces.append(piece)
-        else:
+        if self.is_too_large:
             self._pieces.clear()
+        else:
+            self._pieces.append(piece)
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether nothing is kept of it any more."""
+        return self._size > _LARGEST_LESSON
 
     def read(self) -> bytes:
         """Return the body, still packed; b"" where it is too large."""
@@ -198,7 +205,7 @@ class Exchange:
         """Return the head of the answer; words that come before it are passed on."""
         limits = self._services.limits
         start = limits.poll if decision.purpose == "git" else limits.start
-        while True:
+        for _ in range(_MOST_INTERIM):
             response = await read_response(link.stream, parser, decision.method, start, limits.head)
             if link.proxy and response.status == 407:
                 raise UnreachableError("the proxy on the way wants another password")
@@ -206,6 +213,7 @@ class Exchange:
                 return response
             if response.status == 100 and self._request.waits and self._has_body:
                 self._client.write(_CONTINUE)
+        raise GarbageError("it sends nothing but interim answers")
 
     async def _pump(self, link: Link, key: str) -> None:
         """Send the client's body on. Where the server stops reading, its answer says why."""
@@ -339,11 +347,19 @@ class Exchange:
             response = await read_response(link.stream, parser, method, limits.start, limits.head)
             async for piece in read_body(link.stream, response.framing, response.parser, limits.silence):
                 lesson.add(piece)
-        except BrokenError as error:
-            raise UnreachableError(str(error)) from None
-        finally:
+                if lesson.is_too_large:
+                    raise BrokenError("its answer is too large")
+        except BaseException as error:
             link.stream.abort()
+            if isinstance(error, BrokenError):
+                raise UnreachableError(str(error)) from None
+            raise
+        finally:
             self._services.tally.add(asked.endpoint.key, name, requests=1)
+        if response.keeps_alive:
+            self._services.upstream.keep(link)
+        else:
+            link.stream.close()
         return response.status, response.headers, lesson.read()
 
 

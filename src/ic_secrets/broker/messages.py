@@ -21,7 +21,7 @@ from .targets import RequestError
 _LARGEST_REQUEST = 64 << 10
 _LARGEST_RESPONSE = 256 << 10
 # A lone CR or LF, a folded or empty name's line, white space before a colon, or a control character.
-_ODD_HEAD = re.compile(rb"\r(?!\n)|(?<!\r)\n|\n[ \t:]|\n[^:\r\n]*[ \t]+:|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_ODD_HEAD = re.compile(rb"\r(?!\n)|(?<!\r)\n|\n[ \t:]|\n[^:\r\n]*[ \t]:|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _NO_BODY = frozenset({204, 304})
 # What says how a message is framed, is meant for the next hop alone, or leads a client past us.
 _HOP = frozenset(

@@ -5,6 +5,10 @@ from typing import Any
 
 from ..core.records import NamedTuple
 
+# A build may ask any number of hosts; those beyond so many are counted as one.
+_MOST = 2000
+OTHERS = "other hosts"
+
 
 class Traffic(NamedTuple):
     """What went to one host (`host` or `host:port`), and the names of the secrets that went along.
@@ -67,6 +71,8 @@ class Tally:
 
     def add(self, host: str, *secrets: str, **counts: int) -> None:
         """Add to the counts of the host, by the names of `Traffic`."""
+        if host not in self._hosts and len(self._hosts) >= _MOST:
+            host = OTHERS
         found = self._hosts.get(host) or Traffic(host)
         if new := [name for name in dict.fromkeys(secrets) if name and name not in found.secrets]:
             found = found._replace(secrets=(*found.secrets, *new))
@@ -74,11 +80,14 @@ class Tally:
 
     def note_attempt(self, name: str, host: str) -> None:
         """Count that a placeholder came to a host that is not its own."""
+        if (name, host) not in self._attempts and len(self._attempts) >= _MOST:
+            host = OTHERS
         self._attempts[name, host] = self._attempts.get((name, host), 0) + 1
 
     def note(self, words: str, hint: str = "") -> None:
         """Add a notice, once."""
-        self._notices[words, hint] = None
+        if len(self._notices) < _MOST:
+            self._notices[words, hint] = None
 
     def make_report(self) -> Report:
         """Return what was counted so far."""

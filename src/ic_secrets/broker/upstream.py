@@ -23,8 +23,9 @@ from .streams import BrokenError, Stream
 from .targets import Endpoint
 from .trust import find_system_bundle
 
-# How many idle connections are kept for one server and credential, and for how long, in seconds.
+# How many idle connections are kept for one server and credential, in all, and for how long, in seconds.
 _KEPT = 8
+_KEPT_IN_ALL = 64
 _KEPT_FOR = 30.0
 # After so long a server may be about to close it: no request is risked that must not be sent twice.
 _FRESH_FOR = 3.0
@@ -134,6 +135,13 @@ class Upstream:
         link.stream.on_end = None
         link.idle_since = asyncio.get_running_loop().time()
         links.append(link)
+        idle = [each for kept in self._idle.values() for each in kept]
+        if len(idle) > _KEPT_IN_ALL:
+            oldest = min(idle, key=lambda each: each.idle_since)
+            self._idle[oldest.key].remove(oldest)
+            oldest.stream.close()
+        if len(self._idle) > _KEPT_IN_ALL:
+            self._idle = {key: kept for key, kept in self._idle.items() if kept}
 
     async def _connect(self, place: Endpoint | UpstreamProxy, proxy: UpstreamProxy | None) -> Stream:
         loop = asyncio.get_running_loop()
