@@ -17,6 +17,7 @@ from ic_secrets.composer.credential import Credential, parse_credential
 from ic_secrets.composer.methods import map_hosts
 
 COMPOSER = ("user-agent", "Composer/2.11.0 (Linux)")
+FETCH = ("content-type", "application/x-git-upload-pack-request")
 ACF = make_placeholder("store", "site:a", "ACF_KEY")
 BOUND = Bound("ACF_KEY", ACF, "canary-acf/1", ("connect.acf.example",))
 PLACES = (
@@ -212,9 +213,9 @@ def test_git_push_is_refused_in_words_that_git_prints() -> None:
 
 
 def test_a_fetch_is_a_post_that_is_allowed() -> None:
-    decision = ask(make_rules(), "POST", "github.com/acme/private.git/git-upload-pack", ("content-length", "99"))
+    decision = ask(make_rules(), "POST", "github.com/acme/private.git/git-upload-pack", FETCH, ("content-length", "99"))
     assert (decision.secret, decision.body) == ("github-oauth.github.com", "stream")
-    assert ask(make_rules(), "POST", "github.com/stranger/x.git/git-upload-pack").secret == ""
+    assert ask(make_rules(), "POST", "github.com/stranger/x.git/git-upload-pack", FETCH).secret == ""
 
 
 def test_other_hosts_are_passed_on_as_they_are() -> None:
@@ -261,7 +262,8 @@ def test_allow_write_permits_a_push_and_any_method_with_the_credential() -> None
         (b'{"operation": "upload", "objects": []}', False),
         (b'{"operation": "download", "operation": "upload"}', False),
         (b'{"operation": "download", "Operation": "upload"}', False),
-        ('{"operation": "download", "operat\u0131on": 1}'.encode(), True),
+        ('{"operation": "download", "operat\u0131on": 1}'.encode(), False),
+        (b'{"operation": "download", "transfers": ["basic"], "ref": {"name": "x"}, "hash_algo": "sha256"}', True),
         (b'["operation", "download"]', False),
         (b'{"operation": "download"', False),
         (b"\xff", False),
@@ -353,7 +355,9 @@ def test_an_access_token_that_was_stored_with_a_consumer_is_not_used() -> None:
     assert ask(rules, "GET", "bitbucket.org/acme/lib/get/0f0f.zip").needs_token
 
 
-@pytest.mark.parametrize("url", ["http://localhost:8080/x", "http://127.0.0.1:8080/x", "http://plain.example.org/x"])
+@pytest.mark.parametrize(
+    "url", ["http://localhost:8080/x", "http://127.0.0.1:8080/x", "http://plain.example.org/satis/x"]
+)
 def test_plain_http_gets_a_credential_on_loopback_and_where_the_project_says_so(url: str) -> None:
     host = url.split("/")[2]
     insecure = frozenset({"http://plain.example.org/satis"})
@@ -550,7 +554,7 @@ def test_a_refused_credential_is_named_in_a_way_after_which_composer_asks_for_no
 )
 def test_git_is_told_inside_of_its_protocol(method: str, path: str, kind: str) -> None:
     rules = make_rules()
-    verdict = rules.judge(ask(rules, method, f"repo.example.org/lib.git/{path}"), 401, ())
+    verdict = rules.judge(ask(rules, method, f"repo.example.org/lib.git/{path}", FETCH), 401, ())
     assert verdict.refusal
     answer = verdict.refusal.render()
     assert (answer.status, dict(answer.headers)["content-type"]) == (200, kind)

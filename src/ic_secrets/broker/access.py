@@ -8,12 +8,12 @@ from typing import Literal
 from urllib.parse import unquote
 
 from ..composer.credential import Credential
-from ..composer.methods import METHODS
+from ..composer.methods import METHODS, map_hosts
 from ..composer.repositories import ALIASES
 from ..core.records import NamedTuple
 from .decisions import SMALL, Head
 from .forges import API_HOSTS, FORGES, Forge, Sites, Target, make_sites
-from .learning import Base, Learned
+from .learning import Base, Learned, make_pattern_below
 from .order import Bound, Order
 from .placeholders import can_fill, find_placeholders
 from .targets import Endpoint, RequestError, Url, parse_absolute, parse_host
@@ -22,6 +22,7 @@ from .targets import Endpoint, RequestError, Url, parse_absolute, parse_host
 # `batch` on the operation that the body names, and `ask` on the packages.json of a repository that was not seen yet.
 Permission = Literal["whole", "bare", "body", "batch", "ask", "no"]
 
+_WELL_KNOWN = map_hosts()
 _READS = frozenset({"GET", "HEAD"})
 _GIT = r".*/(?:info/refs|git-upload-pack|git-receive-pack|info/lfs/.+|objects/(?:info/.+|pack/.+|[0-9a-f]{2}/.+))"
 # The drivers' endpoints and the archives of a repository.
@@ -66,9 +67,20 @@ class Request(NamedTuple):
         return not self.target.is_api and (is_announced or path.endswith("/git-receive-pack"))
 
     @property
+    def is_fetch(self) -> bool:
+        """Whether git asks for objects: by its own type of body, which no API takes."""
+        kind = self.head.find("content-type").strip().lower()
+        return self._is_post_of_git("/git-upload-pack") and kind == "application/x-git-upload-pack-request"
+
+    @property
     def is_batch(self) -> bool:
         """Whether git-lfs asks where its files are."""
-        return self.head.method == "POST" and self.head.path.endswith("/info/lfs/objects/batch") and not self.head.query
+        return self._is_post_of_git("/info/lfs/objects/batch")
+
+    def _is_post_of_git(self, end: str) -> bool:
+        """Whether it is a POST to a path of that end; that of a file in the API of a forge may have any."""
+        is_post = self.head.method == "POST" and self.head.path.endswith(end) and not self.head.query
+        return is_post and (not self.forge or self.target.shape == "git")
 
     @property
     def found(self) -> frozenset[str]:
@@ -97,8 +109,9 @@ class Access:
         """Take the order of the build."""
         ranks = list(METHODS)
         credentials = sorted(order.credentials, key=lambda each: ranks.index(each.method))
-        methods = {each.host: each.method for each in credentials if each.method in FORGES}
-        self.sites: Sites = make_sites(methods | dict(order.forges))
+        # A project may add forges, but not make another one of a host that is known: its API has other paths.
+        known = {each.host: each.method for each in credentials if each.method in FORGES} | _WELL_KNOWN
+        self.sites: Sites = make_sites(order.forges, known)
         self.learned = Learned(order.places, self.sites)
         self._credentials = {
             _make_key(each.host): each._replace(content=METHODS[each.method].replace_token(each.content, ""))
@@ -112,7 +125,9 @@ class Access:
         self._with_login = frozenset((*self._credentials, *aliases))
         self._hosts = self._with_login | self._bound.keys()
         self._writable = frozenset(map(_make_key, order.writable))
-        self._insecure = frozenset(url.endpoint for each in order.insecure if (url := _parse_url(each)))
+        self._insecure = frozenset(
+            (url.endpoint, make_pattern_below(url.path)) for each in order.insecure if (url := _parse_url(each))
+        )
         self.names = {each.placeholder: each.name for each in order.bound}
         self._has_forges = any(key in self.sites.forges for key in self._credentials)
 
@@ -123,11 +138,20 @@ class Access:
     def read(self, endpoint: Endpoint, head: Head) -> Request:
         """Return the request with what is known of its target."""
         origin, forge, target = self.sites.find(endpoint, head.path)
-        is_safe = endpoint.scheme == "https" or endpoint.is_loopback or endpoint in self._insecure
         keys = (*_list_keys(endpoint), *([API_HOSTS[endpoint.key]] if endpoint.key in API_HOSTS else []))
         credential = next((self._credentials[key] for key in keys if key in self._credentials), None)
         bound = tuple(dict.fromkeys(each for key in _list_keys(endpoint) for each in self._bound.get(key, ())))
-        return Request(endpoint, head, origin, forge, target, credential if is_safe else None, bound if is_safe else ())
+        if not self.is_safe(endpoint, head.path):
+            credential = None
+        return Request(endpoint, head, origin, forge, target, credential, bound if endpoint.is_private else ())
+
+    def is_safe(self, endpoint: Endpoint, path: str) -> bool:
+        """Return whether a credential may go that way: a project may allow plain HTTP for its own repositories."""
+        if endpoint.is_private:
+            return True
+        origin, forge, _ = self.sites.find(endpoint, path)
+        found = [pattern for place, pattern in self._insecure if place == endpoint and origin not in _WELL_KNOWN]
+        return bool(found and forge) or any(re.fullmatch(pattern, path) for pattern in found)
 
     def permit(self, request: Request) -> Permission:
         """Return whether a build may ask this."""
@@ -140,12 +164,12 @@ class Access:
             return "whole"
         if self._is_for_bound(endpoint) or (request.bound and not request.found.isdisjoint(request.values)):
             return "bare"
-        if head.method == "POST" and not head.query and head.path.endswith("/git-upload-pack"):
+        if request.is_fetch:
             return "whole"
         if request.is_batch:
             return "batch"
         if head.method == "POST" and (endpoint, request.full) in self.learned.posts:
-            return "whole" if self.learned.posts[endpoint, request.full] else "bare"
+            return "whole" if self.learned.posts[endpoint, request.full] and not request.forge else "bare"
         if request.bound and request.has_small_body:
             return "body"
         return "ask" if head.method == "POST" and self.find_unasked(endpoint) else "no"
@@ -164,7 +188,7 @@ class Access:
         key = (request.origin, target.repository)
         if self._is_known(request) and target.shape in {"git", *_OF_REPOSITORIES}:
             return True, ""
-        is_announced = (endpoint, head.path) in learned.archives or learned.posts.get((endpoint, request.full), False)
+        is_announced = (endpoint, head.path) in learned.archives
         if target.is_api:
             is_below = target.shape == "registry" and learned.find_base(endpoint, head.path) is not None
             is_announced = is_announced and target.shape in {"registry", "api", "files"}
@@ -177,9 +201,9 @@ class Access:
 
     def is_lesson(self, request: Request) -> bool:
         """Return whether the answer's body teaches something that the build will need."""
-        if request.head.method != "GET" or not self.intercepts(request.endpoint):
-            return False
         endpoint, path = request.endpoint, request.head.path
+        if request.head.method != "GET" or not self.intercepts(endpoint) or not self.is_safe(endpoint, path):
+            return False
         is_metadata = self._has_forges and self.learned.is_metadata(endpoint, path)
         is_known = request.target.shape == "root" and self._is_known(request)
         return self.learned.is_root(endpoint, path) or is_metadata or is_known

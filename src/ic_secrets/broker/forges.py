@@ -153,12 +153,16 @@ class Sites(NamedTuple):
         return origin, next(iter(self.prefixes.get(origin, ())), "") + forge.own + forge.show_root(repository)
 
 
-def make_sites(methods: Mapping[str, str]) -> Sites:
-    """Return the forges among these hosts, which may have a path (`gitlab.example.org/git`), each with its method."""
+def make_sites(methods: Mapping[str, str], known: Mapping[str, str]) -> Sites:
+    """Return the forges among these hosts, which may have a path (`gitlab.example.org/git`), each with its method.
+
+    That of a `known` host is what it is there.
+    """
     forges: dict[str, Forge] = {}
     prefixes: dict[str, tuple[str, ...]] = {}
-    for text, method in methods.items():
+    for text, named in {**methods, **known}.items():
         host, slash, path = text.lower().partition("/")
+        method = known.get(host, named)
         if method in FORGES:
             forges[host] = FORGES[method]
             prefixes[host] = (*prefixes.get(host, ()), *([slash + path.rstrip("/")] if path else []))
@@ -169,9 +173,12 @@ def find_target(forge: Forge, host: str, path: str, prefixes: tuple[str, ...] = 
     """Return what the path is; `prefixes` are the paths below which the forge may be installed on its host."""
     text = "/".join(unquote(part).replace("/", "\0") for part in path.split("/"))
     text = forge.aliased + text if host in API_HOSTS else text
+    whole = text
     for prefix in prefixes:
         text = text.removeprefix(prefix) if text.startswith(prefix + "/") else text
-    is_web = host in API_HOSTS.values() or not re.match(forge.api_area, text)
+    # An owner may be called `api` where the API has a host of its own; a server may read an encoded slash as one.
+    area = "/!" if host in API_HOSTS.values() else forge.api_area
+    is_web = not any(re.match(area, each.replace("\0", "/")) for each in (whole, text))
     website: tuple[tuple[Shape, str], ...] = (("files", forge.files), ("git", forge.git))
     api: tuple[tuple[Shape, str], ...] = (
         ("root", forge.root + "/?"),

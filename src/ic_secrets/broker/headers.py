@@ -1,5 +1,6 @@
 """What of a request's headers is sent on. Pure."""
 
+import re
 from collections.abc import Mapping
 
 from .decisions import HeaderLines, Refusal
@@ -8,10 +9,11 @@ from .targets import Endpoint, RequestError, parse_host
 # Those between the client and us alone (RFC 9110, 7.6.1); the framing of the body is made anew by whoever sends it.
 _HOP = frozenset("connection keep-alive te trailer upgrade http2-settings proxy-connection".split())
 # With these a server may be told another method or path than the ones that were judged.
-_OVERRIDES = frozenset(
-    "x-http-method-override x-http-method x-method-override x-original-url x-rewrite-url x-forwarded-host "
-    "x-forwarded-prefix x-forwarded-server x-host forwarded".split()
+_OVERRIDES = re.compile(
+    r"x-(?:http-)?method(?:-override)?|x-http-path-override|x-(?:original|rewrite|forwarded|override)-.+|x-host"
+    r"|forwarded|sudo"
 )
+_FRAMING = frozenset({"host", "content-length", "transfer-encoding"})
 LOGINS = frozenset({"authorization", "private-token", "job-token"})
 _CONDITIONS = frozenset({"if-modified-since", "if-none-match"})
 
@@ -39,10 +41,12 @@ def clean_headers(endpoint: Endpoint, headers: HeaderLines, *, is_guarded: bool,
     """
     named = {part.strip().lower() for name, value in headers if name == "connection" for part in value.split(",")}
     dropped = _HOP | (named - {"host", "content-length", "transfer-encoding", "authorization"})
-    dropped |= (_OVERRIDES if is_guarded else frozenset()) | (_CONDITIONS if is_lesson else frozenset())
+    dropped |= _CONDITIONS if is_lesson else frozenset()
     kept = [("host", endpoint.key)]
     for name, value in headers:
-        if name == "host" or name in dropped or name.startswith("proxy-"):
+        dashed = name.replace("_", "-")  # CGI and its like read both alike
+        is_odd = dashed in dropped or (dashed != name and dashed in _FRAMING)
+        if is_odd or name == "host" or dashed.startswith("proxy-") or (is_guarded and _OVERRIDES.fullmatch(dashed)):
             continue
         is_encoding = is_lesson and name == "accept-encoding"
         kept.append((name, ("gzip" if "gzip" in value else "identity") if is_encoding else value))

@@ -3,7 +3,7 @@
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..composer.repositories import ARCHIVES, SCP_URL
@@ -44,7 +44,7 @@ class Learned:
         self.public: dict[tuple[str, str], bool] = {}
         # Whether the credential goes along, by endpoint and target.
         self.posts: dict[tuple[Endpoint, str], bool] = {}
-        self.metadata: set[tuple[Endpoint, str]] = set()
+        self.metadata: set[tuple[Endpoint, tuple[str, ...]]] = set()
         self.asked: set[Base] = set()
         for place in places:
             self._add_place(place)
@@ -60,7 +60,7 @@ class Learned:
 
     def is_metadata(self, endpoint: Endpoint, path: str) -> bool:
         """Return whether the answer describes packages of a composer-type repository."""
-        if any(each == endpoint and re.fullmatch(pattern, path) for each, pattern in self.metadata):
+        if any(each == endpoint and _has_parts(path, parts) for each, parts in self.metadata):
             return True
         return path.endswith(".json") and self.find_base(endpoint, path) is not None
 
@@ -97,7 +97,7 @@ class Learned:
         for base in self.bases:
             if base.endpoint == endpoint and re.fullmatch(base.root, path):
                 self._add_announcements(base, document)
-        if self.is_metadata(endpoint, path):
+        if endpoint.is_private and self.is_metadata(endpoint, path):
             for url in _list_urls(document):
                 self._add_package(url)
 
@@ -157,15 +157,34 @@ class Learned:
             value = document.get(name)
             url = _parse(_join(base.endpoint, value)) if isinstance(value, str) and value else None
             if url and url.endpoint == base.endpoint:
-                pattern = re.sub(r"%[a-z]+%|%25[a-z]+%25", "\0", url.path)
-                self.metadata.add((url.endpoint, ".+".join(map(re.escape, pattern.split("\0")))))
+                self.metadata.add((url.endpoint, tuple(re.split(r"%[a-z]+%|%25[a-z]+%25", url.path))))
 
 
 def _make_base(url: Url, has_login: bool) -> Base:
     """Return what Composer makes of the URL of a repository (`ComposerRepository::getPackagesJsonUrl`)."""
-    base = re.sub(r"/[^/]+\.json$", "", url.path).rstrip("/")
     root = url.path if ".json" in url.path else url.path.rstrip("/") + "/packages.json"
-    return Base(url.endpoint, _make_pattern(base) + r"(?:/.*)?", _make_pattern(root), root, has_login)
+    return Base(url.endpoint, make_pattern_below(url.path), _make_pattern(root), root, has_login)
+
+
+def make_pattern_below(path: str) -> str:
+    """Return the pattern of the paths of a repository."""
+    return _make_pattern(re.sub(r"/[^/]+\.json$", "", path).rstrip("/")) + r"(?:/.*)?"
+
+
+def _has_parts(path: str, parts: Sequence[str]) -> bool:
+    """Return whether the path has the parts in their order, with something between any two.
+
+    In time that grows with the path alone, as it would not with a pattern that a server made.
+    """
+    first, *others = parts
+    if not others or not path.startswith(first):
+        return path == first
+    position = len(first)
+    for part in others[:-1]:
+        position = path.find(part, position + 1) + len(part)
+        if position < len(part):
+            return False
+    return path.endswith(others[-1]) and position < len(path) - len(others[-1])
 
 
 def _make_pattern(path: str) -> str:

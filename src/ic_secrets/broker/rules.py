@@ -35,6 +35,9 @@ from .targets import Endpoint, has_tricks, is_plain, parse_host
 
 # A status with which no Composer asks for a login, tries again or goes to SSH, as it does after 401, 403 and 404.
 _FAILED = 424
+# The members of a request of git-lfs (docs/api/batch.md).
+_BATCH = frozenset("operation transfers ref objects hash_algo".split())
+_COOKIES = frozenset({"set-cookie", "set-cookie2"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -133,6 +136,8 @@ class Rules:
         """Remember what the answer taught; `body`, as it came, only where the decision `learns`."""
         found = _read_headers(headers)
         path = decision.target.partition("?")[0]
+        if not self._access.is_safe(decision.endpoint, path):
+            return  # anybody on the way may have written it
         if status in _REDIRECTS:
             self._learned.add_redirect(decision.endpoint, path, found.get("location", ""))
         elif status == 200:
@@ -144,8 +149,11 @@ class Rules:
     def hide_values(self, decision: Decision, headers: HeaderLines) -> HeaderLines:
         """Return an answer's headers with placeholders in the place of the values that were put into the request.
 
-        A redirect often repeats the query that it was asked with.
+        A redirect often repeats the query that it was asked with. A session that a credential has opened is as good as
+        the credential, also for what we would refuse: neither Composer nor git needs its cookie.
         """
+        if decision.credential:
+            headers = tuple(each for each in headers if each[0].lower() not in _COOKIES)
         values = self._access.find_values(decision.endpoint)
         shown = {holder: values[name] for holder, name in self._access.names.items() if name in decision.filled}
         return tuple((name, hide_values(value, shown)) for name, value in headers) if shown else headers
@@ -249,16 +257,16 @@ class Rules:
 
 
 def _is_download(body: bytes) -> bool:
-    """Return whether the body asks git-lfs for downloads, however a server reads it.
+    """Return whether the body asks git-lfs for downloads, and nothing else, however a server reads it.
 
-    Some take the last of two members, and some take a name in any case.
+    Some take the last of two members, and some take a name in any case. What else it had might be for another API.
     """
     try:
         document = json.loads(body.decode(), object_pairs_hook=_Members)
     except (ValueError, RecursionError):
         return False
-    names = [name.casefold() for name, _ in document] if isinstance(document, _Members) else []
-    return len(names) == len(set(names)) and ("operation", "download") in document
+    names = [name for name, _ in document] if isinstance(document, _Members) else []
+    return len(names) == len(set(names)) and _BATCH.issuperset(names) and ("operation", "download") in document
 
 
 class _Members(list[tuple[str, Any]]):

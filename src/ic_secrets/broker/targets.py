@@ -37,6 +37,11 @@ class Endpoint(NamedTuple):
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
+    def is_private(self) -> bool:
+        """Whether nobody on the way reads, or writes, what goes there and comes back."""
+        return self.scheme == "https" or self.is_loopback
+
+    @property
     def is_loopback(self) -> bool:
         """Whether it is on this machine by its name alone."""
         if self.host == "localhost":
