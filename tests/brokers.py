@@ -61,7 +61,7 @@ class World:
         """Start a broker with a secret for each of the servers, and further fields of its order."""
         value = json.dumps({"username": "user", "password": CANARY})
         credentials = tuple(parse_credential(f"http-basic.{host}:{each.port}", value) for each in servers)
-        order = Order(credentials=credentials, password=PASSWORD, authorities=(str(self.ca),))
+        order = Order(credentials=credentials, password=PASSWORD, authorities=self.authority.certificate.decode())
         starting = self._stack.enter_context(StartingBroker())
         return Broker(starting.take(order._replace(**fields)), self.directory)
 

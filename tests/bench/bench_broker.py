@@ -172,7 +172,7 @@ def main() -> None:
             port = free.getsockname()[1]
         value = json.dumps({"username": "user", "password": PASSWORD})
         credential = parse_credential(f"http-basic.localhost:{port}", value)
-        running = starting.take(Order((credential,), authorities=(str(folder / "ca.pem"),), password="x"))
+        running = starting.take(Order((credential,), authorities=authority.certificate.decode(), password="x"))
         # Curl reads its bundle anew for each connection, so both have one of the same size.
         (folder / "known.pem").write_bytes(render_bundle((str(folder / "ca.pem"),), ""))
         (folder / "bundle.pem").write_bytes(render_bundle((), running.certificate))

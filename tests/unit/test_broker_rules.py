@@ -812,7 +812,7 @@ def test_an_order_comes_back_from_its_json() -> None:
         writable=frozenset({"b", "a"}),
         insecure=frozenset({"http://a"}),
         environment={"https_proxy": "http://p"},
-        authorities=("/a",),
+        authorities="-----BEGIN",
         password="pw",
     )
     assert Order.from_json(order.to_json()) == order

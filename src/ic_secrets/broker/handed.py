@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from ..masking.needles import Needle, derive_needles
 from ..masking.parts import make_parts
 from .decisions import HeaderLines
-from .learning import unpack
+from .learning import read_json, unpack
 
 # What `run` calls them where they were masked.
 HANDED_OUT = "handed out by a server"
@@ -28,6 +28,8 @@ _NAMES = r"(?i).*(?:token|sig|secret|credential|key|auth|jwt|pass|policy|hash|se
 _SHORTEST = 8
 _LARGEST = 16_384
 _END = b"\n"
+# The most that are masked in one build: each is looked for in many forms, and a server may send them without an end.
+_MOST = 4096
 
 
 def find_handed_out(headers: HeaderLines, body: bytes = b"") -> tuple[str, ...]:
@@ -35,8 +37,7 @@ def find_handed_out(headers: HeaderLines, body: bytes = b"") -> tuple[str, ...]:
     found = [text for name, value in headers if name == "location" for text in _split_url(value)]
     if body:
         coding = next((value.lower() for name, value in headers if name == "content-encoding"), "")
-        with contextlib.suppress(ValueError, RecursionError):
-            found += _find_actions(json.loads(unpack(coding, body)))
+        found += _find_actions(read_json(unpack(coding, body)))
     return tuple(dict.fromkeys(text for text in found if _SHORTEST <= len(text) <= _LARGEST and "\n" not in text))
 
 
@@ -74,7 +75,7 @@ class Announcer:
     def announce(self, texts: Iterable[str]) -> None:
         """Send the texts that are new, before anything that the loop does next."""
         for text in texts:
-            if text not in self._known:
+            if text not in self._known and len(self._known) < _MOST:
                 self._known.add(text)
                 self._waiting.append(json.dumps(text).encode() + _END)
         self._send()

@@ -14,7 +14,9 @@ from .targets import Endpoint, RequestError, Url, parse_absolute
 
 _SSH_URL = r"(?i)ssh://(?:[^/@]*@)?([^/:@]+)(?::[0-9]+)?/+(.+)"
 # What is unpacked of a body, in bytes.
-_LARGEST = 128 << 20
+_LARGEST = 64 << 20
+# The most values in it, more or less: each takes many times the memory of its text.
+_MOST = 6_000_000
 # The members of a packages.json whose URLs Composer sends a POST to.
 _ANNOUNCED = (("notify-batch",), ("notify",), ("security-advisories", "api-url"), ("filter", "api-url"))
 # A part of a URL that was hidden when composer.json was read.
@@ -88,7 +90,7 @@ class Learned:
 
     def add_answer(self, endpoint: Endpoint, path: str, body: bytes) -> None:
         """Remember what the body of a good answer says."""
-        document = _read_json(body)
+        document = read_json(body)
         if not isinstance(document, dict):
             return
         origin, forge, target = self._sites.find(endpoint, path)
@@ -103,7 +105,7 @@ class Learned:
 
     def add_visibility(self, origin: str, repository: str, body: bytes) -> bool:
         """Remember, and return, whether the answer to a probe says that the repository is public."""
-        document = _read_json(body)
+        document = read_json(body)
         is_public = isinstance(document, dict) and self._sites.forges[origin].is_public(document)
         self.public[origin, repository] = is_public
         if is_public:
@@ -215,7 +217,10 @@ def unpack(encoding: str, body: bytes) -> bytes:
         return b""
 
 
-def _read_json(body: bytes) -> Any:
+def read_json(body: bytes) -> Any:
+    """Return what the JSON says; None where it is none, or would fill the memory."""
+    if sum(map(body.count, (b"[", b"{", b","))) > _MOST:
+        return None
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

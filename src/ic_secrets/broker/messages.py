@@ -90,15 +90,17 @@ async def read_request(stream: Stream, idle: float, timeout: float) -> Request |
     It may wait `idle` seconds with a request, and take `timeout` for its head. RequestError; BrokenError.
     """
     data = await stream.read(idle)
-    while data[:2] == b"\r\n":  # an empty line before a request (RFC 9112, 2.2)
+    if data[:2] == b"\r\n":  # an empty line before a request (RFC 9112, 2.2)
         data = data[2:] or await stream.read(idle)
     if not data:
         return None
-    while (end := data.find(b"\r\n\r\n")) < 0 and len(data) <= _LARGEST_REQUEST:
-        _check_head(data.rstrip(b"\r"))
+    start = 0  # what came before was looked at: whoever sends byte after byte costs little
+    while (end := data.find(b"\r\n\r\n", max(start - 3, 0))) < 0 and len(data) <= _LARGEST_REQUEST:
+        _check_head(data[max(start - 1, 0) :].rstrip(b"\r"))
         more = await stream.read(timeout)
         if not more:
             raise BrokenError("the request was cut off")
+        start = len(data)
         data += more
     if not 0 <= end <= _LARGEST_REQUEST:
         raise RequestError(431, "the head of the request is too large")

@@ -37,8 +37,9 @@ class Order(NamedTuple):
 
     `forges` are the hosts with an API, each with its method (`methods.map_hosts`). `writable` are the hosts (`host` or
     `host:port`) of which anything may be asked, `insecure` the URLs of repositories that the project allows on plain
-    HTTP. `environment` has the person's proxy and authorities, which the broker uses itself, and `authorities` are
-    further bundles. `password` is the one that the broker wants of its clients.
+    HTTP. `environment` has the person's proxy, which the broker uses itself. `authorities` are the certificates (PEM)
+    that it trusts: read before the build starts, since that may write to the files where they are. `password` is the
+    one that the broker wants of its clients.
     """
 
     credentials: tuple[Credential, ...] = ()
@@ -48,7 +49,7 @@ class Order(NamedTuple):
     writable: frozenset[str] = frozenset()
     insecure: frozenset[str] = frozenset()
     environment: Mapping[str, str] = {}
-    authorities: tuple[str, ...] = ()
+    authorities: str = ""
     password: str = ""
 
     def __repr__(self) -> str:
@@ -72,6 +73,6 @@ class Order(NamedTuple):
             writable=frozenset(fields["writable"]),
             insecure=frozenset(fields["insecure"]),
             environment=fields["environment"],
-            authorities=tuple(fields["authorities"]),
+            authorities=fields["authorities"],
             password=fields["password"],
         )

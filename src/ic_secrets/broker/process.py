@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import sys
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,7 @@ _TIMEOUT = 20.0
 _PATIENCE = 5.0
 _LENGTH = 4
 _LARGEST = 256 << 20
+_LARGEST_REPORT = 16 << 20
 
 
 class StartingBroker:
@@ -160,11 +163,11 @@ def ask_report(path: str) -> Report:
 
 
 def _read_report(asked: socket.socket) -> Report:
-    """Ask for the report, and return it; where there is none, one that is lost."""
+    """Ask for the report, and return it; where there is none, one that is lost. A build may have made the socket."""
     try:
         send_message(asked, {"report": True})
-        return Report.from_json(receive_message(asked)["report"])
-    except (OSError, ValueError, TypeError):
+        return Report.from_json(receive_message(asked, largest=_LARGEST_REPORT, patience=_TIMEOUT)["report"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return Report(is_lost=True)
 
 
@@ -178,18 +181,30 @@ def send_message(connection: socket.socket, message: dict[str, Any], descriptors
     connection.sendall(data)
 
 
-def receive_message(connection: socket.socket, descriptors: list[int] | None = None) -> Any:
-    """Return the next message, None where there is none any more; append what came along to `descriptors`."""
+def receive_message(
+    connection: socket.socket,
+    descriptors: list[int] | None = None,
+    *,
+    largest: int = _LARGEST,
+    patience: float | None = None,
+) -> Any:
+    """Return the next message, None where there is none any more; append what came along to `descriptors`.
+
+    OSError, and ValueError where it has more bytes than `largest` or, once begun, takes more seconds than `patience`.
+    """
     start, given, _, _ = socket.recv_fds(connection, _LENGTH, 2)
     if descriptors is not None:
         descriptors += given
     if len(start) < _LENGTH:
         return None
     size = int.from_bytes(start, "big")
-    if size > _LARGEST:
+    if size > largest:
         raise ValueError("the message is too large")
     data = bytearray()
+    end = time.monotonic() + (patience or math.inf)
     while len(data) < size:
+        if time.monotonic() > end:
+            raise ValueError("the message takes too long")
         piece = connection.recv(size - len(data))
         if not piece:
             return None

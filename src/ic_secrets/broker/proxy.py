@@ -24,6 +24,8 @@ from .targets import Endpoint, RequestError, parse_absolute, parse_connect, pars
 from .upstream import UnreachableError, Upstream
 
 _LARGEST_NUMBER = 2048
+# The most connections that have not said the password yet: whoever has waited longest makes room for the next one.
+_MOST_STRANGERS = 1024
 _HANDSHAKE = 30.0
 _WANTED = Answer(407, "Proxy Authentication Required", (("proxy-authenticate", 'Basic realm="ic-secrets"'),), b"")
 # A tunnel inside another, and what has a server say what it was sent.
@@ -49,22 +51,36 @@ class Proxy:
         self._rules = Rules(order)
         self._services = Services(self._rules, Upstream(order), self._tally, limits or Limits(), {}, announce)
         self._clients: set[asyncio.Task[None]] = set()
+        self._strangers: dict[Stream, None] = {}
+        self._most_strangers = _MOST_STRANGERS
 
     async def serve(self, listener: socket.socket) -> None:
         """Accept on the listening socket, and answer, until it is cancelled."""
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         with contextlib.suppress(OSError, ValueError):  # two descriptors for each connection
-            resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        if most != resource.RLIM_INFINITY:
+            self._most_strangers = min(_MOST_STRANGERS, most // 4)
         making = asyncio.get_running_loop().create_server(lambda: Stream(self._accept), sock=listener, backlog=512)
         async with await making as server:
             await server.serve_forever()
 
     def _accept(self, stream: Stream) -> None:
+        if len(self._strangers) >= self._most_strangers:
+            oldest = next(iter(self._strangers))
+            self._welcome(oldest)
+            oldest.abort()
+        self._strangers[stream] = None
         if len(self._clients) >= _LARGEST_NUMBER:
+            self._welcome(stream)
             stream.abort()
             return
         task = asyncio.get_running_loop().create_task(self._serve(stream))
         self._clients.add(task)
         task.add_done_callback(self._clients.discard)
+
+    def _welcome(self, stream: Stream) -> None:
+        self._strangers.pop(stream, None)
 
     async def _serve(self, stream: Stream) -> None:
         """Answer a client until it or we have enough of it."""
@@ -76,13 +92,16 @@ class Proxy:
         except BaseException:
             stream.abort()
             raise
+        finally:
+            self._welcome(stream)
 
     async def _answer(self, stream: Stream, inside: Endpoint | None) -> None:
         """Answer requests one after the other; `inside` is the server at the other end of the tunnel, if any."""
         limits = self._services.limits
         while True:
             try:
-                request = await read_request(stream, limits.idle, limits.head)
+                idle = limits.head if stream in self._strangers else limits.idle
+                request = await read_request(stream, idle, limits.head)
             except RequestError as error:
                 self._count_refusal(inside)
                 await stream.send(write_answer(Refusal(error.status, error.words, "text").render(), keeps_alive=False))
@@ -96,6 +115,7 @@ class Proxy:
             if not inside and not self._is_allowed(request):
                 await stream.send(write_answer(_WANTED, keeps_alive=False))
                 return False
+            self._welcome(stream)
             if not inside and request.method == "CONNECT":
                 await self._tunnel(stream, request)
                 return False

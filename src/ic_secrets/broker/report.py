@@ -51,14 +51,22 @@ class Report(NamedTuple):
 
     @classmethod
     def from_json(cls, text: str) -> "Report":
-        """Return the report that `to_json` wrote."""
+        """Return the report that `to_json` wrote; ValueError, TypeError, KeyError for what it did not."""
         fields: dict[str, Any] = json.loads(text)
-        return cls(
+        report = cls(
             tuple(Traffic(host, tuple(secrets), *counts) for host, secrets, *counts in fields["hosts"]),
             tuple(Attempt(*each) for each in fields["attempts"]),
             tuple((words, hint) for words, hint in fields["notices"]),
             fields["is_lost"],
         )
+        texts = [text for notice in report.notices for text in notice]
+        texts += [text for each in report.hosts for text in (each.host, *each.secrets)]
+        texts += [text for each in report.attempts for text in each[:2]]
+        numbers = [number for each in (*report.hosts, *report.attempts) for number in each[2:]]
+        kinds = ({*map(type, texts)} - {str}, {*map(type, numbers)} - {int}, {type(report.is_lost)} - {bool})
+        if any(kinds):
+            raise TypeError("a field of another type")
+        return report
 
 
 class Tally:

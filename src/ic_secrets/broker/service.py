@@ -22,6 +22,7 @@ from .report import Tally
 _BACKLOG = 512
 _PATIENCE = 5.0
 _SWITCH = 0.0005
+_LARGEST_QUESTION = 1 << 10
 
 
 def serve(number: int, told: int) -> NoReturn:
@@ -79,12 +80,12 @@ def _accept(reports: socket.socket, tally: Tally) -> None:
     """Answer whoever asks for a report."""
     while True:
         asker, _ = reports.accept()
-        with asker, contextlib.suppress(OSError, ValueError):
+        with asker, contextlib.suppress(OSError, ValueError, RecursionError):
             asker.settimeout(_PATIENCE)
             _answer(asker, tally)
 
 
 def _answer(asker: socket.socket, tally: Tally) -> None:
     """Send a report for each message, until there is none any more."""
-    while receive_message(asker) is not None:
+    while receive_message(asker, largest=_LARGEST_QUESTION, patience=_PATIENCE) is not None:
         send_message(asker, {"report": tally.make_report().to_json()})

@@ -65,7 +65,7 @@ def read_wgetrc(environment: Mapping[str, str]) -> bytes:
     return _read(_expand(environment.get("WGETRC") or "~/.wgetrc", environment))
 
 
-def render_bundle(paths: Iterable[str], certificate: str) -> bytes:
+def render_bundle(paths: Iterable[str], certificate: str = "") -> bytes:
     """Return the certificates of the system, of the files and of our authority (PEM), each once.
 
     A program that meets something else in a bundle falls on silently to the system's own: so nothing else is in it.

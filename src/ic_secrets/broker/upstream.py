@@ -21,7 +21,6 @@ from .messages import Framing, read_response, write_request
 from .order import Order
 from .streams import BrokenError, Stream
 from .targets import Endpoint
-from .trust import find_system_bundle
 
 # How many idle connections are kept for one server and credential, in all, and for how long, in seconds.
 _KEPT = 8
@@ -77,9 +76,9 @@ class Upstream:
     """What connects to servers."""
 
     def __init__(self, order: Order) -> None:
-        """Take the person's proxy and authorities from the order; OSError where an authority cannot be read."""
+        """Take the person's proxy and authorities from the order."""
         self._environment = order.environment
-        self._authorities = _list_authorities(order)
+        self._authorities = order.authorities
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._idle: dict[tuple[Endpoint, str], list[Link]] = {}
 
@@ -167,9 +166,7 @@ class Upstream:
         if name not in self._contexts:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.set_alpn_protocols(["http/1.1"])
-            for cafile, capath in self._authorities:
-                with contextlib.suppress(OSError):  # no certificate in it, or gone meanwhile
-                    context.load_verify_locations(cafile or None, capath or None)
+            _trust(context, self._authorities)
             if credential:
                 content = credential.content
                 try:
@@ -241,9 +238,14 @@ async def _ask_for_tunnel(stream: Stream, proxy: UpstreamProxy, endpoint: Endpoi
     stream.unread(parser.trailing_data[0])
 
 
-def _list_authorities(order: Order) -> list[tuple[str, str]]:
-    """Return the files and folders (as OpenSSL names them) of the authorities that are trusted."""
-    environment = order.environment
-    folders = [ssl.get_default_verify_paths().openssl_capath, *environment.get("SSL_CERT_DIR", "").split(os.pathsep)]
-    files = [find_system_bundle(), environment.get("SSL_CERT_FILE", ""), *order.authorities]
-    return [(path, "") for path in files if path] + [("", path) for path in folders if os.path.isdir(path)]
+def _trust(context: ssl.SSLContext, certificates: str) -> None:
+    """Trust the certificates; one by one where OpenSSL does not take one of them."""
+    end = "-----END CERTIFICATE-----\n"
+    if not certificates:
+        return
+    try:
+        context.load_verify_locations(cadata=certificates)
+    except ssl.SSLError:
+        for each in certificates.split(end)[:-1]:
+            with contextlib.suppress(ssl.SSLError):
+                context.load_verify_locations(cadata=each + end)

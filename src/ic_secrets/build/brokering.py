@@ -64,7 +64,7 @@ def arrange_broker(prepared: PreparedBuild, notify: Notify, errors: Errors) -> P
     authorities = find_authorities(request.environment, section, git)
     sources = project.sources.add_repositories(own)
     sources = sources._replace(forges={**map_hosts(section), **sources.forges})
-    order = _make_order(prepared, sources, authorities)
+    order = _make_order(prepared, sources, render_bundle(authorities).decode())
     for notice in find_defeats(list_hosts(order), sources, project.config, git, request.environment):
         if notice.level != "error":
             notify(notice)
@@ -76,11 +76,11 @@ def arrange_broker(prepared: PreparedBuild, notify: Notify, errors: Errors) -> P
 
 def lead_build(order: Order, running: Running, directory: str, environment: Mapping[str, str]) -> Lead:
     """Return what leads a build with that environment, and that private directory, to its broker."""
-    bundle = render_bundle(order.authorities, running.certificate)
+    bundle = (order.authorities + running.certificate).encode()
     return make_lead(order, running.port, bundle, directory, environment, read_wgetrc(environment))
 
 
-def _make_order(prepared: PreparedBuild, sources: PackageSources, authorities: tuple[str, ...]) -> Order:
+def _make_order(prepared: PreparedBuild, sources: PackageSources, authorities: str) -> Order:
     request, secrets = prepared.request, prepared.secrets
     bound = [each for each in secrets if each.name in prepared.placeholders and each.name not in prepared.preserved]
     places = tuple(_list_places(sources))

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from ..core.linux import harden
 from ..core.notices import Notice, Notify
 from ..errors import SCRUB_INCOMPLETE, SIGNAL_BASE, EndedError, IcSecretsError, ScrubIncompleteError
 from ..process.child import Child, Outcome
@@ -230,11 +231,15 @@ class Build:
 
 
 def start_broker(request: BuildRequest) -> contextlib.AbstractContextManager[StartingBroker | None]:
-    """Start the broker that the request asks for, which gets ready while the build is prepared; ExposureError."""
+    """Start the broker that the request asks for, which gets ready while the build is prepared; ExposureError.
+
+    What the build is not to have is in our memory too, so nobody can look into that any more.
+    """
     if not request.broker:
         return contextlib.nullcontext()
     from ..broker import StartingBroker
 
+    harden()
     return StartingBroker()
 
 

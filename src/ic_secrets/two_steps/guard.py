@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from ..core.files import remove_all_but, remove_directory
-from ..core.linux import is_zombie, read_start_time, rename_process
+from ..core.linux import harden, is_zombie, read_start_time, rename_process
 from ..core.records import NamedTuple
 from ..errors import ExposureError
 
@@ -144,6 +144,7 @@ def open_process(pid: int) -> int:
 def stand_guard(number: int) -> NoReturn:
     """Run as the guard; `number` is the descriptor of its end of the socket."""
     try:
+        harden()  # nobody takes a copy of the descriptors, one of which keeps a broker alive
         if os.fork():
             os._exit(0)
         reader, writer = os.pipe()
