@@ -157,7 +157,9 @@ def report_traffic(report: Report, notify: Notify) -> None:
     for attempt in report.attempts:
         times = "" if attempt.times == 1 else f", {attempt.times} times"
         text = f"the placeholder of {attempt.name} was sent to {attempt.host}{times}, and stayed a placeholder"
-        notify(Notice(text, f"`ic-secrets set OWNER {attempt.name} --hosts …` says which hosts get the value"))
+        command = f"`ic-secrets set OWNER {attempt.name} --hosts …`"
+        hint = f"if it belongs there, name that host too ({command}); if not, find out what sent it"
+        notify(Notice(text, hint))
     for traffic in report.hosts:
         if traffic.refused:
             text = f"the broker refused {_count(traffic.refused, 'request')} to {traffic.host}"
