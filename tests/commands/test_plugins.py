@@ -84,6 +84,33 @@ def test_what_a_plugin_renders_is_there_for_the_build_and_gone_afterwards(
     assert list(private.iterdir()) == []
 
 
+@pytest.mark.parametrize("broker", [(), ("--broker",)])
+def test_a_plugin_cannot_give_a_build_what_only_the_broker_has(
+    site: Cli, plugin: Make, tmp_path: Path, broker: tuple[str, ...]
+) -> None:
+    """Not without meaning to: a netrc or npmrc of every secret is what some render."""
+    plugin(
+        """
+        @hookimpl
+        def ic_secrets_render_secrets(context):
+            values = [secret.value.reveal() for secret in context.secrets]
+            values += [str(each.content) for each in context.secrets.credentials]
+            return Rendered({"all": repr(values).encode()}, {}, {"ALL": "all"})
+        """
+    )
+    bound = ("--type", "env", "--scope", "ic", "--hosts", "a.example")
+    site("set", "my-site", "BOUND", *bound, stdin=b"a-bound-canary", check=0)
+    name = "http-basic.repo.example.org"
+    site("set", "my-site", name, "--type", "composer", "--scope", "ic", stdin=b"me a-login-canary", check=0)
+    copy = tmp_path / "copied"
+    site("run", *broker, "--leaks", "off", "my-site", "--", "sh", "-c", f'cp "$ALL" {copy}', check=0)
+    found = copy.read_text()
+    assert CANARY in found
+    assert ("a-bound-canary" in found, "a-login-canary" in found, "ics_" in found) == (
+        (False, False, True) if broker else (True, True, False)
+    )
+
+
 def test_files_of_a_plugin_may_share_directories(site: Cli, plugin: Make, private: Path) -> None:
     """Each is made once, and a parent before what it contains."""
     plugin(

@@ -348,7 +348,8 @@ def render(
         ours = ours.add(Rendered(variables=home.variables, paths={"COMPOSER_HOME": COMPOSER}))
     whole = ours
     with errors:
-        context = RenderContext(request.target, prepared.project.directory, secrets, inherited, request.scope)
+        held = secrets.hold_back(prepared.placeholders) if request.broker else secrets
+        context = RenderContext(request.target, prepared.project.directory, held, inherited, request.scope)
         whole = render_others(context, ours, extensions.list_renderers())
     environment = {**inherited, **whole.variables}
     with errors:

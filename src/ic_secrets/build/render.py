@@ -42,8 +42,9 @@ class RenderContext(NamedTuple):
     """What a renderer may look at: the target, the project's directory, the secrets, and what the build inherits.
 
     The `secrets` are those that are exposed, with their values: to a build (the scope `ic`) of the types `env` and
-    `composer`, to an application (`web`) of the type `runtime`. A renderer sees the environment as those before it
-    have made it.
+    `composer`, to an application (`web`) of the type `runtime`. A build with a broker holds no credential, so none is
+    among them then, and a secret that is bound to hosts has its placeholder as the value. A renderer sees the
+    environment as those before it have made it.
     """
 
     target: Target

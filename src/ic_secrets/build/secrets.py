@@ -3,7 +3,7 @@
 import functools
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ..composer.auth_json import Document
@@ -201,6 +201,16 @@ class BuildSecrets(tuple[BuildSecret, ...]):
         return BuildSecrets(
             each._replace(variable=each.variable._replace(credentials=(), others={})) if each.variable else each
             for each in self
+        )
+
+    def hold_back(self, placeholders: Mapping[str, str]) -> "BuildSecrets":
+        """Return what a build with a broker holds of them: no credential, and some placeholders instead of values."""
+        kept = (each for each in self if not (each.credential or each.variable))
+        return BuildSecrets(
+            each._replace(value=SecretValue(holder), parts=split_value(holder))
+            if (holder := placeholders.get(each.name))
+            else each
+            for each in kept
         )
 
     def warn_of_methods(self, composer: InstalledComposer) -> Iterator[Notice]:
