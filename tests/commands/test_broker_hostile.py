@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import gzip
 import json
 import os
 import re
@@ -16,17 +18,20 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from brokers import CANARIES, World, make_world
 from children import run_unprivileged
 from commandline import Cli
+from ic_secrets.broker.order import Bound
+from ic_secrets.broker.placeholders import make_placeholder
 from ic_secrets.broker.process import ask_report, receive_message, send_message
 from ic_secrets.broker.report import Report, Traffic
 from ic_secrets.two_steps.guard import StartingGuard
 from servers.certificates import Authority
-from servers.scripted import Scripted
+from servers.scripted import Connection, Scripted
 
 
 @pytest.fixture
@@ -80,6 +85,68 @@ def test_strangers_that_only_connect_leave_room_for_the_build(world: World) -> N
 
 
 # --- code in the build
+
+KEY = "canary-key/4711"
+HOLDER = make_placeholder("store", "site:a", "KEY")
+REFLECTED = {
+    "in the query": ("-G", "--data-urlencode", f"k={HOLDER}"),
+    "packed": ("--compressed", "-H", f"X-Key: {HOLDER}"),
+    "in a part": ("-r", "0-8", "-H", f"X-Key: {HOLDER}"),
+    "in a pair": ("-u", f"user:{HOLDER}"),
+    "in a form": ("--data-urlencode", f"k={HOLDER}"),
+    "from HTTP/1.0": ("--http1.0", "-H", f"X-Key: {HOLDER}"),
+}
+
+
+def reflect(each: Connection) -> None:
+    """Answer with the request, packed or in part as it is asked to."""
+    body = each.head + each.read_body()
+    lines, status = ["Content-Type: text/html"], "404 Not Found"
+    if b"gzip" in each.head.lower():
+        body, lines = gzip.compress(body), [*lines, "Content-Encoding: gzip"]
+    if b"range:" in each.head.lower():
+        body, status = body[body.index(b"canary") :][:9], "206 Partial Content"
+    each.answer(body, status, *lines, "X-Seen: " + each.path)
+
+
+@pytest.mark.parametrize("name", REFLECTED)
+def test_a_server_that_repeats_a_request_does_not_show_the_value(world: World, name: str) -> None:
+    """As many do in the body of an error, or of a redirect, and in headers."""
+    server = world.serve(reflect)
+    bound = Bound("KEY", HOLDER, KEY, (f"localhost:{server.port}",))
+    broker = world.start(bound=(bound,))
+    arguments = ("-i", *REFLECTED[name], f"https://localhost:{server.port}/a")
+    shown = broker.curl(*arguments).stdout
+    forms = [
+        KEY.encode(),
+        quote(KEY, safe="").encode(),
+        b"canary-key%2f4711",
+        b"canary-ke",
+        base64.b64encode(f"user:{KEY}".encode())[8:-4],
+    ]
+    assert any(form in head for form in forms for head in server.heads) or name == "in a form"
+    assert not any(form in shown for form in forms)
+    assert HOLDER.encode() in shown or name == "in a pair"
+    direct = [each.replace(HOLDER, KEY) for each in arguments]
+    found = subprocess.run(["curl", "-q", "-sS", "--cacert", str(world.ca), *direct], capture_output=True).stdout
+    assert any(form in found for form in forms), "without the broker it is there"
+
+
+def test_what_a_server_repeats_in_a_large_answer_is_hidden_too(world: World) -> None:
+    """In chunks, and to the last byte; a file is passed on as it is."""
+    text = b"x" * 40_000 + KEY.encode()
+
+    def answer(each: Connection) -> None:
+        kind = "application/zip" if each.path.startswith("/zip") else "application/json"
+        each.answer(text, "200 OK", f"Content-Type: {kind}")
+
+    server = world.serve(answer)
+    broker = world.start(bound=(Bound("KEY", HOLDER, KEY, (f"localhost:{server.port}",)),))
+    url = f"https://localhost:{server.port}"
+    assert broker.curl(f"{url}/a?k={HOLDER}").stdout == text.replace(KEY.encode(), HOLDER.encode())
+    assert broker.curl(f"{url}/zip?k={HOLDER}").stdout == text
+    assert broker.curl(f"{url}/a").stdout == text, "where it was not asked with, it is not looked for"
+
 
 TRUSTING = 'cat "$EVIL" >>"$SSL_FILE"; curl -sS -o "$OUT/answer" -w "%{http_code}" "$URL"'
 

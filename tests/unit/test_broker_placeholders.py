@@ -5,20 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import re
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 import pytest
 from hypothesis import given, strategies as st
 
 from ic_secrets.broker.placeholders import (
     PATTERN,
+    Hider,
     UnfitValueError,
     can_fill,
     fill_body,
     fill_header,
     fill_target,
     find_placeholders,
-    hide_values,
     make_placeholder,
 )
 
@@ -98,12 +98,12 @@ def test_only_what_has_a_value_is_filled() -> None:
 def test_an_answers_header_gets_the_placeholder_back_in_any_spelling() -> None:
     value = "a long/value+x"
     target = fill_target(f"/x?k={ONE}", {ONE: value})
-    assert hide_values(f"https://www.a.org{target}", {ONE: value}) == f"https://www.a.org/x?k={ONE}"
-    assert hide_values("x=a+long%2Fvalue%2Bx", {ONE: value}) == f"x={ONE}"
+    assert Hider({ONE: value}).hide(f"https://www.a.org{target}") == f"https://www.a.org/x?k={ONE}"
+    assert Hider({ONE: value}).hide("x=a+long%2Fvalue%2Bx") == f"x={ONE}"
 
 
 def test_a_value_that_is_hardly_a_secret_is_not_looked_for_in_answers() -> None:
-    assert hide_values("content-length: 12", {ONE: "1"}) == "content-length: 12"
+    assert Hider({ONE: "1"}).hide("content-length: 12") == "content-length: 12"
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=40))
@@ -112,3 +112,16 @@ def test_any_value_comes_back_from_a_query_a_form_and_json(value: str) -> None:
     form = fill_body("application/x-www-form-urlencoded", f"k={ONE}".encode(), {ONE: value})
     assert dict(parse_qsl(form.decode(), keep_blank_values=True)) == {"k": value}
     assert json.loads(fill_body("application/json", json.dumps([ONE]).encode(), {ONE: value})) == [value]
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=10, max_size=30), st.data())
+def test_an_answer_shows_no_value_wherever_it_is_cut(value: str, data: st.DataObject) -> None:
+    pair = base64.b64encode(f"user:{value}".encode())
+    whole = b"<p>" + value.encode() + b"</p> " + pair + b" " + quote(value, safe="").encode() + b"<br>"
+    first, second = sorted(data.draw(st.integers(0, len(whole))) for _ in range(2))
+    hider = Hider({ONE: value})
+    shown = b"".join(map(hider.feed, (whole[:first], whole[first:second], whole[second:]))) + hider.close()
+    assert shown == Hider({ONE: value}).hide(whole.decode()).encode()
+    assert shown.startswith(b"<p>" + ONE.encode() + b"</p>")
+    assert shown.endswith(b" " + ONE.encode() + b"<br>")
+    assert pair[8:-4] not in shown

@@ -239,6 +239,10 @@ class Exchange:
         if response.framing.kind == "end" and self._request.version == b"1.0":
             keeps_alive = False
         shown = response._replace(headers=self._services.rules.hide_values(decision, response.headers))
+        hider = self._services.rules.find_hider(decision, response.headers)
+        if hider and response.framing.kind == "length":  # which may become another one
+            shown = shown._replace(framing=Framing("end"))
+            keeps_alive = keeps_alive and self._request.version != b"1.0"
         head, chunked = write_response(self._request, shown, keeps_alive=keeps_alive)
         lesson = _Lesson() if decision.learns and response.status == 200 else None
         if not lesson:
@@ -252,6 +256,8 @@ class Exchange:
         silence = self._services.limits.poll if decision.purpose == "git" else self._services.limits.silence
         async for piece in read_body(link.stream, response.framing, response.parser, silence):
             self._services.tally.add(key, bytes_in=len(piece))
+            if hider and not (piece := hider.feed(piece)):
+                continue
             if lesson:
                 # The client gets the end of the body when its lesson is learnt: its next request may depend on that.
                 lesson.add(piece)
@@ -264,6 +270,8 @@ class Exchange:
             self._services.rules.learn(decision, response.status, response.headers, body)
             if decision.method == "POST":  # of Git LFS
                 self._services.announce(find_handed_out(response.headers, body))
+        rest = hider.close() if hider else b""
+        last += write_chunk(rest) if chunked and rest else rest
         await self._client.send(last + (write_chunk(b"") if chunked else b""), self._services.limits.poll)
         self._client.on_end = None
         if response.keeps_alive and not self._has_body:

@@ -53,6 +53,12 @@ def clean_headers(endpoint: Endpoint, headers: HeaderLines, *, is_guarded: bool,
     return tuple(kept)
 
 
+def ask_plainly(headers: HeaderLines) -> HeaderLines:
+    """Return the headers of a request whose answer is looked into: it is asked for whole, and not packed."""
+    kept = (each for each in headers if each[0] not in {"accept-encoding", "range", "if-range"})
+    return (*kept, ("accept-encoding", "identity"))
+
+
 def merge_headers(headers: HeaderLines, ours: Mapping[str, str]) -> HeaderLines:
     """Return the headers with ours in the place of those of the same names, and of any other login if ours is one."""
     names = {name.lower() for name in ours}

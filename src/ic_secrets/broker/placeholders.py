@@ -63,16 +63,64 @@ def fill_body(content_type: str, body: bytes, values: Mapping[str, str]) -> byte
     return _fill(text, values, escape).encode("latin-1") if escape else body
 
 
-def hide_values(text: str, values: Mapping[str, str]) -> str:
-    """Return the text of an answer's header with the placeholders in the place of the values."""
-    for placeholder, value in values.items():
-        for shown in dict.fromkeys((quote(value, safe=""), quote_plus(value), quote(value), _to_latin(value))):
-            text = text.replace(shown, placeholder) if len(shown) > _SHORTEST else text
-    return text
-
-
 # A shorter value is not looked for in answers: it would be found in what is no secret.
 _SHORTEST = 7
+_MARK = b"***"
+# What holds no text that a server has made of a request.
+_BINARY = (
+    r"(?:image|audio|video|font)/.*|application/(?:zip|gzip|x-.*|octet-stream|pdf|vnd\..*|java-archive)|multipart/.*"
+)
+
+
+def holds_text(content_type: str) -> bool:
+    """Return whether an answer of that type may repeat what it was asked with."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return not re.fullmatch(_BINARY, kind) or kind.endswith(("json", "xml"))
+
+
+class Hider:
+    """Put placeholders in the place of values in what a server answers, wherever that is cut; `***` for odd forms."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        """`values` are those that the request had, by placeholder."""
+        from ..masking.needles import derive_needles
+        from ..masking.parts import split_value
+
+        self._forms: dict[bytes, bytes] = {}
+        for placeholder, value in values.items():
+            for shown in (quote(value, safe=""), quote_plus(value), quote(value), _for_json(value), _to_latin(value)):
+                self._forms[shown.encode("latin-1")] = placeholder.encode()
+            for needle in derive_needles("", split_value(value)):
+                self._forms.setdefault(needle.data, _MARK)
+        forms = sorted((form for form in self._forms if len(form) > _SHORTEST), key=len, reverse=True)
+        self._most = len(forms[0]) - 1 if forms else 0
+        self._pattern = re.compile(b"|".join(map(re.escape, forms)) or rb"(?!)")
+        self._tail = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take a piece, and return what can be shown now."""
+        data = self._tail + piece
+        return self._advance(data, len(data) - self._most)
+
+    def close(self) -> bytes:
+        """Return the rest."""
+        return self._advance(self._tail, len(self._tail))
+
+    def _advance(self, data: bytes, limit: int) -> bytes:
+        """Return what begins before the limit, where the longest form would be seen whole."""
+        shown, position = [], 0
+        for match in self._pattern.finditer(data):
+            if match.start() >= limit:
+                break
+            shown += [data[position : match.start()], self._forms[match[0]]]
+            position = match.end()
+        hold = max(position, limit, 0)
+        self._tail = data[hold:]
+        return b"".join([*shown, data[position:hold]])
+
+    def hide(self, text: str) -> str:
+        """Return the text of a header."""
+        return (self.feed(text.encode("latin-1", "replace")) + self.close()).decode("latin-1")
 
 
 def _fill(text: str, values: Mapping[str, str], escape: Callable[[str], str]) -> str:

@@ -20,16 +20,17 @@ from .decisions import (
     Verdict as Verdict,
 )
 from .forges import FORGES
-from .headers import check_headers, clean_headers, merge_headers, set_length
+from .headers import ask_plainly, check_headers, clean_headers, merge_headers, set_length
 from .learning import unpack
 from .order import Order
 from .placeholders import (
+    Hider,
     UnfitValueError,
     fill_body,
     fill_header,
     fill_target,
     find_placeholders,
-    hide_values,
+    holds_text,
 )
 from .targets import Endpoint, has_tricks, is_plain, parse_host
 
@@ -91,9 +92,10 @@ class Rules:
         except UnfitValueError:
             return self._refuse(request, _explain_unfit(request)), b""
         names, attempts = self._sort_found(found, values)
+        headers = set_length(decision.headers, len(filled)) if filled != body else decision.headers
         decision = decision._replace(
             body="stream",
-            headers=set_length(decision.headers, len(filled)) if filled != body else decision.headers,
+            headers=ask_plainly(headers) if names else headers,
             secret=decision.secret or next(iter(names), ""),
             filled=tuple(dict.fromkeys((*decision.filled, *names))),
             attempts=tuple(dict.fromkeys((*decision.attempts, *attempts))),
@@ -154,9 +156,19 @@ class Rules:
         """
         if decision.credential:
             headers = tuple(each for each in headers if each[0].lower() not in _COOKIES)
+        hider = self._make_hider(decision)
+        return tuple((name, hider.hide(value)) for name, value in headers) if hider else headers
+
+    def find_hider(self, decision: Decision, headers: HeaderLines) -> Hider | None:
+        """Return what does the same in the answer's body; None where nothing was put in, or the body is no text."""
+        found = _read_headers(headers)
+        is_text = holds_text(found.get("content-type", "")) and "content-encoding" not in found
+        return self._make_hider(decision) if is_text else None
+
+    def _make_hider(self, decision: Decision) -> Hider | None:
         values = self._access.find_values(decision.endpoint)
         shown = {holder: values[name] for holder, name in self._access.names.items() if name in decision.filled}
-        return tuple((name, hide_values(value, shown)) for name, value in headers) if shown else headers
+        return Hider(shown) if shown else None
 
     def make_token_request(self, credential: Credential) -> TokenRequest:
         """Return the request that mints the credential's access token."""
@@ -202,7 +214,8 @@ class Rules:
         is_guarded = request.credential is not None
         headers = clean_headers(endpoint, head.headers, is_guarded=is_guarded, is_lesson=learns)
         try:
-            headers = tuple((name, fill_header(value, values)) for name, value in headers) if names else headers
+            if names:
+                headers = tuple((name, fill_header(value, values)) for name, value in ask_plainly(headers))
         except UnfitValueError:
             return self._refuse(request, _explain_unfit(request))
         purpose: Purpose = "git" if request.is_git else "api" if request.target.is_api else "files"
