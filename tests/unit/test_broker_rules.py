@@ -543,6 +543,8 @@ def test_a_refused_credential_is_named_in_a_way_after_which_composer_asks_for_no
     warning = json.loads(answer.body)["warning"]
     assert warning.startswith(f"ic-secrets: api.github.com answered {status} to the secret github-oauth.github.com")
     assert int(dict(answer.headers)["content-length"]) == len(answer.body)
+    assert warning == f"ic-secrets: {verdict.notice}"
+    assert "`ic-secrets set OWNER github-oauth.github.com`" in verdict.hint
 
 
 @pytest.mark.parametrize(
@@ -574,10 +576,11 @@ def test_git_is_told_inside_of_its_protocol(method: str, path: str, kind: str) -
 )
 def test_composer_goes_to_git_where_a_gitlab_token_may_only_fetch(value: str, status: int, shown: int) -> None:
     rules = make_rules({"gitlab-token.gitlab.com": value})
-    refusal = rules.judge(ask(rules, "GET", PROJECT), status, ()).refusal
-    assert refusal
-    answer = refusal.render()
+    verdict = rules.judge(ask(rules, "GET", PROJECT), status, ())
+    assert verdict.refusal
+    answer = verdict.refusal.render()
     assert answer.status == shown
+    assert bool(verdict.notice) is (shown == 424)  # else Composer goes on, and nothing is wrong
     assert ("permissions" in json.loads(answer.body)) is (shown == 200)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from ..build import BuildRequest
 from ..config import Settings
 from ..core import Notice
-from ..errors import UsageError
+from ..errors import InvalidHostError, UsageError
 from ..model import Scope, Target
 from ..model.variables import Preserve
 from .context import Context
@@ -88,12 +88,15 @@ def _check_lowered(context: Context, request: BuildRequest) -> BuildRequest:
 
 
 def _read_hosts(settings: Settings, name: str) -> frozenset[str]:
-    value = settings.get(name).value
-    if not value:
+    found = settings.get(name)
+    if not found.value:
         return frozenset()
     from ..model.hosts import parse_hosts
 
-    return frozenset(parse_hosts(value))
+    try:
+        return frozenset(parse_hosts(found.value))
+    except InvalidHostError as error:
+        raise InvalidHostError(f"{found.source}: {error}", hint=error.hint) from None
 
 
 def is_brokered(settings: Settings, scope: Scope) -> bool:

@@ -110,12 +110,13 @@ class Decision(NamedTuple):
 class Verdict(NamedTuple):
     """What to do with an answer: `pass` it on, `help` by asking whether the repository is public, or `refuse`.
 
-    With `refuse` the client gets the `refusal` in its place; `notice` is a line for the receipt.
+    With `refuse` the client gets the `refusal` in its place; `notice` is a line for the receipt, with its `hint`.
     """
 
     action: Literal["pass", "help", "refuse"] = "pass"
     refusal: Refusal | None = None
     notice: str = ""
+    hint: str = ""
 
 
 class TokenRequest(NamedTuple):

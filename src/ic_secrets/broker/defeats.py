@@ -59,7 +59,7 @@ def _check_config(config: Document) -> Iterator[Notice]:
                 "error",
             )
     if config.get("disable-tls") is True:
-        yield Notice("composer.json sets disable-tls, and the broker works with TLS alone", "remove it", "error")
+        yield Notice("composer.json sets disable-tls, and a broker needs TLS", "remove it", "error")
 
 
 def _check_options(hosts: Collection[str], sources: PackageSources) -> Iterator[Notice]:

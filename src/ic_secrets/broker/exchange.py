@@ -159,7 +159,7 @@ class Exchange:
                     link, response, pump = await self._send(decision, body, is_safe=True)
                     verdict = self._services.rules.judge(decision, response.status, response.headers)
             if verdict.notice:
-                self._services.tally.note(verdict.notice)
+                self._services.tally.note(verdict.notice, verdict.hint)
             if verdict.action == "refuse" and verdict.refusal:
                 link.stream.abort()
                 return await self._refuse(verdict.refusal)

@@ -114,12 +114,14 @@ class Rules:
             return Verdict()
         host, name = decision.endpoint.key, decision.secret
         words = f"{host} answered {status} to the secret {name}, which may be wrong, expired or not meant for this"
+        hint = f"`ic-secrets explain SITE {name}` shows whose it is, `ic-secrets set OWNER {name}` gives it a new value"
         if is_limited:
-            words = f"{host} takes no more requests with the secret {name}{_read_reset(found)}"
+            words, hint = f"{host} takes no more requests with the secret {name}{_read_reset(found)}", ""
         if not decision.credential:
-            return Verdict(notice=words if decision.filled else "")
-        refusal = Refusal(200, words, "guest") if is_guest else _make_failure(decision, words)
-        return Verdict("refuse", refusal, words)
+            return Verdict("pass", None, words, hint) if decision.filled else Verdict()
+        if is_guest:  # all is well, unless git fails as well: then that is what is noted
+            return Verdict("refuse", Refusal(200, words, "guest"))
+        return Verdict("refuse", _make_failure(decision, words), words, hint)
 
     def make_probe(self, decision: Decision) -> Decision:
         """Return the request, with the credential, that says whether the decision's repository is public."""
