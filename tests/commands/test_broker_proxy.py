@@ -269,7 +269,7 @@ def test_an_answer_before_the_body_is_read_arrives(world: World, tmp_path: Path)
 
     def script(each: Connection) -> bool:
         each.answer(b"too large", "413 Content Too Large", "Connection: close")
-        each.end()
+        each.drain()
         return False
 
     server = world.serve(script)

@@ -53,10 +53,12 @@ class Connection:
         self.peer.sendall(data)
 
     def end(self) -> None:
-        """Say that nothing more will be sent, and read on until the client has heard it."""
-        if isinstance(self.peer, ssl.SSLSocket):
-            self.peer = self.peer.unwrap() if not self._rest else self.peer
-        self.peer.shutdown(socket.SHUT_WR)
+        """Say, over TLS, that nothing more will be sent."""
+        assert isinstance(self.peer, ssl.SSLSocket)
+        self.peer = self.peer.unwrap()
+
+    def drain(self) -> None:
+        """Read on until the client hangs up, as servers do that have answered too early for it."""
         while self.peer.recv(65536):
             pass
 
