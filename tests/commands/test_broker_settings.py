@@ -105,6 +105,16 @@ def test_a_project_that_would_get_past_it_is_refused_before(
 
 
 @pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("is_off", [True, False])
+def test_a_project_whose_credential_goes_unencrypted_is_named(cli: Cli, work: Path, is_off: bool) -> None:
+    repositories = [{"type": "composer", "url": "http://repo.example.org/satis"}]
+    write_manifest(work, config={"secure-http": not is_off}, repositories=repositories)
+    done = cli("run", "--broker", "my-site", "--", "true", check=0)
+    words = b"the credential of repo.example.org is sent unencrypted to http://repo.example.org/satis"
+    assert (words in done.stderr) is is_off
+
+
+@pytest.mark.usefixtures("store")
 def test_a_malformed_config_is_named_once(cli: Cli, home: dict[str, str]) -> None:
     place = Path(home["XDG_CONFIG_HOME"], "composer", "config.json")
     place.parent.mkdir(parents=True)

@@ -199,6 +199,14 @@ def test_no_session_is_handed_out_that_a_credential_has_opened() -> None:
         assert rules.hide_values(ask(rules, "GET", url), answer) == answer
 
 
+@pytest.mark.parametrize("name", ["accept-encoding", "Accept_Encoding", "Range", "If_Range"])
+def test_an_answer_that_may_repeat_a_value_cannot_be_asked_for_packed_or_in_parts(name: str) -> None:
+    rules = make_rules({}, bound=(BOUND,))
+    decision = ask(rules, "GET", f"connect.acf.example/x?k={ACF}", (name.lower(), "gzip"))
+    assert [each for each in decision.headers if each[0] != "host"] == [("accept-encoding", "identity")]
+    assert (name.lower(), "gzip") in ask(rules, "GET", "connect.acf.example/x", (name.lower(), "gzip")).headers
+
+
 # --- to stop it
 
 

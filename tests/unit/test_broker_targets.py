@@ -166,6 +166,12 @@ def test_what_composer_asks_is_plain(path: str) -> None:
     assert split_path(f"{path}?a=../b") == (path, "a=../b", True)
 
 
+@pytest.mark.parametrize("path", ["/a/%252e%252E/b", "/a%252fb", "/a%25255cb"])
+def test_a_path_that_climbs_for_whoever_decodes_twice_is_not_plain(path: str) -> None:
+    assert not is_plain(path)
+    assert is_plain("/a/100%25/b%2525"), "a percent sign by itself is"
+
+
 def test_an_empty_segment_is_no_trick_but_not_plain() -> None:
     assert not is_plain("/a//b")
     assert not has_tricks("/a//b")

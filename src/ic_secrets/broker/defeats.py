@@ -7,9 +7,11 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ..composer.auth_json import Document
+from ..composer.methods import map_hosts
 from ..composer.repositories import PackageSources, Repository
 from ..core.notices import Notice
 from ..core.records import NamedTuple
+from .targets import parse_host
 from .trust import GitLines
 
 _URL = r"(?i)(https?)://(?:([^/@]*)@)?([^/:]+)(?::([0-9]+))?(/.*)?"
@@ -47,6 +49,18 @@ def find_defeats(
         text = "the client certificate of GIT_SSL_CERT does not reach the hosts of secrets: the broker asks them"
         found.append(Notice(text, _STORE_CERTIFICATE.format("HOST")))
     return tuple(sorted(dict.fromkeys(found), key=lambda notice: notice.level != "error"))
+
+
+def find_exposed(hosts: Collection[str], insecure: Iterable[str]) -> Iterator[Notice]:
+    """Say of which repositories a project allows a credential to be sent over plain HTTP."""
+    for url in sorted(insecure):
+        match = re.fullmatch(_URL, url)
+        if not match:
+            continue
+        host = match[3].lower() + (f":{match[4]}" if match[4] and match[4] != "80" else "")
+        if host in hosts and host not in map_hosts() and not parse_host(host, "http").is_loopback:
+            text = f"composer.json has secure-http off: the credential of {host} is sent unencrypted to {url}"
+            yield Notice(text, "whoever is on the way can read it: ask that repository by https")
 
 
 def _check_config(config: Document) -> Iterator[Notice]:

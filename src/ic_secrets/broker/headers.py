@@ -55,7 +55,8 @@ def clean_headers(endpoint: Endpoint, headers: HeaderLines, *, is_guarded: bool,
 
 def ask_plainly(headers: HeaderLines) -> HeaderLines:
     """Return the headers of a request whose answer is looked into: it is asked for whole, and not packed."""
-    kept = (each for each in headers if each[0] not in {"accept-encoding", "range", "if-range"})
+    dropped = {"accept-encoding", "range", "if-range"}
+    kept = (each for each in headers if each[0].replace("_", "-") not in dropped)
     return (*kept, ("accept-encoding", "identity"))
 
 

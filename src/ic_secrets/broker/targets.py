@@ -11,6 +11,8 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NUMBER = r"0x[0-9a-f]*|[0-9]+"
 # Segments that a server, or something before it, may resolve to another path than the one that was judged.
 _ODD = r"\\|%5c|%00|%[01][0-9a-f]|%7f|[\x00-\x20\x7f#]|%(?![0-9a-f]{2})|(?:/|%2f)(?:\.|%2e){1,2}(?=/|;|%3b|%2f|$)"
+# A dot, slash or backslash for whoever decodes twice.
+_TWICE = r"%25(?:25)*(?:2e|2f|5c)"
 
 
 class RequestError(Exception):
@@ -87,7 +89,8 @@ def split_path(raw: str) -> tuple[str, str, bool]:
 
 def is_plain(path: str) -> bool:
     """Return whether the path has no segment that a server could resolve to another one, and nothing to confuse it."""
-    return path.startswith("/") and path.isascii() and "//" not in path and not has_tricks(path)
+    is_simple = path.startswith("/") and path.isascii() and "//" not in path and not has_tricks(path)
+    return is_simple and not re.search(_TWICE, path, re.IGNORECASE)
 
 
 def has_tricks(path: str) -> bool:

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ..broker import Bound, Order, Place
-from ..broker.defeats import find_defeats
+from ..broker.defeats import find_defeats, find_exposed
 from ..broker.environment import Lead, list_hosts, make_lead
 from ..broker.placeholders import make_placeholder
 from ..broker.trust import find_authorities, read_wgetrc, render_bundle
@@ -65,7 +65,8 @@ def arrange_broker(prepared: PreparedBuild, notify: Notify, errors: Errors) -> P
     sources = project.sources.add_repositories(own)
     sources = sources._replace(forges={**map_hosts(section), **sources.forges})
     order = _make_order(prepared, sources, render_bundle(authorities).decode())
-    for notice in find_defeats(list_hosts(order), sources, project.config, git, request.environment):
+    exposed = find_exposed(list_hosts(order), order.insecure)
+    for notice in (*exposed, *find_defeats(list_hosts(order), sources, project.config, git, request.environment)):
         if notice.level != "error":
             notify(notice)
             continue
