@@ -138,7 +138,6 @@ BARE = [
     f"{PROJECT}/variables",
     f"{PROJECT}/triggers",
     f"{PROJECT}/repository/files/composer%2Ejson",
-    "gitlab.com/api/v4/projects/acme%252Fsub%252Flib",
     "gitlab.com/api/v4/projects/acme",
     "gitlab.com/api/v4/projects",
     "gitlab.com/api/v4/group/8/-/packages/composer/packages.json",
@@ -190,6 +189,7 @@ REFUSED = [
     ("GET", "api.github.com/repos/acme/private/%2e%2e/other"),
     ("GET", "api.github.com/repos//acme/private"),
     ("GET", "gitlab.com/api/v4/projects/acme%2Fsub%2F..%2Fother"),
+    ("GET", "gitlab.com/api/v4/projects/acme%252Fsub%252Flib"),
     ("GET", "repo.example.org/a/..%5cb"),
     ("POST", "bitbucket.org/site/oauth2/access_token"),
 ]
