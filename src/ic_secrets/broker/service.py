@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -22,6 +23,8 @@ from .report import Tally
 _BACKLOG = 512
 _PATIENCE = 5.0
 _SWITCH = 0.0005
+# How long, in seconds, the proxy is not imported unless something comes: a build has other things to do as it starts.
+_LEISURE = 0.05
 _LARGEST_QUESTION = 1 << 10
 
 
@@ -55,6 +58,7 @@ def _serve(owner: socket.socket, told: socket.socket) -> None:
     for each in sockets:
         threading.Thread(target=_accept, args=(each, tally), daemon=True).start()
 
+    select.select([listener], [], [], _LEISURE)
     usual = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH)  # so that the others are heard while modules are loaded
 

@@ -28,7 +28,7 @@ _PHP_INI = """
 _PHP_LINE = rb"""(?m)^[ \t]*(?:openssl\.cafile|curl\.cainfo)[ \t]*=[ \t]*["']?([^"'\r\n;]+)"""
 _NPM_LINE = rb"(?m)^[ \t]*cafile[ \t]*=[ \t]*(.+?)[ \t\r]*$"
 _WGET_LINE = rb"(?m)^[ \t]*ca_?-?certificate[ \t]*=[ \t]*(.+?)[ \t\r]*$"
-_CERTIFICATE = rb"-----BEGIN CERTIFICATE-----[\s]+([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----"
+_CERTIFICATE = rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----"
 _LARGEST = 16 << 20
 
 
