@@ -114,6 +114,23 @@ def test_a_broker_that_is_killed_under_a_build_is_named_and_nothing_is_claimed(s
     assert receipt["broker"]["lost"]
 
 
+def test_what_cannot_be_reached_is_named_though_no_program_says_why(site: Cli, work: Path) -> None:
+    site("set", "my-site", "bearer.127.0.0.1:1", "--type", "composer", "--scope", "ic", stdin=b"a-token-1", check=0)
+    script = 'for port in 1 2 2; do curl -s "https://127.0.0.1:$port/"; done; exit 0'
+    done = site("run", "--broker", "--receipt", "r.json", "my-site", "--", "sh", "-c", script, check=0)
+    words = [f"127.0.0.1:{port} could not be reached: connection refused" for port in (1, 2)]
+    assert done.stderr.decode().splitlines()[:2] == [f"warning: {each}" for each in words]
+    assert json.loads((work / "r.json").read_text())["broker"]["notices"] == words
+
+
+def test_a_build_that_is_refused_everywhere_does_not_flood_the_log(site: Cli) -> None:
+    script = "for port in $(seq 1 30); do curl -s https://127.0.0.1:$port/; done; exit 0"
+    done = site("run", "--broker", "my-site", "--", "sh", "-c", script, check=0)
+    lines = done.stderr.decode().splitlines()
+    assert len([each for each in lines if "connection refused" in each]) == 20
+    assert "warning: the broker has 10 more such warnings" in lines
+
+
 def test_a_build_that_asked_for_nothing_reads_as_one(site: Cli) -> None:
     done = site("run", "--broker", "my-site", "--", "true", check=0)
     assert done.stderr == b"note: the build used no secret through the broker\n"
@@ -135,7 +152,7 @@ def test_the_broker_says_what_it_refused_and_where_a_placeholder_went(site: Cli,
     assert f"the placeholder of KEY was sent to {other.host}".encode() in done.stderr
     host = site.home["URL"].partition("//")[2]
     done = site("run", "--broker", "--allow-write", host, "my-site", "--", "sh", "-c", script, check=0)
-    assert b"refused" not in done.stderr
+    assert b"the broker refused" not in done.stderr
 
 
 def test_what_a_server_hands_out_is_masked_where_it_is_printed(site: Cli) -> None:

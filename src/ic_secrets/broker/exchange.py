@@ -119,9 +119,12 @@ class Exchange:
             self._services.tally.add(self._endpoint.key, refused=1)
             return await self._refuse(self._word(error.status, error.words))
         except UnreachableError as error:
+            self._services.tally.note(f"{self._endpoint.key} could not be reached: {error}")
             return await self._refuse(self._word(502, f"{self._endpoint.key}: {error}"))
         except SlowError:
-            return await self._refuse(self._word(504, f"{self._endpoint.key} does not answer in time"))
+            words = f"{self._endpoint.key} does not answer in time"
+            self._services.tally.note(words)
+            return await self._refuse(self._word(504, words))
         except BrokenError:
             raise
         except Exception as error:

@@ -153,6 +153,8 @@ class Proxy:
         try:
             server = await self._services.upstream.join(endpoint)
         except UnreachableError as error:
+            # No program prints the body of an answer to CONNECT.
+            self._tally.note(f"{endpoint.key} could not be reached: {error}")
             raise RequestError(502, f"{endpoint.key}: {error}") from None
         self._tally.add(endpoint.key, joined=1)
         try:

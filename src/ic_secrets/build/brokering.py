@@ -45,6 +45,8 @@ _REPORTS = "reports"
 # How long a killed broker is waited for, in seconds.
 _PATIENCE = 5.0
 _INTERVAL = 0.01
+# The most warnings that are shown of one broker: a build may ask for thousands of hosts.
+_MOST_WARNINGS = 20
 
 
 def make_placeholders(secrets: BuildSecrets, store: Identity | None) -> dict[str, str]:
@@ -153,19 +155,26 @@ def report_traffic(report: Report, notify: Notify) -> None:
         text = "the broker ended before the build: what it did is not known, and no server was reached after that"
         notify(Notice(text, "it was killed, perhaps because the machine was short of memory: run the build again"))
         return
+    warnings = list(_list_warnings(report))
+    for warning in warnings[:_MOST_WARNINGS]:
+        notify(warning)
+    if len(warnings) > _MOST_WARNINGS:
+        notify(Notice(f"the broker has {len(warnings) - _MOST_WARNINGS} more such warnings", "a receipt has them all"))
+    notify(Notice(_summarize(report.hosts), level="note"))
+
+
+def _list_warnings(report: Report) -> Iterator[Notice]:
     for text, hint in report.notices:
-        notify(Notice(text, hint))
+        yield Notice(text, hint)
     for attempt in report.attempts:
         times = "" if attempt.times == 1 else f", {attempt.times} times"
         text = f"the placeholder of {attempt.name} was sent to {attempt.host}{times}, and stayed a placeholder"
         command = f"`ic-secrets set OWNER {attempt.name} --hosts …`"
-        hint = f"if it belongs there, name that host too ({command}); if not, find out what sent it"
-        notify(Notice(text, hint))
+        yield Notice(text, f"if it belongs there, name that host too ({command}); if not, find out what sent it")
     for traffic in report.hosts:
         if traffic.refused:
             text = f"the broker refused {_count(traffic.refused, 'request')} to {traffic.host}"
-            notify(Notice(text, f"--allow-write {traffic.host} permits more than reading there"))
-    notify(Notice(_summarize(report.hosts), level="note"))
+            yield Notice(text, f"--allow-write {traffic.host} permits more than reading there")
 
 
 def _summarize(hosts: Sequence[Traffic]) -> str:
