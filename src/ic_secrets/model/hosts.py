@@ -60,7 +60,8 @@ def _check_host(host: str) -> str:
             "a host has no scheme and no login", hint=f"write {name}" if _is_host(name) else _EXAMPLE
         )
     if not _is_host(host):
-        raise InvalidHostError(f"{host!r} {_find_fault(host)}", hint=_find_remedy(host))
+        subject = repr(host) if host else "a host"
+        raise InvalidHostError(f"{subject} {_find_fault(host)}", hint=_find_remedy(host))
     return host
 
 
