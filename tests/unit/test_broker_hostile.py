@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ic_secrets.broker.order import Bound, Order, Place
-from ic_secrets.broker.placeholders import make_placeholder
+from ic_secrets.broker.placeholders import Hider, make_placeholder
 from ic_secrets.broker.rules import Decision, Head, Rules
 from ic_secrets.broker.targets import Endpoint
 from ic_secrets.composer.credential import parse_credential
@@ -208,6 +208,15 @@ def test_an_answer_that_may_repeat_a_value_cannot_be_asked_for_packed_or_in_part
 
 
 # --- to stop it
+
+
+def test_a_long_value_is_looked_for_in_no_time() -> None:
+    value = "\n".join(f"line {number} of a canary" for number in range(700))
+    hider = Hider({ACF: value})
+    start = time.monotonic()
+    shown = hider.feed(b"a" * 1_000_000 + value.encode()) + hider.close()
+    assert time.monotonic() - start < 5
+    assert shown == b"a" * 1_000_000 + ACF.encode()
 
 
 def test_what_a_server_announces_is_matched_in_no_time() -> None:

@@ -66,6 +66,8 @@ def fill_body(content_type: str, body: bytes, values: Mapping[str, str]) -> byte
 # A shorter value is not looked for in answers: it would be found in what is no secret.
 _SHORTEST = 7
 _MARK = b"***"
+# A longer value, or one of several lines, has so many odd forms that looking for them takes minutes.
+_LONGEST = 512
 # What holds no text that a server has made of a request.
 _BINARY = (
     r"(?:image|audio|video|font)/.*|application/(?:zip|gzip|x-.*|octet-stream|pdf|vnd\..*|java-archive)|multipart/.*"
@@ -90,7 +92,8 @@ class Hider:
         for placeholder, value in values.items():
             for shown in (quote(value, safe=""), quote_plus(value), quote(value), _for_json(value), _to_latin(value)):
                 self._forms[shown.encode("latin-1")] = placeholder.encode()
-            for needle in derive_needles("", split_value(value)):
+            odd = derive_needles("", split_value(value)) if len(value) <= _LONGEST and "\n" not in value else ()
+            for needle in odd:
                 self._forms.setdefault(needle.data, _MARK)
         forms = sorted((form for form in self._forms if len(form) > _SHORTEST), key=len, reverse=True)
         self._most = len(forms[0]) - 1 if forms else 0
