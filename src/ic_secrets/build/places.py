@@ -12,6 +12,8 @@ from .expose import Exposure
 
 # Trees that are not the build's alone are walked this far, in entries.
 _MOST_ENTRIES = 100_000
+# A checkout may name any directory as one of its own.
+_MOST_NAMED_ENTRIES = 50_000
 # What begins with a dot in a home may be an interpreter or a browser: of each such tree so many; the receipt names it.
 _MOST_HOME_ENTRIES = 5_000
 
@@ -119,4 +121,4 @@ def _list_project_places(exposure: Exposure) -> Iterator[Place]:
         # Of a project in a larger working tree, or in a second one, git's directory is elsewhere.
         others.append(find_repository(os.path.abspath(project.directory)) or "")
     for path in filter(None, others):
-        yield Place(os.path.join(request.directory, path), most=_MOST_ENTRIES, own=True, follow=True)
+        yield Place(os.path.join(request.directory, path), most=_MOST_NAMED_ENTRIES, own=True, follow=True)

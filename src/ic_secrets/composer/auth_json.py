@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from ..core.json_text import MOST_VALUES, TooManyValuesError, parse
 from ..errors import MalformedAuthError
 from .methods import METHODS
 
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 
-def parse_document(text: str, origin: str) -> Document:
+def parse_document(text: str, origin: str, most: int = MOST_VALUES) -> Document:
     """Return the auth.json or composer.json that `text` holds; MalformedAuthError names only its `origin`."""
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        document = parse(text, most)
+    except TooManyValuesError as error:
+        raise MalformedAuthError(f"{origin} has {error}") from None
+    except ValueError:
         raise MalformedAuthError(f"{origin} is not valid JSON") from None
     if document == []:  # how PHP writes an empty object
         document = {}
@@ -85,7 +87,3 @@ def move_section(source: Document, destination: Document, method: str, hosts: Co
     """
     stronger = source.pop(method)
     destination[method].update((host, content) for host, content in stronger.items() if host not in hosts)
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError

@@ -16,6 +16,7 @@ from ..errors import MalformedAuthError
 from .auth_json import Document, parse_document
 from .repositories import iterate_entries
 
+# Of all files together, in bytes.
 _LARGEST = 1 << 20
 _MOST_FILES = 200
 # So many entries of directories are looked at for a pattern.
@@ -31,6 +32,7 @@ class _Reader:
         self._directory = directory
         self._files = _MOST_FILES
         self._entries = _MOST_ENTRIES
+        self._bytes = _LARGEST
 
     def read(self, patterns: Iterable[Any]) -> Iterator[Document]:
         """Yield the JSON objects in the files that are named, by patterns too; pass over what cannot be read."""
@@ -40,8 +42,9 @@ class _Reader:
                 if self._files < 0:
                     return
                 with contextlib.suppress(OSError, ValueError, MalformedAuthError):
-                    data = read_regular(path, _LARGEST)
+                    data = read_regular(path, self._bytes)
                     if data is not None:
+                        self._bytes -= len(data)
                         yield parse_document(data.decode(), path)
 
     def _find(self, pattern: str) -> list[str]:
@@ -115,11 +118,14 @@ def _merge_plugin(manifest: Document, reader: _Reader) -> Document:
 def _add_requirements(manifest: Document, packages: list[Document]) -> Document:
     """Return what is required, with what the path packages that are required need in turn."""
     required = {**_get(manifest, "require-dev"), **_get(manifest, "require")}
-    for _ in packages:
-        more = {name for package in packages if package.get("name") in required for name in _get(package, "require")}
-        if more <= required.keys():
-            break
+    needed: dict[str, Document] = {}
+    for package in packages:
+        needed.setdefault(str(package.get("name")), {}).update(_get(package, "require"))
+    waiting = list(required)
+    while waiting:
+        more = [name for name in needed.pop(waiting.pop(), {}) if name not in required]
         required |= dict.fromkeys(more, "*")
+        waiting += more
     return required
 
 

@@ -3,8 +3,10 @@
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from ..core.files import read_regular
+from ..core.json_text import MOST_LOCKED_VALUES, MOST_VALUES
 from ..core.records import NamedTuple
 from ..errors import BuildError, MalformedAuthError
 from ..masking.parts import SecretParts
@@ -18,6 +20,7 @@ from .trees import find_trees
 
 # A lock file of a very large project has a few megabytes.
 _LARGEST = 8 << 20
+_MOST_LOGINS = 1_000
 _SECTIONS = ("config", "extra")
 # What names further files: keys of `extra`, and a package that has a file of its own.
 _INCLUDING = frozenset({"merge-plugin", "patches", "patches-file", "composer-patches", "cweagans/composer-patches"})
@@ -61,7 +64,7 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
     manifest = _read_leniently(manifest_file)
     config, extra = (section if isinstance(section := (manifest or {}).get(name), dict) else {} for name in _SECTIONS)
     lock_file = f"{manifest_file.removesuffix('.json')}.lock"
-    lock = _read_leniently(lock_file) or {} if os.path.exists(lock_file) else None
+    lock = _read_leniently(lock_file, MOST_LOCKED_VALUES) or {} if os.path.exists(lock_file) else None
     sources = _read_sources(manifest or {}, lock, directory)
     caches = [config[name] for name in ("cache-dir", "cache-vcs-dir") if isinstance(config.get(name), str)]
     return Project(
@@ -88,7 +91,8 @@ def _find_logins(sources: PackageSources, manifest: Document, lock: Document) ->
     if not any(place and place.has_login for place in (*places, *(each.source for each in packages))):
         return ()
     locked = [lock.get(name) for name in ("packages", "packages-dev")]
-    return tuple(dict.fromkeys(find_logins([manifest.get("repositories"), manifest.get("extra"), locked])))
+    logins = dict.fromkeys(find_logins([manifest.get("repositories"), manifest.get("extra"), locked]))
+    return tuple(islice(logins, _MOST_LOGINS))
 
 
 def identify(path: str) -> tuple[int, int] | None:
@@ -117,9 +121,9 @@ def _read_sources(manifest: Document, lock: Document | None, directory: str) -> 
     return read_sources(whole, lock, list_patches(whole))
 
 
-def _read_leniently(path: str) -> Document | None:
+def _read_leniently(path: str, most: int = MOST_VALUES) -> Document | None:
     with contextlib.suppress(BuildError):
-        return parse_document(_read_text(path) or "{}", path)
+        return parse_document(_read_text(path) or "{}", path, most)
     return None
 
 

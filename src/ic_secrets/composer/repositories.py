@@ -5,6 +5,7 @@ Whatever another program wrote into these files can be read: what lacks the expe
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..core.records import NamedTuple
@@ -28,6 +29,9 @@ SCP_URL = r"git@([^:/@]+):/?(.+)"
 FORGED = frozenset({"vcs", "github", "gitlab", "git-bitbucket", "forgejo"})
 # What Packagist is called among the repositories of composer.json.
 _PACKAGIST_NAMES = ("packagist.org", "packagist")
+# A project with more repositories, patches or packages is not looked into further.
+_MOST_REPOSITORIES = 1_000
+_MOST_PACKAGES = 5_000
 # Types that are not Composer's: of single archives.
 ARCHIVES = frozenset({"download", "package", "patch"})
 # `{%VARIABLE}` in a URL, as ffraenz/private-composer-installer replaces it; VERSION is the package's own.
@@ -172,11 +176,12 @@ def read_sources(manifest: Document, lock: Document | None, patches: Iterable[st
     forges = map_hosts(manifest.get("config"))
     repositories: list[Repository] = []
     inline: list[Package] = []
-    entries = list(iterate_entries(manifest))
+    entries = list(islice(iterate_entries(manifest), _MOST_REPOSITORIES))
     for entry in entries:
         if str(entry.get("type")) == "package":
             described = entry.get("package")
-            found = list(_read_packages(described if isinstance(described, list) else [described], "package", forges))
+            described = described[:_MOST_REPOSITORIES] if isinstance(described, list) else [described]
+            found = list(_read_packages(described, "package", forges))
             repositories += [package.origin for package in found if package.origin]
             inline += found
         elif isinstance(entry.get("url"), str):
@@ -188,10 +193,10 @@ def read_sources(manifest: Document, lock: Document | None, patches: Iterable[st
     if lock is not None:
         sections = [lock.get("packages"), lock.get("packages-dev")]
         packages = [package for section in sections if isinstance(section, list) for package in section]
-        locked = tuple(_read_packages(packages, "download", forges))
+        locked = tuple(_read_packages(packages[:_MOST_PACKAGES], "download", forges))
     required = [manifest.get("require"), manifest.get("require-dev")]
     names = frozenset(name.lower() for section in required if isinstance(section, dict) for name in section)
-    downloads = tuple(make_repository("patch", url, forges) for url in patches)
+    downloads = tuple(make_repository("patch", url, forges) for url in islice(patches, _MOST_REPOSITORIES))
     return PackageSources(tuple(dict.fromkeys(repositories)), tuple(inline), locked, names, forges, downloads)
 
 

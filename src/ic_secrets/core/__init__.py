@@ -8,7 +8,7 @@
 - `linux`: system calls that Python lacks
 - `signals`: taking something back before a signal ends us
 - `shares`: work in several processes
-- `yaml_graph`, `toml_text`: untrusted YAML and TOML
+- `json_text`, `yaml_graph`, `toml_text`: untrusted JSON, YAML and TOML
 """
 
 from typing import TYPE_CHECKING

@@ -7,13 +7,13 @@ credentials too.
 
 import contextlib
 import errno
-import json
 import os
 import re
 from bisect import bisect
 from collections.abc import Iterable, Iterator
 
 from ..core.files import is_below, read_regular, replace_file
+from ..core.json_text import MOST_LOCKED_VALUES, parse
 from ..core.records import NamedTuple
 
 # To git, the login in a URL ends with the last @ before the host; a password may hold one that should be encoded.
@@ -136,8 +136,8 @@ def _find_vendor(project: str) -> str:
 
 
 def _read_document(path: str) -> dict[str, object]:
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        document = json.loads(read_regular(path, _LARGEST_DOCUMENT) or b"")
+    with contextlib.suppress(OSError, ValueError):
+        document = parse((read_regular(path, _LARGEST_DOCUMENT) or b"").decode(), MOST_LOCKED_VALUES)
         if isinstance(document, dict):
             return document
     return {}

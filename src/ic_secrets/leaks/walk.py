@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from ..core.clocks import Since
 from ..core.linux import list_file_systems
 from ..core.records import NamedTuple
-from ..process.directory import find_enclosing
+from ..process.directory import has_private_name
 
 # File systems that show what the kernel knows; some of their files never end.
 _KERNEL_TYPES = frozenset(
@@ -145,7 +145,7 @@ class Walk:
 
     def _is_neighbour(self, directory: str) -> bool:
         """Return whether it is the private directory of another build: what that one exposes is not a leak of ours."""
-        return self._since is not None and find_enclosing(directory) == directory
+        return self._since is not None and has_private_name(directory)
 
     def _leave_out(self, place: Place, what: tuple[str, str]) -> None:
         self.left_out.append(what)

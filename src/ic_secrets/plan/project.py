@@ -23,7 +23,7 @@ def check_manifest(facts: Facts) -> Iterator[Problem]:
         level = "warning" if facts.is_assumed else facts.certain
         yield Problem(level, f"there is no {path}", "run it where the project is checked out")
     elif not facts.project.is_manifest_valid:
-        yield Problem(facts.certain, f"{path} is not valid JSON", "`composer validate` shows where")
+        yield Problem(facts.certain, f"{path} is not valid JSON, or too large", "`composer validate` shows where")
 
 
 def check_paths(facts: Facts) -> Iterator[Problem]:

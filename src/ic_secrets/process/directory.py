@@ -231,11 +231,16 @@ def find_owner(path: str) -> int | None:
         return None
 
 
+def has_private_name(path: str) -> bool:
+    """Return whether the path is named like a private directory, of any user."""
+    name = os.path.basename(path)
+    return name.startswith(_PREFIX) and re.fullmatch(rf"{_PREFIX}[0-9]+-[0-9a-f]{{16}}", name) is not None
+
+
 def find_enclosing(path: str) -> str | None:
     """Return the private directory, of any user, that the path is or is below; None without one."""
     while path and path != os.path.dirname(path):
-        name = os.path.basename(path)
-        if name.startswith(_PREFIX) and re.fullmatch(rf"{_PREFIX}[0-9]+-[0-9a-f]{{16}}", name):
+        if has_private_name(path):
             return path
         path = os.path.dirname(path)
     return None
