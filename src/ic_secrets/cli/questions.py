@@ -6,8 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ..errors import IcSecretsError
-from .output import print_error
+from ..composer.methods import check_name
+from ..errors import IcSecretsError, InvalidNameError, UndefinedSecretError
+from ..model.secret import Scopes, SecretType, parse_scopes, parse_type
+from .output import print_error, print_message
 
 _Answer = TypeVar("_Answer")
 
@@ -44,3 +46,34 @@ def list_some(names: Sequence[str], most: int = 10) -> str:
     """Return the names in one line, the first of many."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def ask_for_definition(
+    error: UndefinedSecretError, name: str, kind: SecretType | None, scopes: Scopes | None
+) -> tuple[SecretType, Scopes]:
+    """Ask a person for the type and scopes of a new secret; without a terminal, raise the error."""
+
+    def parse(text: str) -> SecretType:
+        parsed = parse_type(text)
+        check_name(parsed, name)
+        return parsed
+
+    if not is_at_terminal():
+        raise error
+    print_message("", f"{error}; they can never be changed")
+    try:
+        if kind is None and _is_composer_key(name):
+            print_message("", "type: composer, since the name is a Composer auth key")
+            kind = SecretType.COMPOSER
+        kind = kind or ask("type (runtime, env, composer):", parse)
+        return kind, scopes or ask("scopes (ic: builds, web: the application, user: people may read it):", parse_scopes)
+    except EOFError:
+        raise error from None
+
+
+def _is_composer_key(name: str) -> bool:
+    try:
+        check_name(SecretType.COMPOSER, name)
+    except InvalidNameError:
+        return False
+    return True

@@ -45,7 +45,7 @@ from .binding import Binding, add_host_options, plan_binding, read_hosts
 from .call import read_call
 from .output import print_json, print_message
 from .parser import Parser, add_json, add_store_options, add_yes
-from .questions import ask, confirm, is_at_terminal, list_some
+from .questions import ask_for_definition, confirm, is_at_terminal, list_some
 
 if TYPE_CHECKING:
     from ..audit import Record
@@ -66,7 +66,7 @@ def run_set(call: Call) -> int:
         try:
             kind, scopes = _find_definition(chain, environment, arguments.name, kind, scopes)
         except UndefinedSecretError as error:
-            kind, scopes = _ask_for_definition(error, arguments.name, kind, scopes)
+            kind, scopes = ask_for_definition(error, arguments.name, kind, scopes)
             kind, scopes = _find_definition(chain, environment, arguments.name, kind, scopes)
         binding = plan_binding(store, chain, place, kind, hosts)
         before = _find_expiry(chain[0], environment, arguments.name)
@@ -98,37 +98,6 @@ def _warn_of_port(name: str) -> None:
     if bare:
         text = f"Composer sends {name} only where the URL itself says {host}"
         print_message("warning", text, f"for https://{bare}/ the name is {method}.{bare}")
-
-
-def _ask_for_definition(
-    error: UndefinedSecretError, name: str, kind: SecretType | None, scopes: Scopes | None
-) -> tuple[SecretType, Scopes]:
-    """Ask a person for the type and scopes of a new secret; without a terminal, raise the error."""
-
-    def parse(text: str) -> SecretType:
-        parsed = parse_type(text)
-        check_name(parsed, name)
-        return parsed
-
-    if not is_at_terminal():
-        raise error
-    print_message("", f"{error}; they can never be changed")
-    try:
-        if kind is None and _is_composer_key(name):
-            print_message("", "type: composer, since the name is a Composer auth key")
-            kind = SecretType.COMPOSER
-        kind = kind or ask("type (runtime, env, composer):", parse)
-        return kind, scopes or ask("scopes (ic: builds, web: the application, user: people may read it):", parse_scopes)
-    except EOFError:
-        raise error from None
-
-
-def _is_composer_key(name: str) -> bool:
-    try:
-        check_name(SecretType.COMPOSER, name)
-    except InvalidNameError:
-        return False
-    return True
 
 
 def run_get(call: Call) -> int:

@@ -108,12 +108,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def read(
-        self,
-        owner: Owner,
-        *,
-        environment: str | None = None,
-        scope: Scope | None = None,
-        values: bool = True,
+        self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = True
     ) -> Holdings:
         """Return what the owner holds, in the order of names (an unknown owner holds nothing).
 

@@ -227,12 +227,7 @@ class SealedStore(ReadOnlyStore):
         yield from (Owner("organization", name) for name in names)
 
     def read(
-        self,
-        owner: Owner,
-        *,
-        environment: str | None = None,
-        scope: Scope | None = None,
-        values: bool = True,
+        self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = True
     ) -> Holdings:
         secrets = []
         overrides = []

@@ -173,12 +173,7 @@ class LocalStore(Store):
             return session.remove_site(_find_site(session, name).owner)
 
     def read(
-        self,
-        owner: Owner,
-        *,
-        environment: str | None = None,
-        scope: Scope | None = None,
-        values: bool = True,
+        self, owner: Owner, *, environment: str | None = None, scope: Scope | None = None, values: bool = True
     ) -> Holdings:
         secrets = []
         overrides = []
