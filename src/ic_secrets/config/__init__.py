@@ -4,6 +4,7 @@
 - `files`: the project's ic-secrets.toml and the person's config.toml
 - `projects`: the site that Lando or DDEV name
 - `branches`: the environment of a git branch
+- `passphrase`: asking a person for that of a key
 - `settings`: all of these together, in their order
 """
 

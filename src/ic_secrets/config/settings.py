@@ -328,8 +328,9 @@ class Settings:
         """What reads keys from the sources; one for all, so that a person is asked for a passphrase once."""
         if self._keyholder is None:
             from ..keys import Keyholder
+            from .passphrase import ask_passphrase
 
-            self._keyholder = Keyholder(self.environment, _ask_passphrase)
+            self._keyholder = Keyholder(self.environment, ask_passphrase)
         return self._keyholder
 
     def load_keys(self) -> "Sequence[MasterKey]":
@@ -375,23 +376,6 @@ def _blaming(setting: Setting) -> Iterator[None]:
         if setting.layer == "flag":
             raise
         raise ConfigError(f"{setting.source}: {error}", hint=error.hint) from None
-
-
-def _ask_passphrase(prompt: str) -> str:
-    """Return what a person types at the terminal, unseen; MasterKeyError without a terminal."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        raise MasterKeyError(
-            "the key is locked, and there is no terminal to ask for its passphrase",
-            hint="IC_SECRETS_PASSPHRASE_FILE names a file that holds it",
-        ) from None
-    from getpass import getpass
-
-    try:
-        return getpass(prompt)
-    except (EOFError, UnicodeError):
-        raise MasterKeyError("no passphrase entered") from None
 
 
 def _default_path(environment: Mapping[str, str], kind: str, name: str) -> str:
