@@ -14,6 +14,7 @@ from ..core import toml_text
 from ..core.files import is_below, read_with_status
 from ..core.records import NamedTuple
 from ..errors import ConfigError
+from ..model.names import name_variable
 from .catalogue import SEPARATOR, SETTINGS, Known, as_text, describe_values
 
 _LARGEST = 64 << 10
@@ -92,7 +93,7 @@ def _read_entry(name: str, value: object, text: str, path: str, *, checkout: boo
         raise ConfigError(
             f"{place}: a checkout may not set {name}",
             hint="its files come with every pull request: set it in your own configuration (`ic-secrets config` names "
-            f"the file) or as IC_SECRETS_{name.replace('-', '_').upper()}",
+            f"the file) or as {name_variable(name)}",
         )
     given = as_text(known, value)
     if given is None:
@@ -100,7 +101,7 @@ def _read_entry(name: str, value: object, text: str, path: str, *, checkout: boo
     if checkout and known.protects and given != "true":
         raise ConfigError(
             f"{place}: a checkout may turn {name} on, not off",
-            hint=f"IC_SECRETS_{name.replace('-', '_').upper()}=0 turns it off",
+            hint=f"{name_variable(name)}=0 turns it off",
         )
     given = _make_absolute(known, given, os.path.dirname(path))
     if checkout and known.kind == "path" and not is_below(given, os.path.dirname(path)):

@@ -15,7 +15,7 @@ from ..core.files import find_upward
 from ..core.records import NamedTuple
 from ..errors import ConfigError, MasterKeyError, UsageError
 from ..model import Target
-from ..model.names import NEVER_BUILT
+from ..model.names import NEVER_BUILT, name_variable
 
 if TYPE_CHECKING:
     from ..keys import Keyholder, KeySource, MasterKey
@@ -79,7 +79,7 @@ class Settings:
 
     def find_variable(self, name: str) -> Setting | None:
         """Return the setting of its variable, None where that is unset or empty."""
-        variable = f"IC_SECRETS_{name.replace('-', '_').upper()}"
+        variable = name_variable(name)
         value = self.environment.get(variable)
         return Setting(_expand_home(name, value), variable, "variable") if value else None
 
@@ -294,7 +294,7 @@ class Settings:
         """Return the error for a value that a checkout may not choose for a pipeline."""
         return ConfigError(
             f"{self.get(name).source} {effect}, and in a pipeline (CI is set) a checkout may not",
-            hint=f"IC_SECRETS_{name.replace('-', '_').upper()}, set where the pipeline is defined, allows it",
+            hint=f"{name_variable(name)}, set where the pipeline is defined, allows it",
         )
 
     @property
@@ -342,7 +342,7 @@ class Settings:
 
     def _refuse_missing_key(self, path: str) -> None:
         """Raise MasterKeyError where the key was meant to come from the pipeline, and there is no default key file."""
-        variables = [f"IC_SECRETS_{name.replace('-', '_').upper()}" for name, _ in _KEY_SOURCES]
+        variables = [name_variable(name) for name, _ in _KEY_SOURCES]
         empty = next((variable for variable in variables if self.environment.get(variable) == ""), None)
         if (empty or self._is_ci) and not os.path.lexists(path):
             what = f"{empty} is empty" if empty else f"{variables[0]} is not set"

@@ -82,3 +82,8 @@ def split_composer_name(name: str) -> tuple[str, str]:
     """Return the method and the host of a Composer auth key: `http-basic` and `a.org:8443`."""
     method, _, host = name.partition(".")
     return method, host
+
+
+def name_variable(setting: str) -> str:
+    """Return the environment variable of a setting: `key-file` is IC_SECRETS_KEY_FILE."""
+    return f"IC_SECRETS_{setting.replace('-', '_').upper()}"

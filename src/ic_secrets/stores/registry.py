@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.records import NamedTuple
 from ..errors import ConfigError
+from ..model.names import name_variable
 
 if TYPE_CHECKING:
     from ..keys.sealing import MasterKey
@@ -111,7 +112,7 @@ def list_urls(schemes: Iterable[Scheme]) -> str:
 
 def read_variables(environment: Mapping[str, str]) -> Callable[[str], str | None]:
     """Return a function that finds a setting, by its name, in its variable alone."""
-    return lambda name: environment.get(f"IC_SECRETS_{name.replace('-', '_').upper()}") or None
+    return lambda name: environment.get(name_variable(name)) or None
 
 
 def _lazy(module: str, function: str) -> Callable[[Any], Any]:

@@ -15,6 +15,7 @@ from typing import Any
 from ...core.files import read_regular
 from ...core.records import NamedTuple
 from ...errors import ConfigError, IcSecretsError, StoreDeniedError
+from ...model.names import name_variable
 from .client import BaoClient, get_object
 
 # The value of a setting by its name in the catalogue; None where it is not set.
@@ -83,20 +84,16 @@ def log_in(client: BaoClient, ask: Ask, environment: Mapping[str, str]) -> Sessi
 
 def _refuse_half_a_login(ask: Ask, environment: Mapping[str, str]) -> None:
     """Raise ConfigError where something is set for a login of its own, if only to nothing."""
-    variables = ["BAO_TOKEN", "VAULT_TOKEN", *(_get_variable(f"bao-{name}") for name in _SOURCES)]
+    variables = ["BAO_TOKEN", "VAULT_TOKEN", *(name_variable(f"bao-{name}") for name in _SOURCES)]
     empty = next((variable for variable in variables if environment.get(variable) == ""), None)
     if empty:
         hint = "the job of a fork gets no secrets, and that of an unprotected branch no protected variables"
         raise ConfigError(f"{empty} is empty, so there are no credentials for the OpenBao server", hint=hint)
     for name, other in _NEEDY.items():
-        variable = _get_variable(f"bao-{name}")
+        variable = name_variable(f"bao-{name}")
         if environment.get(variable) or ask(f"bao-{name}"):
             hint = "docs/stores/openbao-login.md shows what each way to log in needs"
             raise ConfigError(f"{variable} is set without IC_SECRETS_BAO_{other}", hint=hint)
-
-
-def _get_variable(name: str) -> str:
-    return f"IC_SECRETS_{name.replace('-', '_').upper()}"
 
 
 def _find_mount(ask: Ask, usual: str) -> str:
@@ -175,7 +172,7 @@ def _log_in(client: BaoClient, mount: str, body: Mapping[str, Any], how: str) ->
 
 def _find(name: str, ask: Ask, environment: Mapping[str, str], what: str) -> str | None:
     """Return what the variable holds, else the file of the setting `NAME-file`; configuration files hold no values."""
-    value = environment.get(_get_variable(name))
+    value = environment.get(name_variable(name))
     if value:
         return value.strip()
     file = ask(f"{name}-file")
