@@ -258,11 +258,12 @@ OTHER_FIELDS = {
     "changed": 201,
     "expires": 0,
     "data_key": 2,
+    "hosts": "a.example.org",
 }
 
 
 def test_a_seal_is_bound_to_every_field_of_its_row() -> None:
-    """A value opens under no other owner, environment, name, type, scopes, version, base, time or data key."""
+    """A value opens under no other owner, environment, name, type, scopes, version, base, time, data key or hosts."""
     assert set(OTHER_FIELDS) == set(Row._fields) - {"sealed"}
     key = DataKey(1, os.urandom(32))
     sealed = key.seal(b"hunter2", ROW.associated("store"))
@@ -302,4 +303,6 @@ def test_the_format_never_changes() -> None:
         "7fd4b46743496ae15387993f251d6bb8",
     ]
     assert _bucket_mac(bytes(32), 7, owners[::-1]) == bucket
-    assert FORMAT == 1
+    # A row that is bound to hosts is of the second format, and all others are as they were.
+    assert row._replace(hosts="a.org,b.org").associated("store") == row.associated("store") + b"11:a.org,b.org"
+    assert FORMAT == 2
