@@ -73,14 +73,6 @@ def test_the_authority_is_one_for_servers_and_for_a_short_time() -> None:
     assert certificate.not_valid_after_utc == now + datetime.timedelta(days=7)
 
 
-def test_its_times_are_read_after_2050_too() -> None:
-    """Times are written in another way from then on (RFC 5280, 4.1.2.5), also where only the end is after it."""
-    for now in (datetime.datetime(2049, 12, 28), datetime.datetime(2060, 1, 1)):
-        made = Authority(now.replace(tzinfo=datetime.timezone.utc)).certificate
-        certificate = x509.load_pem_x509_certificate(made.encode())
-        assert certificate.not_valid_after_utc.replace(tzinfo=None) == now + datetime.timedelta(days=7)
-
-
 def test_a_leaf_says_that_it_is_none_for_anything_else() -> None:
     leaf = shake_hands(Authority(), "repo.example.org")
     assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca

@@ -304,5 +304,6 @@ def test_the_format_never_changes() -> None:
     ]
     assert _bucket_mac(bytes(32), 7, owners[::-1]) == bucket
     # A row that is bound to hosts is of the second format, and all others are as they were.
-    assert row._replace(hosts="a.org,b.org").associated("store") == row.associated("store") + b"11:a.org,b.org"
+    bound = row._replace(hosts="a.org,b.org").associated("store")
+    assert bound == b"24:ic-secrets/1 bound value" + row.associated("store")[21:] + b"11:a.org,b.org"
     assert FORMAT == 2

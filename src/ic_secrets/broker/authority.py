@@ -6,19 +6,17 @@ gets from anonymous memory.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import datetime
 import ipaddress
 import os
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives import hashes
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-
-from . import der
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 if TYPE_CHECKING:
     import ssl
@@ -26,14 +24,6 @@ if TYPE_CHECKING:
 # Certificates last for the longest build, and were valid already for clocks that are slow.
 _LIFE = datetime.timedelta(days=7)
 _SKEW = datetime.timedelta(days=1)
-_SIGNED = der.sequence(der.oid("1.2.840.10045.4.3.2"))  # ecdsa-with-SHA256
-_CURVE = der.oid("1.2.840.10045.3.1.7")  # P-256
-_KEY = der.sequence(der.oid("1.2.840.10045.2.1"), _CURVE)
-_NAME = der.sequence(der.encode(der.SET, der.sequence(der.oid("2.5.4.3"), der.utf8("ic-secrets, for one build"))))
-_SERVERS = der.oid("1.3.6.1.5.5.7.3.1")
-# Extensions of RFC 5280, 4.2.1.
-_SUBJECT_KEY, _KEY_USAGE, _ALTERNATIVE_NAME, _CONSTRAINTS = "2.5.29.14", "2.5.29.15", "2.5.29.17", "2.5.29.19"
-_AUTHORITY_KEY, _EXTENDED_USAGE = "2.5.29.35", "2.5.29.37"
 
 
 class Authority:
@@ -41,16 +31,23 @@ class Authority:
 
     def __init__(self, now: datetime.datetime | None = None) -> None:
         """Make it; `now` is when it is made."""
-        now = now or datetime.datetime.now(datetime.timezone.utc)
-        self._times = der.sequence(der.moment(now - _SKEW), der.moment(now + _LIFE))
+        self._now = now or datetime.datetime.now(datetime.timezone.utc)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ic-secrets, for one build")])
         self._contexts: dict[str, ssl.SSLContext] = {}
-        extensions = (
-            _extend(_CONSTRAINTS, der.sequence(der.true(), der.integer(0)), is_critical=True),
-            _extend(_KEY_USAGE, der.bits(b"\x06", 1), is_critical=True),  # keyCertSign, cRLSign
+        usage = _make_usage(key_cert_sign=True, crl_sign=True)
+        self._certificate = (
+            self._begin(self._key, self._name)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage, critical=True)
+            .sign(self._key, hashes.SHA256())
         )
-        self.certificate = self._sign(self._key, _NAME, extensions)
+
+    @property
+    def certificate(self) -> str:
+        """The authority's own certificate (PEM)."""
+        return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def make_context(self, host: str) -> ssl.SSLContext:
         """Return the context of a server for the host, a name or an address without brackets; always the same one."""
@@ -59,71 +56,43 @@ class Authority:
 
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.set_alpn_protocols(["http/1.1"])
-            with _as_file((_render_key(self._leaf_key) + self._make_leaf(host)).encode()) as path:
+            with _as_file(self._make_leaf(host)) as path:
                 context.load_cert_chain(path)
             self._contexts[host] = context
         return self._contexts[host]
 
-    def _make_leaf(self, host: str) -> str:
-        """Return a certificate for the host alone: its name is where clients look, the subject is empty."""
+    def _make_leaf(self, host: str) -> bytes:
+        """Return a certificate for the host alone, and its key; the name is where clients look, the subject empty."""
         try:
-            name = der.encode(0x87, ipaddress.ip_address(host).packed)
+            name: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
         except ValueError:
-            name = der.encode(0x82, host.encode())
-        extensions = (
-            _extend(_ALTERNATIVE_NAME, der.sequence(name), is_critical=True),
-            _extend(_CONSTRAINTS, der.sequence(), is_critical=True),
-            _extend(_KEY_USAGE, der.bits(b"\x80", 7), is_critical=True),  # digitalSignature
-            _extend(_EXTENDED_USAGE, der.sequence(_SERVERS)),
+            name = x509.DNSName(host)
+        leaf = (
+            self._begin(self._leaf_key, x509.Name([]))
+            .add_extension(x509.SubjectAlternativeName([name]), critical=True)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_make_usage(digital_signature=True), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .sign(self._key, hashes.SHA256())
         )
-        return self._sign(self._leaf_key, der.sequence(), extensions)
-
-    def _sign(self, key: ec.EllipticCurvePrivateKey, subject: bytes, extensions: tuple[bytes, ...]) -> str:
-        """Return a certificate (PEM; RFC 5280, 4.1)."""
-        identifiers = (
-            _extend(_SUBJECT_KEY, der.octets(_identify(key))),
-            _extend(_AUTHORITY_KEY, der.sequence(der.encode(0x80, _identify(self._key)))),
+        key = self._leaf_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        content = der.sequence(
-            der.tagged(0, der.integer(2)),
-            der.integer(int.from_bytes(os.urandom(16), "big") >> 1),
-            _SIGNED,
-            _NAME,
-            self._times,
-            subject,
-            der.sequence(_KEY, der.bits(_find_point(key))),
-            der.tagged(3, der.sequence(*identifiers, *extensions)),
+        return key + leaf.public_bytes(serialization.Encoding.PEM)
+
+    def _begin(self, key: ec.EllipticCurvePrivateKey, subject: x509.Name) -> x509.CertificateBuilder:
+        public, issuer = key.public_key(), self._key.public_key()
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(self._now - _SKEW)
+            .not_valid_after(self._now + _LIFE)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer), critical=False)
         )
-        signature = self._key.sign(content, ec.ECDSA(hashes.SHA256()))
-        return _render_pem("CERTIFICATE", der.sequence(content, _SIGNED, der.bits(signature)))
-
-
-def _extend(name: str, value: bytes, *, is_critical: bool = False) -> bytes:
-    return der.sequence(der.oid(name), *([der.true()] if is_critical else []), der.octets(value))
-
-
-def _find_point(key: ec.EllipticCurvePrivateKey) -> bytes:
-    numbers = key.public_key().public_numbers()
-    return b"\x04" + numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
-
-
-def _identify(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Return what a key is called by; RFC 7093 has this of SHA-256."""
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(_find_point(key))
-    return digest.finalize()[:20]
-
-
-def _render_key(key: ec.EllipticCurvePrivateKey) -> str:
-    """Return the private key (PEM; RFC 5915)."""
-    private = der.octets(key.private_numbers().private_value.to_bytes(32, "big"))
-    content = der.sequence(der.integer(1), private, der.tagged(0, _CURVE), der.tagged(1, der.bits(_find_point(key))))
-    return _render_pem("EC PRIVATE KEY", content)
-
-
-def _render_pem(label: str, content: bytes) -> str:
-    lines = textwrap.fill(base64.b64encode(content).decode(), 64)
-    return f"-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n"
 
 
 @contextlib.contextmanager
@@ -143,3 +112,11 @@ def _as_file(content: bytes) -> Iterator[str]:
             file.write(content)
             file.flush()
             yield file.name
+
+
+def _make_usage(**used: bool) -> x509.KeyUsage:
+    names = (
+        "digital_signature content_commitment key_encipherment data_encipherment key_agreement key_cert_sign crl_sign "
+        "encipher_only decipher_only"
+    )
+    return x509.KeyUsage(**(dict.fromkeys(names.split(), False) | used))
