@@ -39,18 +39,19 @@ def run_build(
     record: Record,
     extensions: Extensions | None = None,
     announce: Callable[[PreparedBuild], None] = lambda prepared: None,
+    broker: StartingBroker | None = None,
 ) -> int:
     """Build with the target's secrets; return the exit status that the contract of `run` gives.
 
     A signal that comes while the store is read ends that: nothing is exposed.
     Raises IcSecretsError when the build could not be started; then nothing was exposed, or what was is gone again.
     Once it has run, a fault of ours is reported, and never hides the build's own status. `announce` is called just
-    before anything is exposed.
+    before anything is exposed. `broker` is what `start_broker` gave for the request.
     """
     build = Build(request, notify, record, extensions)
     with SignalCatcher() as signals:
         try:
-            with build.recorded(), Watchdog() as watchdog, start_broker(request) as broker:  # before any value is read
+            with build.recorded(), Watchdog() as watchdog:  # forked before any value is read
                 with signals.raising():
                     prepared = build.prepare(store)  # load → select → resolve → render
                 build.begin(store, prepared)
@@ -231,9 +232,10 @@ class Build:
 
 
 def start_broker(request: BuildRequest) -> contextlib.AbstractContextManager[StartingBroker | None]:
-    """Start the broker that the request asks for, which gets ready while the build is prepared; ExposureError.
+    """Start the broker that the request asks for, to get ready while the build is prepared; ExposureError.
 
-    What the build is not to have is in our memory too, so nobody can look into that any more.
+    The earlier it starts the less the build waits for it, and it has to start before any value is read. What the build
+    is not to have is in our memory too, so nobody can look into that any more.
     """
     if not request.broker:
         return contextlib.nullcontext()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..assembly import find_built, make_request
 from ..build import BuildRequest, Extensions, PreparedBuild
-from ..build.run import Record, run_build
+from ..build.run import Record, run_build, start_broker
 from ..core import Notice, Notify
 from ..core.console import printable
 from ..core.linux import harden
@@ -15,6 +17,9 @@ from ..stores import Store
 from . import Call
 from .call import read_call, split_command
 from .parser import Parser, add_exposure_options, add_store_options
+
+if TYPE_CHECKING:
+    from ..broker import StartingBroker
 
 
 def run_run(call: Call) -> int:
@@ -32,15 +37,19 @@ def run_run(call: Call) -> int:
         context, arguments.target, command, scope=Scope(arguments.scope), leaks_allowed=arguments.leaks_allow
     )
     plugins = context.load_plugins()
-    with context.open_store(read_only=True, build=find_built(request)) as store:
+    with start_broker(request) as broker, context.open_store(read_only=True, build=find_built(request)) as store:
         record = context.make_build_record(store, request.target)
-        if call.environment.get("GITHUB_ACTIONS") != "true":
-            return run_build(store, request, context.notify, record, plugins)
-        return _run_on_github(store, request, context.notify, record, plugins)
+        run = run_build if call.environment.get("GITHUB_ACTIONS") != "true" else _run_on_github
+        return run(store, request, context.notify, record, plugins, broker=broker)
 
 
 def _run_on_github(
-    store: Store, request: BuildRequest, notify: Notify, record: Record, plugins: Extensions | None
+    store: Store,
+    request: BuildRequest,
+    notify: Notify,
+    record: Record,
+    plugins: Extensions | None,
+    broker: StartingBroker | None,
 ) -> int:
     """Run the build; later steps print, too, so the runner hears of its values, and a leak is an error of the job."""
     from ..ci.platforms import GITHUB
@@ -55,7 +64,7 @@ def _run_on_github(
         if request.mask:
             announce_masks(prepared.secrets)
 
-    return run_build(store, request, show, record, plugins, announce)
+    return run_build(store, request, show, record, plugins, announce, broker)
 
 
 def make_parser() -> Parser:
