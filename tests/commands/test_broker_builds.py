@@ -259,10 +259,11 @@ def test_killed_at_any_moment_it_leaves_neither_broker_nor_file(
 
 
 def find_brokers(site: Cli) -> list[str]:
-    """The broker processes of this test's ic-secrets, by a directory that is among their arguments."""
+    """The broker processes of this test's ic-secrets, those that only start as well: by what their arguments hold."""
     found = []
-    for path in Path("/proc").glob("[0-9]*"):
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            if path.joinpath("comm").read_text() == "ic-secrets-brk\n":
-                found += [path.name] if site.home["PYTHONPATH"] in path.joinpath("cmdline").read_text() else []
+            arguments = path.read_text()
+            if "ic_secrets.broker.service" in arguments and site.home["PYTHONPATH"] in arguments:
+                found.append(path.parent.name)
     return found
