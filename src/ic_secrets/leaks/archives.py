@@ -4,10 +4,13 @@ Archives come from anywhere. None can make us unpack more than a limit, or hold 
 and whatever is wrong with one is an ArchiveError or a MemberError.
 """
 
+from __future__ import annotations
+
+import contextlib
 import os
 import struct
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from ..core.records import NamedTuple
 from .git_objects import PACK_MAGIC, is_loose_object, read_loose_object, read_pack
@@ -158,7 +161,7 @@ def _open_zip(file: IO[bytes], budget: Budget) -> Iterator[Member]:
                 yield from _open_zipped(archive, info, budget)
 
 
-def _open_zipped(archive: "zipfile.ZipFile", info: "zipfile.ZipInfo", budget: Budget) -> Iterator[Member]:
+def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: Budget) -> Iterator[Member]:
     try:
         opened = archive.open(info)
     except Exception as error:
@@ -202,23 +205,53 @@ class _Stream:
         return data or self._read(size)
 
 
+class _Headers:
+    """The stream of a tar, of which a header may read only so much."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._left: int | None = None
+
+    @contextlib.contextmanager
+    def limited(self) -> Iterator[None]:
+        """Read a header, and those that it consists of, in the block."""
+        before, self._left = self._left, _LARGEST_HEADER if self._left is None else self._left
+        try:
+            yield
+        finally:
+            self._left = before
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes; ArchiveError for a header that is too long."""
+        if self._left is not None:
+            self._left -= size
+            if self._left < 0:
+                raise ArchiveError(f"a header of more than {_LARGEST_HEADER >> 20} MiB")
+        data: bytes = self._stream.read(size)
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def _open_tar(stream: IO[bytes] | _Stream, budget: Budget) -> Iterator[Member]:
     import tarfile
+    from tarfile import EmptyHeaderError, EOFHeaderError, HeaderError, TarFile  # type: ignore[attr-defined]
 
     class Info(tarfile.TarInfo):
-        """A header, refused if it makes tarfile read too much into memory."""
+        """A header, refused where it is damaged, or makes tarfile read too much into memory."""
 
         @classmethod
-        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Info":
-            try:
-                info = super().frombuf(buf, encoding, errors)
-            except tarfile.HeaderError:
-                if buf.strip(b"\0"):  # to tarfile it would be the end
+        def fromtarfile(cls, tarfile: TarFile) -> Info:
+            stream = tarfile.fileobj if isinstance(tarfile.fileobj, _Headers) else _Headers(tarfile.fileobj)
+            tarfile.fileobj = cast("IO[bytes]", stream)
+            with stream.limited():
+                try:
+                    return super().fromtarfile(tarfile)
+                except (EmptyHeaderError, EOFHeaderError):
+                    raise
+                except HeaderError:  # to tarfile it would be the end
                     raise ArchiveError("a damaged archive") from None
-                raise
-            if info.type not in tarfile.REGULAR_TYPES and info.size > _LARGEST_HEADER:
-                raise ArchiveError(f"a header of more than {_LARGEST_HEADER >> 20} MiB")
-            return info
 
     if not isinstance(stream, _Stream):
         stream.seek(0)
