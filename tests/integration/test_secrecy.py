@@ -272,7 +272,7 @@ def test_memory_does_not_grow_with_the_output(cli: Any, site: Path, home: dict[s
 def test_an_unexpected_error_shows_neither_locals_nor_values(site: Path, home: dict[str, str]) -> None:
     code = (
         "import sys\nfrom ic_secrets import cli\nfrom ic_secrets.build import run\n"
-        "def broken(prepared, watchdog, notify):\n"
+        "def broken(prepared, watchdog, notify, broker):\n"
         "    value = prepared.secrets[0].value.reveal()\n"
         "    raise ValueError(value)\n"
         "run.expose = broken\n"
