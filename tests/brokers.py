@@ -24,6 +24,8 @@ PASSWORD = "password-of-the-proxy"
 # The password of the secret; nothing but the server that it is for may see it.
 CANARY = "canary+/4711"
 CANARIES = (CANARY.encode(), base64.b64encode(f"user:{CANARY}".encode()))
+# What a request that has it holds.
+SENT = b"authorization: Basic " + CANARIES[1]
 NAMES = ("localhost", "127.0.0.1", "::1")
 
 

@@ -105,9 +105,7 @@ def open_build(
     succeeds, with `status` 0, a leak is a LeakFoundError and an incomplete scrub a ScrubIncompleteError. The build's
     output is not masked: `OpenBuild.mask` masks a text.
     """
-    directory = os.path.abspath(project)
-    if not os.path.isdir(directory):
-        raise BuildError(f"the project directory {directory} does not exist")
+    directory = _find_directory(project)
     flags: dict[str, str | None] = {
         "store": store,
         "key-file": os.fspath(key_file) if key_file else None,
@@ -121,12 +119,9 @@ def open_build(
         "broker": "true" if broker else None,
         "allow-write": _join("writable", writable) if writable else None,
     }
-    inherited = dict(os.environ if environment is None else environment)
     context = Context(Settings(dict(os.environ), flags, directory), notify or _log, owns_process=False)
     known = _checked("leaks_allowed", leaks_allowed) if leaks_allowed else ()
-    words = tuple(command or _guess_command(inherited))
-    request = make_request(context, target, words, directory=directory, environment=inherited, leaks_allowed=known)
-    with _open(context, request) as build:
+    with _open(context, _make_request(context, target, command, directory, environment, known)) as build:
         yield build
 
 
@@ -148,6 +143,26 @@ def _open(context: Context, request: BuildRequest) -> Iterator[OpenBuild]:
         raise failure
     if not build.status:
         _raise_for(inner)
+
+
+def _find_directory(project: str | os.PathLike[str]) -> str:
+    directory = os.path.abspath(project)
+    if not os.path.isdir(directory):
+        raise BuildError(f"the project directory {directory} does not exist")
+    return directory
+
+
+def _make_request(
+    context: Context,
+    target: str | None,
+    command: Sequence[str] | None,
+    directory: str,
+    environment: Mapping[str, str] | None,
+    known: Sequence[str],
+) -> BuildRequest:
+    inherited = dict(os.environ if environment is None else environment)
+    words = tuple(command or _guess_command(inherited))
+    return make_request(context, target, words, directory=directory, environment=inherited, leaks_allowed=known)
 
 
 def _raise_for(build: _build.Build) -> None:

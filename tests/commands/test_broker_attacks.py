@@ -21,6 +21,7 @@ from brokers import (
     CANARY,
     LOGIN,
     PASSWORD,
+    SENT,
     Broker,
     World,
     make_world,
@@ -34,14 +35,6 @@ from ic_secrets.broker.order import Order
 from ic_secrets.broker.proxy import Proxy
 from ic_secrets.broker.report import Tally
 from servers.scripted import Connection, Scripted
-
-SENT = b"authorization: Basic " + CANARIES[1]
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with make_world(tmp_path) as made:
-        yield made
 
 
 def ask_directly(world: World, server: Scripted, data: bytes) -> bytes:

@@ -15,14 +15,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from brokers import CANARIES, World, make_world
+from brokers import CANARIES, World
 from children import run_unprivileged
 from commandline import Cli
 from ic_secrets.broker.order import Bound
@@ -32,13 +32,6 @@ from ic_secrets.broker.report import Report, Traffic
 from ic_secrets.two_steps.guard import StartingGuard
 from servers.certificates import Authority
 from servers.scripted import Connection, Scripted
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with make_world(tmp_path) as made:
-        yield made
-
 
 # --- other users of the machine, who do not know the password
 

@@ -9,12 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from brokers import CANARIES, CANARY, PASSWORD, World, make_world
+from brokers import CANARIES, CANARY, PASSWORD, World
 from children import run_unprivileged
 from ic_secrets.broker.order import Order
 from ic_secrets.broker.process import StartingBroker, ask_report
@@ -22,12 +21,6 @@ from ic_secrets.broker.report import Report
 from servers.scripted import Connection
 
 NEEDLES = [*CANARIES, CANARY.encode(), PASSWORD.encode()]
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with make_world(tmp_path) as made:
-        yield made
 
 
 def is_running(pid: int) -> bool:

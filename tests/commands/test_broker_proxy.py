@@ -8,19 +8,17 @@ import os
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from brokers import (
-    CANARIES,
     CANARY,
     LOGIN,
     PASSWORD,
+    SENT,
     Broker,
     World,
-    make_world,
     serve_proxy,
     start_for_bitbucket,
 )
@@ -30,14 +28,6 @@ from ic_secrets.broker.trust import find_authorities, render_bundle
 from ic_secrets.composer.credential import Credential
 from servers.certificates import Authority
 from servers.scripted import Connection, Scripted
-
-SENT = b"authorization: Basic " + CANARIES[1]
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with make_world(tmp_path) as made:
-        yield made
 
 
 def url(server: Scripted, path: str = "/", scheme: str = "https", host: str = "localhost") -> str:

@@ -115,7 +115,7 @@ def _check_http(name: str, value: str, scope: _Scope | None, host: str, key: str
         hint = "name the proxy with https_proxy instead"
         yield Notice(f"git's {key} would lead past the broker", hint, "error")
     elif name == "proxy":
-        text = f"git's {key} is not used for {host}: the broker goes by https_proxy and no_proxy"
+        text = f"git's {key} is not used for {host}: the broker uses https_proxy and no_proxy"
         yield Notice(text, "set these, if the host is behind a proxy")
     elif name in {"sslcert", "sslkey"}:
         text = f"the client certificate of git's {key} does not reach {host}: the broker asks it"

@@ -25,14 +25,14 @@ _PROXIES = """http_proxy https_proxy cgi_http_proxy HTTP_PROXY HTTPS_PROXY CGI_H
     npm_config_proxy npm_config_https_proxy""".split()
 # What libcurl also uses, and newer Composers do not: set only where something is to be replaced.
 _ALL = ("all_proxy", "ALL_PROXY")
-# What takes hosts out: the broker itself keeps to it.
+# Variables that exempt hosts from the proxy: the broker applies them itself.
 _EXCEPTIONS = frozenset({"no_proxy", "npm_config_noproxy", "npm_config_no_proxy"})
 # Where programs look for the authorities that they trust.
 _BUNDLES = """COMPOSER_CAFILE SSL_CERT_FILE CURL_CA_BUNDLE GIT_SSL_CAINFO NODE_EXTRA_CA_CERTS npm_config_cafile
     REQUESTS_CA_BUNDLE""".split()
-# The same of programs that few builds use.
+# The same for programs that few builds use.
 _RARE_BUNDLES = ("PIP_CERT", "AWS_CA_BUNDLE", "CARGO_HTTP_CAINFO", "DENO_CERT")
-# What is no secret of all that: a note may keep what it was before.
+# None of these is secret, so a note may keep their former values.
 _OTHERS = ("GIT_HTTP_PROXY_AUTHMETHOD", "NODE_USE_ENV_PROXY", "PHP_INI_SCAN_DIR", "WGETRC")
 PLAIN = frozenset({*_BUNDLES, *_RARE_BUNDLES, *_OTHERS, *_EXCEPTIONS, "NO_PROXY"})
 # Where git, and Composer with it, asks by HTTPS though a URL names the user of SSH.
@@ -114,7 +114,7 @@ def _list_forges(order: Order) -> Collection[str]:
 
 
 def _add_directory(inherited: str | None, directory: str) -> str:
-    """Return the directories that PHP reads: an empty name among them is its own, an empty list is none."""
+    """Add the directory to those that PHP reads. An empty name stands for its own; an empty list disables them all."""
     return directory if inherited == "" else f"{inherited or ''}:{directory}"
 
 

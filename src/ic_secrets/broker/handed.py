@@ -1,7 +1,7 @@
 """What servers hand out in their answers to a credential: tokens in signed URLs and in Git LFS headers.
 
-The broker does not keep them, and the build needs them; whoever masks the build's output is told of each before the
-build is.
+The build needs them, and the broker does not store them. Before the build receives one, the broker sends it to the
+process that masks the build's output.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..masking.parts import make_parts
 from .decisions import HeaderLines
 from .learning import read_json, unpack
 
-# What `run` calls them where they were masked.
+# Their name in the counts of what was masked.
 HANDED_OUT = "handed out by a server"
 # A parameter of a signed URL that is as good as a credential for as long as it is valid, and what it is at the least.
 _NAMES = r"(?i).*(?:token|sig|secret|credential|key|auth|jwt|pass|policy|hash|session).*|se|st|sv"

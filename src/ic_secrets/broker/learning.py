@@ -218,7 +218,7 @@ def unpack(encoding: str, body: bytes) -> bytes:
 
 
 def read_json(body: bytes) -> Any:
-    """Return what the JSON says; None where it is none, or would fill the memory."""
+    """Parse the JSON; return None if it is malformed or would take too much memory."""
     if sum(map(body.count, (b"[", b"{", b","))) > _MOST:
         return None
     try:

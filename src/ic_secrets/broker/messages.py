@@ -35,7 +35,7 @@ class GarbageError(BrokenError):
 
 
 class Framing(NamedTuple):
-    """How a body ends: there is none, after a length, with a last chunk, or with the connection."""
+    """How a body ends: after a length, with a last chunk or with the connection; or there is no body at all."""
 
     kind: Literal["none", "length", "chunked", "end"]
     length: int = 0

@@ -1,4 +1,4 @@
-"""What the broker is told, once, over a socket; it is never written to a file. Pure."""
+"""The order that the broker receives once, over a socket. It is never written to a file. Pure."""
 
 import json
 from collections.abc import Mapping

@@ -63,7 +63,7 @@ def fill_body(content_type: str, body: bytes, values: Mapping[str, str]) -> byte
     return _fill(text, values, escape).encode("latin-1") if escape else body
 
 
-# A shorter value is not looked for in answers: it would be found in what is no secret.
+# A shorter value is not looked for in answers: it would match by chance.
 _SHORTEST = 7
 _MARK = b"***"
 # A longer value, or one of several lines, has so many odd forms that looking for them takes minutes.
@@ -134,7 +134,7 @@ def _fill(text: str, values: Mapping[str, str], escape: Callable[[str], str]) ->
 
 
 def _open_basic(text: str) -> str:
-    """Return the pair of basic authentication as latin-1; "" where the text is no such header."""
+    """Return the pair of basic authentication as latin-1; "" if the text is not such a header."""
     match = re.fullmatch(_BASIC, text)
     if not match:
         return ""

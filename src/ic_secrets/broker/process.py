@@ -163,7 +163,10 @@ def ask_report(path: str) -> Report:
 
 
 def _read_report(asked: socket.socket) -> Report:
-    """Ask for the report, and return it; where there is none, one that is lost. A build may have made the socket."""
+    """Ask for the report and return it; without an answer, return one marked as lost.
+
+    The socket may be one that the build has made.
+    """
     try:
         send_message(asked, {"report": True})
         return Report.from_json(receive_message(asked, largest=_LARGEST_REPORT, patience=_TIMEOUT)["report"])
@@ -188,7 +191,7 @@ def receive_message(
     largest: int = _LARGEST,
     patience: float | None = None,
 ) -> Any:
-    """Return the next message, None where there is none any more; append what came along to `descriptors`.
+    """Return the next message, or None at the end; append the descriptors that came with it to `descriptors`.
 
     OSError, and ValueError where it has more bytes than `largest` or, once begun, takes more seconds than `patience`.
     """

@@ -90,6 +90,6 @@ def _accept(reports: socket.socket, tally: Tally) -> None:
 
 
 def _answer(asker: socket.socket, tally: Tally) -> None:
-    """Send a report for each message, until there is none any more."""
+    """Answer each message with a report, until the other end closes."""
     while receive_message(asker, largest=_LARGEST_QUESTION, patience=_PATIENCE) is not None:
         send_message(asker, {"report": tally.make_report().to_json()})

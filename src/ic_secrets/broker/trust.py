@@ -51,7 +51,7 @@ def find_authorities(environment: Mapping[str, str], config: Document, git: GitL
 
 
 def find_system_bundle() -> str:
-    """Return the file with the authorities that this system trusts; "" where there is none."""
+    """Return the file with the authorities that this system trusts, or ""."""
     found = next((path for path in _SYSTEM if os.path.isfile(path)), "")
     if not found:
         import ssl  # takes a while
@@ -61,7 +61,7 @@ def find_system_bundle() -> str:
 
 
 def read_wgetrc(environment: Mapping[str, str]) -> bytes:
-    """Return what the person's wget is told."""
+    """Return the content of the person's wgetrc."""
     return _read(_expand(environment.get("WGETRC") or "~/.wgetrc", environment))
 
 
@@ -87,7 +87,7 @@ def _split(data: bytes) -> Iterator[bytes]:
 
 
 def _find_in_files(environment: Mapping[str, str]) -> list[str]:
-    """Return the authorities that PHP, npm and wget are told of by files."""
+    """Return the authorities named in the configuration files of PHP, npm and wget."""
     directories = environment.get("PHP_INI_SCAN_DIR", "").split(os.pathsep)
     patterns = [*_PHP_INI, *(os.path.join(glob.escape(each), "*.ini") for each in directories if each)]
     patterns += [os.path.join(glob.escape(environment["PHPRC"]), "php.ini")] if environment.get("PHPRC") else []

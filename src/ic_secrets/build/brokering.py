@@ -1,4 +1,4 @@
-"""What the broker of a build is told: its credentials, where they are used, and what stands for a value."""
+"""Prepare the broker of a build: its order, the placeholders of values, and what leads the build to it."""
 
 from __future__ import annotations
 

@@ -100,8 +100,8 @@ class PreparedBuild(NamedTuple):
     `environment` is the build's, but for the `paths` and what git needs: variables that name files of the private
     directory. `home_files` are documents by name in the private Composer home, `files` further contents by path.
     `placeholders` are what the build has instead of `env` secrets whose values only the broker knows, and `order` is
-    what that is told. `unseen` are
-    secrets of which nothing but the description is known here, since another process began the build with a broker.
+    what the broker receives. `unseen` are secrets of which only the description is known here, since another process
+    began the build with a broker.
     """
 
     request: BuildRequest

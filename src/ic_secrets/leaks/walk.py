@@ -93,7 +93,7 @@ class Walk:
                     yield Entry(path, os.path.basename(path), Kind.FILE)
 
     def _walk_place(self, place: Place, *, linked: bool = False) -> Iterator[Entry]:
-        """Walk a tree, or note a file; what a link leads to is no failure if it is gone or cannot be reached."""
+        """Walk a tree, or note a file; a link whose target is gone or out of reach is not a failure."""
         try:
             found = os.stat(place.path)
         except OSError as error:

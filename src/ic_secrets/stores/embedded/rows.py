@@ -28,7 +28,7 @@ _COLUMNS = "kind, owner, name, environment, base, type, scopes, version, created
 class Row(NamedTuple):
     """One row of the table `secrets`, in the order of its columns; environment is "" for a base.
 
-    The hosts of a bound base have commas; "" is none.
+    The hosts of a bound base are separated by commas; "" if it is not bound.
     """
 
     kind: str
