@@ -259,6 +259,7 @@ class Child:
             self._reap()
             living = {pid for pid in self._list_own() if not is_zombie(pid)}
             if not living or time.monotonic() > deadline + _PATIENCE:
+                self._reap()  # what ended since the last look must not outlive us as a zombie
                 return len(signalled)
             if time.monotonic() >= deadline:
                 end_processes(living, signal.SIGKILL)
