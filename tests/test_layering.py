@@ -21,6 +21,7 @@ LAYERS = [
     ["composer"],
     ["git"],
     ["broker"],
+    ["isolation"],
     ["stores"],
     ["leaks"],
     ["build"],

@@ -216,6 +216,10 @@ class BuildError(IcSecretsError):
     exit_status = NOT_STARTED
 
 
+class IsolationError(BuildError):
+    """This machine offers no way to isolate the build, or what the build needs is not within its reach."""
+
+
 class MalformedAuthError(BuildError):
     """An auth.json, composer.json or COMPOSER_AUTH is not what Composer expects.
 

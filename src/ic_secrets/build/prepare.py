@@ -58,7 +58,10 @@ class BuildRequest(NamedTuple):
 
     The command is empty where somebody else runs the build, in the directory. The scope is `ic` for a build, `web` for
     an application that runs. `allowed_names` are reserved variables that `env` secrets may set. With `broker` the build
-    holds no credential; `writable` are the hosts (`HOST[:PORT]`) at which it may then do more than read.
+    holds no credential; `writable` are the hosts (`HOST[:PORT]`) at which it may then do more than read. `isolate` is
+    empty, `best`, `bubblewrap` or `landlock`: of the machine, such a build sees the hosts that its packages come from
+    and the `reachable` ones (`HOST[:PORT]`), its own project and the `allowed_paths` (`PATH` or `PATH:rw`), and
+    never the `concealed` files and directories: the store, its key and what else belongs to us.
     """
 
     target: Target
@@ -81,6 +84,10 @@ class BuildRequest(NamedTuple):
     allowed_names: frozenset[str] = frozenset()
     broker: bool = False
     writable: frozenset[str] = frozenset()
+    isolate: str = ""
+    reachable: frozenset[str] = frozenset()
+    allowed_paths: tuple[str, ...] = ()
+    concealed: tuple[str, ...] = ()
 
 
 class Loaded(NamedTuple):
