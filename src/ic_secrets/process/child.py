@@ -10,11 +10,12 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from ..core.linux import adopt_orphans, is_zombie, list_descendants, read_start_time
 from ..core.records import NamedTuple
-from ..errors import SIGNAL_BASE, BuildError, ProgramNotExecutableError, ProgramNotFoundError
+from ..errors import SIGNAL_BASE, BuildError, IcSecretsError, ProgramNotExecutableError, ProgramNotFoundError
 from .signals import ENDING, NOTED, PASSED, SignalCatcher
 from .streams import Channel, Filter
 from .terminal import give_foreground, is_foreground
@@ -37,6 +38,62 @@ class Outcome(NamedTuple):
     status: int
     ended: int = 0
     is_cut: bool = False
+
+
+class Started(NamedTuple):
+    """The first process of a build: whom to wait for, and the process group that signals go to."""
+
+    pid: int
+    group: int
+
+
+class Launch(Protocol):
+    """How the first process of a build is started."""
+
+    is_leader: bool
+    """Whether what is started leads the session of its terminal; else somebody inside it will."""
+
+    def start(
+        self,
+        program: str,
+        command: Sequence[str],
+        environment: Mapping[bytes, bytes],
+        actions: Sequence[tuple[Any, ...]],
+        defaults: Collection[int],
+        *,
+        has_terminal: bool,
+    ) -> Started:
+        """Start it, with those file actions and signals of `os.posix_spawn`; OSError, IcSecretsError."""
+
+    def read_status(self, status: int) -> int:
+        """Return the exit status of the build for that of the process that was waited for."""
+
+
+class DirectLaunch:
+    """The build is our child, and sees what we see."""
+
+    is_leader = True
+
+    def start(
+        self,
+        program: str,
+        command: Sequence[str],
+        environment: Mapping[bytes, bytes],
+        actions: Sequence[tuple[Any, ...]],
+        defaults: Collection[int],
+        *,
+        has_terminal: bool,
+    ) -> Started:
+        """Start it in a session of its own where it has a terminal, else in a process group of its own."""
+        own: Any = {"setsid": True} if has_terminal else {"setpgroup": 0}
+        pid = os.posix_spawn(
+            program, list(command), environment, file_actions=actions, setsigdef=defaults, setsigmask=[], **own
+        )
+        return Started(pid, pid)
+
+    def read_status(self, status: int) -> int:
+        """Return it as it is."""
+        return status
 
 
 def find_program(name: str, environment: Mapping[str, str]) -> str:
@@ -66,8 +123,10 @@ class Child:
         environment: Mapping[str, str],
         signals: SignalCatcher,
         channels: Sequence[Channel] = (),
+        launch: Launch | None = None,
     ) -> None:
         """Start the build; ProgramNotExecutableError when the kernel refuses."""
+        self._launch = launch or DirectLaunch()
         self._signals = signals
         self._channels = channels
         self._terminal = next((channel.terminal for channel in channels if channel.terminal), None)
@@ -83,7 +142,10 @@ class Child:
         for channel in channels:
             channel.cover()
         try:
-            self.pid = self._spawn(command, program, environment)
+            self.pid, self._group = self._spawn(command, program, environment)
+        except IcSecretsError:
+            self._uncover()
+            raise
         except OSError as error:
             self._uncover()
             if error.errno not in {errno.EACCES, errno.ENOEXEC, errno.ENOENT, errno.ENOTDIR, errno.EPERM}:
@@ -119,23 +181,22 @@ class Child:
         assert self._exit is not None
         return Outcome(self._signals.status or self._exit, ended, any(channel.is_broken for channel in self._channels))
 
-    def _spawn(self, command: Sequence[str], program: str, environment: Mapping[str, str]) -> int:
-        actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []
+    def _spawn(self, command: Sequence[str], program: str, environment: Mapping[str, str]) -> Started:
+        actions: list[tuple[Any, ...]] = []
         if self._terminal:
             # The leader of a new session takes the first terminal that it opens as its own.
             first = next(channel for channel in self._channels if channel.terminal is self._terminal)
             stream = 0 if self._keyboard else first.streams[0]
-            actions.append((os.POSIX_SPAWN_OPEN, stream, self._terminal.name, os.O_RDWR, 0))
+            flags = os.O_RDWR if self._launch.is_leader else os.O_RDWR | os.O_NOCTTY
+            actions.append((os.POSIX_SPAWN_OPEN, stream, self._terminal.name, flags, 0))
         for channel in self._channels:
             actions += [(os.POSIX_SPAWN_DUP2, channel.child_end, stream) for stream in channel.streams]
         ignored = {number for number in (*ENDING, *PASSED) if signal.getsignal(number) is signal.SIG_IGN}
         defaults = [number for number in (*ENDING, *PASSED, *NOTED, *_IGNORED_BY_PYTHON) if number not in ignored]
         # Secrets are UTF-8 whatever the locale; what was inherited keeps its bytes.
         encoded = {name.encode(errors="surrogateescape"): _encode(value) for name, value in environment.items()}
-        own = {"setsid": True} if self._terminal else {"setpgroup": 0}
-        return os.posix_spawn(
-            program, list(command), encoded, file_actions=actions, setsigdef=defaults, setsigmask=[], **own
-        )
+        terminal = self._terminal is not None
+        return self._launch.start(program, command, encoded, actions, defaults, has_terminal=terminal)
 
     def _start_streams(self, make_filter: Callable[[], Filter], stop: int) -> None:
         maskers = [make_filter() for _ in self._channels]
@@ -191,11 +252,11 @@ class Child:
         return min(_INTERVAL, max(_INTERVAL / 10, self._deadline - time.monotonic()))
 
     def _signal_group(self, number: int) -> None:
-        groups = {self.pid}
+        groups = {self._group}
         if self._terminal:
             with contextlib.suppress(OSError):
                 groups.add(os.tcgetpgrp(self._terminal.master))
-        for group in groups:
+        for group in groups - {0}:  # a terminal that nobody took has no group
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, number)
                 if number != signal.SIGSTOP:
@@ -212,7 +273,7 @@ class Child:
                     self._stopped(os.WSTOPSIG(status))
                 elif pid == self.pid:
                     code = os.waitstatus_to_exitcode(status)
-                    self._exit = code if code >= 0 else SIGNAL_BASE - code
+                    self._exit = self._launch.read_status(code if code >= 0 else SIGNAL_BASE - code)
         return self._exit is not None
 
     def _stopped(self, number: int) -> None:
@@ -221,7 +282,7 @@ class Child:
             return  # it was us
         with _controlling_terminal() as tty:
             if number in {signal.SIGTTIN, signal.SIGTTOU} and tty is not None and is_foreground(tty):
-                give_foreground(tty, self.pid)
+                give_foreground(tty, self._group)
                 self._signal_group(signal.SIGCONT)
             elif number != signal.SIGSTOP:
                 if tty is not None:
@@ -248,7 +309,7 @@ class Child:
             with _controlling_terminal() as tty:
                 if tty is not None and not is_foreground(tty):
                     with contextlib.suppress(OSError):
-                        if os.tcgetpgrp(tty) == self.pid:
+                        if os.tcgetpgrp(tty) == self._group:
                             give_foreground(tty, os.getpgrp())
 
     def _end_descendants(self, grace: float) -> int:
