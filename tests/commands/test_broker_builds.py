@@ -267,3 +267,12 @@ def find_brokers(site: Cli) -> list[str]:
             if "ic_secrets.broker.service" in arguments and site.home["PYTHONPATH"] in arguments:
                 found.append(path.parent.name)
     return found
+
+
+def test_a_run_dir_whose_path_is_too_long_for_a_socket_is_named(site: Cli, tmp_path: Path) -> None:
+    place = tmp_path / ("x" * 120)
+    place.mkdir()
+    done = site("pre-build", "--broker", "--run-dir", str(place), "--format", "json", "my-site", check=125)
+    assert b"the broker cannot report" in done.stderr
+    assert b"shorter --run-dir" in done.stderr
+    assert list(place.iterdir()) == []
