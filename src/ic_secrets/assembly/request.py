@@ -16,6 +16,7 @@ from .context import Context
 
 # Protections that a checkout may lower, which a person should know.
 _GUARDS = ("no-mask", "leaks", "allow-background", "pristine")
+MODES = ("best", "bubblewrap", "landlock")
 # Where a checkout may say that leaks are known: a path below it that begins with a name.
 _PLACE = re.compile(r"(?!.*(?:^|/)\.\.?(?:/|$))[^/*?\[]+(?:/.*)?")
 
@@ -29,11 +30,13 @@ def make_request(
     environment: Mapping[str, str] | None = None,
     scope: Scope = Scope.IC,
     leaks_allowed: Sequence[str] = (),
+    is_run: bool = False,
 ) -> BuildRequest:
     """Return the build that the settings and the arguments describe; UsageError and ConfigError.
 
     The `directory` is the working directory unless it is named. `environment` is what the build inherits, by default
     the one in which the settings were looked for. `leaks_allowed` replaces the setting, since a path may hold a comma.
+    Only what `is_run` by us from beginning to end can be isolated.
     """
     settings = context.settings
     receipt, run_dir = settings.get("receipt").value, settings.get("run-dir").value
@@ -57,9 +60,16 @@ def make_request(
         scope=scope,
         allowed_names=settings.find_names("allow-env") or frozenset(),
         broker=is_brokered(settings, scope),
-        writable=_read_hosts(settings, "allow-write"),
+        writable=read_hosts(settings, "allow-write"),
     )
-    return _check_lowered(context, request)
+    request = _check_lowered(context, request)
+    isolate = find_isolation(settings, scope)
+    if not isolate:
+        _refuse_alone(settings)
+        return request
+    from .isolating import arrange_isolation
+
+    return arrange_isolation(context, request._replace(isolate=isolate), is_run=is_run)
 
 
 def find_built(request: BuildRequest) -> Target | None:
@@ -87,7 +97,8 @@ def _check_lowered(context: Context, request: BuildRequest) -> BuildRequest:
     return request
 
 
-def _read_hosts(settings: Settings, name: str) -> frozenset[str]:
+def read_hosts(settings: Settings, name: str) -> frozenset[str]:
+    """Return the hosts of a setting; InvalidHostError names where a wrong one comes from."""
     found = settings.get(name)
     if not found.value:
         return frozenset()
@@ -101,12 +112,35 @@ def _read_hosts(settings: Settings, name: str) -> frozenset[str]:
 
 def is_brokered(settings: Settings, scope: Scope) -> bool:
     """Return whether a broker is wanted; UsageError where an application, which has no credentials, is to have one."""
+    if find_isolation(settings, scope):
+        return True
     found = settings.get("broker")
     if scope is Scope.IC or found.value != "true":
         return found.value == "true"
     if found.layer == "flag":
         raise UsageError(f"--broker is for a build: with --scope {scope.value} there is nothing for a broker to add")
     return False
+
+
+def find_isolation(settings: Settings, scope: Scope) -> str:
+    """Return how the build is to be isolated, "" where it is not; UsageError where that is not for a build."""
+    found = settings.get("isolate")
+    if found.value in {"", "false"}:
+        return ""
+    if found.layer == "flag" and found.value not in MODES:
+        raise UsageError(f"--isolate takes {' or '.join(MODES[1:])}", hint="without a value it is the best there is")
+    if scope is Scope.IC:
+        return found.value
+    if found.layer == "flag":
+        raise UsageError(f"--isolate is for a build, which --scope {scope.value} is not")
+    return ""
+
+
+def _refuse_alone(settings: Settings) -> None:
+    """Raise UsageError for an option that only an isolated build has."""
+    for name in ("allow-host", "allow-path"):
+        if settings.get(name).layer == "flag":
+            raise UsageError(f"--{name} is for an isolated build", hint="add --isolate, or leave it out")
 
 
 def _read_preserve(settings: Settings) -> Preserve:

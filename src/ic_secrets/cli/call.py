@@ -29,10 +29,14 @@ _FLAGS = {
     "leaks": "leaks",
     "broker": "broker",
     "allow-write": "allow_write",
+    "isolate": "isolate",
+    "allow-host": "allow_host",
+    "allow-path": "allow_path",
     "receipt": "receipt",
     "audit-file": "audit_file",
 }
-
+# What an option without its optional value means, where that is not `*`, everything.
+_BARE = {"isolate": "best"}
 
 # These are set where builds run, and to look them up among all would cost each of them time.
 _COMMON = frozenset(f"IC_SECRETS_{name}" for name in ("STORE", "KEY", "KEY_FILE", "SITE", "ENV", "CONFIG", "DEBUG"))
@@ -62,7 +66,7 @@ def read_settings(call: Call, arguments: argparse.Namespace) -> Settings:
     for name, destination in _FLAGS.items():
         value = getattr(arguments, destination, None)
         value = ",".join(value) if isinstance(value, list) else value
-        flags[name] = "*" if value == BARE else "true" if value is True else value or None
+        flags[name] = _BARE.get(name, "*") if value == BARE else "true" if value is True else value or None
     return Settings(call.environment, flags)
 
 

@@ -21,7 +21,7 @@ from ..stores.base import Store, read_visible_chain
 from . import Call
 from .call import read_call
 from .output import print_json, print_message
-from .parser import Parser, add_broker, add_json, add_store_options
+from .parser import Parser, add_broker, add_isolate, add_json, add_store_options
 
 _MARKS = {
     Source.ORGANIZATION: "org",
@@ -72,6 +72,7 @@ def make_parser() -> Parser:
         "--scope", default="ic", choices=[scope.value for scope in Scope], help="for whom: builds (ic) by default"
     )
     add_broker(parser, "say what a build with the broker gets")
+    add_isolate(parser, "say what an isolated build gets, which has the broker")
     add_store_options(parser)
     add_json(parser)
     return parser

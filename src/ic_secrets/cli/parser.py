@@ -116,6 +116,32 @@ def add_exposure_options(parser: Parser) -> None:
     parser.add_argument("--receipt", metavar="FILE", help="write what was exposed, and proof that it is gone")
 
 
+def add_isolation(parser: Parser) -> None:
+    """Add the options of every command that isolates a build, or says what that would do."""
+    add_isolate(parser, "keep the rest of the machine out of the build's reach (the best way there is); with --broker")
+    parser.add_argument(
+        "--allow-host", metavar="HOST[:PORT]", action="append", help="a further host that an isolated build may reach"
+    )
+    parser.add_argument(
+        "--allow-path",
+        metavar="PATH[:rw]",
+        action="append",
+        type=_check_path,
+        help="a further path that an isolated build sees, or may write to",
+    )
+
+
+def add_isolate(parser: Parser, words: str) -> None:
+    """Add the option of every command that says what an isolated build gets."""
+    parser.add_optional("isolate", metavar="bubblewrap|landlock", help=words)
+
+
+def _check_path(path: str) -> str:
+    if "," in path:  # it separates them in a variable
+        raise argparse.ArgumentTypeError("a path that holds a comma cannot be allowed")
+    return path
+
+
 def add_broker(parser: Parser, words: str) -> None:
     """Add the option of every command that exposes secrets to a build, or says what that would do."""
     parser.add_argument("--broker", action="store_true", help=words)

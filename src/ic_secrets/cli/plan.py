@@ -22,7 +22,7 @@ from ..stores.base import ReadOnlyStore
 from . import Call
 from .call import read_call, split_command
 from .output import print_json, print_message
-from .parser import Parser, add_exposure_options, add_json, add_store_options
+from .parser import Parser, add_exposure_options, add_isolation, add_json, add_store_options
 
 _STATES = {"used": "green", "unused": "yellow", "dropped": "dim", "refused": "red"}
 _STATUSES = {
@@ -48,7 +48,12 @@ def show_plan(arguments: argparse.Namespace, context: Context, command: Sequence
     """Print what a run with those arguments and that command would do; 1 where it would fail, else 0."""
     harden()
     request = make_request(
-        context, arguments.target, command, scope=Scope(arguments.scope), leaks_allowed=arguments.leaks_allow
+        context,
+        arguments.target,
+        command,
+        scope=Scope(arguments.scope),
+        leaks_allowed=arguments.leaks_allow,
+        is_run=True,
     )
     plugins = context.load_plugins()
     is_online = getattr(arguments, "online", False)
@@ -128,6 +133,7 @@ def make_parser() -> Parser:
         help="ask each repository if it accepts its credential, 10 seconds at most",
     )
     add_exposure_options(parser)
+    add_isolation(parser)
     add_store_options(parser)
     add_json(parser)
     return parser

@@ -16,7 +16,7 @@ from ..process.streams import write_whole
 from ..stores import Store
 from . import Call
 from .call import read_call, split_command
-from .parser import Parser, add_exposure_options, add_store_options
+from .parser import Parser, add_exposure_options, add_isolation, add_store_options
 
 if TYPE_CHECKING:
     from ..broker import StartingBroker
@@ -34,7 +34,12 @@ def run_run(call: Call) -> int:
         return show_plan(arguments, context, command)
     harden()
     request = make_request(
-        context, arguments.target, command, scope=Scope(arguments.scope), leaks_allowed=arguments.leaks_allow
+        context,
+        arguments.target,
+        command,
+        scope=Scope(arguments.scope),
+        leaks_allowed=arguments.leaks_allow,
+        is_run=True,
     )
     plugins = context.load_plugins()
     with start_broker(request) as broker, context.open_store(read_only=True, build=find_built(request)) as store:
@@ -83,6 +88,7 @@ def make_parser() -> Parser:
     parser.add_argument("target", metavar="SITE[.ENV]", nargs="?", help="the target (else that of `ic-secrets config`)")
     parser.add_argument("--scope", choices=["ic", "web"], default="ic", help="a build's secrets, or an application's")
     add_exposure_options(parser)
+    add_isolation(parser)
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done, as `ic-secrets plan` does")
     parser.add_argument("--no-mask", action="store_true", help="do not mask the output")
     parser.add_argument("--grace", metavar="DURATION", help="between TERM and KILL (10s)")

@@ -16,6 +16,8 @@ _VARIABLES = frozenset(
 )
 # It joins the elements of a list in a variable, so no element can hold it.
 SEPARATOR = ","
+# Behind a path of `paths`: it may be written to.
+WRITABLE = ":rw"
 
 
 class Known(NamedTuple):
@@ -23,10 +25,13 @@ class Known(NamedTuple):
 
     `guards` are the values of one that protects, the strictest first, each with the effect of having no stricter one:
     in a pipeline a checkout may not choose a weaker one than it finds.
-    A flag that `protects` may be turned on by anybody, and off by a person alone.
+    One that `protects` may be turned on by anybody, and off by a person alone: these are the values that a checkout may
+    choose, the strictest first, and the stricter of its own and the person's holds.
+    A `path` is hidden from an isolated build unless it `is_shown`.
 
-    The kinds: `text` (with a `pattern`, if any), `path`, `store` (a URL or a path), `choice`, `flag`, `duration`,
-    `number`, `names` (a list), `globs`, `plugins` (lists too) and `preserve` (a flag or a list).
+    The kinds: `text` (with a `pattern`, if any), `path`, `store` (a URL or a path), `choice`, `flag`, `mode` (a flag or
+    a choice), `duration`, `number`, `names` (a list), `globs`, `paths`, `plugins` (lists too) and `preserve` (a flag or
+    a list).
     """
 
     kind: str
@@ -35,7 +40,8 @@ class Known(NamedTuple):
     choices: tuple[str, ...] = ()
     pattern: str = ""
     guards: Mapping[str, str] = {}
-    protects: bool = False
+    protects: tuple[str, ...] = ()
+    is_shown: bool = False
 
 
 SETTINGS = {
@@ -65,7 +71,7 @@ SETTINGS = {
     "audit-file": Known("path", "the log of who did what"),
     "plugins": Known("plugins", "plugins: names of installed ones, or ./FILE.py"),
     "allow-env": Known("names", "reserved variables that env secrets may set all the same: HTTPS_PROXY"),
-    "run-dir": Known("path", "where private directories are made"),
+    "run-dir": Known("path", "where private directories are made", is_shown=True),
     "only": Known("names", "expose only these secrets", checkout=True),
     "except": Known("names", "expose all but these secrets", checkout=True),
     "preserve-env": Known("preserve", "variables that are already set win: all, or these", checkout=True),
@@ -93,9 +99,18 @@ SETTINGS = {
         guards={"fail": "", "warn": "lets a build with leaks pass", "off": "turns the search for leaks off"},
     ),
     "leaks-allow": Known("globs", "known leaks: names of secrets, or paths", checkout=True),
-    "broker": Known("flag", "keep credentials out of the build: a broker adds them", checkout=True, protects=True),
+    "broker": Known("flag", "keep credentials out of the build: a broker adds them", checkout=True, protects=("true",)),
     "allow-write": Known("names", "hosts at which the broker lets credentials be used for more than reading"),
-    "receipt": Known("path", "where a receipt of each build is written", checkout=True),
+    "isolate": Known(
+        "mode",
+        "keep the rest of the machine out of the build's reach; implies broker",
+        checkout=True,
+        choices=("best", "bubblewrap", "landlock"),
+        protects=("bubblewrap", "best"),
+    ),
+    "allow-host": Known("names", "further hosts that an isolated build may reach: HOST[:PORT]", checkout=True),
+    "allow-path": Known("paths", "further paths that an isolated build sees: PATH[:rw]", checkout=True),
+    "receipt": Known("path", "where a receipt of each build is written", checkout=True, is_shown=True),
     "expiry-warning": Known("duration", "how long before a secret expires to warn", checkout=True),
 }
 _TAKES = {
@@ -107,10 +122,11 @@ _TAKES = {
     "number": "a whole number",
     "names": "a list of strings, which hold no comma",
     "globs": "a list of strings, which hold no comma",
+    "paths": "a list of strings, which hold no comma",
     "plugins": "a list of strings, which hold no comma",
     "preserve": "true, false or a list of strings, which hold no comma",
 }
-_LISTS = frozenset({"names", "globs", "plugins", "preserve"})
+_LISTS = frozenset({"names", "globs", "paths", "plugins", "preserve"})
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 # The largest integer of SQLite.
@@ -128,17 +144,20 @@ def find_unknown(variables: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def describe_values(known: Known) -> str:
     """Return what the setting takes, for a hint."""
-    return ", ".join(known.choices) if known.choices else _TAKES[known.kind]
+    choices = ("true", "false", *known.choices) if known.kind == "mode" else known.choices
+    return ", ".join(choices) if choices else _TAKES[known.kind]
 
 
 def as_text(known: Known, value: object) -> str | None:
     """Return the value of a file as a variable would hold it, None where the setting does not take it.
 
-    A flag is `true` or `false`, a list joined by commas, `preserve-env = true` is `*`.
+    A flag is `true` or `false`, a mode that is `true` the best one, a list joined by commas, `preserve-env = true` `*`.
     """
     if isinstance(value, bool):
         if known.kind == "preserve":
             return "*" if value else ""
+        if known.kind == "mode":
+            return known.choices[0] if value else "false"
         return str(value).lower() if known.kind == "flag" else None
     if isinstance(value, list):
         texts = [one for one in value if isinstance(one, str) and one and not set(one) & {SEPARATOR, "\0"}]
@@ -156,7 +175,7 @@ def as_text(known: Known, value: object) -> str | None:
 def _is_text(known: Known, value: str) -> bool:
     if not value or "\0" in value:
         return False
-    if known.kind == "choice":
+    if known.kind in {"choice", "mode"}:
         return value in known.choices
     if known.kind == "duration":
         return is_duration(value)
@@ -164,9 +183,9 @@ def _is_text(known: Known, value: str) -> bool:
 
 
 def read_variable(known: Known, value: str) -> str | None:
-    """Return a flag's or choice's variable as a file would hold it, None where the setting does not take it."""
-    if known.kind == "flag":
-        return "true" if value.lower() in _TRUE else "false" if value.lower() in _FALSE else None
+    """Return the variable of a flag, mode or choice as a file would hold it, None where it has no such value."""
+    if known.kind != "choice" and value.lower() in _TRUE | _FALSE:
+        return as_text(known, value.lower() in _TRUE)
     return value if value in known.choices else None
 
 
@@ -192,6 +211,8 @@ def _describe(known: Known) -> dict[str, Any]:
         return {"enum": list(known.choices)}
     if known.kind == "flag":
         return {"type": "boolean"}
+    if known.kind == "mode":
+        return {"anyOf": [{"type": "boolean"}, {"enum": list(known.choices)}]}
     if known.kind == "number":
         return {"type": "integer", "minimum": 0, "maximum": _LARGEST}
     if known.kind == "duration":

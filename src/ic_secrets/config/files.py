@@ -15,7 +15,7 @@ from ..core.files import is_below, read_with_status
 from ..core.records import NamedTuple
 from ..errors import ConfigError
 from ..model.names import name_variable
-from .catalogue import SEPARATOR, SETTINGS, Known, as_text, describe_values
+from .catalogue import SEPARATOR, SETTINGS, WRITABLE, Known, as_text, describe_values
 
 _LARGEST = 64 << 10
 # What people may look for here, and where it belongs.
@@ -98,9 +98,9 @@ def _read_entry(name: str, value: object, text: str, path: str, *, checkout: boo
     given = as_text(known, value)
     if given is None:
         raise ConfigError(f"{place}: not a valid value for {name}", hint=f"it takes {describe_values(known)}")
-    if checkout and known.protects and given != "true":
+    if checkout and known.protects and given not in known.protects:
         raise ConfigError(
-            f"{place}: a checkout may turn {name} on, not off",
+            f"{place}: a checkout may {f'turn {name} on, not off' if given == 'false' else f'not weaken {name}'}",
             hint=f"{name_variable(name)}=0 turns it off",
         )
     given = _make_absolute(known, given, os.path.dirname(path))
@@ -124,6 +124,9 @@ def _change_paths(known: Known, value: str, change: Callable[[str], str]) -> str
         return change(value)
     if known.kind == "plugins":
         return SEPARATOR.join(change(one) if "/" in one else one for one in value.split(SEPARATOR))
+    if known.kind == "paths":
+        parts = [(one.removesuffix(WRITABLE), WRITABLE * one.endswith(WRITABLE)) for one in value.split(SEPARATOR)]
+        return SEPARATOR.join(change(path) + suffix for path, suffix in parts)
     if known.kind == "store":
         from ..stores.registry import find_scheme, split_url
 

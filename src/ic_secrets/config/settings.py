@@ -91,7 +91,7 @@ class Settings:
         from .catalogue import SETTINGS, describe_values, read_variable
 
         known = SETTINGS[name]
-        if known.kind not in {"flag", "choice"}:
+        if known.kind not in {"flag", "mode", "choice"}:
             return found
         value = read_variable(known, found.value)
         if value is None:
@@ -123,6 +123,12 @@ class Settings:
             return None
         with _blaming(found):
             return split_names(found.value)
+
+    def list_values(self, name: str) -> list[str]:
+        """Return what anybody sets it to, whether or not it holds in the end."""
+        flag = Setting(self._flags.get(name) or "", f"--{name}")
+        found = (flag, self.find_variable(name), self._read_files().get(name), self._own.get(name))
+        return [setting.value for setting in found if setting and setting.value]
 
     def replace_flags(self, **flags: str) -> "Settings":
         """Return the same settings with other flags; what was read of files is not read again."""
@@ -165,7 +171,8 @@ class Settings:
                     from .files import read_config
 
                     for name, (value, line) in read_config(path, checkout=layer == "project").items():
-                        filed[name] = Setting(value, f"{path}:{line}" if line else path, layer)
+                        if name not in filed or not _is_weaker(name, value, filed[name].value):
+                            filed[name] = Setting(value, f"{path}:{line}" if line else path, layer)
                 if layer == "person":
                     self._own = dict(filed)
             self._filed = filed
@@ -221,6 +228,11 @@ class Settings:
     def cache_directory(self) -> str:
         """Where secrets of servers are kept, sealed, for as long as the setting `cache` allows."""
         return _default_path(self.environment, "cache", "secrets")
+
+    @property
+    def own_directories(self) -> list[str]:
+        """The directories in which ic-secrets keeps what is the person's: configuration, stores and caches."""
+        return [os.path.dirname(_default_path(self.environment, kind, "any")) for kind in _LINUX_DIRECTORIES]
 
     @property
     def site(self) -> Setting | None:
@@ -287,8 +299,12 @@ class Settings:
 
     def is_imposed(self, name: str) -> bool:
         """Return whether a checkout alone chooses the value for a pipeline; a person's own file may choose it too."""
+        return self._is_ci and self.is_of_checkout_alone(name)
+
+    def is_of_checkout_alone(self, name: str) -> bool:
+        """Return whether a checkout chooses the value, and no person's own file chooses the same."""
         found, own = self.get(name), self._own.get(name)
-        return found.is_of_checkout and self._is_ci and (own is None or own.value != found.value)
+        return found.is_of_checkout and (own is None or own.value != found.value)
 
     def refuse_imposed(self, name: str, effect: str) -> ConfigError:
         """Return the error for a value that a checkout may not choose for a pipeline."""
@@ -357,6 +373,14 @@ def _expand_home(name: str, value: str) -> str:
     from .files import expand_home
 
     return expand_home(SETTINGS[name], value) if name in SETTINGS else value
+
+
+def _is_weaker(name: str, value: str, before: str) -> bool:
+    """Return whether the value protects less than the one before it, of a setting that protects."""
+    from .catalogue import SETTINGS
+
+    order = SETTINGS[name].protects
+    return before in order and order.index(value) > order.index(before)
 
 
 def split_names(text: str) -> frozenset[str]:
