@@ -46,7 +46,8 @@ class Platform(NamedTuple):
     an error of the job. `environment_file` is the
     variable with the path of the file that sets variables of later steps, `own_variables` (in upper case; a prefix ends
     with `*`) are those that cannot be set there, `output_files` those with the paths of a step's other files,
-    `directories` those with the paths of what a job has to itself: its checkout, its temporary files, its artifacts.
+    `steering_files` those of both that decide what later steps run, `directories` those with the paths of what a job
+    has to itself: its checkout, its temporary files, its artifacts.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Platform(NamedTuple):
     environment_file: str = ""
     own_variables: tuple[str, ...] = ()
     output_files: tuple[str, ...] = ()
+    steering_files: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
 
     def find_job_url(self, environment: Mapping[str, str]) -> str | None:
@@ -118,6 +120,7 @@ GITHUB = Platform(
     environment_file="GITHUB_ENV",
     own_variables=("NODE_OPTIONS", "CI", "GITHUB_*", "RUNNER_*", "ACTIONS_*", "INPUT_*"),
     output_files=("GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY", "GITHUB_PATH"),
+    steering_files=("GITHUB_ENV", "GITHUB_PATH"),
     directories=("GITHUB_WORKSPACE", "RUNNER_TEMP"),
 )
 
@@ -140,6 +143,7 @@ PLATFORMS: tuple[Platform, ...] = (
         job_url="{BUILDKITE_BUILD_URL}",
         branches=(Branch("BUILDKITE_BRANCH", "BUILDKITE_TAG"),),
         output_files=("BUILDKITE_ENV_FILE",),
+        steering_files=("BUILDKITE_ENV_FILE",),
         directories=("BUILDKITE_BUILD_CHECKOUT_PATH",),
     ),
     # Identity tokens are in CIRCLE_OIDC_TOKEN_V2, and by `circleci run oidc get` for another audience.
@@ -150,6 +154,7 @@ PLATFORMS: tuple[Platform, ...] = (
         job_url="{CIRCLE_BUILD_URL}",
         branches=(Branch("CIRCLE_BRANCH", "CIRCLE_TAG"),),
         output_files=("BASH_ENV",),
+        steering_files=("BASH_ENV",),
         directories=("CIRCLE_WORKING_DIRECTORY",),
     ),
     Platform(
@@ -201,6 +206,15 @@ def find_written(environment: Mapping[str, str]) -> dict[str, str]:
         return {}
     names = (platform.environment_file, *platform.output_files, *platform.directories)
     return {name: environment[name] for name in names if environment.get(name)}
+
+
+def find_results(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the paths of the files for a step's results, without those that decide what later steps run."""
+    platform = find_platform(environment)
+    if platform is None:
+        return ()
+    names = (name for name in platform.output_files if name not in platform.steering_files)
+    return tuple(environment[name] for name in names if environment.get(name))
 
 
 def find_job_url(environment: Mapping[str, str]) -> str | None:

@@ -74,12 +74,8 @@ class Overlay:
         """Fill the empty directory; `write` makes a private file; OSError."""
         for name, data in self._own.items():
             write(os.path.join(self.path, name), data)
-        for name in _list(self.home.path):
-            if name not in {*self._own, AUTH_FILE, "cache"}:
-                self._link(os.path.join(self.home.path, name), name)
-        for name in _KEYS:
-            if name not in self._links and os.path.exists(os.path.join(self.home.data, name)):
-                self._link(os.path.join(self.home.data, name), name)
+        for name, path in list_shared(self.home, self._own).items():
+            self._link(path, name)
         # Where that fails, Composer goes on without a cache through the dangling link, as it would have.
         with contextlib.suppress(OSError):
             self._make_cache(self.home.cache)
@@ -140,6 +136,16 @@ class Overlay:
         finally:
             if os.path.lexists(partial):
                 _discard(partial)
+
+
+def list_shared(home: ComposerHome, own: Collection[str]) -> dict[str, str]:
+    """Return what a private home with its `own` files takes from the real one: the paths by name."""
+    names = [name for name in _list(home.path) if name not in {*own, AUTH_FILE, "cache"}]
+    shared = {name: os.path.join(home.path, name) for name in names}
+    for name in _KEYS:
+        if name not in shared and os.path.exists(os.path.join(home.data, name)):
+            shared[name] = os.path.join(home.data, name)
+    return shared
 
 
 def _select(paths: Collection[str], directory: str, names: Collection[str]) -> list[str]:

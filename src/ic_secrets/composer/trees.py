@@ -22,8 +22,9 @@ def find_trees(manifest: Document, environment: Mapping[str, str], directory: st
     """
     trees: dict[str, None] = {}
     for path in _list_paths(manifest, environment):
-        start = _PATTERN.split(_expand(path, environment), maxsplit=1)[0]
-        fixed = start if start == path or start.endswith("/") else os.path.dirname(start)
+        expanded = _expand(path, environment)
+        start = _PATTERN.split(expanded, maxsplit=1)[0]
+        fixed = start if start == expanded or start.endswith("/") else os.path.dirname(start)
         tree = os.path.normpath(os.path.join(directory, fixed))
         if not f"{tree}/".startswith(f"{os.path.normpath(directory)}/"):
             trees[tree] = None

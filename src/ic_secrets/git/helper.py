@@ -9,7 +9,7 @@ means it for that URL: so the shim leaves it where git finds it for that URL, be
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..composer.credential import Credential
 from ..composer.methods import METHODS
@@ -150,13 +150,19 @@ def render_files(known: Logins, directory: str, real_git: str) -> dict[str, byte
 
 def add_configuration(environment: Mapping[str, str], path: str) -> dict[str, str]:
     """Return the variables that make every git read the configuration file too, after all others."""
+    return add_settings(environment, [("include.path", path)])
+
+
+def add_settings(environment: Mapping[str, str], settings: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the variables that give every git these settings too, each a key and its value, after all others."""
+    if not settings:
+        return {}
     count = environment.get("GIT_CONFIG_COUNT", "")
-    number = int(count) if count.isdecimal() else 0
-    return {
-        "GIT_CONFIG_COUNT": str(number + 1),
-        f"GIT_CONFIG_KEY_{number}": "include.path",
-        f"GIT_CONFIG_VALUE_{number}": path,
-    }
+    start = int(count) if count.isdecimal() else 0
+    variables = {"GIT_CONFIG_COUNT": str(start + len(settings))}
+    for number, (key, value) in enumerate(settings, start):
+        variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return variables
 
 
 def _make_helper(path: str) -> str:
