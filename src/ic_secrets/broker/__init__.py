@@ -2,6 +2,8 @@
 
 - `order`: what the broker is asked to do, told once
 - `targets`: who is asked: hosts and paths in one spelling, and what a client may not ask
+- `reach`: which of them an isolated build reaches, and what listens inside; `addresses`: what their names may stand for
+- `hello`: the server name in the first bytes of TLS
 - `process`: the broker's process, and our end of it; `report`: what it did
 - `service`, `proxy`: what runs in that process; `authority`: its certificates
 - `rules`: a request's credential or none, and what its answer means; `decisions`: the records of both

@@ -129,7 +129,8 @@ class Access:
             (url.endpoint, make_pattern_below(url.path)) for each in order.insecure if (url := _parse_url(each))
         )
         self.names = {each.placeholder: each.name for each in order.bound}
-        self._has_forges = any(key in self.sites.forges for key in self._credentials)
+        has_forges = any(key in self.sites.forges for key in self._credentials)
+        self._needs_metadata = has_forges or order.reach is not None
 
     def intercepts(self, endpoint: Endpoint) -> bool:
         """Return whether TLS is ended for the endpoint."""
@@ -204,7 +205,7 @@ class Access:
         endpoint, path = request.endpoint, request.head.path
         if request.head.method != "GET" or not self.intercepts(endpoint) or not self.is_safe(endpoint, path):
             return False
-        is_metadata = self._has_forges and self.learned.is_metadata(endpoint, path)
+        is_metadata = self._needs_metadata and self.learned.is_metadata(endpoint, path)
         is_known = request.target.shape == "root" and self._is_known(request)
         return self.learned.is_root(endpoint, path) or is_metadata or is_known
 

@@ -28,7 +28,7 @@ from .report import Tally
 from .rules import Rules
 from .streams import BrokenError, SlowError, Stream
 from .targets import Endpoint, RequestError
-from .upstream import Link, UnreachableError, Upstream
+from .upstream import Link, OutOfReachError, UnreachableError, Upstream
 
 # The most of an answer that is kept to learn from it, and of one to a request of our own, in bytes as they come.
 _LARGEST_LESSON = 16 << 20
@@ -118,6 +118,9 @@ class Exchange:
         except RequestError as error:
             self._services.tally.add(self._endpoint.key, refused=1)
             return await self._refuse(self._word(error.status, error.words))
+        except OutOfReachError as error:
+            self._services.tally.add(self._endpoint.key, denied=1)
+            return await self._refuse(self._word(403, str(error)))
         except UnreachableError as error:
             self._services.tally.note(f"{self._endpoint.key} could not be reached: {error}")
             return await self._refuse(self._word(502, f"{self._endpoint.key}: {error}"))

@@ -17,6 +17,8 @@ _SSH_URL = r"(?i)ssh://(?:[^/@]*@)?([^/:@]+)(?::[0-9]+)?/+(.+)"
 _LARGEST = 64 << 20
 # The most values in it, more or less: each takes many times the memory of its text.
 _MOST = 6_000_000
+# The most servers that answers add to the reach of an isolated build.
+_MOST_REACHED = 64
 # The members of a packages.json whose URLs Composer sends a POST to.
 _ANNOUNCED = (("notify-batch",), ("notify",), ("security-advisories", "api-url"), ("filter", "api-url"))
 # A part of a URL that was hidden when composer.json was read.
@@ -48,6 +50,10 @@ class Learned:
         self.posts: dict[tuple[Endpoint, str], bool] = {}
         self.metadata: set[tuple[Endpoint, tuple[str, ...]]] = set()
         self.asked: set[Base] = set()
+        # What an isolated build may connect to as well, since a repository with a secret says that its packages are
+        # there. Whoever publishes a package there, or finds a redirect that takes any address, could name a server of
+        # theirs: so these are few, never this machine or its network, and reached at that very port.
+        self.reached: set[Endpoint] = set()
         for place in places:
             self._add_place(place)
 
@@ -66,14 +72,21 @@ class Learned:
             return True
         return path.endswith(".json") and self.find_base(endpoint, path) is not None
 
-    def add_redirect(self, endpoint: Endpoint, path: str, location: str) -> None:
-        """Remember where a named repository, or a packages.json, was moved to."""
+    def add_redirect(self, endpoint: Endpoint, path: str, location: str, *, is_reached: bool = False) -> None:
+        """Remember where a named repository, or a packages.json, was moved to.
+
+        With `is_reached` a build may follow, where its packages come from the endpoint.
+        """
         url = _parse(_join(endpoint, location))
         if not url:
             return
         origin, _, target = self._sites.find(endpoint, path)
-        if self._is_named(origin, target.repository):
+        is_named = self._is_named(origin, target.repository)
+        if is_named:
             self._add_alias(origin, url)
+        has_packages = is_named or (endpoint, path) in self.archives or any(b.endpoint == endpoint for b in self.bases)
+        if is_reached and has_packages:
+            self._add_reached(url)
         for base in [each for each in self.bases if each.endpoint == endpoint and re.fullmatch(each.root, path)]:
             if url.endpoint.host == endpoint.host:
                 moved = base._replace(endpoint=url.endpoint, root=_make_pattern(url.path), path=url.path)
@@ -100,8 +113,8 @@ class Learned:
             if base.endpoint == endpoint and re.fullmatch(base.root, path):
                 self._add_announcements(base, document)
         if endpoint.is_private and self.is_metadata(endpoint, path):
-            for url in _list_urls(document):
-                self._add_package(url)
+            for text in _list_urls(document):
+                self._add_package(text)
 
     def add_visibility(self, origin: str, repository: str, body: bytes) -> bool:
         """Remember, and return, whether the answer to a probe says that the repository is public."""
@@ -138,11 +151,17 @@ class Learned:
 
     def _add_package(self, text: str) -> None:
         url = _parse(text)
+        if url:
+            self._add_reached(url)
         if url and self._sites.find(url.endpoint, url.path)[1]:
             self.archives.add((url.endpoint, url.path))
             named = self._sites.find_named(url.endpoint, url.path)
             if named[1]:
                 self.named.add(named)
+
+    def _add_reached(self, url: Url) -> None:
+        if len(self.reached) < _MOST_REACHED:
+            self.reached.add(url.endpoint)
 
     def _add_announcements(self, base: Base, document: dict[str, Any]) -> None:
         """Remember what a packages.json announces; a POST to another host than its own never has a credential."""
@@ -153,11 +172,18 @@ class Learned:
                 value = value.get(name) if isinstance(value, dict) else None
             url = _parse(_join(base.endpoint, value)) if isinstance(value, str) and value else None
             if url:
+                self._add_reached(url)
                 target = url.path + (f"?{url.query}" if url.query else "")
                 self.posts[url.endpoint, target] = url.endpoint == base.endpoint
+        for mirror in _iterate(document.get("mirrors")):
+            value = mirror.get("dist-url") if isinstance(mirror, dict) else None
+            if isinstance(value, str) and (url := _parse(value)):
+                self._add_reached(url)
         for name in ("metadata-url", "providers-url", "providers-lazy-url"):
             value = document.get(name)
             url = _parse(_join(base.endpoint, value)) if isinstance(value, str) and value else None
+            if url:
+                self._add_reached(url)
             if url and url.endpoint == base.endpoint:
                 self.metadata.add((url.endpoint, tuple(re.split(r"%[a-z]+%|%25[a-z]+%25", url.path))))
 

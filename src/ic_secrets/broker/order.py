@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..composer.credential import Credential
 from ..core.records import NamedTuple
+
+if TYPE_CHECKING:
+    from .reach import Reach
 
 
 class Bound(NamedTuple):
@@ -39,7 +42,7 @@ class Order(NamedTuple):
     `host:port`) of which anything may be asked, `insecure` the URLs of repositories that the project allows on plain
     HTTP. `environment` has the person's proxy, which the broker uses itself. `authorities` are the certificates (PEM)
     that it trusts: read before the build starts, since that may write to the files where they are. `password` is the
-    one that the broker wants of its clients.
+    one that the broker wants of its clients. An isolated build has a `reach`; any other reaches every server.
     """
 
     credentials: tuple[Credential, ...] = ()
@@ -51,6 +54,7 @@ class Order(NamedTuple):
     environment: Mapping[str, str] = {}
     authorities: str = ""
     password: str = ""
+    reach: "Reach | None" = None
 
     def __repr__(self) -> str:
         names = [each.name for each in self.credentials] + [each.name for each in self.bound]
@@ -58,8 +62,7 @@ class Order(NamedTuple):
 
     def to_json(self) -> str:
         """Return the order as one line of ASCII."""
-        fields: dict[str, Any] = self._asdict()
-        return json.dumps({name: sorted(v) if isinstance(v, frozenset) else v for name, v in fields.items()})
+        return json.dumps(self._asdict(), default=sorted)  # of the sets
 
     @classmethod
     def from_json(cls, text: str) -> "Order":
@@ -75,4 +78,14 @@ class Order(NamedTuple):
             environment=fields["environment"],
             authorities=fields["authorities"],
             password=fields["password"],
+            reach=_read_reach(fields["reach"]),
         )
+
+
+def _read_reach(fields: Any) -> "Reach | None":
+    if fields is None:
+        return None
+    from .reach import Reach
+
+    hosts, named, carried = fields
+    return Reach(frozenset(hosts), frozenset(named), tuple((host, port) for host, port in carried))

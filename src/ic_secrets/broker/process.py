@@ -21,8 +21,11 @@ from ..errors import ExposureError
 from .report import Report
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .handed import HandedOut
     from .order import Order
+    from .reach import Listener
 
 # The directory that holds the package.
 _SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
@@ -35,6 +38,8 @@ _PROGRAM = (
 _TIMEOUT = 20.0
 _PATIENCE = 5.0
 _LENGTH = 4
+# Descriptors in one message: the kernel takes 253 (SCM_MAX_FD).
+MOST_AT_ONCE = 200
 _LARGEST = 256 << 20
 _LARGEST_REPORT = 16 << 20
 
@@ -78,15 +83,21 @@ class StartingBroker:
         return self._ours.fileno()
 
     def take(
-        self, order: Order, listener: socket.socket | None = None, reports: socket.socket | None = None
+        self,
+        order: Order,
+        listener: socket.socket | None = None,
+        reports: socket.socket | None = None,
+        *,
+        inside: bool = False,
     ) -> Running:
         """Hand it the order, and return how it is reached; ExposureError.
 
         It accepts on `listener`, or else on a port of 127.0.0.1 of its own. To whoever connects to `reports`, a
-        listening Unix socket, it sends its report (`ask_report`). The caller closes its own descriptors of both.
+        listening Unix socket, it sends its report (`ask_report`). The caller closes its own descriptors of both. With
+        `inside` it accepts on nothing before `Running.listen`: it is reached from the build's own network alone.
         """
         given = [each.fileno() for each in (listener, reports) if each]
-        head = {"listener": listener is not None, "reports": reports is not None, "order": order.to_json()}
+        head = {"listener": listener is not None, "inside": inside, "order": order.to_json()}
         try:
             send_message(self._ours, head, given)
             answer = receive_message(self._ours)
@@ -95,7 +106,19 @@ class StartingBroker:
         if not isinstance(answer, dict) or "port" not in answer:
             words = answer.get("error") if isinstance(answer, dict) else None
             raise ExposureError(f"the broker cannot start: {words or 'it ended at once'}")
-        return Running(answer["port"], answer["certificate"], self)
+        return Running(_find_port(order) if inside else answer["port"], answer["certificate"], self)
+
+    def accept_on(self, listeners: Sequence[Listener], sockets: Sequence[socket.socket]) -> None:
+        """Have it accept on the sockets, each the one of a listener, as well; ExposureError."""
+        try:
+            for start in range(0, len(listeners), MOST_AT_ONCE):
+                end = start + MOST_AT_ONCE
+                message = {"listeners": listeners[start:end], "is_last": end >= len(listeners)}
+                send_message(self._ours, message, [each.fileno() for each in sockets[start:end]])
+                if receive_message(self._ours) is None:
+                    raise OSError
+        except (OSError, ValueError):
+            raise ExposureError("the broker cannot listen in the build's network: it ended") from None
 
     def listen(self) -> HandedOut:
         """Return what servers hand out, as it comes."""
@@ -137,7 +160,7 @@ class StartingBroker:
 
 
 class Running(NamedTuple):
-    """A broker with an order: its port on 127.0.0.1, and the certificate (PEM) of its authority."""
+    """A broker with an order: its port on 127.0.0.1, the build's own or ours, and its authority's certificate (PEM)."""
 
     port: int
     certificate: str
@@ -148,9 +171,22 @@ class Running(NamedTuple):
         """Its process id."""
         return self.broker.pid
 
+    def listen(self, listeners: Sequence[Listener], sockets: Sequence[socket.socket]) -> None:
+        """Let a build in that has a network of its own, where the sockets listen, one for each listener.
+
+        They are those of `plan_listeners`, all of them at once. ExposureError. The caller closes its own descriptors.
+        """
+        self.broker.accept_on(listeners, sockets)
+
     def finish(self) -> Report:
         """End it, wait until it is gone, and return what it did."""
         return self.broker.finish()
+
+
+def _find_port(order: Order) -> int:
+    from .reach import Reach, plan_listeners
+
+    return plan_listeners(order.reach or Reach())[0].port
 
 
 def ask_report(path: str) -> Report:
@@ -190,12 +226,13 @@ def receive_message(
     *,
     largest: int = _LARGEST,
     patience: float | None = None,
+    most: int = 2,
 ) -> Any:
-    """Return the next message, or None at the end; append the descriptors that came with it to `descriptors`.
+    """Return the next message, or None at the end; append the descriptors that came, up to `most`, to `descriptors`.
 
     OSError, and ValueError where it has more bytes than `largest` or, once begun, takes more seconds than `patience`.
     """
-    start, given, _, _ = socket.recv_fds(connection, _LENGTH, 2)
+    start, given, _, _ = socket.recv_fds(connection, _LENGTH, most)
     if descriptors is not None:
         descriptors += given
     if len(start) < _LENGTH:

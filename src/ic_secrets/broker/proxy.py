@@ -10,31 +10,38 @@ import hmac
 import re
 import resource
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 
 from .authority import Authority
 from .decisions import Answer, Head, Refusal
 from .exchange import Exchange, Limits, Services, word_refusal
+from .hello import HelloError, find_server_name
 from .messages import Request, read_request, write_answer
 from .order import Order
+from .reach import Listener
 from .report import Tally
 from .rules import Rules
 from .streams import BrokenError, Stream
 from .targets import Endpoint, RequestError, parse_absolute, parse_connect, parse_host, split_path
-from .upstream import UnreachableError, Upstream
+from .upstream import OutOfReachError, UnreachableError, Upstream
 
 _LARGEST_NUMBER = 2048
 # The most connections that have not said the password yet: whoever has waited longest makes room for the next one.
 _MOST_STRANGERS = 1024
 _HANDSHAKE = 30.0
 _WANTED = Answer(407, "Proxy Authentication Required", (("proxy-authenticate", 'Basic realm="ic-secrets"'),), b"")
+_FORBIDDEN = 403
+# A TLS alert, `access_denied`, to whoever would not read words.
+_DENIED = b"\x15\3\3\0\2\2\x31"
+_TLS = b"\x16"
 # A tunnel inside another, and what has a server say what it was sent.
 _NEVER = frozenset({"CONNECT", "TRACE"})
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 class Proxy:
-    """The proxy, on connections to 127.0.0.1."""
+    """The proxy, and what joins programs to servers that do not know that it is there."""
 
     def __init__(
         self,
@@ -49,21 +56,31 @@ class Proxy:
         self._authority = authority
         self._password = order.password.encode()
         self._rules = Rules(order)
-        self._services = Services(self._rules, Upstream(order), self._tally, limits or Limits(), {}, announce)
+        upstream = Upstream(order, self._rules.reached)
+        self._services = Services(self._rules, upstream, self._tally, limits or Limits(), {}, announce)
         self._clients: set[asyncio.Task[None]] = set()
         self._strangers: dict[Stream, None] = {}
         self._most_strangers = _MOST_STRANGERS
 
-    async def serve(self, listener: socket.socket) -> None:
-        """Accept on the listening socket, and answer, until it is cancelled."""
+    async def serve(self, listening: Mapping[socket.socket, Listener | None]) -> None:
+        """Accept on the listening sockets, and answer, until it is cancelled; None is a proxy as `Listener` says."""
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         with contextlib.suppress(OSError, ValueError):  # two descriptors for each connection
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         if most != resource.RLIM_INFINITY:
             self._most_strangers = min(_MOST_STRANGERS, most // 4)
-        making = asyncio.get_running_loop().create_server(lambda: Stream(self._accept), sock=listener, backlog=512)
-        async with await making as server:
-            await server.serve_forever()
+        loop = asyncio.get_running_loop()
+        for made, listener in listening.items():
+            accept = self._find_door(listener)
+            await loop.create_server(partial(Stream, accept), sock=made, backlog=512)
+        await loop.create_future()
+
+    def _find_door(self, listener: Listener | None) -> Callable[[Stream], None]:
+        """Return what is called with each connection to the listener."""
+        if not listener or listener.kind == "proxy":
+            return self._accept
+        serve = self._serve_web if listener.kind == "web" else self._serve_raw
+        return lambda stream: self._begin(stream, serve(stream, listener))
 
     def _accept(self, stream: Stream) -> None:
         if len(self._strangers) >= self._most_strangers:
@@ -71,21 +88,25 @@ class Proxy:
             self._welcome(oldest)
             oldest.abort()
         self._strangers[stream] = None
+        self._begin(stream, self._answer(stream, None))
+
+    def _begin(self, stream: Stream, serving: Coroutine[None, None, None]) -> None:
         if len(self._clients) >= _LARGEST_NUMBER:
+            serving.close()
             self._welcome(stream)
             stream.abort()
             return
-        task = asyncio.get_running_loop().create_task(self._serve(stream))
+        task = asyncio.get_running_loop().create_task(self._serve(stream, serving))
         self._clients.add(task)
         task.add_done_callback(self._clients.discard)
 
     def _welcome(self, stream: Stream) -> None:
         self._strangers.pop(stream, None)
 
-    async def _serve(self, stream: Stream) -> None:
-        """Answer a client until it or we have enough of it."""
+    async def _serve(self, stream: Stream, serving: Coroutine[None, None, None]) -> None:
+        """Serve a client until it or we have enough of it."""
         try:
-            await self._answer(stream, None)
+            await serving
             await stream.linger()
         except BrokenError:
             stream.abort()
@@ -95,8 +116,40 @@ class Proxy:
         finally:
             self._welcome(stream)
 
-    async def _answer(self, stream: Stream, inside: Endpoint | None) -> None:
-        """Answer requests one after the other; `inside` is the server at the other end of the tunnel, if any."""
+    async def _serve_web(self, stream: Stream, listener: Listener) -> None:
+        """Serve a program that takes us for the server; only the build is where it comes from, so it says no password.
+
+        The name that it says, or else the listener's, is asked for as by CONNECT, or as in the URL of a request.
+        """
+        data = await stream.read(self._services.limits.head)
+        if data[:1] != _TLS:
+            stream.unread(data)
+            await self._answer(stream, None, is_direct=True)
+            return
+        try:
+            while (name := find_server_name(data)) is None:
+                if not (more := await stream.read(self._services.limits.head)):
+                    return
+                data += more
+            stream.unread(data)
+            endpoint = parse_connect(f"{name}:{listener.port}" if name else listener.host)
+            await self._open_tunnel(stream, endpoint, b"")
+        except HelloError:
+            return
+        except RequestError as error:
+            if error.status == _FORBIDDEN:
+                stream.write(_DENIED)
+
+    async def _serve_raw(self, stream: Stream, listener: Listener) -> None:
+        """Join the stream to the server that the listener is for: it may be the one that speaks first."""
+        with contextlib.suppress(RequestError):
+            await self._join(stream, parse_connect(listener.host), b"", is_direct=True)
+
+    async def _answer(self, stream: Stream, inside: Endpoint | None, *, is_direct: bool = False) -> None:
+        """Answer requests one after the other; `inside` is the server at the other end of the tunnel, if any.
+
+        With `is_direct` each request is one to the server that its Host names.
+        """
         limits = self._services.limits
         while True:
             try:
@@ -106,12 +159,15 @@ class Proxy:
                 self._count_refusal(inside)
                 await stream.send(write_answer(Refusal(error.status, error.words, "text").render(), keeps_alive=False))
                 return
-            if not request or not await self._answer_one(stream, inside, request):
+            if not request or not await self._answer_one(stream, inside, request, is_direct=is_direct):
                 return
 
-    async def _answer_one(self, stream: Stream, inside: Endpoint | None, request: Request) -> bool:
+    async def _answer_one(
+        self, stream: Stream, inside: Endpoint | None, request: Request, *, is_direct: bool = False
+    ) -> bool:
         """Answer the request; return whether another one may follow."""
         try:
+            inside = _read_host(request) if is_direct else inside
             if not inside and not self._is_allowed(request):
                 await stream.send(write_answer(_WANTED, keeps_alive=False))
                 return False
@@ -138,9 +194,12 @@ class Proxy:
         return hmac.compare_digest(password, self._password) and scheme.lower() == "basic" and bool(self._password)
 
     async def _tunnel(self, stream: Stream, request: Request) -> None:
-        endpoint = parse_connect(request.target)
+        await self._open_tunnel(stream, parse_connect(request.target), _ESTABLISHED)
+
+    async def _open_tunnel(self, stream: Stream, endpoint: Endpoint, greeting: bytes) -> None:
+        """Be the server, or lead to it, once the client is greeted; RequestError."""
         if self._rules.intercepts(endpoint):
-            stream.write(_ESTABLISHED)
+            stream.write(greeting)
             try:
                 await stream.start_tls(self._authority.make_context(endpoint.host), None, _HANDSHAKE)
                 await self._answer(stream, endpoint)
@@ -150,16 +209,23 @@ class Proxy:
                     self._tally.note(words, "let it read the authorities in the file that SSL_CERT_FILE names")
                 raise
             return
+        await self._join(stream, endpoint, greeting)
+
+    async def _join(self, stream: Stream, endpoint: Endpoint, greeting: bytes, *, is_direct: bool = False) -> None:
+        """Join the stream to the server, once the client is greeted; RequestError."""
         try:
-            server = await self._services.upstream.join(endpoint)
+            server = await self._services.upstream.join(endpoint, is_direct=is_direct)
+        except OutOfReachError as error:
+            self._tally.add(endpoint.key, denied=1)
+            raise RequestError(_FORBIDDEN, str(error)) from None
         except UnreachableError as error:
             # No program prints the body of an answer to CONNECT.
             self._tally.note(f"{endpoint.key} could not be reached: {error}")
             raise RequestError(502, f"{endpoint.key}: {error}") from None
         self._tally.add(endpoint.key, joined=1)
         try:
-            stream.write(_ESTABLISHED)
-            await _join(stream, server, self._tally, endpoint.key)
+            stream.write(greeting)
+            await _copy_both(stream, server, self._tally, endpoint.key)
             server.close()
         except BaseException:
             server.abort()
@@ -168,6 +234,14 @@ class Proxy:
     def _count_refusal(self, endpoint: Endpoint | None) -> None:
         if endpoint:
             self._tally.add(endpoint.key, refused=1)
+
+
+def _read_host(request: Request) -> Endpoint:
+    """Return the server of a request that names it by its Host alone."""
+    hosts = request.list("host")
+    if len(hosts) != 1:
+        raise RequestError(400, "the request does not say which server it is for")
+    return parse_host(hosts[0], "http")
 
 
 def _read_head(inside: Endpoint | None, request: Request) -> tuple[Endpoint, Head]:
@@ -191,7 +265,7 @@ def _read_head(inside: Endpoint | None, request: Request) -> tuple[Endpoint, Hea
     return endpoint, Head(request.method, path, query, request.headers)
 
 
-async def _join(client: Stream, server: Stream, tally: Tally, key: str) -> None:
+async def _copy_both(client: Stream, server: Stream, tally: Tally, key: str) -> None:
     """Pass on what comes from either until both have ended, or one is gone."""
     sides = [
         asyncio.ensure_future(_copy(client, server, tally, key, "bytes_out")),

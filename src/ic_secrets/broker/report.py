@@ -14,7 +14,7 @@ class Traffic(NamedTuple):
     """What went to one host (`host` or `host:port`), and the names of the secrets that went along.
 
     `joined` are connections that the broker did not look into; `refused` requests were not sent. `bytes_in` came from
-    the host.
+    the host. So often was it `denied` since it is not within the reach of the build.
     """
 
     host: str
@@ -24,6 +24,7 @@ class Traffic(NamedTuple):
     bytes_out: int = 0
     refused: int = 0
     joined: int = 0
+    denied: int = 0
 
 
 class Attempt(NamedTuple):

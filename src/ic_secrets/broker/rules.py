@@ -50,6 +50,7 @@ class Rules:
         self._access = Access(order)
         self._learned = self._access.learned
         self._tokens: dict[str, str] = {}
+        self.reached = self._learned.reached
 
     def intercepts(self, endpoint: Endpoint) -> bool:
         """Return whether TLS is ended for the endpoint; else two sockets are joined."""
@@ -143,7 +144,8 @@ class Rules:
         if not self._access.is_safe(decision.endpoint, path):
             return  # anybody on the way may have written it
         if status in _REDIRECTS:
-            self._learned.add_redirect(decision.endpoint, path, found.get("location", ""))
+            has_secret = self.intercepts(decision.endpoint)
+            self._learned.add_redirect(decision.endpoint, path, found.get("location", ""), is_reached=has_secret)
         elif status == 200:
             if decision.credential:
                 self._learned.add_links(decision.endpoint, path, found.get("link", ""))

@@ -13,12 +13,17 @@ import signal
 import socket
 import sys
 import threading
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..core.linux import harden, rename_process
 from .authority import Authority
-from .process import receive_message, send_message
+from .process import MOST_AT_ONCE, receive_message, send_message
 from .report import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .reach import Listener
 
 _BACKLOG = 512
 _PATIENCE = 5.0
@@ -47,18 +52,24 @@ def _serve(owner: socket.socket, told: socket.socket) -> None:
     if message is None:
         return
     sockets = [socket.socket(fileno=each) for each in given]
+    listeners: list[socket.socket] = []
     try:
-        listener = sockets.pop(0) if message["listener"] else socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        if message["listener"]:
+            listeners.append(sockets.pop(0))
+        elif not message["inside"]:
+            listeners.append(socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG))
     except OSError as error:
         send_message(owner, {"error": (error.strerror or "the system refuses it").lower()})
         return
-    send_message(owner, {"port": listener.getsockname()[1], "certificate": authority.certificate})
-    tally = Tally()
-    threading.Thread(target=_watch, args=(owner, tally), daemon=True).start()
+    port = listeners[0].getsockname()[1] if listeners else 0
+    send_message(owner, {"port": port, "certificate": authority.certificate})
+    tally, inside = Tally(), _Inside()
+    threading.Thread(target=_watch, args=(owner, tally, inside), daemon=True).start()
     for each in sockets:
         threading.Thread(target=_accept, args=(each, tally), daemon=True).start()
 
-    select.select([listener], [], [], _LEISURE)
+    accepting = dict.fromkeys(listeners) if listeners else inside.wait()
+    select.select(accepting, [], [], _LEISURE)
     usual = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH)  # so that the others are heard while modules are loaded
 
@@ -70,13 +81,42 @@ def _serve(owner: socket.socket, told: socket.socket) -> None:
 
     proxy = Proxy(Order.from_json(message.pop("order")), authority, tally, announce=Announcer(told).announce)
     sys.setswitchinterval(usual)
-    asyncio.run(proxy.serve(listener))
+    asyncio.run(proxy.serve(accepting))
 
 
-def _watch(owner: socket.socket, tally: Tally) -> None:
+class _Inside:
+    """The sockets that listen in the build's network, which come when that is made."""
+
+    def __init__(self) -> None:
+        self._found: dict[socket.socket, Listener | None] = {}
+        self._is_whole = threading.Event()
+
+    def add(self, message: dict[str, Any], given: list[int]) -> None:
+        """Add those that came with a message, which says which is the last one."""
+        from .reach import Listener
+
+        for number, fields in zip(given, message["listeners"], strict=True):
+            self._found[socket.socket(fileno=number)] = Listener(*fields)
+        if message["is_last"]:
+            self._is_whole.set()
+
+    def wait(self) -> Mapping[socket.socket, Listener | None]:
+        """Return all of them, once they are here."""
+        self._is_whole.wait()
+        return self._found
+
+
+def _watch(owner: socket.socket, tally: Tally, inside: _Inside) -> None:
     """Answer our owner, and end with it, whatever else is being done."""
     with contextlib.suppress(OSError, ValueError):
-        _answer(owner, tally)
+        given: list[int] = []
+        while (message := receive_message(owner, given, most=MOST_AT_ONCE)) is not None:
+            if "listeners" in message:
+                inside.add(message, given)
+                send_message(owner, {"listening": len(given)})
+                given = []
+            else:
+                send_message(owner, {"report": tally.make_report().to_json()})
     os._exit(0)
 
 
@@ -86,10 +126,5 @@ def _accept(reports: socket.socket, tally: Tally) -> None:
         asker, _ = reports.accept()
         with asker, contextlib.suppress(OSError, ValueError, RecursionError):
             asker.settimeout(_PATIENCE)
-            _answer(asker, tally)
-
-
-def _answer(asker: socket.socket, tally: Tally) -> None:
-    """Answer each message with a report, until the other end closes."""
-    while receive_message(asker, largest=_LARGEST_QUESTION, patience=_PATIENCE) is not None:
-        send_message(asker, {"report": tally.make_report().to_json()})
+            while receive_message(asker, largest=_LARGEST_QUESTION, patience=_PATIENCE) is not None:
+                send_message(asker, {"report": tally.make_report().to_json()})

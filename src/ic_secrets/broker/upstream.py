@@ -9,13 +9,14 @@ import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import unquote, urlsplit
 
 import h11
 
 from ..composer.credential import Credential
 from ..core.records import NamedTuple
+from .addresses import GuardedError, connect, is_guarded
 from .decisions import HeaderLines
 from .messages import Framing, read_response, write_request
 from .order import Order
@@ -34,6 +35,10 @@ _CERTIFICATE = "client-certificate"
 
 class UnreachableError(Exception):
     """The server cannot be asked; the text says why, after the server's name."""
+
+
+class OutOfReachError(Exception):
+    """The server is not within the reach of an isolated build; the text says so, and how to change that."""
 
 
 class UpstreamProxy(NamedTuple):
@@ -73,19 +78,22 @@ class Link:
 
 
 class Upstream:
-    """What connects to servers."""
+    """What connects to servers, and to none that is not within reach: there is no other way out."""
 
-    def __init__(self, order: Order) -> None:
-        """Take the person's proxy and authorities from the order."""
+    def __init__(self, order: Order, learned: Collection[Endpoint] = ()) -> None:
+        """Take the person's proxy, authorities and the reach from the order; it grows by what is `learned`."""
+        self._reach = order.reach
+        self._learned = learned
         self._environment = order.environment
         self._authorities = order.authorities
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._idle: dict[tuple[Endpoint, str], list[Link]] = {}
 
     async def open(self, endpoint: Endpoint, credential: Credential | None = None, *, is_safe: bool = True) -> Link:
-        """Return a connection for requests to the server, a kept one where there is one; UnreachableError.
+        """Return a connection for requests to the server, a kept one where there is one.
 
-        A client certificate goes along with TLS. `is_safe` means that the request may be sent again.
+        UnreachableError, OutOfReachError. A client certificate goes along with TLS. `is_safe` means that the request
+        may be sent again.
         """
         name = credential.name if credential else ""
         key = endpoint, name
@@ -99,6 +107,7 @@ class Upstream:
             link.stream.close()
         proxy = find_proxy(self._environment, endpoint)
         if endpoint.scheme == "http":
+            self._check(endpoint)
             stream = await self._connect(proxy or endpoint, proxy)
             return Link(stream, key, proxy)
         stream = await self.join(endpoint)
@@ -113,9 +122,13 @@ class Upstream:
             raise UnreachableError(str(error)) from None
         return Link(stream, key)
 
-    async def join(self, endpoint: Endpoint) -> Stream:
-        """Return a plain connection to the server; UnreachableError."""
-        proxy = find_proxy(self._environment, endpoint)
+    async def join(self, endpoint: Endpoint, *, is_direct: bool = False) -> Stream:
+        """Return a plain connection to the server, past the person's proxy if `is_direct`.
+
+        UnreachableError, OutOfReachError.
+        """
+        self._check(endpoint)
+        proxy = None if is_direct else find_proxy(self._environment, endpoint)
         stream = await self._connect(proxy or endpoint, proxy)
         if proxy:
             try:
@@ -142,10 +155,25 @@ class Upstream:
         if len(self._idle) > _KEPT_IN_ALL:
             self._idle = {key: kept for key, kept in self._idle.items() if kept}
 
+    def _check(self, endpoint: Endpoint) -> None:
+        """OutOfReachError where an isolated build may not have a connection to the endpoint.
+
+        What a name stands for is judged as it is connected to. A name that the person's proxy is asked for is the
+        proxy's to resolve, so that such a one reaches what the proxy does; of addresses nobody has to be asked.
+        """
+        if not self._reach or self._reach.names(endpoint):
+            return
+        if not self._reach.covers(endpoint) and endpoint not in self._learned:
+            host = endpoint.key
+            raise OutOfReachError(f"{host} is not within the reach of this build; --allow-host {host} permits it")
+        if is_guarded(endpoint.host):
+            raise OutOfReachError(_explain_guarded(endpoint))
+
     async def _connect(self, place: Endpoint | UpstreamProxy, proxy: UpstreamProxy | None) -> Stream:
         loop = asyncio.get_running_loop()
         try:
-            making = loop.create_connection(Stream, place.host, place.port, happy_eyeballs_delay=0.25)
+            making = self._connect_within(place) if self._reach and isinstance(place, Endpoint) else None
+            making = making or loop.create_connection(Stream, place.host, place.port, happy_eyeballs_delay=0.25)
             transport, stream = await asyncio.wait_for(making, _CONNECT)
         except (asyncio.TimeoutError, TimeoutError):
             reason = "it cannot be reached in time"
@@ -160,6 +188,15 @@ class Upstream:
                 transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             return stream
         raise UnreachableError(f"the proxy {proxy.host}:{proxy.port}: {reason}" if proxy else reason)
+
+    async def _connect_within(self, endpoint: Endpoint) -> tuple[asyncio.Transport, Stream]:
+        """Connect as an isolated build may; OutOfReachError, OSError."""
+        is_named = self._reach is not None and self._reach.names(endpoint)
+        try:
+            made = await connect(endpoint.host, endpoint.port, is_named=is_named)
+        except GuardedError:
+            raise OutOfReachError(_explain_guarded(endpoint)) from None
+        return await asyncio.get_running_loop().create_connection(Stream, sock=made)
 
     def _find_context(self, credential: Credential | None) -> ssl.SSLContext:
         name = credential.name if credential else ""
@@ -178,6 +215,13 @@ class Upstream:
                     raise UnreachableError(f"the client certificate of {name} cannot be loaded") from None
             self._contexts[name] = context
         return self._contexts[name]
+
+
+def _explain_guarded(endpoint: Endpoint) -> str:
+    return (
+        f"{endpoint.key} leads to this machine, its link or its cloud, where a build reaches only what composer.json, "
+        f"a secret or --allow-host {endpoint.key} names"
+    )
 
 
 def find_proxy(environment: Mapping[str, str], endpoint: Endpoint) -> UpstreamProxy | None:

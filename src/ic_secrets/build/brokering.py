@@ -45,6 +45,8 @@ _REPORTS = "reports"
 # How long a killed broker is waited for, in seconds.
 _PATIENCE = 5.0
 _INTERVAL = 0.01
+# The most hosts that one warning names.
+_MOST_HOSTS = 10
 # The most warnings that are shown of one broker: a build may ask for thousands of hosts.
 _MOST_WARNINGS = 20
 
@@ -74,6 +76,10 @@ def arrange_broker(prepared: PreparedBuild, notify: Notify, errors: Errors) -> P
             continue
         with errors:
             raise BuildError(notice.text, hint=notice.hint)
+    if request.isolate:
+        from ..broker.reach import find_reach
+
+        order = order._replace(reach=find_reach(sources, order, request.reachable))
     return prepared._replace(order=order)
 
 
@@ -175,13 +181,18 @@ def _list_warnings(report: Report) -> Iterator[Notice]:
         if traffic.refused:
             text = f"the broker refused {_count(traffic.refused, 'request')} to {traffic.host}"
             yield Notice(text, f"--allow-write {traffic.host} permits more than reading there")
+    if denied := [traffic.host for traffic in report.hosts if traffic.denied]:
+        which = "a host that is" if len(denied) == 1 else f"{len(denied)} hosts that are"
+        more = f" and {len(denied) - _MOST_HOSTS} more" if len(denied) > _MOST_HOSTS else ""
+        hint = f"if it needs them: {' '.join(f'--allow-host {host}' for host in denied[:_MOST_HOSTS])}"
+        yield Notice(f"the build asked for {which} not within its reach: {', '.join(denied[:_MOST_HOSTS])}{more}", hint)
 
 
 def _summarize(hosts: Sequence[Traffic]) -> str:
     """Say which secrets the build used, and where: the requests are all to those hosts, also the bare ones."""
     with_secrets = [traffic for traffic in hosts if traffic.secrets]
     secrets = {name for traffic in with_secrets for name in traffic.secrets}
-    others = len(hosts) - len(with_secrets)
+    others = sum(not traffic.secrets and any((traffic.requests, traffic.joined, traffic.refused)) for traffic in hosts)
     rest = f"; {_count(others, 'other host')} got none" if others else ""
     if not secrets:
         return f"the build used no secret through the broker{rest}"
