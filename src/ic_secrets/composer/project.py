@@ -61,10 +61,9 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
     manifest_file = os.path.join(directory, environment.get("COMPOSER") or "composer.json")
     auth_file = os.path.join(os.path.dirname(os.path.realpath(manifest_file)), AUTH_FILE)
     has_manifest = os.path.exists(manifest_file)
-    manifest = _read_leniently(manifest_file)
+    manifest = read_leniently(manifest_file)
     config, extra = (section if isinstance(section := (manifest or {}).get(name), dict) else {} for name in _SECTIONS)
-    lock_file = f"{manifest_file.removesuffix('.json')}.lock"
-    lock = _read_leniently(lock_file, MOST_LOCKED_VALUES) or {} if os.path.exists(lock_file) else None
+    lock = read_lock(manifest_file) or {} if os.path.exists(find_lock(manifest_file)) else None
     sources = _read_sources(manifest or {}, lock, directory)
     caches = [config[name] for name in ("cache-dir", "cache-vcs-dir") if isinstance(config.get(name), str)]
     return Project(
@@ -82,6 +81,16 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
         trees=find_trees(manifest or {}, environment, directory),
         logins=_find_logins(sources, manifest or {}, lock or {}),
     )
+
+
+def find_lock(manifest_file: str) -> str:
+    """Return the path of the composer.lock that belongs to the composer.json."""
+    return f"{manifest_file.removesuffix('.json')}.lock"
+
+
+def read_lock(manifest_file: str) -> Document | None:
+    """Read the composer.lock that belongs to the composer.json; None where it cannot be read."""
+    return read_leniently(find_lock(manifest_file), MOST_LOCKED_VALUES)
 
 
 def _find_logins(sources: PackageSources, manifest: Document, lock: Document) -> tuple[SecretParts, ...]:
@@ -121,7 +130,7 @@ def _read_sources(manifest: Document, lock: Document | None, directory: str) -> 
     return read_sources(whole, lock, list_patches(whole))
 
 
-def _read_leniently(path: str, most: int = MOST_VALUES) -> Document | None:
+def read_leniently(path: str, most: int = MOST_VALUES) -> Document | None:
     with contextlib.suppress(BuildError):
         return parse_document(_read_text(path) or "{}", path, most)
     return None

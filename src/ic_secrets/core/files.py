@@ -74,6 +74,14 @@ def is_private_directory(path: str) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
+def is_real_directory(path: str) -> bool:
+    """Return whether a directory is there itself, and not a link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
 def is_below(path: str, directory: str) -> bool:
     """Return whether the path is the directory or below it, links followed; nothing is below the root itself."""
     path, directory = os.path.realpath(path), os.path.realpath(directory)
@@ -160,7 +168,13 @@ def remove_tree(path: str) -> None:
 def remove_directory(path: str, descriptor: int | None) -> None:
     """Remove what is at the path, and the descriptor's directory wherever it was moved to; OSError."""
     remove_tree(path)
-    if descriptor is not None and os.fstat(descriptor).st_nlink:
+    if descriptor is not None:
+        remove_moved(descriptor)
+
+
+def remove_moved(descriptor: int) -> None:
+    """Remove the directory that the descriptor is of, wherever it is now; OSError."""
+    if os.fstat(descriptor).st_nlink:
         with contextlib.suppress(FileNotFoundError):  # the system does not give its name, or it has none
             place = os.readlink(f"/proc/self/fd/{descriptor}")
             if os.path.samestat(os.lstat(place), os.fstat(descriptor)):

@@ -2,6 +2,7 @@
 
 - `helper`: the credential helper and the shim of a build
 - `clones`: credentials in the configuration of clones
+- `borrowed`: clones that borrow the objects of others
 - `checkout`: the commit and the branch
 """
 

@@ -29,9 +29,12 @@ _NOTE_LIFE = 86_400
 # What the two steps of a build share, as long as the secrets are exposed.
 STEPS = "build"
 _PREFIX = "ic-secrets-"
+# How the name of a directory goes on that a build's own cache is in.
+SCRATCH = "cache-"
 _TRIES = 10
 _MEMORY = "/dev/shm"  # noqa: S108 -- world-writable, so every directory there is made new and 0700
 _LAST_RESORT = "/tmp"  # noqa: S108
+_ROOMY = "/var/tmp"  # noqa: S108
 
 
 class Keeper(Protocol):
@@ -42,6 +45,26 @@ class Keeper(Protocol):
 
     def dismiss(self) -> None:
         """Say that nothing is left to do. Safe to call twice."""
+
+
+class Guard(Keeper, Protocol):
+    """A keeper that is told of a directory before there is one."""
+
+    def guard(self, path: str) -> None:
+        """Remove the path too when its owner cannot; ExposureError."""
+
+
+class SharedGuard:
+    """The watchdog of a build, for a directory beside its private one: with that one alone its work is over."""
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self.guard = watchdog.guard
+
+    def watch(self, pid: int) -> None:
+        """Do nothing: it is told of the build once."""
+
+    def dismiss(self) -> None:
+        """Do nothing: a directory that is gone is no work."""
 
 
 class PrivateDirectory:
@@ -58,11 +81,14 @@ class PrivateDirectory:
         self._written: list[str] = []
 
     @classmethod
-    def make(cls, parent: str, watchdog: Watchdog) -> "PrivateDirectory":
-        """Make a directory in `parent`, guarded before it exists, and locked; ExposureError."""
+    def make(cls, parent: str, watchdog: Guard, kind: str = "") -> "PrivateDirectory":
+        """Make a directory in `parent`, guarded before it exists, and locked; ExposureError.
+
+        The name of one that is not for secrets begins with its `kind`.
+        """
         problem = "a sweep removed it again and again"
         for _ in range(_TRIES):
-            path = _choose_path(parent)
+            path = _choose_path(parent, kind)
             watchdog.guard(path)
             try:
                 os.mkdir(path, 0o700)
@@ -189,6 +215,15 @@ def choose_parent(environment: Mapping[str, str], projects: Iterable[str], expli
     )
 
 
+def choose_roomy_parent(environment: Mapping[str, str], projects: Iterable[str]) -> str:
+    """Return where a directory goes that may get large and contains no secret: outside the projects; ExposureError."""
+    projects = tuple(projects)
+    for parent in _list_roomy_parents(environment):
+        if os.access(parent, os.W_OK | os.X_OK) and not any(is_below(parent, project) for project in projects):
+            return parent
+    raise ExposureError("no temporary directory outside the project can be written", hint="name one with TMPDIR")
+
+
 class Sweep(NamedTuple):
     """The private directories of dead runs: those that were removed, and those that could not be, and why."""
 
@@ -203,7 +238,9 @@ def sweep(environment: Mapping[str, str], explicit: str | None = None) -> Sweep:
     """
     removed: list[str] = []
     failed: list[tuple[str, str]] = []
-    for path in list_directories(environment, explicit):
+    parents = dict.fromkeys(_list_roomy_parents(environment))
+    scratch = [path for parent in parents for path in _list_own(parent) if is_scratch(path)]
+    for path in (*list_directories(environment, explicit), *scratch):
         try:
             if remove_dead(path):
                 removed.append(path)
@@ -218,7 +255,7 @@ def list_directories(environment: Mapping[str, str], explicit: str | None = None
     """Return the private directories of this user, of living and dead runs, in every place where they are made."""
     parents = dict.fromkeys([explicit] if explicit else [])
     parents |= dict.fromkeys(_list_parents(environment))
-    return [path for parent in parents if parent for path in _list_own(parent)]
+    return [path for parent in parents if parent for path in _list_own(parent) if not is_scratch(path)]
 
 
 def find_owner(path: str) -> int | None:
@@ -237,6 +274,11 @@ def has_private_name(path: str) -> bool:
     return name.startswith(_PREFIX) and re.fullmatch(rf"{_PREFIX}[0-9]+-[0-9a-f]{{16}}", name) is not None
 
 
+def is_scratch(path: str) -> bool:
+    """Return whether the path is named like a scratch cache, which is swept, but is not a build."""
+    return os.path.basename(path).startswith(f"{_PREFIX}{os.geteuid()}-{SCRATCH}")
+
+
 def find_enclosing(path: str) -> str | None:
     """Return the private directory, of any user, that the path is or is below; None without one."""
     while path and path != os.path.dirname(path):
@@ -246,8 +288,8 @@ def find_enclosing(path: str) -> str | None:
     return None
 
 
-def _choose_path(parent: str) -> str:
-    return os.path.join(parent, f"{_PREFIX}{os.geteuid()}-{os.urandom(8).hex()}")
+def _choose_path(parent: str, kind: str = "") -> str:
+    return os.path.join(parent, f"{_PREFIX}{os.geteuid()}-{kind}{os.urandom(8).hex()}")
 
 
 def _list_parents(environment: Mapping[str, str]) -> list[str]:
@@ -260,6 +302,12 @@ def _list_parents(environment: Mapping[str, str]) -> list[str]:
     parents = [path for path in places if os.access(path, os.W_OK | os.X_OK) and is_in_memory(path)]
     parents.append(os.path.abspath(environment.get("TMPDIR") or _LAST_RESORT))
     return parents
+
+
+def _list_roomy_parents(environment: Mapping[str, str]) -> list[str]:
+    """Return the places for what may get large: not on a tmpfs that a container keeps small, if there is a choice."""
+    places = [environment.get("TMPDIR"), _ROOMY, _LAST_RESORT]
+    return [os.path.abspath(place) for place in dict.fromkeys(places) if place]
 
 
 def _list_own(parent: str) -> list[str]:

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import NoReturn
 
-from ..core.files import remove_directory
+from ..core.files import remove_moved, remove_tree
 from ..core.linux import (
     is_zombie,
     list_children,
@@ -43,7 +43,7 @@ _LOOK = 0.1
 
 
 class Watchdog:
-    """Our end of the watchdog of one private directory; a context manager that dismisses it.
+    """Our end of the watchdog of a build's private directories; a context manager that dismisses it.
 
     It is started before any value is in our memory, since it has a copy of that, and gets ready while we go on.
     """
@@ -67,7 +67,7 @@ class Watchdog:
             raise ExposureError(f"the watchdog cannot be started: {error.strerror}") from None
 
     def guard(self, path: str) -> None:
-        """Have it guard the path, where nothing exists yet, instead of any before; ExposureError."""
+        """Have it guard the path, where nothing exists yet, beside those before; ExposureError."""
         if not self._is_ready():
             raise ExposureError("the watchdog ended at once")
         self._send(_GUARD + os.fsencode(path).hex().encode() + b"\n")
@@ -124,8 +124,8 @@ class _Charge:
         self._owner = owner
         self._others = others
         self._heard = b""
-        self._path: str | None = None
-        self._directory: int | None = None
+        self._paths: list[str] = []
+        self._directories: list[int] = []
         self._group = (0, 0)  # the build's process group, and when it started
         self._orphans: dict[int, int] = {}
 
@@ -141,12 +141,13 @@ class _Charge:
             if line == _DISMISSED.strip():
                 os._exit(0)
             elif line.startswith(_GUARD):
-                self._path = os.fsdecode(bytes.fromhex(line[len(_GUARD) :].decode()))
+                self._paths.append(os.fsdecode(bytes.fromhex(line[len(_GUARD) :].decode())))
             elif line.startswith(_WATCH):
                 pid, start = map(int, line[len(_WATCH) :].split())
                 self._group = pid, start
-                with contextlib.suppress(OSError):  # the build may move it away
-                    self._directory = os.open(self._path or "", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                for path in self._paths:  # the build may move them away
+                    with contextlib.suppress(OSError):
+                        self._directories.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
 
     def look(self) -> None:
         """Note which processes our owner has adopted."""
@@ -155,7 +156,7 @@ class _Charge:
 
     def list_build(self) -> set[int]:
         """Return the build's processes: its group's leader, orphans, descendants, and heirs of its environment."""
-        pids = set(list_processes_with(os.fsencode(self._path))) if self._path else set()
+        pids = {pid for path in self._paths for pid in list_processes_with(os.fsencode(path))}
         for pid, start in (self._group, *self._orphans.items()):
             if start > 0 and read_start_time(pid) == start:
                 pids |= {pid, *list_descendants(pid)}
@@ -167,13 +168,19 @@ class _Charge:
         return pid if start > 0 and read_start_time(pid) == start else None
 
     def remove(self) -> bool:
-        """Remove the directory; return whether it is gone."""
-        try:
-            if self._path is not None:
-                remove_directory(self._path, self._directory)
-        except OSError:
-            return False
-        return True
+        """Remove the directories; return whether all are gone."""
+        is_gone = True
+        for path in self._paths:
+            try:
+                remove_tree(path)
+            except OSError:
+                is_gone = False
+        for descriptor in self._directories:
+            try:
+                remove_moved(descriptor)
+            except OSError:
+                is_gone = False
+        return is_gone
 
 
 def _detach(reader: int, ready: int, charge: _Charge) -> NoReturn:
