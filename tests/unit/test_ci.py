@@ -153,5 +153,5 @@ def test_a_pipeline_is_recognized_with_and_without_the_variable_ci(
 def test_the_results_of_a_step_are_apart_from_what_decides_what_later_steps_run() -> None:
     names = ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_WORKSPACE")
     environment = {"GITHUB_ACTIONS": "true", **{name: f"/run/{name}" for name in names}}
-    assert platforms.find_results(environment) == ("/run/GITHUB_OUTPUT", "/run/GITHUB_STATE")
-    assert platforms.find_results({}) == ()
+    assert platforms.list_step_files(environment) == ("/run/GITHUB_OUTPUT", "/run/GITHUB_STATE")
+    assert platforms.list_step_files({}) == ()

@@ -208,7 +208,7 @@ def find_written(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: environment[name] for name in names if environment.get(name)}
 
 
-def find_results(environment: Mapping[str, str]) -> tuple[str, ...]:
+def list_step_files(environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the paths of the files for a step's results, without those that decide what later steps run."""
     platform = find_platform(environment)
     if platform is None:
