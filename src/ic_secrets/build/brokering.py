@@ -117,10 +117,15 @@ def _list_places(sources: PackageSources) -> Iterator[Place]:
             yield Place(place.kind, place.web_url, place.transport, place.has_login)
 
 
-def give_order(broker: StartingBroker, order: Order, directory: PrivateDirectory, *, is_handed_on: bool) -> Running:
-    """Give the broker its order; where the build is handed on, let it report to whoever has the directory."""
+def give_order(
+    broker: StartingBroker, order: Order, directory: PrivateDirectory, *, is_handed_on: bool, has_network: bool = False
+) -> Running:
+    """Give the broker its order; where the build is handed on, let it report to whoever has the directory.
+
+    A build that `has_network` of its own will be let in by what listens there.
+    """
     if not is_handed_on:
-        return broker.take(order)
+        return broker.take(order, inside=has_network)
     with socket.socket(socket.AF_UNIX) as reports:
         try:
             reports.bind(os.path.join(directory.path, _REPORTS))

@@ -25,6 +25,8 @@ from .render import COMPOSER
 
 if TYPE_CHECKING:
     from ..broker import Order, Report, StartingBroker
+    from ..process.child import Launch
+    from .isolating import Enclosure
 
 _LARGEST = 1 << 20
 _GIT = "git"
@@ -73,6 +75,7 @@ class Exposure:
         self.failure: ScrubIncompleteError | None = None
         self.broker = broker
         self.report: Report | None = None
+        self._enclosure: Enclosure | None = None
         self.minted = MintedTokens(os.path.join(directory.path, COMPOSER, AUTH_FILE), prepared.auth)
         # They stand in the project's own files: masked, but not searched for.
         logins = (Exposed(_LOGIN, parts) for parts in prepared.project.logins)
@@ -115,7 +118,7 @@ class Exposure:
             exposure = cls(prepared, directory, since, notify)
             exposure._fill()
             if broker and prepared.order:
-                exposure._lead_to(broker, prepared.order, is_handed_on=is_handed_on)
+                exposure._lead_to(broker, prepared.order, watchdog, is_handed_on=is_handed_on)
             announce(exposure.neighbour, request.environment, request.run_dir)
         except BaseException:
             directory.scrub()
@@ -154,6 +157,10 @@ class Exposure:
         projects = [request.directory, prepared.project.directory]
         return Neighbour(self.directory.path, _resolve(projects), _resolve(shared))
 
+    def make_launch(self) -> Launch | None:
+        """Return how the build is started; None where it is our own child."""
+        return self._enclosure.make_launch() if self._enclosure else None
+
     def make_masker(self) -> LiveMasker:
         """Make a masker for one stream of the build."""
         masker = LiveMasker(self.prepared.secrets.get_matcher, self._sources, self._own_needles)
@@ -187,6 +194,8 @@ class Exposure:
             source.refresh()
         if self.broker:
             self.report = self.broker.finish()
+        if self._enclosure:
+            self._enclosure.end()
         try:
             self.hosts_seen = self._read_seen()
             self.neighbours = find_neighbours(self.directory.path)
@@ -218,17 +227,31 @@ class Exposure:
             **self._expose_git(),
         }
 
-    def _lead_to(self, broker: StartingBroker, order: Order, *, is_handed_on: bool) -> None:
+    def _lead_to(self, broker: StartingBroker, order: Order, watchdog: Watchdog, *, is_handed_on: bool) -> None:
         """Give the broker its order, and lead the build to it."""
         from .brokering import give_order, lead_build
 
         root = self.directory.path
-        self.broker = running = give_order(broker, order, self.directory, is_handed_on=is_handed_on)
+        isolation = self.prepared.isolation
+        self.broker = running = give_order(
+            broker,
+            order,
+            self.directory,
+            is_handed_on=is_handed_on,
+            has_network=bool(isolation and isolation.has_network),
+        )
         lead = lead_build(order, running, root, self.environment)
         self._write_files(lead.files)
         self.environment = lead.apply(self.environment)
         self._own_needles += derive_needles(_BROKER, split_value(order.password))
         self._sources.append(broker.listen())
+        if isolation:
+            from .isolating import Enclosure
+
+            self._enclosure = Enclosure(
+                self.prepared, running, self.directory, self.environment, watchdog, self._notify
+            )
+            self.environment = self._enclosure.environment
 
     def _write_files(self, files: Mapping[str, bytes]) -> None:
         """Write what was rendered beside the Composer home."""

@@ -44,6 +44,7 @@ from .secrets import BuildSecrets
 
 if TYPE_CHECKING:
     from ..broker import Order
+    from .isolating import Isolation
 
 # What the private directory's paths add to the environment, at the most, in bytes.
 _ADDED = 16_384
@@ -107,8 +108,8 @@ class PreparedBuild(NamedTuple):
     `environment` is the build's, but for the `paths` and what git needs: variables that name files of the private
     directory. `home_files` are documents by name in the private Composer home, `files` further contents by path.
     `placeholders` are what the build has instead of `env` secrets whose values only the broker knows, and `order` is
-    what the broker receives. `unseen` are secrets of which only the description is known here, since another process
-    began the build with a broker.
+    what the broker receives; `isolation` is what the build sees of the machine. `unseen` are secrets of which only the
+    description is known here, since another process began the build with a broker.
     """
 
     request: BuildRequest
@@ -125,6 +126,7 @@ class PreparedBuild(NamedTuple):
     paths: Mapping[str, str] = {}
     placeholders: Mapping[str, str] = {}
     order: "Order | None" = None
+    isolation: "Isolation | None" = None
     unseen: tuple[Mapping[str, Any], ...] = ()
 
     def __repr__(self) -> str:
@@ -242,7 +244,12 @@ def prepare(
         return rendered
     from .brokering import arrange_broker
 
-    return arrange_broker(rendered, notify, errors)
+    brokered = arrange_broker(rendered, notify, errors)
+    if not request.isolate:
+        return brokered
+    from .isolating import arrange_isolation
+
+    return arrange_isolation(brokered, notify, errors)
 
 
 def warn_of_environment(request: BuildRequest, notify: Notify) -> None:

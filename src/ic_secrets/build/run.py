@@ -17,7 +17,7 @@ from ..errors import SCRUB_INCOMPLETE, SIGNAL_BASE, EndedError, IcSecretsError, 
 from ..process.child import Child, Outcome
 from ..process.directory import sweep
 from ..process.signals import SignalCatcher
-from ..process.streams import open_channels
+from ..process.streams import PassThrough, open_channels
 from ..process.watchdog import Watchdog
 from ..stores.base import Identity, Store
 from .expose import Exposure, expose
@@ -248,11 +248,13 @@ def start_broker(request: BuildRequest) -> contextlib.AbstractContextManager[Sta
 def _run_command(exposure: Exposure, signals: SignalCatcher) -> Outcome:
     """Run the request's command to its end, its output masked."""
     prepared, request = exposure.prepared, exposure.prepared.request
-    channels = open_channels() if request.mask else ()
-    child = Child(request.command, prepared.program, exposure.environment, signals, channels)
+    # What is isolated never gets our own terminal, into which it could type.
+    channels = open_channels() if request.mask or request.isolate else ()
+    launch = exposure.make_launch()
+    child = Child(request.command, prepared.program, exposure.environment, signals, channels, launch)
     exposure.directory.watchdog.watch(child.pid)
     return child.run(
-        exposure.make_masker,
+        exposure.make_masker if request.mask else PassThrough,
         grace=request.grace,
         allow_background=request.allow_background,
         on_end=exposure.scrub,

@@ -40,6 +40,22 @@ class Filter(Protocol):
         """Return the rest."""
 
 
+class PassThrough:
+    """The filter that changes nothing."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the data."""
+        return data
+
+    def flush_idle(self) -> bytes:
+        """Return nothing: nothing is held back."""
+        return b""
+
+    def close(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+
 class Channel:
     """A place where output goes, and the child's end of it. It `is_broken` when its filter failed."""
 

@@ -1,0 +1,158 @@
+"""Isolate a build: what it sees of the files, which hosts it reaches, and how it is started in there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from ..broker.reach import plan_listeners, render_hosts
+from ..ci.platforms import find_results
+from ..composer.version import ask_git_configuration
+from ..core.files import read_regular
+from ..core.notices import Notice
+from ..core.records import NamedTuple
+from ..isolation.cache import ScratchCache
+from ..isolation.probe import LANDLOCK, choose
+from ..isolation.surroundings import adapt_environment, check_outside
+from ..isolation.view import View, Wish, make_view
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from ..broker import Running
+    from ..core.collector import Errors
+    from ..core.notices import Notify
+    from ..isolation.probe import Ability
+    from ..process.child import Launch
+    from ..process.directory import PrivateDirectory
+    from ..process.watchdog import Watchdog
+    from .prepare import PreparedBuild
+
+_HOSTS = "/etc/hosts"
+_LARGEST = 1 << 20
+# The parts of the private directory that programs of the build write to.
+_WRITTEN = ("git",)
+_HOME = "home"
+_LOCAL = frozenset({"127.0.0.1", "localhost"})
+
+
+class Isolation(NamedTuple):
+    """How a build is isolated: by what, and the files that it sees.
+
+    The view is without the private directory and the cache, which are made later.
+    """
+
+    ability: Ability
+    view: View
+
+    @property
+    def has_network(self) -> bool:
+        """Whether the build has a network of its own."""
+        return self.ability.mode != LANDLOCK
+
+
+def arrange_isolation(prepared: PreparedBuild, notify: Notify, errors: Errors) -> PreparedBuild:
+    """Return the build with its isolation; IsolationError where it would not see what it needs."""
+    request = prepared.request
+    choice = None
+    with errors:
+        choice = choose(request.isolate, request.environment)
+    if choice is None:
+        return prepared
+    if choice.notice:
+        notify(choice.notice)
+    view = make_view(_make_wish(prepared, choice.ability.mode), errors)
+    with errors:
+        missing = check_outside(request.command, prepared.project, view, prepared.environment)
+        if missing:
+            notify(Notice(*missing))
+    return prepared._replace(isolation=Isolation(choice.ability, view))
+
+
+def _make_wish(prepared: PreparedBuild, mode: str) -> Wish:
+    request = prepared.request
+    return Wish(
+        directory=request.directory,
+        project=prepared.project.directory,
+        program=prepared.program,
+        environment=prepared.environment,
+        composer=prepared.home,
+        own=tuple(prepared.home_files),
+        step_files=find_results(request.environment),
+        allowed_paths=request.allowed_paths,
+        concealed=request.concealed,
+        mode=mode,
+        is_root=os.geteuid() == 0,
+    )
+
+
+class Enclosure:
+    """The isolation of a build that is exposed. `environment` is the build's, `end` ends what was made for it."""
+
+    def __init__(
+        self,
+        prepared: PreparedBuild,
+        running: Running,
+        directory: PrivateDirectory,
+        environment: Mapping[str, str],
+        watchdog: Watchdog,
+        notify: Notify,
+    ) -> None:
+        """Make the cache of the build, which the watchdog guards as well."""
+        assert prepared.isolation
+        assert prepared.order
+        assert prepared.order.reach
+        self._ability = prepared.isolation.ability
+        self._reach = prepared.order.reach
+        self._running = running
+        self._notify = notify
+        request, project = prepared.request, prepared.project
+        cache = next(iter(project.caches), prepared.home.cache)
+        self._cache = ScratchCache.make(cache, project, environment, watchdog, notify, request.command)
+        written = [os.path.join(directory.path, name) for name in _WRITTEN]
+        self._view = prepared.isolation.view.add(
+            readable=[directory.path, *self._cache.readable],
+            writable=[*filter(os.path.isdir, written), *([self._cache.path] if self._cache.path else [])],
+        )
+        settings = ask_git_configuration(request.environment, project.directory)
+        adapted = adapt_environment({**environment, **self._cache.variables}, self._view, settings)
+        if self._ability.mode == LANDLOCK:  # git dies of a home that it may not read
+            home = directory.subdirectory(_HOME)
+            self._view = self._view.add(writable=[home])
+            adapted["HOME"] = home
+        self.environment = adapted
+
+    def make_launch(self) -> Launch:
+        """Return how the build is started."""
+        if self._ability.mode == LANDLOCK:
+            from ..isolation.landlock import Landlock  # type: ignore[import-not-found]
+
+            local = [port for host, port in self._reach.carried if host in _LOCAL]
+            launch: Launch = Landlock(self._view, [self._running.port, *local])
+            return launch
+        from ..isolation.bubblewrap import Bubblewrap
+
+        listeners = plan_listeners(self._reach)
+        hosts = render_hosts(self._reach, read_regular(_HOSTS, _LARGEST) or b"")
+
+        def deliver(sockets: list[socket.socket]) -> None:
+            try:
+                self._running.listen(listeners, sockets)
+            finally:
+                for each in sockets:
+                    each.close()
+
+        places = [(each.address, each.port) for each in listeners]
+        return Bubblewrap(self._ability, self._view, hosts, places, deliver)
+
+    def end(self) -> None:
+        """Take back what may outlive the build from its cache, and remove that."""
+        try:
+            self._cache.take_back()
+        except OSError as error:
+            self._notify(Notice(f"nothing was kept of the isolated build's cache: {error.strerror}"))
+        finally:
+            with contextlib.suppress(OSError):
+                self._cache.remove()
