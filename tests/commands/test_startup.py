@@ -77,6 +77,15 @@ def test_a_build_that_prints_loads_the_matcher_and_no_search(site: Cli, work: Pa
     assert loaded & (HEAVY | SEARCH) == set()
 
 
+def test_a_build_with_a_broker_loads_little_of_what_the_broker_itself_needs(site: Cli, work: Path) -> None:
+    loaded = imports(site, "run", "--broker", "--leaks", "off", "my-site", "--", "true", cwd=work)
+    assert "ic_secrets.broker.process" in loaded
+    theirs = {f"ic_secrets.broker.{name}" for name in ("authority", "learning", "proxy", "rules", "service")}
+    assert (
+        loaded & (HEAVY - {"subprocess"} | SEARCH | theirs | {"glob", "h11", "html.entities", "http", "ssl"}) == set()
+    )
+
+
 @pytest.mark.parametrize("words", [["--help"], ["--version"]])
 def test_help_needs_next_to_nothing(cli: Cli, words: list[str]) -> None:
     loaded = imports(cli, *words)

@@ -239,6 +239,12 @@ def test_an_authority_is_found_wherever_the_person_names_it(where: str, own: Pat
     assert str(own) in find_authorities(environment, config, git)
 
 
+def test_a_file_of_two_names_is_found_once(own: Path, tmp_path: Path) -> None:
+    """As in the directories of OpenSSL, where a link named after the subject leads to each file."""
+    (tmp_path / "00000000.0").symlink_to(own)
+    assert len(find_authorities({"SSL_CERT_DIR": str(tmp_path), "SSL_CERT_FILE": str(own), "HOME": "/"}, {}, [])) == 1
+
+
 def test_a_file_that_is_not_there_is_not_found_nor_what_is_not_text() -> None:
     assert "/nowhere.pem" not in find_authorities({"SSL_CERT_FILE": "/nowhere.pem"}, {"cafile": 1, "capath": ["x"]}, [])
 

@@ -13,13 +13,14 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from ..masking.needles import Needle, derive_needles
 from ..masking.parts import make_parts
-from .decisions import HeaderLines
-from .learning import read_json, unpack
+
+if TYPE_CHECKING:
+    from .decisions import HeaderLines
 
 # Their name in the counts of what was masked.
 HANDED_OUT = "handed out by a server"
@@ -36,6 +37,8 @@ def find_handed_out(headers: HeaderLines, body: bytes = b"") -> tuple[str, ...]:
     """Return what an answer hands out: by where it leads, and in its body, as it came, if it is one of Git LFS."""
     found = [text for name, value in headers if name == "location" for text in _split_url(value)]
     if body:
+        from .learning import read_json, unpack  # which our end has no use for, and every build would wait for
+
         coding = next((value.lower() for name, value in headers if name == "content-encoding"), "")
         found += _find_actions(read_json(unpack(coding, body)))
     return tuple(dict.fromkeys(text for text in found if _SHORTEST <= len(text) <= _LARGEST and "\n" not in text))

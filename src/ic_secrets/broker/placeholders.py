@@ -3,7 +3,6 @@
 import base64
 import binascii
 import hashlib
-import html
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -165,6 +164,8 @@ def _for_multipart(value: str) -> str:
 
 
 def _for_xml(value: str) -> str:
+    import html  # takes a while
+
     return html.escape(value).encode("ascii", "xmlcharrefreplace").decode()
 
 

@@ -2,9 +2,10 @@
 
 import base64
 import binascii
-import glob
+import contextlib
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..composer.auth_json import Document
@@ -45,9 +46,14 @@ def find_authorities(environment: Mapping[str, str], config: Document, git: GitL
         directories += environment.get(name, "").split(os.pathsep)
     for directory in directories:
         if isinstance(directory, str) and directory:
-            values += sorted(glob.glob(os.path.join(glob.escape(_expand(directory, environment)), "*")))
-    paths = (_expand(value, environment) for value in values if isinstance(value, str) and value)
-    return tuple(dict.fromkeys(path for path in paths if os.path.isfile(path)))
+            values += _list_files(_expand(directory, environment))
+    found: dict[tuple[int, int], str] = {}  # a directory of OpenSSL's has each file by two names
+    for path in (_expand(value, environment) for value in values if isinstance(value, str) and value):
+        with contextlib.suppress(OSError, ValueError):
+            status = os.stat(path)
+            if stat.S_ISREG(status.st_mode):
+                found.setdefault((status.st_dev, status.st_ino), path)
+    return tuple(found.values())
 
 
 def find_system_bundle() -> str:
@@ -70,18 +76,17 @@ def render_bundle(paths: Iterable[str], certificate: str = "") -> bytes:
 
     A program that meets something else in a bundle falls on silently to the system's own: so nothing else is in it.
     """
-    found = dict.fromkeys(block for path in (find_system_bundle(), *paths) if path for block in _split(_read(path)))
+    files = dict.fromkeys(path for path in (find_system_bundle(), *paths) if path)
+    texts = dict.fromkeys(text for path in files for text in re.findall(_CERTIFICATE, _read(path)))
+    found = dict.fromkeys(block for text in texts for block in _unify(text))
     blocks = [b"-----BEGIN CERTIFICATE-----\n%s-----END CERTIFICATE-----\n" % block for block in found]
     return b"".join([*blocks, certificate.encode()])
 
 
-def _split(data: bytes) -> Iterator[bytes]:
-    """Yield what is between the lines of each certificate, in lines of one length."""
-    for text in re.findall(_CERTIFICATE, data):
-        try:
-            content = binascii.a2b_base64(text)
-        except ValueError:
-            continue
+def _unify(text: bytes) -> Iterator[bytes]:
+    """Yield what is between the lines of a certificate in lines of one length; nothing where it is not one."""
+    with contextlib.suppress(ValueError):
+        content = binascii.a2b_base64(text)
         if content[:1] == b"\x30":  # a sequence of ASN.1, as every certificate is
             yield base64.encodebytes(content)
 
@@ -89,13 +94,30 @@ def _split(data: bytes) -> Iterator[bytes]:
 def _find_in_files(environment: Mapping[str, str]) -> list[str]:
     """Return the authorities named in the configuration files of PHP, npm and wget."""
     directories = environment.get("PHP_INI_SCAN_DIR", "").split(os.pathsep)
-    patterns = [*_PHP_INI, *(os.path.join(glob.escape(each), "*.ini") for each in directories if each)]
-    patterns += [os.path.join(glob.escape(environment["PHPRC"]), "php.ini")] if environment.get("PHPRC") else []
-    files = {path: _PHP_LINE for pattern in patterns for path in glob.glob(pattern)}
+    paths = [path for pattern in _PHP_INI for path in _expand_stars(pattern)]
+    paths += [path for each in directories if each for path in _list_files(each, ".ini")]
+    paths += [os.path.join(environment["PHPRC"], "php.ini")] if environment.get("PHPRC") else []
+    files = dict.fromkeys(paths, _PHP_LINE)
     files[_expand(environment.get("NPM_CONFIG_USERCONFIG") or "~/.npmrc", environment)] = _NPM_LINE
     found = [value for path, line in files.items() for value in re.findall(line, _read(path))]
     found += re.findall(_WGET_LINE, read_wgetrc(environment))
     return [os.fsdecode(value).strip().strip("'\"") for value in found]
+
+
+def _expand_stars(pattern: str) -> list[str]:
+    """Return the paths of the pattern, in which a star begins a name; to import `glob` takes longer than this."""
+    before, star, after = pattern.partition("*")
+    if not star:
+        return [pattern]
+    end, slash, rest = after.partition("/")
+    return [each for path in _list_files(before, end) for each in _expand_stars(path + slash + rest)]
+
+
+def _list_files(directory: str, end: str = "") -> list[str]:
+    """Return the paths in the directory that have that end."""
+    with contextlib.suppress(OSError, ValueError):
+        return [os.path.join(directory, name) for name in sorted(os.listdir(directory)) if name.endswith(end)]
+    return []
 
 
 def _expand(path: str, environment: Mapping[str, str]) -> str:
