@@ -185,3 +185,26 @@ def test_a_program_that_the_kernel_would_refuse_is_126(
     with pytest.raises(ProgramNotExecutableError, match=reason) as caught:
         person.see(program=program)
     assert caught.value.exit_status == 126
+
+
+def test_a_directory_of_credentials_in_path_is_passed_over(person: Person) -> None:
+    tool = person.install(".terminus/bin/terminus")
+    view = person.see(".terminus/bin", concealed=(str(person.home / ".terminus"),))
+    assert not view.shows(tool)
+    assert view.shows("/usr/bin/env")
+
+
+def test_what_settings_of_php_are_looked_for_in_is_seen(person: Person) -> None:
+    settings = person.install("php.d/my.ini", mode=0o644)
+    view = person.see(environment={"PHP_INI_SCAN_DIR": f":{person.home}/php.d:{person.home}", "PHPRC": "/nowhere"})
+    assert view.shows(settings)
+    assert not view.shows(f"{person.home}/diary")
+
+
+def test_a_linked_yarn_is_seen_and_one_that_cannot_be_is_no_error(person: Person) -> None:
+    yarn = person.install("yarn-4/yarn.js", "#!/usr/bin/env node\n")
+    (person.home / "bin").mkdir()
+    (person.home / "bin/yarn").symlink_to(yarn)
+    person.install("bin/pnpm", "#!/bin/sh\nexec ~/hidden/pnpm\n")
+    person.install("hidden/pnpm")
+    assert person.see("bin").shows(yarn)

@@ -66,7 +66,7 @@ def test_a_home_is_never_the_project(machine: Machine, place: str) -> None:
 
 
 def test_the_project_cannot_lie_in_what_is_ours(machine: Machine) -> None:
-    with pytest.raises(IsolationError, match="belongs to ic-secrets"):
+    with pytest.raises(IsolationError, match="no isolated build may see"):
         machine.see(concealed=(str(machine.project),))
 
 

@@ -86,6 +86,14 @@ class Outline:
         """Return whether the real path is writable so far."""
         return is_seen(path, self.writable, (), self.home)
 
+    def is_fit(self, path: str) -> bool:
+        """Return whether the path may be shown though nobody named it: nothing of ours, nor through the checkout."""
+        try:
+            real = self.follow(path).real
+        except IsolationError:
+            return False
+        return not is_whole(real, self.home) and not any(is_within(real, each) for each in self.concealed)
+
     def show(self, path: str, *, writable: bool = False) -> str:
         """Show what is at the absolute path, and the links that lead there; return the real path; IsolationError.
 
@@ -95,8 +103,8 @@ class Outline:
         for concealed in self.concealed:
             if is_within(found.real, concealed):
                 raise IsolationError(
-                    f"{path} belongs to ic-secrets: no isolated build may see it",
-                    hint="the store, its key and the settings are kept where no build needs anything",
+                    f"{path} is where keys or credentials are kept: no isolated build may see it",
+                    hint="keep apart what a build needs",
                 )
         self.links |= found.links
         if writable:

@@ -6,6 +6,7 @@ another PHP without a word.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -18,6 +19,10 @@ from .outline import Outline, is_whole, is_within, trace
 
 # What a build with Composer runs. What is first in PATH outside must be what is found inside.
 _TOOLS = ("php", "composer", "git", "node")
+# What scripts of such builds often run; a build may do without.
+_MORE_TOOLS = ("npm", "npx", "yarn", "pnpm", "corepack", "bun", "python3", "unzip", "patch")
+# Variables with paths in which those programs look for their settings and parts.
+_SOUGHT = ("PHPRC", "PHP_INI_SCAN_DIR", "LD_LIBRARY_PATH", "NODE_PATH", "JAVA_HOME")
 _BINARIES = frozenset({"bin", "sbin", "libexec", "shims", ".bin"})
 # A directory with one of these beside its programs is an installation of something.
 _INSTALLED = ("lib", "lib64", "libexec", "share", "etc", "include", "composer.json", "autoload.php", "composer")
@@ -64,8 +69,12 @@ def show_tools(outline: Outline, program: str, environment: Mapping[str, str]) -
     IsolationError where one of them would not run inside, ProgramNotExecutableError where the build's own cannot.
     """
     directories = [path for path in environment.get("PATH", os.defpath).split(os.pathsep) if path.startswith("/")]
-    for directory in dict.fromkeys(map(os.path.normpath, directories)):
+    directories = list(dict.fromkeys(map(os.path.normpath, directories)))
+    for directory in directories:
         _show_directory(outline, directory, environment)
+    for path in (path for name in _SOUGHT for path in environment.get(name, "").split(os.pathsep)):
+        if path.startswith("/") and os.path.exists(path) and outline.is_fit(path):
+            outline.show(path)
     needed = []
     if program:
         program = os.path.abspath(program)
@@ -74,6 +83,11 @@ def show_tools(outline: Outline, program: str, environment: Mapping[str, str]) -
     for name in _TOOLS:
         found = _find(name, directories)
         needed += _show_program(outline, found, directories) if found else []
+    for name in _MORE_TOOLS:
+        found = _find(name, directories)
+        with contextlib.suppress(IsolationError):
+            if found and not outline.sees(os.path.realpath(found)):
+                needed += _show_program(outline, found, directories)
     return tuple(dict.fromkeys(needed))
 
 
@@ -95,22 +109,24 @@ def _show_directory(outline: Outline, directory: str, environment: Mapping[str, 
     """
     if is_within(directory, outline.project) or not os.path.isdir(directory):
         return
+    if any(is_within(os.path.realpath(directory), each) for each in outline.concealed):
+        return
     given = environment.get("HOME", "")
     real = trace(directory).real
     for path in (directory, real):
         for home in {outline.home, given}:
             found = find_manager(path, home, environment)
-            if found and not is_whole(os.path.realpath(found[1]), outline.home):
+            if found and outline.is_fit(found[1]):
                 manager, root = found
                 outline.show(root)
                 files = [os.path.join(home, name) for name in (*manager.files, *_VERSION_FILES)] if home else []
                 for file in (*files, *_list_version_files(outline.project)):
                     if os.path.exists(file) and not is_within(file, outline.project):
                         outline.show(file)
-    if not is_whole(real, outline.home):
+    if outline.is_fit(directory):
         outline.show(directory)
     package = os.path.dirname(real)
-    if os.path.basename(package) in {"vendor", "node_modules"} and not is_whole(package, outline.home):
+    if os.path.basename(package) in {"vendor", "node_modules"} and outline.is_fit(package):
         outline.show(package)  # its programs are links to their packages, or look for them
 
 

@@ -6,7 +6,6 @@ What a checkout says about itself (its links, its `.git`, its composer.json) add
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -159,7 +158,7 @@ def _check_project(project: str, home: str, concealed: Iterable[str]) -> None:
         )
     for path in concealed:
         if is_within(project, path):
-            raise IsolationError(f"the project is in {path}, which belongs to ic-secrets", hint="keep them apart")
+            raise IsolationError(f"the project is in {path}, which no isolated build may see", hint="keep them apart")
 
 
 def _show_system(outline: Outline) -> None:
@@ -192,12 +191,9 @@ def _allow(outline: Outline, rule: PathRule) -> None:
 
 def _show_existing(outline: Outline, path: str, *, writable: bool) -> None:
     """Show a file or directory that the build can do without, if it is there and fit to be shown."""
-    if os.path.exists(path) and os.path.isabs(path):
-        real = os.path.realpath(path)
-        is_ours = any(is_within(real, each) for each in outline.concealed)
-        if not is_ours and not is_whole(real, outline.home) and (not writable or os.path.isfile(real)):
-            with contextlib.suppress(IsolationError):  # a link of the checkout's leads there
-                outline.show(path, writable=writable)
+    exists = os.path.isfile(path) if writable else os.path.exists(path)
+    if exists and os.path.isabs(path) and outline.is_fit(path):
+        outline.show(path, writable=writable)
 
 
 def _list_composer(wish: Wish, home: str) -> list[str]:
