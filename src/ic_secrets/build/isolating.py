@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ..broker.reach import plan_listeners, render_hosts
-from ..ci.platforms import 
+from ..ci.platforms import list_step_files
 from ..composer.version import ask_git_configuration
 from ..core.files import read_regular
 from ..core.notices import Notice
@@ -80,7 +80,7 @@ def _make_wish(prepared: PreparedBuild, mode: str) -> Wish:
         environment=prepared.environment,
         composer=prepared.home,
         own=tuple(prepared.home_files),
-        step_files=(request.environment),
+        step_files=list_step_files(request.environment),
         allowed_paths=request.allowed_paths,
         concealed=request.concealed,
         mode=mode,

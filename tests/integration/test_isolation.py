@@ -1,0 +1,165 @@
+"""Isolated builds: real Composer and git install in namespaces of their own, and end as any other build does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker_sites import BrokerSite, installed
+from commandline import PROGRAM
+from servers.network import Network
+
+ISOLATED = ("--isolate=bubblewrap", "--leaks", "off")
+
+
+def test_a_build_installs_by_every_method(site: BrokerSite, network: Network, tmp_path: Path) -> None:
+    site.store()
+    project = network.write_project(tmp_path / "project")
+    site.run("composer", "install", "--no-interaction", cwd=project, options=ISOLATED)
+    assert installed(project) == sorted(network.packages)
+    assert {path.stat().st_uid for path in (project / "vendor").rglob("*")} == {os.geteuid()}
+
+
+def test_another_host_is_refused_and_named(site: BrokerSite, network: Network, tmp_path: Path) -> None:
+    site.store()
+    project = network.write_project(tmp_path / "project")
+    ask = ("curl", "-sS", "-o", "/dev/null", "https://evil.example")
+    done = site.run(*ask, cwd=project, options=ISOLATED, check=56)
+    assert b"403" in done.stderr
+    assert b"evil.example" in done.stderr
+    assert b"--allow-host evil.example" in done.stderr
+    done = site.run("sh", "-c", " ".join(ask) + "; true", cwd=project, options=ISOLATED)
+    assert "evil.example" in json.dumps(site.receipt)
+    assert network.find("evil.example") == []
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [
+        ("exit 7", 7),
+        ("kill -TERM $$", 143),
+        ("kill -KILL $$", 137),
+        ("kill 0", 143),
+        ("exec /nonexistent", 127),
+        ("exec /etc/passwd", 126),
+    ],
+)
+def test_the_exit_status_is_the_builds_own(site: BrokerSite, work: Path, script: str, status: int) -> None:
+    site.store(["bearer.bearer.example.org"])
+    site.run("sh", "-c", script, cwd=work, options=ISOLATED, check=status)
+
+
+def test_a_program_that_is_missing_or_not_executable_is_named(site: BrokerSite, work: Path) -> None:
+    site.store(["bearer.bearer.example.org"])
+    site.run("no-such-program", cwd=work, options=ISOLATED, check=127)
+    (work / "text").write_text("text")
+    site.run("./text", cwd=work, options=ISOLATED, check=126)
+    (work / "script").write_text("#!/no/such/interpreter\n")
+    (work / "script").chmod(0o755)
+    site.run("./script", cwd=work, options=ISOLATED, check=126)
+
+
+TRAP = "trap 'echo trapped; exit 5' INT TERM HUP; echo ready; while :; do sleep 0.05; done"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_reaches_the_build_with_its_grace(site: BrokerSite, work: Path, number: int) -> None:
+    site.store(["bearer.bearer.example.org"])
+    with start(site, work, TRAP) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=60)
+    assert out == b"trapped\n"
+    assert process.returncode == 128 + number
+
+
+def test_what_ignores_a_signal_is_killed_after_the_grace(site: BrokerSite, work: Path) -> None:
+    site.store(["bearer.bearer.example.org"])
+    script = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
+    with start(site, work, script, "--grace", "0.3s") as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert find_processes(work) == []
+
+
+def test_killed_it_leaves_no_process_no_mount_and_no_directory(
+    site: BrokerSite, work: Path, private: Path, tmp_path: Path
+) -> None:
+    site.store(["bearer.bearer.example.org"])
+    before = Path("/proc/self/mountinfo").read_text()
+    (work / "daemon.sh").write_text("setsid sleep 300 & echo ready; sleep 300")
+    with start(site, work, "sh daemon.sh") as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        process.kill()
+        process.communicate(timeout=60)
+    wait_until(lambda: find_processes(work) == [] and list(private.iterdir()) == [])
+    assert Path("/proc/self/mountinfo").read_text() == before
+
+
+def test_a_daemon_dies_with_the_build(site: BrokerSite, work: Path) -> None:
+    site.store(["bearer.bearer.example.org"])
+    done = site.run("sh", "-c", "setsid sleep 300 & exit 0", cwd=work, options=ISOLATED)
+    assert b"left running" not in done.stderr
+    assert find_processes(work) == []
+
+
+def test_a_database_on_the_machine_is_carried_in_at_its_address(site: BrokerSite, network: Network, work: Path) -> None:
+    import socket
+    import threading
+
+    site.store(["bearer.bearer.example.org"])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"5.5.5-database ")
+                connection.sendall(connection.recv(100))
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        script = f"$s = fsockopen('127.0.0.1', {port}); echo fread($s, 15); fwrite($s, 'hello'); echo fread($s, 5);"
+        site.run("php", "-r", script, cwd=work, options=ISOLATED, check=255)  # it is not within reach
+        options = (*ISOLATED, "--allow-host", f"127.0.0.1:{port}")
+        done = site.run("php", "-r", script, cwd=work, options=options)
+        assert done.stdout == b"5.5.5-database hello"
+
+
+def start(site: BrokerSite, work: Path, script: str, *options: str) -> subprocess.Popen[bytes]:
+    words = [str(PROGRAM), "run", *ISOLATED, *options, "my-site", "--", "sh", "-c", script]
+    environment = {**site.cli.home, **site.network.environment}
+    return subprocess.Popen(words, cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def find_processes(work: Path) -> list[int]:
+    """The processes whose environment names the project as their working directory."""
+    found = []
+    for each in Path("/proc").iterdir():
+        if each.name.isdigit():
+            try:
+                words = (each / "cmdline").read_bytes()
+                if b"sleep\0" in words and str(work).encode() in (each / "environ").read_bytes():
+                    found.append(int(each.name))
+            except OSError:
+                continue
+    return found
+
+
+def wait_until(condition: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
