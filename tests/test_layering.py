@@ -34,6 +34,7 @@ LAYERS = [
     ["transfer"],
     ["report"],
     ["assembly"],
+    ["doctor"],
     ["cli"],
     ["api"],
     ["plugin"],

@@ -83,6 +83,7 @@ COMMANDS = {
     "check-store": Entry(
         "store_check", "run_check_store", "verify the whole store; say what is damaged, save the rest"
     ),
+    "doctor": Entry("doctor", "run_doctor", "what this machine can do for a build, and what to install or allow"),
     "config": Entry("config", "run_config", "every setting, and where it came from"),
     "plugins": Entry("plugins", "run_plugins", "the plugins that are active, and those that are only installed"),
     "scrub": Entry("scrub", "run_scrub", "remove what a dead run left, mend git configurations"),

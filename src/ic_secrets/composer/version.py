@@ -55,6 +55,18 @@ def ask_composer_version(environment: Mapping[str, str], directory: str) -> str 
     return next((word for word in answer.split() if word[:1].isdigit()), None)
 
 
+def ask_php_version(environment: Mapping[str, str], directory: str) -> str | None:
+    """Return the version of the PHP in PATH; None where it does not report one."""
+    words = (_ask(("php", "--version"), environment, directory) or "").split()
+    return words[1] if words[:1] == ["PHP"] and len(words) > 1 else None
+
+
+def ask_git_version(environment: Mapping[str, str], directory: str) -> str | None:
+    """Return the version of the git in PATH; None where it does not report one."""
+    words = (_ask(("git", "--version"), environment, directory) or "").split()
+    return words[2] if words[:2] == ["git", "version"] and len(words) > 2 else None
+
+
 def parse_version(version: str | None) -> tuple[int, ...]:
     """Return `2.5.5` or `2.9.0-RC1` as its three numbers; () if it is not a version."""
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version or "")

@@ -82,6 +82,20 @@ def _ask(directory: str) -> int:
         os.close(descriptor)
 
 
+def read_clock(directory: str) -> int | None:
+    """Return the time by the clock of the directory's file system, in ns; None where it takes a named file to know.
+
+    OSError where nothing can be made there.
+    """
+    descriptor = _open_nameless(directory)
+    if descriptor is None:
+        return None
+    try:
+        return os.fstat(descriptor).st_ctime_ns
+    finally:
+        os.close(descriptor)
+
+
 def _open_nameless(directory: str) -> int | None:
     """Open a new file without a name; None where the file system has no such files."""
     try:

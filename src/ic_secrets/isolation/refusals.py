@@ -19,7 +19,7 @@ _CONTAINER = (
     "and --security-opt apparmor=unconfined where AppArmor is on; as root --cap-add SYS_ADMIN is enough"
 )
 _APPARMOR = (
-    "give bwrap an AppArmor profile that has `userns,` (docs: isolation), or: "
+    "give bwrap an AppArmor profile with `userns,` (the documentation's page on `doctor` has one), or: "
     "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
 )
 

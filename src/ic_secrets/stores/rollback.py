@@ -60,13 +60,24 @@ def check_state(url: str, find: FindIdentity, path: str) -> None:
         identity = find()
         if identity is None:
             return
-        known = generations.get(identity.id, 0)
-        if identity.generation < known:
-            raise StoreRolledBackError(
-                f"{url} has the generation {identity.generation}; {path} remembers {known}",
-                hint=f"put the newest copy back; if the older one is meant, take {identity.id} out of {path}",
-            )
+        _refuse_older(url, identity, path, generations)
         _remember(path, generations, identity)
+
+
+def look_at_state(url: str, identity: Identity | None, path: str) -> None:
+    """Compare the store with what the state file remembers, as `check_state`, and write nothing."""
+    if identity and os.path.lexists(path):
+        with _locked(path) as generations:
+            _refuse_older(url, identity, path, generations)
+
+
+def _refuse_older(url: str, identity: Identity, path: str, generations: Generations) -> None:
+    known = generations.get(identity.id, 0)
+    if identity.generation < known:
+        raise StoreRolledBackError(
+            f"{url} has the generation {identity.generation}; {path} remembers {known}",
+            hint=f"put the newest copy back; if the older one is meant, take {identity.id} out of {path}",
+        )
 
 
 def update_state(store: Store, path: str) -> None:
