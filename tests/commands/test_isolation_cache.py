@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ic_secrets.composer.project import read_project
+from ic_secrets.core.files import remove_tree
 from ic_secrets.core.notices import Notice
 from ic_secrets.errors import ExposureError
 from ic_secrets.isolation.cache import KEPT, ScratchCache
@@ -47,6 +48,7 @@ class World:
         self.environment = {"TMPDIR": str(self.temporary), "HOME": str(directory)}
         self.notices: list[Notice] = []
         self.watchdog = Watchdog()
+        self.made: list[ScratchCache] = []
         self.write_manifest()
 
     def write_manifest(self, **config: str) -> None:
@@ -68,7 +70,9 @@ class World:
     def make(self, *command: str, cache: str = "") -> ScratchCache:
         project = read_project(command, str(self.project), self.environment)
         place = cache or str(self.cache)
-        return ScratchCache.make(place, project, self.environment, self.watchdog, self.notices.append, command)
+        made = ScratchCache.make(place, project, self.environment, self.watchdog, self.notices.append, command)
+        self.made.append(made)
+        return made
 
     def list_kept(self) -> list[str]:
         directory = self.cache / "files" / KEPT
@@ -79,12 +83,14 @@ class World:
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
     yield made
+    for scratch in made.made:
+        scratch.remove()
     made.watchdog.dismiss()
 
 
 def list_files(directory: str) -> list[str]:
     root = Path(directory)
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.parent.name != "+")
 
 
 def test_it_is_private_and_outside_the_project_and_gone_afterwards(world: World) -> None:
@@ -98,15 +104,35 @@ def test_it_is_private_and_outside_the_project_and_gone_afterwards(world: World)
     assert list(world.temporary.iterdir()) == []
 
 
-def test_the_locked_archive_is_linked_and_other_versions_for_an_update(world: World) -> None:
+def test_the_locked_archive_is_linked(world: World) -> None:
     world.lock()
     target = world.add(f"files/acme/one/{KEY}")
     world.add(f"files/acme/one/{HEX}.zip")
     world.add(f"files/acme/other/{HEX}.zip")
-    install, update = world.make("composer", "install"), world.make("composer", "update")
-    assert list_files(install.path) == [f"files/acme/one/{KEY}"]
-    assert os.readlink(f"{install.path}/files/acme/one/{KEY}") == str(target)
-    assert list_files(update.path) == sorted([f"files/acme/one/{HEX}.zip", f"files/acme/one/{KEY}"])
+    scratch = world.make("composer", "install")
+    assert list_files(scratch.path) == [f"files/acme/one/{KEY}"]
+    assert os.readlink(f"{scratch.path}/files/acme/one/{KEY}") == str(target)
+
+
+def test_where_the_locked_archive_has_another_name_all_of_the_package_are_linked(world: World) -> None:
+    """A plugin, or a mirror, gives it one."""
+    world.lock()
+    paths = [f"files/acme/one/{HEX}.zip", f"files/acme/one/{HEX[::-1]}.tar"]
+    for path in paths:
+        world.add(path)
+    assert list_files(world.make("composer", "install").path) == sorted(paths)
+
+
+def test_only_what_stays_small_goes_into_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link on a disk takes 30 times as long, and what a cold build downloads can be more than a tmpfs holds."""
+    world.lock()
+    assert os.path.dirname(world.make().path) == str(world.temporary)
+    world.add(f"files/acme/one/{KEY}")
+    scratch = world.make()
+    assert os.path.dirname(scratch.path) == "/dev/shm"
+    scratch.remove()
+    monkeypatch.setattr("ic_secrets.process.directory._ROOM", 1 << 60)
+    assert os.path.dirname(world.make().path) == str(world.temporary)
 
 
 def test_without_a_lock_what_is_required_is_linked_and_all_metadata(world: World) -> None:
@@ -176,6 +202,32 @@ def test_a_part_of_the_cache_that_is_elsewhere_is_led_to_the_scratch_too(world: 
     scratch = world.make()
     places = {f"COMPOSER_CACHE_{kind}_DIR": f"{scratch.path}/{kind.lower()}" for kind in ("FILES", "VCS")}
     assert scratch.variables == {"COMPOSER_CACHE_DIR": scratch.path, **places}
+
+
+def test_a_checkout_cannot_have_any_directory_shown_by_calling_it_a_cache(world: World, tmp_path: Path) -> None:
+    world.lock(sha1(b"zip"))
+    secret = tmp_path / ".ssh"
+    secret.mkdir()
+    world.write_manifest(**{"cache-dir": str(secret)})
+    scratch = world.make()
+    assert (scratch.readable, scratch.protected) == ((), ())
+    assert "composer.json names it" in world.notices[0].text
+    put(scratch)
+    assert scratch.take_back() == 0
+    assert list(secret.iterdir()) == []
+
+
+def test_a_cache_in_the_project_is_protected_rather_than_shown(world: World) -> None:
+    world.lock()
+    world.write_manifest(**{"cache-dir": "var/cache"})
+    target = world.project / "var/cache/files/acme/one" / KEY
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"zip")
+    scratch = world.make()
+    assert (scratch.readable, scratch.protected) == ((), (str(world.project / "var/cache"),))
+    assert os.readlink(f"{scratch.path}/files/acme/one/{KEY}") == str(target)
+    world.environment["COMPOSER_CACHE_DIR"] = str(world.cache)  # the person's word counts for more
+    assert world.make().readable == (str(world.cache),)
 
 
 def test_a_cache_of_another_user_is_neither_read_nor_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -455,7 +507,7 @@ def test_the_watchdog_removes_all_directories_of_a_build_that_is_killed(tmp_path
 def test_the_scratch_of_a_dead_build_is_swept_and_is_no_build(world: World) -> None:
     directory = PrivateDirectory.make(str(world.temporary), SharedGuard(world.watchdog), "cache-")
     assert list_directories(world.environment) == []
-    assert sweep(world.environment).removed == ()
+    assert directory.path not in sweep(world.environment).removed
     directory.release()
     assert directory.path in sweep(world.environment).removed
     assert list(world.temporary.iterdir()) == []
@@ -471,3 +523,18 @@ def test_it_is_never_below_the_project(tmp_path: Path) -> None:
     assert choose_roomy_parent({"TMPDIR": str(tmp_path)}, [str(tmp_path)]) == "/var/tmp"
     with pytest.raises(ExposureError, match="outside the project"):
         choose_roomy_parent({}, ["/var/tmp", "/tmp"])
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 250])
+def test_a_tree_deeper_than_any_path_is_removed(tmp_path: Path, name: str) -> None:
+    """A hostile build makes one of the cache that it may write."""
+    before, tree = os.getcwd(), tmp_path / "tree"
+    tree.mkdir()
+    os.chdir(tree)
+    for _ in range(3000):
+        os.mkdir(name)
+        os.chdir(name)
+        Path("file").write_text("x")
+    os.chdir(before)
+    remove_tree(str(tree))
+    assert list(tmp_path.iterdir()) == []

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 # Files that hold credentials are removed before the rest of a tree.
 _FIRST = frozenset({"auth.json"})
+# The kernel takes no path of more than 4,095 bytes, and a name has up to 255.
+_LONGEST = 2_000
+_DEEPEST = 100
 
 
 def write_private(path: str, data: bytes, mode: int = 0o600) -> None:
@@ -159,10 +162,10 @@ def remove_tree(path: str) -> None:
     Unwritable directories are made writable first. Everything that can be removed is, before OSError names the first
     path that cannot. What is gone already is not an error.
     """
-    failed: list[OSError] = []
-    _remove(os.path.realpath(os.path.dirname(path)) + "/" + os.path.basename(path), list_mounts(path), failed)
-    if failed:
-        raise failed[0]
+    removal = _Removal(os.path.realpath(os.path.dirname(path)) + "/" + os.path.basename(path))
+    removal.remove(removal.root)
+    if removal.failed:
+        raise removal.failed[0]
 
 
 def remove_directory(path: str, descriptor: int | None) -> None:
@@ -194,21 +197,47 @@ def remove_all_but(path: str, kept: str) -> None:
         raise failed[0]
 
 
-def _remove(path: str, mounts: Collection[str], failed: list[OSError]) -> None:
-    try:
-        found = os.lstat(path)
-        if not stat.S_ISDIR(found.st_mode):
-            os.unlink(path)
+class _Removal:
+    """One tree that is removed, however deep it is: `failed` is what withstands."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.failed: list[OSError] = []
+        self._mounts = list_mounts(root)
+        self._moved: list[str] = []
+
+    def remove(self, path: str) -> None:
+        try:
+            found = os.lstat(path)
+            if not stat.S_ISDIR(found.st_mode):
+                os.unlink(path)
+                return
+            if path in self._mounts:
+                raise OSError(errno.EBUSY, "something is mounted there", path)
+            if found.st_mode & 0o700 != 0o700:
+                os.chmod(path, 0o700)
+            if self._is_deep(path):
+                self._move_up(path)
+                return
+            for name in sorted(os.listdir(path), key=lambda name: name not in _FIRST):
+                self.remove(os.path.join(path, name))
+            while path == self.root and self._moved:
+                self.remove(self._moved.pop())
+            os.rmdir(path)
+        except FileNotFoundError:
             return
-        if path in mounts:
-            raise OSError(errno.EBUSY, "something is mounted there", path)
-        if found.st_mode & 0o700 != 0o700:
-            os.chmod(path, 0o700)
-        for name in sorted(os.listdir(path), key=lambda name: name not in _FIRST):
-            _remove(os.path.join(path, name), mounts, failed)
-        os.rmdir(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        error.filename = path
-        failed.append(error)
+        except OSError as error:
+            error.filename = path
+            self.failed.append(error)
+
+    def _is_deep(self, path: str) -> bool:
+        """Return whether what is below might have too long a path, or be too deep to go down to step by step."""
+        below = path[len(self.root) :]
+        return len(below) > _LONGEST or below.count("/") > _DEEPEST
+
+    def _move_up(self, path: str) -> None:
+        """Move the directory to the top of the tree, where its turn comes; the mounts in it move, too."""
+        moved = os.path.join(self.root, os.urandom(8).hex())
+        os.rename(path, moved)
+        self._moved.append(moved)
+        self._mounts = list_mounts(self.root)

@@ -24,9 +24,9 @@ import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
-from ..composer.cached import KINDS, CachedPackage, Wanted, find_package, is_cache, read_wanted
+from ..composer.cached import KINDS, CachedPackage, find_package, is_cache, read_wanted
 from ..composer.project import Project
-from ..core.files import is_real_directory, remove_tree
+from ..core.files import is_below, is_real_directory, remove_tree
 from ..core.notices import Notice, Notify
 from ..errors import ExposureError
 from ..git.borrowed import borrow
@@ -39,10 +39,12 @@ _NO_CACHE = "/dev/null"
 KEPT = "ic-secrets~isolated"
 _ARCHIVE = r"[0-9a-f]{40}\.[a-z0-9.]{1,10}"
 _CHUNK = 1 << 20
-# A link costs some 10 µs, a checksum 1 ms for each megabyte.
-_MOST_ARCHIVES = 3_000
-_MOST_OF_A_PACKAGE = 20
-_MOST_METADATA = 1_000
+# A link costs up to 200 µs on a disk, a checksum 1 ms for each megabyte.
+_MOST_LINKS = 2_000
+_MOST_OF_A_PACKAGE = 10
+# A directory of metadata has a link of this name, which Composer uses for nothing, to the one in the person's cache: a
+# disk takes five times as long to make a link to more than 59 characters.
+_ALIAS = "+"
 _MOST_ENTRIES = 10_000
 _MOST_CLONES = 100
 _MOST_BYTES = 1 << 30
@@ -56,22 +58,25 @@ class ScratchCache:
     """The cache of one isolated build, until `remove`.
 
     `path` is its directory, empty where there is none, and `variables` lead Composer to it. `readable` is what its
-    links lead to: the build has to see that, and must not write it.
+    links lead to: the build has to see that, and must not write it. Where that is in the project, which the build may
+    write, it is `protected` instead.
     """
 
     def __init__(self, project: Project, notify: Notify, variables: Mapping[str, str]) -> None:
         """`variables` are those of a build without such a directory."""
         self.path = ""
         self.readable: tuple[str, ...] = ()
+        self.protected: tuple[str, ...] = ()
         self.variables = variables
         self._project = project
         self._notify = notify
         self._directory: PrivateDirectory | None = None
         self._cache = ""
         self._checksums: Mapping[str, str] = {}
+        self._links: dict[str, str] = {}
+        self._clones: dict[str, str] = {}
+        self._is_complete = False
         self._bytes = _MOST_BYTES
-        self._archives = _MOST_ARCHIVES
-        self._metadata = _MOST_METADATA
 
     @classmethod
     def make(
@@ -83,26 +88,31 @@ class ScratchCache:
         notify: Notify,
         command: Sequence[str] = (),
     ) -> ScratchCache:
-        """Make one from what the person's `cache` has for the project.
+        """Make one from what the person's `cache` has for the project, or the one in the project that it names.
 
         Nothing is made where the person wants no cache. Where nothing can be made the build has no cache, and where the
         person's cannot be used its own begins empty; both are said.
         """
+        named = project.config.get("cache-dir")
+        if isinstance(named, str) and named and not environment.get(_VARIABLE):
+            cache = os.path.join(project.directory, named)
         if not is_cache(cache):
             return cls(project, notify, {})
+        scratch = cls(project, notify, {_VARIABLE: _NO_CACHE})
+        scratch._look(cache, is_install="install" in command)
         try:
-            parent = choose_roomy_parent(environment, [project.directory])
+            is_small = scratch._is_complete and not scratch._clones
+            parent = choose_roomy_parent(environment, [project.directory], is_small=is_small)
             directory = PrivateDirectory.make(parent, SharedGuard(watchdog), SCRATCH)
         except ExposureError as error:
             notify(Notice(f"the isolated build has no Composer cache: {error}", error.hint))
-            return cls(project, notify, {_VARIABLE: _NO_CACHE})
-        scratch = cls(project, notify, _lead(directory.path, project, environment))
+            return scratch
         scratch.path, scratch._directory = directory.path, directory
+        scratch.variables = _lead(directory.path, project, environment)
         try:
-            scratch._fill(os.path.realpath(cache), is_install="install" in command)
+            scratch._fill()
         except OSError as error:
-            text = f"the isolated build does not begin with all of {cache}: {error.strerror}"
-            notify(Notice(text, "it downloads what it needs"))
+            scratch._report(error)
         except BaseException:
             scratch.remove()
             raise
@@ -126,70 +136,100 @@ class ScratchCache:
         if self._directory and not self._directory.is_scrubbed:
             self._directory.scrub()
 
-    def _fill(self, cache: str, *, is_install: bool) -> None:
-        """Make links into the cache, and clones that borrow from its clones; OSError."""
-        for kind in KINDS:
-            os.mkdir(os.path.join(self.path, kind), 0o700)
+    def _look(self, cache: str, *, is_install: bool) -> None:
+        """Find what of the cache the build may want."""
         wanted = read_wanted(self._project.manifest_file)
         self._checksums = wanted.checksums
-        if os.path.exists(cache):
-            if os.stat(cache).st_uid != os.geteuid():
-                text = f"the isolated build begins with an empty cache: {cache} belongs to another user"
+        real, is_inside = os.path.realpath(cache), is_below(cache, self._project.directory)
+        try:
+            # A checkout could name any directory, to have it shown to its build.
+            fault = "composer.json names it, and it is outside the project" if self._is_named(cache) else ""
+            if is_inside or not fault:
+                fault = "" if os.stat(real).st_uid == os.geteuid() else "it belongs to another user"
+            if fault:
+                text = f"the isolated build begins with an empty cache instead of {cache}: {fault}"
                 self._notify(Notice(text, f"it downloads what it needs; {_VARIABLE} names another cache"))
                 return
-            self.readable = (cache,)
-        self._cache = cache
-        only = is_install and wanted.is_locked  # then Composer asks for nothing but what is locked
-        # What a link leads to elsewhere is not shown to the build.
-        files, repo, vcs = (is_real_directory(os.path.join(cache, kind)) for kind in KINDS)
-        for package in wanted.packages if files else ():
-            self._link_archives(package, is_locked=only)
-        if repo and not only:
-            self._link_metadata(wanted)
-        clones = [each for each in wanted.clones if is_real_directory(os.path.join(cache, "vcs", each[0]))]
-        for name, url in clones[:_MOST_CLONES] if vcs else ():
-            self._borrow(os.path.join(cache, "vcs", name), os.path.join(self.path, "vcs", name), url)
+            self._cache = real
+            self.readable, self.protected = ((), (real,)) if is_inside else ((real,), ())
+            # What a link leads to elsewhere is not shown to the build.
+            files, repo, vcs = (is_real_directory(os.path.join(self._cache, kind)) for kind in KINDS)
+            for package in wanted.packages if files else ():
+                self._find_archives(package)
+            self._is_complete = wanted.is_locked and all(
+                not each.archive or f"files/{each.name}/{each.archive}" in self._links for each in wanted.packages
+            )
+            if repo and not (is_install and wanted.is_locked):  # then Composer does not ask what there is
+                names = {package.name for package in wanted.packages}
+                self._find_metadata("repo", names, _DEEPEST, is_locked=wanted.is_locked)
+            if vcs:
+                paths = {os.path.join("vcs", name): url for name, url in wanted.clones}
+                found = (path for path in paths if is_real_directory(os.path.join(self._cache, path)))
+                self._clones = {path: paths[path] for path in islice(found, _MOST_CLONES)}
+        except FileNotFoundError:  # nothing was ever built here
+            self._cache = real
+        except OSError as error:
+            self._report(error)
 
-    def _link_archives(self, package: CachedPackage, *, is_locked: bool) -> None:
-        """Link the archives of the package, or that alone which is locked."""
-        source = os.path.join(self._cache, "files", package.name)
+    def _is_named(self, cache: str) -> bool:
+        """Return whether the checkout, rather than the person, named that cache."""
+        return os.path.realpath(cache) in map(os.path.realpath, self._project.caches)
+
+    def _report(self, error: OSError) -> None:
+        text = f"the isolated build does not begin with all of {self._cache}: {error.strerror}"
+        self._notify(Notice(text, "it downloads what it needs"))
+
+    def _find_archives(self, package: CachedPackage) -> None:
+        """Find the archive of the package that is locked, or else those of any version."""
+        place = f"files/{package.name}"
+        source = os.path.join(self._cache, place)
         is_there = is_real_directory(os.path.dirname(source)) and is_real_directory(source)
         names = [name for name in (_list_files(source) if is_there else ()) if re.fullmatch(_ARCHIVE, name)]
         names = sorted(names, key=lambda name: name != package.archive)[:_MOST_OF_A_PACKAGE]
-        found = {name: os.path.join(source, name) for name in names}
+        found = {name: f"{source}/{name}" for name in names}
         if package.checksum:
             kept = os.path.join(self._cache, "files", KEPT, package.checksum)
             places = (found.pop(package.archive, ""), kept)
             right = next((path for path in places if path and self._has_checksum(path, package.checksum)), "")
             found |= {package.archive: right} if right else {}
-        if is_locked and package.archive in found:
+        if package.archive in found:
             found = {package.archive: found[package.archive]}
-        found = dict(islice(found.items(), self._archives))
-        self._archives -= len(found)
-        place = os.path.join(self.path, "files", package.name)
-        if found:
-            os.makedirs(place, 0o700, exist_ok=True)
         for name, target in found.items():
-            os.symlink(target, os.path.join(place, name))
+            self._link(f"{place}/{name}", target)
 
-    def _link_metadata(self, wanted: Wanted) -> None:
-        """Link metadata: of the locked packages, or else of as many as possible; and what is of no single package."""
-        names = {package.name for package in wanted.packages}
-        source, place = os.path.join(self._cache, "repo"), os.path.join(self.path, "repo")
-        self._link_tree(source, place, names, _DEEPEST, is_locked=wanted.is_locked)
-
-    def _link_tree(self, source: str, place: str, names: Collection[str], depth: int, *, is_locked: bool) -> None:
+    def _find_metadata(self, place: str, names: Collection[str], depth: int, *, is_locked: bool) -> None:
+        """Find metadata: of the locked packages, or else of as many as possible; and what is of no single package."""
+        source = os.path.join(self._cache, place)
         files = {name: find_package(name) for name in _list_files(source)}
         chosen = [name for name, package in files.items() if not (is_locked and package) or package in names]
-        chosen.sort(key=lambda name: files[name] not in names)
-        for name in chosen[: self._metadata]:
-            os.symlink(os.path.join(source, name), os.path.join(place, name))
-        self._metadata -= len(chosen[: self._metadata])
+        if chosen:
+            self._link(f"{place}/{_ALIAS}", source)
+        for name in sorted(chosen, key=lambda name: files[name] not in names):
+            self._link(f"{place}/{name}", f"{_ALIAS}/{name}")
         for name in _list_directories(source) if depth else ():
-            if self._metadata:
-                os.mkdir(os.path.join(place, name), 0o700)
-                below = os.path.join(source, name), os.path.join(place, name)
-                self._link_tree(*below, names, depth - 1, is_locked=is_locked)
+            self._find_metadata(f"{place}/{name}", names, depth - 1, is_locked=is_locked)
+
+    def _link(self, path: str, target: str) -> None:
+        if len(self._links) < _MOST_LINKS:
+            self._links[path] = target
+
+    def _fill(self) -> None:
+        """Make the links, and clones that borrow from the cache's; OSError."""
+        made: set[str] = set()
+
+        def make_directory(path: str) -> None:
+            if path and path not in made:
+                make_directory(os.path.dirname(path))
+                os.mkdir(f"{self.path}/{path}", 0o700)
+                made.add(path)
+
+        for kind in KINDS:
+            make_directory(kind)
+        for path, target in self._links.items():
+            make_directory(os.path.dirname(path))
+            os.symlink(target, f"{self.path}/{path}")
+        for path, url in self._clones.items():
+            self._borrow(os.path.join(self._cache, path), os.path.join(self.path, path), url)
 
     def _borrow(self, clone: str, place: str, url: str) -> None:
         with contextlib.suppress(OSError):  # git clones it anew
