@@ -18,7 +18,6 @@ from ..composer.auth_json import Document
 from ..composer.home import CONFIG_FILE
 from ..composer.methods import map_hosts
 from ..composer.project import read_auth
-from ..composer.version import ask_git_configuration
 from ..core.linux import is_zombie, read_start_time
 from ..core.notices import Notice
 from ..errors import BuildError, ExposureError, IcSecretsError
@@ -57,10 +56,14 @@ def make_placeholders(secrets: BuildSecrets, store: Identity | None) -> dict[str
     return {secret.name: make_placeholder(known, secret.source, secret.name) for secret in secrets if secret.hosts}
 
 
-def arrange_broker(prepared: PreparedBuild, notify: Notify, errors: Errors) -> PreparedBuild:
-    """Return the build with the order of its broker; BuildError where something would lead past the broker."""
+def arrange_broker(
+    prepared: PreparedBuild, git: Sequence[tuple[str, str]], notify: Notify, errors: Errors
+) -> PreparedBuild:
+    """Return the build with the order of its broker; BuildError where something would lead past the broker.
+
+    `git` are the settings that git reads outside, the strongest last.
+    """
     request, project = prepared.request, prepared.project
-    git = ask_git_configuration(request.environment, project.directory)
     own: Document = {}
     with contextlib.suppress(IcSecretsError):  # what cannot be read has been refused already
         own = read_auth(os.path.join(prepared.home.path, CONFIG_FILE))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ..broker.reach import plan_listeners, render_hosts
 from ..ci.platforms import list_step_files
-from ..composer.version import ask_git_configuration
 from ..core.files import read_regular
 from ..core.notices import Notice
 from ..core.records import NamedTuple
@@ -19,7 +18,7 @@ from ..isolation.view import View, Wish, make_view
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ..broker import Running
     from ..core.collector import Errors
@@ -41,11 +40,13 @@ _LOCAL = frozenset({"127.0.0.1", "localhost"})
 class Isolation(NamedTuple):
     """How a build is isolated: by what, and the files that it sees.
 
-    The view is without the private directory and the cache, which are made later.
+    The view is without the private directory and the cache, which are made later. `git` are the settings that git reads
+    outside.
     """
 
     ability: Ability
     view: View
+    git: Sequence[tuple[str, str]] = ()
 
     @property
     def has_network(self) -> bool:
@@ -53,8 +54,13 @@ class Isolation(NamedTuple):
         return self.ability.mode != LANDLOCK
 
 
-def arrange_isolation(prepared: PreparedBuild, notify: Notify, errors: Errors) -> PreparedBuild:
-    """Return the build with its isolation; IsolationError where it would not see what it needs."""
+def arrange_isolation(
+    prepared: PreparedBuild, git: Sequence[tuple[str, str]], notify: Notify, errors: Errors
+) -> PreparedBuild:
+    """Return the build with its isolation; IsolationError where it would not see what it needs.
+
+    `git` are the settings that git reads outside, the strongest last.
+    """
     request = prepared.request
     choice = None
     with errors:
@@ -68,7 +74,7 @@ def arrange_isolation(prepared: PreparedBuild, notify: Notify, errors: Errors) -
         missing = check_outside(request.command, prepared.project, view, prepared.environment)
         if missing:
             notify(Notice(*missing))
-    return prepared._replace(isolation=Isolation(choice.ability, view))
+    return prepared._replace(isolation=Isolation(choice.ability, view, git))
 
 
 def _make_wish(prepared: PreparedBuild, mode: str) -> Wish:
@@ -116,8 +122,7 @@ class Enclosure:
             readable=[directory.path, *self._cache.readable],
             writable=[*filter(os.path.isdir, written), *([self._cache.path] if self._cache.path else [])],
         )
-        settings = ask_git_configuration(request.environment, project.directory)
-        adapted = adapt_environment({**environment, **self._cache.variables}, self._view, settings)
+        adapted = adapt_environment({**environment, **self._cache.variables}, self._view, prepared.isolation.git)
         if self._ability.mode == LANDLOCK:  # git dies of a home that it may not read
             home = directory.subdirectory(_HOME)
             self._view = self._view.add(writable=[home])

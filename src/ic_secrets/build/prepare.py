@@ -14,7 +14,7 @@ from ..composer.auth_json import Document, parse_document
 from ..composer.credential import AUTH_VARIABLE, list_credentials
 from ..composer.home import AUTH_FILE, CONFIG_FILE, ComposerHome
 from ..composer.project import Project, read_auth, read_project
-from ..composer.version import InstalledComposer
+from ..composer.version import InstalledComposer, ask_git_configuration
 from ..core.collector import RAISED, Errors
 from ..core.durations import format_duration
 from ..core.notices import Notice, Notify
@@ -244,12 +244,13 @@ def prepare(
         return rendered
     from .brokering import arrange_broker
 
-    brokered = arrange_broker(rendered, notify, errors)
+    settings = ask_git_configuration(request.environment, rendered.project.directory)
+    brokered = arrange_broker(rendered, settings, notify, errors)
     if not request.isolate:
         return brokered
     from .isolating import arrange_isolation
 
-    return arrange_isolation(brokered, notify, errors)
+    return arrange_isolation(brokered, settings, notify, errors)
 
 
 def warn_of_environment(request: BuildRequest, notify: Notify) -> None:
