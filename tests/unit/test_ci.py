@@ -154,4 +154,5 @@ def test_the_results_of_a_step_are_apart_from_what_decides_what_later_steps_run(
     names = ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_WORKSPACE")
     environment = {"GITHUB_ACTIONS": "true", **{name: f"/run/{name}" for name in names}}
     assert platforms.list_step_files(environment) == ("/run/GITHUB_OUTPUT", "/run/GITHUB_STATE")
-    assert platforms.list_step_files({}) == ()
+    assert platforms.list_steering_files(environment) == ("/run/GITHUB_ENV", "/run/GITHUB_PATH")
+    assert platforms.list_step_files({}) == platforms.list_steering_files({}) == ()

@@ -45,7 +45,7 @@ def test_a_linked_project_is_seen_by_both_of_its_names(machine: Machine) -> None
     link.symlink_to("site")
     view = machine.see(directory=str(link), project=str(link))
     assert view.writable == (str(machine.project),)
-    assert view.directory == str(machine.project)
+    assert view.directory == str(link)
     assert dict(view.links)[str(link)] == "site"
 
 
@@ -257,3 +257,30 @@ def test_what_composer_json_names_outside_is_advised_and_never_shown(machine: Ma
     (machine.home / "vendor").mkdir()
     allowed = machine.see(allowed_paths=("../packages", "../vendor:rw", "../.ssh"))
     assert check_outside(["composer", "install"], project, allowed, machine.environment) is None
+
+
+def test_advice_names_a_path_that_is_the_same_from_where_the_build_starts(machine: Machine) -> None:
+    (machine.project / "app").mkdir()
+    machine.write(machine.project / "app" / "composer.json", '{"config": {"vendor-dir": "../../vendor"}}')
+    command = ["composer", "-d", "app", "install"]
+    project = read_project(command, str(machine.project), machine.environment)
+    view = machine.see(project=project.directory)
+    (found,) = find_outside(project, view, machine.environment)
+    assert found.option == f"--allow-path {machine.home}/vendor:rw"
+
+
+def test_what_decides_on_later_steps_can_be_read_and_not_written(machine: Machine) -> None:
+    path = machine.write(machine.root / "runner" / "env")
+    view = machine.see(steering_files=(path,))
+    assert view.shows(path)
+    assert not view.lets_write(path)
+    assert machine.see(steering_files=(path,), allowed_paths=(f"{path}:rw",)).lets_write(path)
+
+
+def test_a_shell_in_a_linked_directory_keeps_its_name_of_it(machine: Machine) -> None:
+    link = machine.home / "current"
+    link.symlink_to(machine.project)
+    view = machine.see(environment={"PWD": str(link)})
+    assert str(link) in dict(view.links)
+    assert view.directory == str(link)
+    assert str(link) not in dict(machine.see(environment={"PWD": f"{machine.home}"}).links)

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ..broker.reach import plan_listeners, render_hosts
-from ..ci.platforms import list_step_files
+from ..ci.platforms import list_steering_files, list_step_files
 from ..core.files import read_regular
 from ..core.notices import Notice
 from ..core.records import NamedTuple
@@ -87,6 +87,7 @@ def _make_wish(prepared: PreparedBuild, mode: str) -> Wish:
         composer=prepared.home,
         own=tuple(prepared.home_files),
         step_files=list_step_files(request.environment),
+        steering_files=list_steering_files(request.environment),
         allowed_paths=request.allowed_paths,
         concealed=request.concealed,
         mode=mode,

@@ -217,6 +217,13 @@ def list_step_files(environment: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(environment[name] for name in names if environment.get(name))
 
 
+def list_steering_files(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the paths of the files that decide what later steps run."""
+    platform = find_platform(environment)
+    names = platform.steering_files if platform else ()
+    return tuple(environment[name] for name in names if environment.get(name))
+
+
 def find_job_url(environment: Mapping[str, str]) -> str | None:
     """Return the URL of the CI job, without a login or a query; None outside of those that are known."""
     return next((url for platform in PLATFORMS if (url := platform.find_job_url(environment))), None)

@@ -68,7 +68,8 @@ def find_outside(project: Project, view: View, environment: Mapping[str, str]) -
         is_seen = view.lets_write(real) if is_written else view.shows(real)
         if not is_seen and (is_written or os.path.isdir(real)):
             relative = os.path.relpath(tree, directory)
-            path = relative if relative.count("..") <= 2 else tree
+            is_short = relative.count("..") <= 2 and os.path.realpath(view.directory) == os.path.realpath(directory)
+            path = relative if is_short else tree
             found.append(Outside(tree, is_written, f"--allow-path {shlex.quote(path)}{':rw' if is_written else ''}"))
     return tuple(found)
 

@@ -77,9 +77,8 @@ def show_tools(outline: Outline, program: str, environment: Mapping[str, str]) -
             outline.show(path)
     needed = []
     if program:
-        program = os.path.abspath(program)
         _check_program(program)
-        needed += _show_program(outline, program, directories)
+        needed += _show_program(outline, os.path.abspath(program), directories)
     for name in _TOOLS:
         found = _find(name, directories)
         needed += _show_program(outline, found, directories) if found else []

@@ -33,9 +33,9 @@ class View(NamedTuple):
     `readable` and `writable` are files and directories; `protected` is within a writable one and yet read-only;
     `hidden` is within those, and nobody inside may read it: a later one of these lists wins. `links` are symbolic links
     to make, each with what is written in it. `home` is a home to make, empty and writable, `directory` where the build
-    starts. `private` are directories that begin empty and are the build's own. Without mounts (Landlock) nothing of it
-    can be made: then `links`, `home` and `private` are empty, and what is hidden is in none of the other lists; a
-    protected directory is writable there.
+    starts, as a shell calls it. `private` are directories that begin empty and are the build's own. Without mounts
+    (Landlock) nothing of it can be made: then `links`, `home` and `private` are empty, and what is hidden is in none of
+    the other lists; a protected directory is writable there.
     """
 
     readable: tuple[str, ...] = ()
@@ -69,7 +69,8 @@ class Wish(NamedTuple):
 
     It starts in `directory`, as the person named it, and its Composer works in `project`. `program` is the path of what
     it runs, `environment` its own. `composer` is the person's Composer home, of which the files named `own` are
-    replaced. `step_files` are those that the step of a CI job writes to. `allowed_paths` are `PATH` or `PATH:rw`;
+    replaced. `step_files` are those that the step of a CI job writes to; of `steering_files` a build may read what
+    they say, and a write to them fails aloud. `allowed_paths` are `PATH` or `PATH:rw`;
     `concealed` are our own files and directories, existing or not. `mode` is `bubblewrap` or `landlock`.
     """
 
@@ -80,6 +81,7 @@ class Wish(NamedTuple):
     composer: ComposerHome
     own: tuple[str, ...] = ()
     step_files: tuple[str, ...] = ()
+    steering_files: tuple[str, ...] = ()
     allowed_paths: tuple[str, ...] = ()
     concealed: tuple[str, ...] = ()
     mode: str = "bubblewrap"
@@ -105,7 +107,10 @@ def parse_path_rule(text: str, project: str) -> PathRule:
 
 def make_view(wish: Wish, errors: Errors) -> View:
     """Return what the build sees; IsolationError and other BuildErrors where it would not see what it needs."""
+    name = wish.environment.get("PWD", "")  # what a shell calls the directory, perhaps by a link
     start = trace(os.path.abspath(wish.directory))
+    if not name.startswith("/") or trace(name).real != start.real:
+        name = os.path.abspath(wish.directory)
     project = trace(os.path.abspath(os.path.join(wish.directory, wish.project)))
     home = _find_home(wish.environment, project.real)
     ours = [*wish.concealed, os.path.join(wish.composer.path, AUTH_FILE)]
@@ -115,17 +120,19 @@ def make_view(wish: Wish, errors: Errors) -> View:
         _check_project(project.real, home, outline.concealed)
     _show_system(outline)
     _show_directories(outline, start, project)
+    outline.links |= dict(trace(name).links)
     for text in wish.allowed_paths:
         with errors:
             _allow(outline, parse_path_rule(text, project.real))
     with errors:
         show_checkout(outline)
-    for path in (*_list_composer(wish, home), *wish.step_files):
+    for path in (*_list_composer(wish, home), *wish.steering_files, *wish.step_files):
         _show_existing(outline, path, writable=path in wish.step_files)
     needed: Sequence[str] = ()
     with errors:
         needed = show_tools(outline, wish.program, wish.environment)
     view = _finish(outline, wish, start.real)
+    view = view._replace(directory=name) if view.directory == start.real else view
     for path in needed:
         with errors:
             _check_tool(view, path)
