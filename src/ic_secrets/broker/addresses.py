@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import re
 import socket
 from asyncio.staggered import staggered_race
 
@@ -26,16 +27,25 @@ _METADATA = [
 _HOLDING = [ipaddress.IPv6Network(text) for text in ("::ffff:0:0/96", "::/96", "64:ff9b::/96")]
 
 
+# Names of the same, for whom the person's proxy would resolve them.
+_NAMES = r"(?:.*\.)?localhost|metadata|metadata\.google\.internal"
+# Nobody's, by RFC 5737 and 3849.
+_NOBODYS = {4: "192.0.2.1", 6: "2001:db8::1"}
+
+
 class GuardedError(Exception):
     """The name stands for nothing but addresses that only who is named may have."""
 
 
-def is_guarded(text: str) -> bool:
-    """Return whether the address is one of this machine, link-local, or a cloud's metadata service."""
+def is_guarded(host: str) -> bool:
+    """Return whether the address is one of this machine, link-local, or a cloud's metadata service.
+
+    Of names it is those that mean one of these everywhere.
+    """
     try:
-        address = ipaddress.ip_address(text.partition("%")[0])
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return False
+        return bool(re.fullmatch(_NAMES, host))
     return any(_is_near(each) or _is_own(each) for each in _list_meant(address))
 
 
@@ -85,8 +95,19 @@ def _is_near(address: Address) -> bool:
 
 def _is_own(address: Address) -> bool:
     """Return whether the machine has the address: what listens on all of them listens there too."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    family, text = (socket.AF_INET if address.version == 4 else socket.AF_INET6), str(address)
+    if not _can_bind(family, text):
+        return False
+    if not _can_bind(family, _NOBODYS[address.version]):
+        return True
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as tried:  # net.ipv4.ip_nonlocal_bind
+        tried.connect((text, 9))  # which sends nothing
+        return str(tried.getsockname()[0]) == text
+    return False
+
+
+def _can_bind(family: int, text: str) -> bool:
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as tried:
-        tried.bind((str(address), 0))
+        tried.bind((text, 0))
         return True
     return False

@@ -13,17 +13,19 @@ from ..core.records import NamedTuple
 from .order import Order
 from .targets import Endpoint, RequestError, parse_host
 
+# Packagist's advisories and counts of downloads; the archives and sources of nearly all its packages.
+_OF_PACKAGIST = ("packagist.org", "github.com", "gitlab.com", "bitbucket.org", "codeberg.org")
 # Hosts that a build needs because it asks another one.
 _IMPLIED = {
-    # Advisories, and the counts of downloads; the archives and sources of nearly all its packages.
-    "repo.packagist.org": ("packagist.org", "github.com", "gitlab.com", "bitbucket.org", "codeberg.org"),
-    # Where an archive, a release's file, a single file and a file of git-lfs are sent from.
+    # Where a release's file, another file, a single file of a repository and a file of git-lfs are sent from.
     "github.com": (
         "objects.githubusercontent.com",
         "release-assets.githubusercontent.com",
         "raw.githubusercontent.com",
         "github-cloud.githubusercontent.com",
     ),
+    # Where a file of a repository's downloads is sent from.
+    "bitbucket.org": ("bbuseruploads.s3.amazonaws.com",),
     # Repositories of others' archives: without a lock nothing else says where those are.
     "wpackagist.org": ("downloads.wordpress.org",),
     "repo.wp-packages.org": ("downloads.wordpress.org",),
@@ -156,10 +158,11 @@ def _list_hosts(places: Iterable[Repository | None]) -> Iterator[str]:
 
 
 def _add_implied(hosts: frozenset[str]) -> frozenset[str]:
-    """Add what the hosts imply; nothing does that is implied itself, but for what Packagist's packages are at."""
-    found = set(hosts)
-    for host in ("repo.packagist.org", *_IMPLIED):
-        found |= set(_IMPLIED[host]) if host in found else set()
+    """Add what the hosts imply."""
+    from ..composer.products import PACKAGIST
+
+    found = hosts.union(_OF_PACKAGIST if hosts & PACKAGIST else ())
+    found |= {each for host in found & _IMPLIED.keys() for each in _IMPLIED[host]}
     return frozenset(found | {alias for alias, origin in ALIASES.items() if origin in found})
 
 

@@ -7,6 +7,8 @@ from ..core.records import NamedTuple
 
 # A build may ask any number of hosts; those beyond so many are counted as one.
 _MOST = 2000
+# Names that lead nowhere cost a build nothing: they leave room for the others.
+_MOST_DENIED = 500
 OTHERS = "other hosts"
 
 
@@ -80,7 +82,8 @@ class Tally:
 
     def add(self, host: str, *secrets: str, **counts: int) -> None:
         """Add to the counts of the host, by the names of `Traffic`."""
-        if host not in self._hosts and len(self._hosts) >= _MOST:
+        most = _MOST_DENIED if "denied" in counts else _MOST
+        if host not in self._hosts and len(self._hosts) >= most:
             host = OTHERS
         found = self._hosts.get(host) or Traffic(host)
         if new := [name for name in dict.fromkeys(secrets) if name and name not in found.secrets]:

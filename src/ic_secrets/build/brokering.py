@@ -13,6 +13,7 @@ from ..broker import Bound, Order, Place
 from ..broker.defeats import find_defeats, find_exposed
 from ..broker.environment import Lead, list_hosts, make_lead
 from ..broker.placeholders import make_placeholder
+from ..broker.report import OTHERS
 from ..broker.trust import find_authorities, read_wgetrc, render_bundle
 from ..composer.auth_json import Document
 from ..composer.home import CONFIG_FILE
@@ -191,9 +192,10 @@ def _list_warnings(report: Report) -> Iterator[Notice]:
             yield Notice(text, f"--allow-write {traffic.host} permits more than reading there")
     if denied := [traffic.host for traffic in report.hosts if traffic.denied]:
         which = "a host that is" if len(denied) == 1 else f"{len(denied)} hosts that are"
-        more = f" and {len(denied) - _MOST_HOSTS} more" if len(denied) > _MOST_HOSTS else ""
-        hint = f"if it needs them: {' '.join(f'--allow-host {host}' for host in denied[:_MOST_HOSTS])}"
-        yield Notice(f"the build asked for {which} not within its reach: {', '.join(denied[:_MOST_HOSTS])}{more}", hint)
+        shown = denied if len(denied) <= _MOST_HOSTS else [*denied[:_MOST_HOSTS], "…"]
+        options = " ".join(f"--allow-host {host}" for host in shown if host not in {"…", OTHERS})
+        hint = f"if it needs {'it' if len(denied) == 1 else 'them'}: {options}"
+        yield Notice(f"the build asked for {which} not within its reach: {', '.join(shown)}", hint)
 
 
 def _summarize(hosts: Sequence[Traffic]) -> str:
