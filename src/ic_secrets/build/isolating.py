@@ -116,6 +116,8 @@ class Enclosure:
         self._running = running
         self._notify = notify
         request, project = prepared.request, prepared.project
+        repository = os.path.join(project.directory, ".git")
+        self._absent = "" if os.path.lexists(repository) else repository
         cache = next(iter(project.caches), prepared.home.cache)
         self._cache = ScratchCache.make(cache, project, environment, watchdog, notify, request.command)
         written = [os.path.join(directory.path, name) for name in _WRITTEN]
@@ -154,7 +156,10 @@ class Enclosure:
         return Bubblewrap(self._ability, self._view, hosts, places, deliver)
 
     def end(self) -> None:
-        """Take back what may outlive the build from its cache, and remove that."""
+        """Take back what may outlive the build from its cache, and remove that; warn of a repository that it made."""
+        if self._absent and os.path.lexists(self._absent):
+            hint = "unless you meant it to, remove that before git runs in the project: its settings name programs"
+            self._notify(Notice(f"the isolated build made {self._absent}", hint))
         try:
             self._cache.take_back()
         except OSError as error:
