@@ -137,6 +137,7 @@ _KINDS = {
     "number": "a whole number",
     "names": "a list of names",
     "globs": "a list of names or patterns",
+    "paths": "a list of paths",
     "plugins": "a list of plugins",
     "preserve": "true, false or a list",
 }
