@@ -163,3 +163,35 @@ def wait_until(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_its_cache_is_its_own_and_gone_afterwards(site: BrokerSite, network: Network, tmp_path: Path) -> None:
+    site.store()
+    project = network.write_project(tmp_path / "project")
+    site.run("composer", "install", "--no-interaction", cwd=project, options=ISOLATED)
+    script = "echo $COMPOSER_CACHE_DIR; touch $COMPOSER_CACHE_DIR/x"
+    done = site.run("sh", "-c", script, cwd=project, options=ISOLATED)
+    scratch = Path(done.stdout.decode().strip())
+    assert scratch.name.startswith(f"ic-secrets-{os.geteuid()}-cache-")
+    assert not scratch.exists()
+
+
+def test_a_cache_in_the_project_is_read_only_in_the_build(site: BrokerSite, work: Path) -> None:
+    site.store(["bearer.bearer.example.org"])
+    clone = work / "cache/vcs/clone"
+    clone.mkdir(parents=True)
+    (work / "composer.json").write_text('{"config": {"cache-dir": "cache"}}')
+    site.run("sh", "-c", "touch cache/vcs/clone/config", cwd=work, options=ISOLATED, check=1)
+    site.run("touch", "elsewhere", cwd=work, options=ISOLATED)
+    assert not (clone / "config").exists()
+
+
+def test_a_directory_that_the_checkout_calls_a_cache_is_not_shown(
+    site: BrokerSite, work: Path, home: dict[str, str]
+) -> None:
+    site.store(["bearer.bearer.example.org"])
+    secret = Path(home["HOME"]) / "private"
+    secret.mkdir()
+    (secret / "id_rsa").write_text("key")
+    (work / "composer.json").write_text(json.dumps({"config": {"cache-dir": str(secret)}}))
+    site.run("cat", str(secret / "id_rsa"), cwd=work, options=ISOLATED, check=1)

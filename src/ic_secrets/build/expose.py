@@ -107,7 +107,8 @@ class Exposure:
         variables = (request.environment.get(name) for name in ("HOME", "TMPDIR"))
         since = Since.now([*projects, parent, *prepared.project.trees, *prepared.caches, *filter(None, variables)])
         directory = PrivateDirectory.make(parent, watchdog)
-        try:
+        with contextlib.ExitStack() as undoing:
+            undoing.callback(directory.scrub)
             if not directory.in_memory:
                 notify(
                     Notice(
@@ -116,13 +117,12 @@ class Exposure:
                     )
                 )
             exposure = cls(prepared, directory, since, notify)
+            undoing.callback(exposure._end_enclosure)
             exposure._fill()
             if broker and prepared.order:
                 exposure._lead_to(broker, prepared.order, watchdog, is_handed_on=is_handed_on)
             announce(exposure.neighbour, request.environment, request.run_dir)
-        except BaseException:
-            directory.scrub()
-            raise
+            undoing.pop_all()
         return exposure
 
     @classmethod
@@ -194,12 +194,11 @@ class Exposure:
             source.refresh()
         if self.broker:
             self.report = self.broker.finish()
-        if self._enclosure:
-            self._enclosure.end()
         try:
             self.hosts_seen = self._read_seen()
             self.neighbours = find_neighbours(self.directory.path)
             self.directory.remove_secrets()
+            self._end_enclosure()
             for name in self._overlay.carry_back(self._find_unfit) if self._overlay else ():
                 self._notify(
                     Notice(
@@ -213,6 +212,14 @@ class Exposure:
                 self.scrubbed = tuple(self.directory.scrub())
             except ScrubIncompleteError as error:
                 self.failure = error
+
+    def _end_enclosure(self) -> None:
+        """End the isolation."""
+        try:
+            if self._enclosure:
+                self._enclosure.end()
+        except ScrubIncompleteError as error:
+            self.failure = error
 
     def _fill(self) -> None:
         prepared, root = self.prepared, self.directory.path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -118,12 +117,12 @@ class Enclosure:
         request, project = prepared.request, prepared.project
         repository = os.path.join(project.directory, ".git")
         self._absent = "" if os.path.lexists(repository) else repository
-        cache = next(iter(project.caches), prepared.home.cache)
-        self._cache = ScratchCache.make(cache, project, environment, watchdog, notify, request.command)
+        self._cache = ScratchCache.make(prepared.home.cache, project, environment, watchdog, notify, request.command)
         written = [os.path.join(directory.path, name) for name in _WRITTEN]
         self._view = prepared.isolation.view.add(
             readable=[directory.path, *self._cache.readable],
-            writable=[*filter(os.path.isdir, written), *([self._cache.path] if self._cache.path else [])],
+            writable=[*filter(os.path.isdir, written), *filter(None, [self._cache.path])],
+            protected=self._cache.protected,
         )
         adapted = adapt_environment({**environment, **self._cache.variables}, self._view, prepared.isolation.git)
         if self._ability.mode == LANDLOCK:  # git dies of a home that it may not read
@@ -156,14 +155,12 @@ class Enclosure:
         return Bubblewrap(self._ability, self._view, hosts, places, deliver)
 
     def end(self) -> None:
-        """Take back what may outlive the build from its cache, and remove that; warn of a repository that it made."""
+        """Take back what may outlive the build from its cache, and remove that; warn of a repository that it made.
+
+        ScrubIncompleteError.
+        """
         if self._absent and os.path.lexists(self._absent):
             hint = "unless you meant it to, remove that before git runs in the project: its settings name programs"
             self._notify(Notice(f"the isolated build made {self._absent}", hint))
-        try:
-            self._cache.take_back()
-        except OSError as error:
-            self._notify(Notice(f"nothing was kept of the isolated build's cache: {error.strerror}"))
-        finally:
-            with contextlib.suppress(OSError):
-                self._cache.remove()
+        self._cache.take_back()
+        self._cache.remove()

@@ -55,11 +55,19 @@ class View(NamedTuple):
         """Return whether what a build writes to the real path is there afterwards."""
         return is_seen(path, self.writable, (*self.hidden, *self.protected), self.home)
 
-    def add(self, *, readable: Iterable[str] = (), writable: Iterable[str] = (), hidden: Iterable[str] = ()) -> View:
+    def add(
+        self,
+        *,
+        readable: Iterable[str] = (),
+        writable: Iterable[str] = (),
+        protected: Iterable[str] = (),
+        hidden: Iterable[str] = (),
+    ) -> View:
         """Return the view with more in it."""
         return self._replace(
             readable=(*self.readable, *readable),
             writable=(*self.writable, *writable),
+            protected=(*self.protected, *protected),
             hidden=(*self.hidden, *hidden),
         )
 
