@@ -137,6 +137,17 @@ def test_one_that_cannot_be_run_or_does_not_end_is_no_help(tmp_path: Path, monke
     assert "does not end" in probe_bubblewrap(environment).reason
 
 
+def test_what_else_is_needed_is_missed_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ic_secrets.isolation.bubblewrap._SYSTEM_PATH", "/nonexistent")
+    found = probe_bubblewrap(os.environ)
+    assert (found.works, found.hint) == (False, "install util-linux")
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "", "6.18", "", "s390x")))
+    assert "s390x" in probe_bubblewrap(os.environ).reason
+    has_landlock(monkeypatch, 7)
+    assert "s390x" in probe.probe_landlock().reason
+
+
 # --- really refused ----------------------------------------------------------------------------------------
 
 # Runs the probe and prints what it found. The program is not in PATH everywhere, so its arguments are Python's.

@@ -204,6 +204,16 @@ def test_every_file_of_ours_is_concealed(work: Path) -> None:
     assert all(os.path.isabs(path) for path in concealed)
 
 
+def test_a_store_in_the_project_is_warned_of(work: Path) -> None:
+    notices: list[Notice] = []
+    request(work, {"isolate": "best", "store": "sqlite:store.db"}, notices=notices)
+    assert [notice.text for notice in notices] == [
+        "the store store.db is in the project: an isolated build cannot read it, but damage it"
+    ]
+    request(work, {"isolate": "best", "store": "sqlite:../store.db"}, notices=notices)
+    assert len(notices) == 1
+
+
 @pytest.mark.parametrize("name", [name for name, known in SETTINGS.items() if known.kind == "path"])
 def test_a_setting_that_names_a_file_conceals_it(work: Path, name: str) -> None:
     variable = f"IC_SECRETS_{name.upper().replace('-', '_')}"

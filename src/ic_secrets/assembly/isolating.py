@@ -39,11 +39,20 @@ def arrange_isolation(context: Context, request: BuildRequest, *, is_run: bool) 
             "dies with it",
             hint="leave one of the two out",
         )
+    _warn_of_place(context, request.directory)
     return request._replace(
         reachable=_read_reachable(context, request),
         allowed_paths=_read_paths(context, request),
         concealed=list_concealed(settings),
     )
+
+
+def _warn_of_place(context: Context, directory: str) -> None:
+    """Say that the store is where the build writes: a file that it puts beside it, SQLite takes for its own journal."""
+    for path in _find_store(context.settings.store.value)[:1]:
+        if is_below(path, directory):
+            text = f"the store {path} is in the project: an isolated build cannot read it, but damage it"
+            context.notify(Notice(text, "keep it outside of the project"))
 
 
 def _read_reachable(context: Context, request: BuildRequest) -> frozenset[str]:

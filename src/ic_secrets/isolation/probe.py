@@ -108,12 +108,26 @@ def probe_bubblewrap(environment: Mapping[str, str]) -> Ability:
         status, output = _call([program, *_list_options(ability, is_root=is_root), "--", program, "--version"])
         if status == 0:
             found = re.search(r"\d+(?:\.\d+)+", output)
-            return ability._replace(version=found[0] if found else "")
+            return _check_rest(ability._replace(version=found[0] if found else ""))
         other = _do_with_less(ability, output)
         if other is None:
             reason, hint = explain_refusal(output, _read_setting)
             return Ability(BUBBLEWRAP, works=False, reason=reason, hint=hint, program=program)
         ability = other
+
+
+def _check_rest(ability: Ability) -> Ability:
+    """Return the ability, which does not work without what else is needed."""
+    from .bubblewrap import find_setsid
+    from .seccomp import make_program
+
+    try:
+        make_program()
+        if ability.mode == BUBBLEWRAP:
+            find_setsid()
+    except IsolationError as error:
+        return ability._replace(works=False, reason=str(error), hint=error.hint)
+    return ability
 
 
 def _do_with_less(ability: Ability, message: str) -> Ability | None:
@@ -183,7 +197,7 @@ def probe_landlock() -> Ability:
     """Return whether the kernel's Landlock can isolate a build."""
     found = find_abi()
     if found >= _LEAST_ABI:
-        return Ability(LANDLOCK, works=True, version=str(found))
+        return _check_rest(Ability(LANDLOCK, works=True, version=str(found)))
     hint = "use a kernel from 6.7 on, with Landlock"
     if found >= 0:
         reason = f"its version is {found}, and only from {_LEAST_ABI} on it keeps TCP"
