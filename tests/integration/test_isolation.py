@@ -138,6 +138,13 @@ def test_a_database_on_the_machine_is_carried_in_at_its_address(site: BrokerSite
         assert done.stdout == b"5.5.5-database hello"
 
 
+def test_a_host_that_is_not_within_reach_is_named_at_the_end(site: BrokerSite, work: Path) -> None:
+    site.store(["bearer.bearer.example.org"])
+    done = site.run("curl", "-sS", "https://evil.example/", cwd=work, options=ISOLATED, check=56)
+    assert b"the build asked for a host that is not within its reach: evil.example" in done.stderr
+    assert b"--allow-host evil.example" in done.stderr
+
+
 def start(site: BrokerSite, work: Path, script: str, *options: str) -> subprocess.Popen[bytes]:
     words = [str(PROGRAM), "run", *ISOLATED, *options, "my-site", "--", "sh", "-c", script]
     environment = {**site.cli.home, **site.network.environment}
