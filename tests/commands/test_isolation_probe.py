@@ -228,6 +228,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
 
 
 def has_landlock(monkeypatch: pytest.MonkeyPatch, abi: int) -> None:
+    monkeypatch.setattr(probe, "has_launch", lambda: True)
     monkeypatch.setattr(probe, "find_abi", lambda: abi)
 
 

@@ -195,6 +195,8 @@ def _read_setting(name: str) -> str:
 
 def probe_landlock() -> Ability:
     """Return whether the kernel's Landlock can isolate a build."""
+    if not has_launch():
+        return Ability(LANDLOCK, works=False, reason="this version of ic-secrets cannot use it")
     found = find_abi()
     if found >= _LEAST_ABI:
         return _check_rest(Ability(LANDLOCK, works=True, version=str(found)))
@@ -207,6 +209,11 @@ def probe_landlock() -> Ability:
         return Ability(LANDLOCK, works=False, reason="it was turned off when the system started", hint=hint)
     reasons = {errno.ENOSYS: "the kernel, or the sandbox around us, does not have it"}
     return Ability(LANDLOCK, works=False, reason=reasons.get(-found, os.strerror(-found)), hint=hint)
+
+
+def has_launch() -> bool:
+    """Return whether this version can start a build by Landlock."""
+    return os.path.exists(os.path.join(os.path.dirname(__file__), "landlock.py"))
 
 
 def find_abi() -> int:
