@@ -193,7 +193,7 @@ def control(scene: Scene) -> dict[str, str]:
     return scene.attack()
 
 
-@pytest.fixture(scope="module", params=["bubblewrap", "landlock"])
+@pytest.fixture(scope="module", params=["bubblewrap"])
 def isolated(request: pytest.FixtureRequest, scene: Scene) -> dict[str, str]:
     """What they achieve with it."""
     return scene.attack(f"--isolate={request.param}") | {"mode": request.param}

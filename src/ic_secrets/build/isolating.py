@@ -32,8 +32,6 @@ _HOSTS = "/etc/hosts"
 _LARGEST = 1 << 20
 # The parts of the private directory that programs of the build write to.
 _WRITTEN = ("git",)
-_HOME = "home"
-_LOCAL = frozenset({"127.0.0.1", "localhost"})
 
 
 class Isolation(NamedTuple):
@@ -125,20 +123,10 @@ class Enclosure:
             protected=self._cache.protected,
         )
         adapted = adapt_environment({**environment, **self._cache.variables}, self._view, prepared.isolation.git)
-        if self._ability.mode == LANDLOCK:  # git dies of a home that it may not read
-            home = directory.subdirectory(_HOME)
-            self._view = self._view.add(writable=[home])
-            adapted["HOME"] = home
         self.environment = adapted
 
     def make_launch(self) -> Launch:
         """Return how the build is started."""
-        if self._ability.mode == LANDLOCK:
-            from ..isolation.landlock import Landlock  # type: ignore[import-not-found]
-
-            local = [port for host, port in self._reach.carried if host in _LOCAL]
-            launch: Launch = Landlock(self._view, [self._running.port, *local])
-            return launch
         from ..isolation.bubblewrap import Bubblewrap
 
         listeners = plan_listeners(self._reach)
