@@ -271,7 +271,7 @@ class Threaded:
     async def _run(self) -> None:
         self._over = asyncio.Event()
         self._serving = asyncio.ensure_future(
-            Proxy(self._order, self.authority, Tally(), self._limits).serve(self._listener)
+            Proxy(self._order, self.authority, Tally(), self._limits).serve({self._listener: None})
         )
         await self._over.wait()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}

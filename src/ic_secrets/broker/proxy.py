@@ -70,10 +70,15 @@ class Proxy:
         if most != resource.RLIM_INFINITY:
             self._most_strangers = min(_MOST_STRANGERS, most // 4)
         loop = asyncio.get_running_loop()
-        for made, listener in listening.items():
-            accept = self._find_door(listener)
-            await loop.create_server(partial(Stream, accept), sock=made, backlog=512)
-        await loop.create_future()
+        servers = []
+        try:
+            for made, listener in listening.items():
+                accept = self._find_door(listener)
+                servers.append(await loop.create_server(partial(Stream, accept), sock=made, backlog=512))
+            await loop.create_future()
+        finally:
+            for server in servers:
+                server.close()
 
     def _find_door(self, listener: Listener | None) -> Callable[[Stream], None]:
         """Return what is called with each connection to the listener."""
