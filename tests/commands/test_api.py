@@ -18,7 +18,7 @@ import ic_secrets
 from children import run_in_child
 from commandline import Cli
 from ic_secrets import open_build, plugin
-from ic_secrets.build.prepare import BuildRequest
+from ic_secrets.build.request import BuildRequest
 from ic_secrets.build.run import Build
 from ic_secrets.errors import BuildError, ConfigError, IcSecretsError, LeakFoundError, UnknownSiteError, VetoError
 from ic_secrets.model.secret import Target

@@ -250,7 +250,7 @@ def test_nobody_takes_the_guards_descriptors() -> None:
 
 PROGRAM = """
 import os, subprocess, sys
-from ic_secrets.build.prepare import BuildRequest
+from ic_secrets.build.request import BuildRequest
 from ic_secrets.build.run import start_broker
 from ic_secrets.model.secret import Target
 request = BuildRequest(Target.parse("my-site"), (), "/", {}, broker=sys.argv[1] == "broker")

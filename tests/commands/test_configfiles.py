@@ -284,7 +284,7 @@ def test_a_file_is_taken_where_its_schema_takes_it(name: str) -> None:
 
 
 def test_the_defaults_of_the_command_line_are_those_of_a_request(cli: Cli, work: Path) -> None:
-    from ic_secrets.build.prepare import EXPIRY_WARNING, BuildRequest
+    from ic_secrets.build.request import EXPIRY_WARNING, BuildRequest
 
     usual = BuildRequest._field_defaults
     found = settings(work)

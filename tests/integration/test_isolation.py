@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -202,3 +203,46 @@ def test_a_directory_that_the_checkout_calls_a_cache_is_not_shown(
     (secret / "id_rsa").write_text("key")
     (work / "composer.json").write_text(json.dumps({"config": {"cache-dir": str(secret)}}))
     site.run("cat", str(secret / "id_rsa"), cwd=work, options=ISOLATED, check=1)
+
+
+@pytest.mark.parametrize("name", ["bwrap", "composer", "git"])
+def test_no_program_of_the_checkout_is_run_outside(site: BrokerSite, work: Path, tmp_path: Path, name: str) -> None:
+    """PATH often has the project's vendor/bin; without isolation, the same program is run to ask for its version."""
+    site.store(["bearer.bearer.example.org"])
+    marker, folder = tmp_path / "marker", work / "vendor" / "bin"
+    folder.mkdir(parents=True)
+    (folder / name).write_text(f"#!/bin/sh\ntouch {marker}\n")
+    (folder / name).chmod(0o755)
+    env = {"PATH": f"{folder}:{site.cli.home['PATH']}"}
+    site.run("true", cwd=work, options=ISOLATED, env=env)
+    assert not marker.exists()
+    if name != "bwrap":
+        site.run("true", cwd=work, env=env)
+        assert marker.exists()
+
+
+def test_a_descriptor_that_was_inherited_does_not_reach_the_build(site: BrokerSite, work: Path) -> None:
+    site.store(["bearer.bearer.example.org"])
+    words = [str(PROGRAM), "run", *ISOLATED, "--no-mask", "my-site", "--", "ls", "/proc/self/fd"]
+    environment = {**site.cli.home, **site.network.environment}
+    outside = os.open("/", os.O_RDONLY)
+    try:
+        done = subprocess.run(words, cwd=work, env=environment, stdout=subprocess.PIPE, pass_fds=[outside], timeout=60)
+    finally:
+        os.close(outside)
+    assert done.stdout.split() == [b"0", b"1", b"2", b"3"]  # 3 is the listing's own
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_leaves_nothing(
+    site: BrokerSite, work: Path, private: Path, pytestconfig: pytest.Config
+) -> None:
+    site.store(["bearer.bearer.example.org"])
+    rounds = 300 if pytestconfig.getoption("--long") else 15
+    for number in range(rounds):
+        with start(site, work, "sleep 300") as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.5 * number / rounds)
+            process.kill()
+            process.communicate(timeout=60)
+        wait_until(lambda: find_processes(work) == [] and list(private.iterdir()) == [])

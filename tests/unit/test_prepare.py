@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.build.prepare import BuildRequest, Loaded, PreparedBuild, prepare
+from ic_secrets.build.prepare import Loaded, PreparedBuild, prepare
 from ic_secrets.build.receipt import describe_cached, describe_secret
+from ic_secrets.build.request import BuildRequest
 from ic_secrets.core.notices import Notice
 from ic_secrets.errors import UnknownSecretError
 from ic_secrets.model.resolve import Holdings

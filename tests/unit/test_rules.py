@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ic_secrets.build.prepare import BuildRequest, load, prepare
+from ic_secrets.build.prepare import load, prepare
+from ic_secrets.build.request import BuildRequest
 from ic_secrets.composer.credential import parse_credential
 from ic_secrets.composer.methods import check_name
 from ic_secrets.core.notices import Notice

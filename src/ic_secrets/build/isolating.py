@@ -61,7 +61,7 @@ def arrange_isolation(
     request = prepared.request
     choice = None
     with errors:
-        choice = choose(request.isolate, request.environment)
+        choice = choose(request.isolate, prepared.outside)
     if choice is None:
         return prepared
     if choice.notice:

@@ -25,7 +25,7 @@ from ..git.helper import Logins
 from ..model.names import NEVER_BUILT
 from ..model.resolve import Definition, inert_overrides, resolve
 from ..model.secret import Owner, Scope, SecretType, Target
-from ..model.variables import Preserve, check_size, find_preserved, inherit
+from ..model.variables import check_size, find_preserved, inherit
 from ..process.child import find_program
 from ..stores.base import Cached, Identity, Store
 from .render import (
@@ -40,6 +40,7 @@ from .render import (
     render_others,
     spread_credentials,
 )
+from .request import BuildRequest
 from .secrets import BuildSecrets
 
 if TYPE_CHECKING:
@@ -50,45 +51,6 @@ if TYPE_CHECKING:
 _ADDED = 16_384
 # A host as a URL names it; whoever wrote an auth.json may have put anything there.
 _HOST = r"[A-Za-z0-9._:\[\]-]+"
-# How long before its end a secret is warned of, in seconds.
-EXPIRY_WARNING = 14 * 86_400.0
-
-
-class BuildRequest(NamedTuple):
-    """A build as it was asked for. `grace` and `expiry_warning` are in seconds; `leaks` is `fail`, `warn` or `off`.
-
-    The command is empty where somebody else runs the build, in the directory. The scope is `ic` for a build, `web` for
-    an application that runs. `allowed_names` are reserved variables that `env` secrets may set. With `broker` the build
-    holds no credential; `writable` are the hosts (`HOST[:PORT]`) at which it may then do more than read. `isolate` is
-    empty, `best`, `bubblewrap` or `landlock`: of the machine, such a build sees the hosts that its packages come from
-    and the `reachable` ones (`HOST[:PORT]`), its own project and the `allowed_paths` (`PATH` or `PATH:rw`), and
-    never the `concealed` files and directories: the store, its key and what else belongs to us.
-    """
-
-    target: Target
-    command: tuple[str, ...]
-    directory: str
-    environment: Mapping[str, str]
-    only: frozenset[str] | None = None
-    excluded: frozenset[str] = frozenset()
-    preserve: Preserve = Preserve()
-    pristine: bool = False
-    mask: bool = True
-    run_dir: str | None = None
-    grace: float = 10.0
-    allow_background: bool = False
-    leaks: str = "fail"
-    leaks_allowed: tuple[str, ...] = ()
-    receipt: str | None = None
-    expiry_warning: float = EXPIRY_WARNING
-    scope: Scope = Scope.IC
-    allowed_names: frozenset[str] = frozenset()
-    broker: bool = False
-    writable: frozenset[str] = frozenset()
-    isolate: str = ""
-    reachable: frozenset[str] = frozenset()
-    allowed_paths: tuple[str, ...] = ()
-    concealed: tuple[str, ...] = ()
 
 
 class Loaded(NamedTuple):
@@ -148,6 +110,16 @@ class PreparedBuild(NamedTuple):
             for secret in self.secrets
             if secret.credential or secret.variable or secret.name in self.placeholders
         )
+
+    @property
+    def outside(self) -> Mapping[str, str]:
+        """The environment of programs that are run beside the build: an isolated one's checkout brings none of them."""
+        request = self.request
+        if not request.isolate:
+            return request.environment
+        from ..isolation.outside import leave_out_checkouts
+
+        return leave_out_checkouts(request.environment, [request.directory, self.project.directory])
 
     @property
     def caches(self) -> tuple[str, ...]:
@@ -232,7 +204,7 @@ def prepare(
         from .brokering import make_placeholders
 
         prepared = prepared._replace(placeholders=make_placeholders(secrets, loaded.store))
-    composer = InstalledComposer(request.environment, request.directory)
+    composer = InstalledComposer(prepared.outside, request.directory)
     auth: Document = {}
     if request.scope is Scope.IC:
         with errors:
@@ -240,13 +212,16 @@ def prepare(
     check(prepared, auth, composer, notify)
     rendered = render(prepared, composer, extensions or NoExtensions(), notify, errors)
     rendered = rendered._replace(logins=find_logins(rendered, auth) if request.scope is Scope.IC else Logins())
-    if not request.broker:
-        return rendered
+    return _guard(rendered, notify, errors) if request.broker else rendered
+
+
+def _guard(rendered: PreparedBuild, notify: Notify, errors: Errors) -> PreparedBuild:
+    """Arrange the broker of the build, and its isolation where that is asked for."""
     from .brokering import arrange_broker
 
-    settings = ask_git_configuration(request.environment, rendered.project.directory)
+    settings = ask_git_configuration(rendered.outside, rendered.project.directory)
     brokered = arrange_broker(rendered, settings, notify, errors)
-    if not request.isolate:
+    if not rendered.request.isolate:
         return brokered
     from .isolating import arrange_isolation
 

@@ -18,8 +18,9 @@ from ..core.notices import Notice, Notify
 from ..errors import BuildError
 from ..model.secret import SecretType
 from ..stores.base import Cached
-from .prepare import BuildRequest, PreparedBuild
+from .prepare import PreparedBuild
 from .render import SECRETS_FILE, SECRETS_VARIABLE
+from .request import BuildRequest
 from .secrets import BuildSecret
 
 if TYPE_CHECKING:  # what searches is loaded while the build runs, not before
@@ -124,7 +125,7 @@ def check_writable(path: str) -> None:
 
 def find_versions(prepared: PreparedBuild) -> dict[str, str | None]:
     """Find the project's git revision and Composer's version; None for one that is not known."""
-    environment, directory = prepared.request.environment, prepared.project.directory
+    environment, directory = prepared.outside, prepared.project.directory
     return {
         "revision": ask_revision(environment, directory),
         "composer": ask_composer_version(environment, directory),

@@ -21,8 +21,9 @@ from ..process.streams import PassThrough, open_channels
 from ..process.watchdog import Watchdog
 from ..stores.base import Identity, Store
 from .expose import Exposure, expose
-from .prepare import BuildRequest, Extensions, NoExtensions, PreparedBuild, prepare
+from .prepare import Extensions, NoExtensions, PreparedBuild, prepare
 from .receipt import Receipt, check_writable, find_versions
+from .request import BuildRequest
 from .verify import find_leaks, judge, mend_clones
 
 if TYPE_CHECKING:

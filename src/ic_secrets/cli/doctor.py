@@ -68,7 +68,7 @@ def _print(result: Result) -> None:
 
 
 def _wrap(text: str) -> list[str]:
-    """Return the text in lines that fit the terminal; in one where there is none."""
+    """Wrap the text to the width of the terminal; without a terminal, return it as one line."""
     text = printable(text)
     if not sys.stdout.isatty():
         return [text]

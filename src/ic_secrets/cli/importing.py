@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..assembly import Context
 from ..composer import parse_credential
-from ..config.settings import split_names
+from ..config.catalogue import split_names
 from ..core import read_regular
 from ..core.console import print_table
 from ..errors import (

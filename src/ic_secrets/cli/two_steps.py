@@ -12,7 +12,8 @@ from typing import Any
 
 from ..assembly import Context, find_built, make_request
 from ..audit import ResumedRecord
-from ..build.prepare import BuildRequest, NoExtensions
+from ..build.prepare import NoExtensions
+from ..build.request import BuildRequest
 from ..core import Notice, parse_duration
 from ..core.linux import harden
 from ..core.records import NamedTuple

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.durations import PATTERN, is_duration
 from ..core.records import NamedTuple
+from ..errors import UsageError
 from ..model.names import ENVIRONMENT, SITE
 
 # Variables that are not settings, without IC_SECRETS_.
@@ -140,6 +141,20 @@ def find_unknown(variables: Iterable[str]) -> Iterator[tuple[str, str]]:
         from difflib import get_close_matches
 
         yield name, next(iter(get_close_matches(name, sorted(known), n=1, cutoff=0.8)), "")
+
+
+def split_names(text: str) -> frozenset[str]:
+    """Return `A,B` as a set; UsageError for an empty list, which would otherwise mean all."""
+    names = frozenset(word.strip() for word in text.split(",") if word.strip())
+    if not names:
+        raise UsageError("a list of names is empty", hint="leave the option out, or name one secret or more: A,B")
+    return names
+
+
+def is_weaker(name: str, value: str, before: str) -> bool:
+    """Return whether the value protects less than the one before it, of a setting that protects."""
+    order = SETTINGS[name].protects
+    return before in order and order.index(value) > order.index(before)
 
 
 def describe_values(known: Known) -> str:

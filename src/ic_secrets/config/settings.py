@@ -121,6 +121,8 @@ class Settings:
         found = self.find(name)
         if found is None:
             return None
+        from .catalogue import split_names
+
         with _blaming(found):
             return split_names(found.value)
 
@@ -168,10 +170,11 @@ class Settings:
             person, is_there = self.person_file
             for path, layer in ((person if is_there else None, "person"), (self.project_file, "project")):
                 if path:
+                    from .catalogue import is_weaker
                     from .files import read_config
 
                     for name, (value, line) in read_config(path, checkout=layer == "project").items():
-                        if name not in filed or not _is_weaker(name, value, filed[name].value):
+                        if name not in filed or not is_weaker(name, value, filed[name].value):
                             filed[name] = Setting(value, f"{path}:{line}" if line else path, layer)
                 if layer == "person":
                     self._own = dict(filed)
@@ -373,22 +376,6 @@ def _expand_home(name: str, value: str) -> str:
     from .files import expand_home
 
     return expand_home(SETTINGS[name], value) if name in SETTINGS else value
-
-
-def _is_weaker(name: str, value: str, before: str) -> bool:
-    """Return whether the value protects less than the one before it, of a setting that protects."""
-    from .catalogue import SETTINGS
-
-    order = SETTINGS[name].protects
-    return before in order and order.index(value) > order.index(before)
-
-
-def split_names(text: str) -> frozenset[str]:
-    """Return `A,B` as a set; UsageError for an empty list, which would otherwise mean all."""
-    names = frozenset(word.strip() for word in text.split(",") if word.strip())
-    if not names:
-        raise UsageError("a list of names is empty", hint="leave the option out, or name one secret or more: A,B")
-    return names
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@
 - `programs`: git, PHP, Composer
 - `keeping`: settings, plugins, keys, the store, the audit log
 - `modes`: what of the broker and of isolation works
-- `finding`: what a check finds, and what it is told
+- `finding`: what a check receives and returns
 """
 
 from typing import TYPE_CHECKING

@@ -38,7 +38,7 @@ class Result(NamedTuple):
 
 
 def examine(place: Place) -> Iterator[Result]:
-    """Ask every check, one after the other; an error that several meet is told once."""
+    """Run every check in turn; report an error only once, even if several checks meet it."""
     told: dict[str, str] = {}
     for check in CHECKS:
         try:

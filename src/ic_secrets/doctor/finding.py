@@ -1,4 +1,4 @@
-"""What a check finds, and what it is told."""
+"""What a check receives and returns."""
 
 from __future__ import annotations
 

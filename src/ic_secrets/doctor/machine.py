@@ -32,7 +32,7 @@ def look_at_system(place: Place) -> Finding:
 
 
 def look_at_memory(place: Place) -> Finding:
-    """Say whether the private directory is in memory; ExposureError where there is no place for it."""
+    """Say whether the private directory is in memory; ExposureError if none can be made."""
     setting = place.context.settings.get("run-dir")
     path = choose_parent(place.environment, [place.directory], setting.value or None)
     kind = find_file_system(os.stat(path).st_dev) or "an unknown file system"

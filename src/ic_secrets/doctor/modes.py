@@ -6,6 +6,7 @@ import socket
 
 from ..assembly.request import find_isolation
 from ..errors import IsolationError
+from ..isolation.outside import leave_out_checkouts
 from ..isolation.probe import Ability, choose, probe_bubblewrap, probe_landlock
 from ..model import Scope
 from .finding import FAIL, OK, WARN, Finding, Place
@@ -28,7 +29,9 @@ def look_at_broker(place: Place) -> Finding:
 
 def look_at_bubblewrap(place: Place) -> Finding:
     """Say whether namespaces can be had, by making them."""
-    return _describe(probe_bubblewrap(place.environment), "namespaces for a build")
+    return _describe(
+        probe_bubblewrap(leave_out_checkouts(place.environment, [place.directory])), "namespaces for a build"
+    )
 
 
 def look_at_landlock(place: Place) -> Finding:
@@ -55,7 +58,7 @@ def look_at_isolation(place: Place) -> Finding:
     """Say how a build would be isolated; FAIL where the settings want that and it cannot be."""
     wanted = find_isolation(place.context.settings, Scope.IC)
     try:
-        ability, notice = choose(wanted or "best", place.environment)
+        ability, notice = choose(wanted or "best", leave_out_checkouts(place.environment, [place.directory]))
     except IsolationError as error:
         return Finding(FAIL if wanted else WARN, str(error), "do what is said above", {"mode": ""})
     facts = {"mode": ability.mode}

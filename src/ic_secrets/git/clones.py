@@ -150,7 +150,7 @@ def _list(directory: str) -> list[str]:
 
 
 def _read(path: str) -> bytes:
-    """Return the file's bytes; OSError if there is none, for anything but a regular file, and if it is too long."""
+    """Return the file's bytes; OSError if it is missing, too long or not a regular file."""
     data = read_regular(path, _LARGEST, through_links=False)
     if data is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)

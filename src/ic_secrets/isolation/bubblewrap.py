@@ -14,12 +14,12 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.linux import is_zombie, list_children, read_start_time
 from ..errors import NOT_STARTED, IsolationError
-from ..process.child import Started
+from ..process.child import First, Started
 from ..process.watchdog import end_processes
 from .namespaces import listen_inside
 from .seccomp import make_program
@@ -65,47 +65,9 @@ class Bubblewrap:
         self._status = -1
         self._init = (0, 0)  # the first process inside, and when it started
 
-    def start(
-        self,
-        program: str,
-        command: Sequence[str],
-        environment: Mapping[bytes, bytes],
-        actions: Sequence[tuple[Any, ...]],
-        defaults: Collection[int],
-        *,
-        has_terminal: bool,
-    ) -> Started:
+    def start(self, first: First) -> Started:
         """Start bubblewrap, make the sockets inside, and let the build begin; OSError, IsolationError."""
-        takes_terminal = has_terminal and any(action[:2] == (os.POSIX_SPAWN_OPEN, 0) for action in actions)
-        words = [find_setsid(), *(["-c"] if takes_terminal else []), program, *command[1:]]
-        self._status, told = os.pipe()
-        waiting, release = os.pipe()
-        given = {"--json-status-fd": told, "--block-fd": waiting, "--seccomp": _hand(make_program())}
-        hosts = _hand(self._hosts)
-        options = [word for name, number in given.items() for word in (name, str(number))]
-        arguments = [*options, *render_arguments(self._ability, self._view), "--ro-bind-data", str(hosts), _HOSTS]
-        arguments += ["--remount-ro", "/", "--chdir", self._view.directory]
-        listed = _hand(b"".join(os.fsencode(word) + b"\0" for word in arguments))
-        inherited = [*given.values(), hosts, listed]
-        try:
-            for number in inherited:
-                os.set_inheritable(number, True)
-            pid = os.posix_spawn(
-                self._ability.program,
-                [self._ability.program, "--args", str(listed), "--", *words],
-                environment,
-                file_actions=list(actions),
-                setsigdef=defaults,
-                setsigmask=[],
-                setsid=True,
-            )
-        except BaseException:
-            os.close(release)
-            os.close(self._status)
-            raise
-        finally:
-            for number in inherited:
-                os.close(number)
+        pid, release = self._start_bubblewrap(first)
         try:
             init = self._read_init()
             self._init = init, read_start_time(init) or 0
@@ -119,6 +81,32 @@ class Bubblewrap:
             raise
         finally:
             os.close(release)
+
+    def _start_bubblewrap(self, first: First) -> tuple[int, int]:
+        """Return the id of bubblewrap, and the descriptor that lets the build begin when it is written to; OSError."""
+        takes_terminal = first.has_terminal and any(each[:2] == (os.POSIX_SPAWN_OPEN, 0) for each in first.actions)
+        words = [find_setsid(), *(["-c"] if takes_terminal else []), first.program, *first.command[1:]]
+        self._status, told = os.pipe()
+        waiting, release = os.pipe()
+        given = {"--json-status-fd": told, "--block-fd": waiting, "--seccomp": _hand(make_program())}
+        hosts = _hand(self._hosts)
+        options = [word for name, number in given.items() for word in (name, str(number))]
+        arguments = [*options, *render_arguments(self._ability, self._view), "--ro-bind-data", str(hosts), _HOSTS]
+        arguments += ["--remount-ro", "/", "--chdir", self._view.directory]
+        listed = _hand(b"".join(os.fsencode(word) + b"\0" for word in arguments))
+        inherited = [*given.values(), hosts, listed]
+        program = self._ability.program
+        try:
+            for number in inherited:
+                os.set_inheritable(number, True)
+            return first.spawn(program, [program, "--args", str(listed), "--", *words], setsid=True), release
+        except BaseException:
+            os.close(release)
+            os.close(self._status)
+            raise
+        finally:
+            for number in inherited:
+                os.close(number)
 
     def read_status(self, status: int) -> int:
         """End what the build left inside; return what bubblewrap says of its end, NOT_STARTED where it never began."""
@@ -141,7 +129,7 @@ class Bubblewrap:
             time.sleep(_INTERVAL)
 
     def _read_init(self) -> int:
-        """Return the id of the first process inside, as it is numbered outside; IsolationError where there is none."""
+        """Return the id, outside, of the first process inside; IsolationError if bubblewrap fails."""
         while piece := os.read(self._status, _LARGEST):
             self._told += piece
             for each in _read_documents(self._told):
@@ -174,34 +162,25 @@ def render_arguments(ability: Ability, view: View) -> list[str]:
         arguments += ["--cap-drop", "ALL"]
         if not ability.user_namespace:
             arguments += [word for name in _CAPABILITIES for word in ("--cap-add", name)]
-    arguments += ["--tmpfs", "/"]
-    own = {"/proc", "/dev", "/run", view.home, *_SHARED}
-    system = [path for path in view.readable if not any(path.startswith(f"{each}/") for each in own)]
-    for path in sorted(system):
-        arguments += ["--ro-bind", path, path]
-    for path, target in view.links:
-        if not any(path.startswith(f"{each}/") for each in own):
-            arguments += ["--symlink", target, path]
-    arguments += ["--proc", "/proc"] if ability.own_proc else ["--ro-bind", "/proc", "/proc"]
+    mounts = {"/": ["--tmpfs", "/"], "/dev": ["--dev", "/dev"], "/run": ["--perms", "755", "--tmpfs", "/run"]}
+    mounts |= {path: ["--perms", "1777", "--tmpfs", path] for path in _SHARED}
+    mounts["/proc"] = ["--proc", "/proc"] if ability.own_proc else ["--ro-bind", "/proc", "/proc"]
     if os.geteuid() == 0:  # bubblewrap covers it only where access(2) says that it is writable
-        arguments += ["--ro-bind", "/proc/sys", "/proc/sys"]
-    arguments += ["--dev", "/dev", "--perms", "755", "--tmpfs", "/run"]
-    for path in _SHARED:
-        arguments += ["--perms", "1777", "--tmpfs", path]
-    if view.home:
-        arguments += ["--perms", "700", "--tmpfs", view.home]
-    later = {path: "--ro-bind" for path in view.readable if path not in system}
-    later |= dict.fromkeys(view.writable, "--bind")
-    for path in sorted(later):
-        arguments += [later[path], path, path]
-    for path, target in view.links:
-        if any(path.startswith(f"{each}/") for each in own):
-            arguments += ["--symlink", target, path]
-    for path in view.protected:
-        arguments += ["--ro-bind", path, path]
-    for path in view.hidden:
-        arguments += ["--perms", "000", "--tmpfs", path] if os.path.isdir(path) else ["--ro-bind", os.devnull, path]
+        mounts["/proc/sys"] = ["--ro-bind", "/proc/sys", "/proc/sys"]
+    mounts |= {view.home: ["--perms", "700", "--tmpfs", view.home]} if view.home else {}
+    mounts |= {path: ["--symlink", target, path] for path, target in view.links}
+    mounts |= {path: ["--ro-bind", path, path] for path in view.readable}
+    mounts |= {path: ["--bind", path, path] for path in view.writable}
+    mounts |= {path: ["--ro-bind", path, path] for path in view.protected}
+    mounts |= {path: _hide(path) for path in view.hidden}
+    # What is mounted later covers what is below it, so a directory comes before all that it contains.
+    for path in sorted(mounts, key=lambda each: each.split("/")):
+        arguments += mounts[path]
     return arguments
+
+
+def _hide(path: str) -> list[str]:
+    return ["--perms", "000", "--tmpfs", path] if os.path.isdir(path) else ["--ro-bind", os.devnull, path]
 
 
 def find_setsid() -> str:

@@ -57,7 +57,7 @@ _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
 class ScratchCache:
     """The cache of one isolated build, until `remove`.
 
-    `path` is its directory, empty where there is none, and `variables` lead Composer to it. `readable` is what its
+    `path` is its directory ("" without a cache), and `variables` lead Composer to it. `readable` is what its
     links lead to: the build has to see that, and must not write it. Where that is in the project, which the build may
     write, it is `protected` instead.
     """

@@ -117,7 +117,7 @@ def _resolve(path: str, place: str) -> str:
 
 
 def _read(path: str, limit: int = _SMALL) -> str:
-    """Return the text of a small file without its last line's end, "" where there is none to read."""
+    """Return the text of a small file without its final newline, or "" if it cannot be read."""
     with contextlib.suppress(OSError):
         text = (read_regular(path, limit, through_links=False) or b"").decode(errors="surrogateescape").strip()
         return "" if "\0" in text else text

@@ -67,7 +67,7 @@ def is_whole(path: str, home: str) -> bool:
 
 
 class Outline:
-    """The paths that a build will see; `project` and `home` are real ones, `home` is empty where there is none."""
+    """The paths that a build will see; `project` and `home` are real ones, `home` is "" without one."""
 
     def __init__(self, project: str, home: str, concealed: Collection[str]) -> None:
         self.project = project

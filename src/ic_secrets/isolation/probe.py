@@ -131,7 +131,7 @@ def _check_rest(ability: Ability) -> Ability:
 
 
 def _do_with_less(ability: Ability, message: str) -> Ability | None:
-    """Return another way to try after that message, None where there is none left."""
+    """Return the next thing to try after that message, or None when nothing is left."""
     if ability.stops_nesting and "--disable-userns" in message:  # since 0.8
         return ability._replace(stops_nesting=False)
     if ability.own_proc and "Can't mount proc" in message:  # containers mask parts of theirs

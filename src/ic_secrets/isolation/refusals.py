@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ..core.records import NamedTuple
 
-# Returns a kernel setting's text below /proc/sys, "" where there is none.
+# Returns a kernel setting's text below /proc/sys, or "" if the kernel lacks it.
 ReadSetting = Callable[[str], str]
 
 _CONTAINER = (

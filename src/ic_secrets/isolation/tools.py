@@ -91,7 +91,7 @@ def show_tools(outline: Outline, program: str, environment: Mapping[str, str]) -
 
 
 def find_manager(directory: str, home: str, environment: Mapping[str, str]) -> tuple[Manager, str] | None:
-    """Return the version manager to which the directory belongs, and the manager's own; None where there is none."""
+    """Return the directory's version manager and that manager's own directory, or None."""
     for manager in MANAGERS:
         named = [os.path.normpath(environment.get(name) or "-") for name in manager.variables]
         usual = [os.path.join(home or "/-", place) for place in manager.places]
@@ -136,7 +136,7 @@ def _list_version_files(directory: str) -> Iterator[str]:
 
 
 def _find(name: str, directories: list[str]) -> str:
-    """Return the program that PATH finds first, as an absolute path; "" if there is none."""
+    """Return the absolute path of the program that PATH finds first, or ""."""
     paths = (os.path.join(directory, name) for directory in directories)
     return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
 

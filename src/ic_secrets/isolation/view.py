@@ -22,6 +22,8 @@ from .tools import show_tools
 _SYSTEM = ("/usr", "/etc", "/opt", "/nix", "/snap", "/bin", "/sbin")
 # Where a system keeps what only root may read, beside programs.
 _SETTINGS = ("/etc", "/usr/local/etc")
+# A server that builds as another user, and with a network, for whoever connects: a read-only mount does not prevent it.
+_SOCKETS = ("/nix/var/nix/daemon-socket",)
 _PRIVATE = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 -- a build has these for itself
 _COMPOSER = frozenset("composer.json composer.lock config.json vendor keys.dev.pub keys.tags.pub".split())
 _WRITABLE = ":rw"
@@ -148,7 +150,7 @@ def make_view(wish: Wish, errors: Errors) -> View:
 
 
 def _find_home(environment: Mapping[str, str], project: str) -> str:
-    """Return the real home; "" where there is none, or where a job has been given one in the project."""
+    """Return the real home, or "" if none is set or a job was given one in the project."""
     home = environment.get("HOME", "")
     real = trace(home).real if home.startswith("/") else "/"
     if real != project and is_within(real, project) and real != _find_account_home():
@@ -238,6 +240,7 @@ def _finish(outline: Outline, wish: Wish, start: str) -> View:
         start = start if outline.sees(start) else outline.project
     unreadable = find_unreadable(_SETTINGS) if wish.is_root else []
     hidden = [piece for path in unreadable for piece in expand(path, shown)]
+    hidden += filter(os.path.isdir, _SOCKETS)
     hidden += find_concealed(outline.concealed, outline.sees, shown)
     hidden = list(dict.fromkeys(hidden))
     if wish.mode == "landlock":

@@ -6,8 +6,9 @@ import contextlib
 import os
 from collections.abc import Sequence
 
-from ..build.prepare import BuildRequest, Extensions, NoExtensions, PreparedBuild, prepare
+from ..build.prepare import Extensions, NoExtensions, PreparedBuild, prepare
 from ..build.receipt import check_writable
+from ..build.request import BuildRequest
 from ..composer.auth_json import Document, drop_hosts, merge_auth, parse_document
 from ..composer.command import is_composer
 from ..composer.credential import AUTH_VARIABLE, Credential
@@ -76,7 +77,7 @@ def try_run(store: Store, request: BuildRequest, extensions: Extensions | None =
     facts = Facts(target, project, definitions, is_composer=is_composer(request.command), is_assumed=is_assumed)
     if request.scope is not Scope.IC:
         return DryRun(request, prepared, None, (), facts, problems)
-    version = ask_composer_version(request.environment, request.directory)
+    version = ask_composer_version(prepared.outside, request.directory)
     sources = _list_sources(prepared, project, version)
     if request.broker:
         sources = _put_broker_last(sources, prepared)

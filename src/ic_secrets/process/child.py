@@ -40,6 +40,29 @@ class Outcome(NamedTuple):
     is_cut: bool = False
 
 
+class First(NamedTuple):
+    """The first process of a build, to be started: `actions` and `defaults` are those of `os.posix_spawn`."""
+
+    program: str
+    command: Sequence[str]
+    environment: Mapping[bytes, bytes]
+    actions: Sequence[tuple[Any, ...]]
+    defaults: Collection[int]
+    has_terminal: bool
+
+    def spawn(self, program: str, words: Sequence[str], **own: Any) -> int:
+        """Start that program with those words in its place, and return its id; OSError."""
+        return os.posix_spawn(
+            program,
+            list(words),
+            self.environment,
+            file_actions=list(self.actions),
+            setsigdef=self.defaults,
+            setsigmask=[],
+            **own,
+        )
+
+
 class Started(NamedTuple):
     """The first process of a build: whom to wait for, and the process group that signals go to."""
 
@@ -53,17 +76,8 @@ class Launch(Protocol):
     is_leader: bool
     """Whether what is started leads the session of its terminal; else somebody inside it will."""
 
-    def start(
-        self,
-        program: str,
-        command: Sequence[str],
-        environment: Mapping[bytes, bytes],
-        actions: Sequence[tuple[Any, ...]],
-        defaults: Collection[int],
-        *,
-        has_terminal: bool,
-    ) -> Started:
-        """Start it, with those file actions and signals of `os.posix_spawn`; OSError, IcSecretsError."""
+    def start(self, first: First) -> Started:
+        """Start it; OSError, IcSecretsError."""
 
     def read_status(self, status: int) -> int:
         """Return the exit status of the build for that of the process that was waited for."""
@@ -74,21 +88,10 @@ class DirectLaunch:
 
     is_leader = True
 
-    def start(
-        self,
-        program: str,
-        command: Sequence[str],
-        environment: Mapping[bytes, bytes],
-        actions: Sequence[tuple[Any, ...]],
-        defaults: Collection[int],
-        *,
-        has_terminal: bool,
-    ) -> Started:
+    def start(self, first: First) -> Started:
         """Start it in a session of its own where it has a terminal, else in a process group of its own."""
-        own: Any = {"setsid": True} if has_terminal else {"setpgroup": 0}
-        pid = os.posix_spawn(
-            program, list(command), environment, file_actions=actions, setsigdef=defaults, setsigmask=[], **own
-        )
+        own: Any = {"setsid": True} if first.has_terminal else {"setpgroup": 0}
+        pid = first.spawn(first.program, first.command, **own)
         return Started(pid, pid)
 
     def read_status(self, status: int) -> int:
@@ -195,8 +198,8 @@ class Child:
         defaults = [number for number in (*ENDING, *PASSED, *NOTED, *_IGNORED_BY_PYTHON) if number not in ignored]
         # Secrets are UTF-8 whatever the locale; what was inherited keeps its bytes.
         encoded = {name.encode(errors="surrogateescape"): _encode(value) for name, value in environment.items()}
-        terminal = self._terminal is not None
-        return self._launch.start(program, command, encoded, actions, defaults, has_terminal=terminal)
+        has_terminal = self._terminal is not None
+        return self._launch.start(First(program, command, encoded, actions, defaults, has_terminal))
 
     def _start_streams(self, make_filter: Callable[[], Filter], stop: int) -> None:
         maskers = [make_filter() for _ in self._channels]

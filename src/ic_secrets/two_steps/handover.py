@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from ..build import BuildSecret, BuildSecrets
 from ..build.expose import Exposure
-from ..build.prepare import BuildRequest, Loaded, PreparedBuild
+from ..build.prepare import Loaded, PreparedBuild
 from ..build.receipt import Receipt, describe_secret
+from ..build.request import BuildRequest
 from ..ci import find_written
 from ..composer import Project
 from ..composer.auth_json import Document
