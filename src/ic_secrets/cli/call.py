@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ..assembly import Context
 from ..config import Settings
@@ -12,6 +13,9 @@ from ..errors import UsageError
 from . import COMMANDS, Call
 from .output import print_message
 from .parser import BARE, Parser
+
+if TYPE_CHECKING:
+    from ..build import BuildRequest
 
 # Flags of settings, and where argparse puts them. A list of --leaks-allow is taken as it is: a path may hold a comma.
 _FLAGS = {
@@ -107,3 +111,12 @@ def choose_action(call: Call, command: str, actions: Mapping[str, str], example:
         problem = f"{action!r} is not an action" if action else "no action named"
         raise UsageError(problem, hint=f"ic-secrets {command} {'|'.join(actions)}")
     return action, call._replace(words=call.words[1:])
+
+
+def make_run_request(arguments: argparse.Namespace, context: Context, command: Sequence[str]) -> BuildRequest:
+    """Return the build that `run` would start with these arguments; UsageError, ConfigError."""
+    from ..assembly import make_request
+    from ..model import Scope
+
+    scope, known = Scope(arguments.scope), arguments.leaks_allow
+    return make_request(context, arguments.target, command, scope=scope, leaks_allowed=known, is_run=True)

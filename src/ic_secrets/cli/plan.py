@@ -8,19 +8,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..assembly import Context, find_built, make_request
+from ..assembly import Context, find_built
 from ..build.receipt import describe_cached
 from ..composer.repositories import Repository
 from ..core.console import print_table, printable
 from ..core.linux import harden
 from ..core.moments import format_time
 from ..errors import AuditError
-from ..model import Scope
 from ..plan import LEVELS, DryRun, Plan, Problem, Row, list_questions, make_plan, try_run
 from ..plan.facts import Access, Answer
 from ..stores.base import ReadOnlyStore
 from . import Call
-from .call import read_call, split_command
+from .call import make_run_request, read_call, split_command
 from .output import print_json, print_message
 from .parser import Parser, add_exposure_options, add_isolation, add_json, add_store_options
 
@@ -47,14 +46,7 @@ def run_plan(call: Call) -> int:
 def show_plan(arguments: argparse.Namespace, context: Context, command: Sequence[str]) -> int:
     """Print what a run with those arguments and that command would do; 1 where it would fail, else 0."""
     harden()
-    request = make_request(
-        context,
-        arguments.target,
-        command,
-        scope=Scope(arguments.scope),
-        leaks_allowed=arguments.leaks_allow,
-        is_run=True,
-    )
+    request = make_run_request(arguments, context, command)
     plugins = context.load_plugins()
     is_online = getattr(arguments, "online", False)
     with context.open_store(read_only=True, build=find_built(request)) as store:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..assembly import find_built, make_request
+from ..assembly import find_built
 from ..build import BuildRequest, Extensions, PreparedBuild
 from ..build.run import Record, run_build, start_broker
 from ..core import Notice, Notify
 from ..core.console import printable
 from ..core.linux import harden
 from ..errors import UsageError
-from ..model import Scope
 from ..process.streams import write_whole
 from ..stores import Store
 from . import Call
-from .call import read_call, split_command
+from .call import make_run_request, read_call, split_command
 from .parser import Parser, add_exposure_options, add_isolation, add_store_options
 
 if TYPE_CHECKING:
@@ -33,14 +32,7 @@ def run_run(call: Call) -> int:
 
         return show_plan(arguments, context, command)
     harden()
-    request = make_request(
-        context,
-        arguments.target,
-        command,
-        scope=Scope(arguments.scope),
-        leaks_allowed=arguments.leaks_allow,
-        is_run=True,
-    )
+    request = make_run_request(arguments, context, command)
     plugins = context.load_plugins()
     with start_broker(request) as broker, context.open_store(read_only=True, build=find_built(request)) as store:
         record = context.make_build_record(store, request.target)
