@@ -211,7 +211,7 @@ def test_isolation_that_the_settings_want_and_the_machine_refuses_is_a_failure(
     assert look("isolate", tmp_path, IC_SECRETS_ISOLATE="bubblewrap").level == FAIL
     lesser = Ability("bubblewrap", works=True, version="0.8.0", program="/bwrap", user_namespace=True, own_proc=False)
     monkeypatch.setattr(modes, "probe_bubblewrap", lambda environment: lesser)
-    assert look("bubblewrap", tmp_path).text.endswith("by a namespace of users, without a /proc of its own")
+    assert look("bubblewrap", tmp_path).text.endswith("in a user namespace, without a /proc of its own")
 
 
 def test_a_check_is_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

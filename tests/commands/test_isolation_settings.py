@@ -208,7 +208,7 @@ def test_a_store_in_the_project_is_warned_of(work: Path) -> None:
     notices: list[Notice] = []
     request(work, {"isolate": "best", "store": "sqlite:store.db"}, notices=notices)
     assert [notice.text for notice in notices] == [
-        "the store store.db is in the project: an isolated build cannot read it, but damage it"
+        "the store store.db is in the project: an isolated build cannot read it, but can damage it"
     ]
     request(work, {"isolate": "best", "store": "sqlite:../store.db"}, notices=notices)
     assert len(notices) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,13 @@ def test_a_repository_that_the_build_makes_is_named(site: BrokerSite, work: Path
     done = site.run("git", "init", "-q", cwd=work, options=ISOLATED)
     assert f"made {work}/.git".encode() in done.stderr
     assert b"made" not in site.run("git", "status", cwd=work, options=ISOLATED).stderr
+
+
+def test_git_finds_the_checkout_that_the_project_is_a_part_of(site: BrokerSite, work: Path) -> None:
+    """Composer asks git for the branch: without an answer it takes packages for another version, and says nothing."""
+    site.store(["bearer.bearer.example.org"])
+    subprocess.run(["git", "init", "-q", "-b", "release", work], check=True)
+    part = work / "site"
+    part.mkdir()
+    done = site.run("git", "symbolic-ref", "--short", "HEAD", cwd=part, options=ISOLATED)
+    assert done.stdout == b"release\n"

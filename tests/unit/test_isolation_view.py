@@ -231,7 +231,7 @@ def test_what_leads_to_agents_is_not_in_the_environment(machine: Machine) -> Non
     kept = {"TEMP": "/tmp", "DOCKER_HOST": "tcp://build:2376", "XDG_CACHE_HOME": f"{machine.home}/.c", "GPG_TTY": "x"}
     view = machine.see()
     adapted = adapt_environment({**machine.environment, **agents, **places, **kept}, view)
-    assert adapted == {**machine.environment, **kept}
+    assert adapted == {**machine.environment, **kept, "GIT_DISCOVERY_ACROSS_FILESYSTEM": "1"}
     assert "DOCKER_HOST" not in adapt_environment({"DOCKER_HOST": "unix:///run/docker.sock"}, view)
 
 

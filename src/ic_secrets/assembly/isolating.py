@@ -51,7 +51,7 @@ def _warn_of_place(context: Context, directory: str) -> None:
     """Say that the store is where the build writes: a file that it puts beside it, SQLite takes for its own journal."""
     for path in _find_store(context.settings.store.value)[:1]:
         if is_below(path, directory):
-            text = f"the store {path} is in the project: an isolated build cannot read it, but damage it"
+            text = f"the store {path} is in the project: an isolated build cannot read it, but can damage it"
             context.notify(Notice(text, "keep it outside of the project"))
 
 

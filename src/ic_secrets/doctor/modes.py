@@ -49,7 +49,7 @@ def _describe(ability: Ability, what: str) -> Finding:
         return Finding(WARN, ability.reason, ability.hint, facts)
     details = [f"version {ability.version}", *([ability.program] if ability.program else [])]
     if ability.program:
-        details += ["by a namespace of users"] if ability.user_namespace else []
+        details += ["in a user namespace"] if ability.user_namespace else []
         details += [] if ability.own_proc else ["without a /proc of its own"]
     return Finding(OK, f"{what}: {', '.join(details)}", facts=facts)
 

@@ -33,6 +33,8 @@ _MADE = frozenset({"XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_ST
 # What git reads of a person's settings that a build may need: who they are, and whose checkouts they trust.
 _ALL = "safe.directory"
 _LAST = ("user.name", "user.email")
+# The project is mounted by itself, so the checkout that it is a part of is on another file system, as git sees it.
+_ACROSS = "GIT_DISCOVERY_ACROSS_FILESYSTEM"
 
 
 class Outside(NamedTuple):
@@ -50,6 +52,7 @@ def adapt_environment(
     adapted = {name: value for name, value in environment.items() if not _leads_out(name, value, view)}
     if view.home and "HOME" not in adapted:
         adapted["HOME"] = view.home
+    adapted.setdefault(_ACROSS, "1")
     return {**adapted, **add_settings(adapted, _choose_settings(settings))}
 
 

@@ -79,7 +79,7 @@ def check_unneeded(facts: Facts) -> Iterator[Problem]:
         if not is_used or definition.type is not SecretType.COMPOSER or host in hosts:
             continue
         bare = drop_default_port(host)
-        if bare in hosts:
+        if bare and bare in hosts:  # a path repository has a host, too: ""
             text = f"Composer does not send {definition.name} ({definition.source}) to https://{bare}/"
             remedy = f"`ic-secrets set {definition.owner} {method}.{bare} --type composer --scope ic`"
             yield Problem("warning", f"{text}: the URL does not say {host}", remedy)
