@@ -10,7 +10,7 @@ import pytest
 from ic_secrets.composer.project import read_project
 from ic_secrets.errors import IsolationError
 from ic_secrets.isolation.hiding import find_unreadable
-from ic_secrets.isolation.surroundings import adapt_environment, check_outside, find_outside
+from ic_secrets.isolation.surroundings import adapt_environment, check_arguments, check_outside, find_outside
 from ic_secrets.isolation.view import parse_path_rule
 from machines import Machine
 
@@ -257,6 +257,23 @@ def test_what_composer_json_names_outside_is_advised_and_never_shown(machine: Ma
     (machine.home / "vendor").mkdir()
     allowed = machine.see(allowed_paths=("../packages", "../vendor:rw", "../.ssh"))
     assert check_outside(["composer", "install"], project, allowed, machine.environment) is None
+
+
+def test_a_file_that_the_command_names_and_the_build_would_not_see_is_named(machine: Machine) -> None:
+    phar = machine.write(machine.home / "bin" / "composer.phar", "<?php")
+    machine.write(machine.project / "bin" / "tool")
+    view = machine.see()
+    with pytest.raises(IsolationError, match="the command names") as caught:
+        check_arguments(["php", phar, "install"], view, str(machine.project))
+    assert caught.value.hint == f"--allow-path {phar}"
+    assert check_arguments(["php", phar], machine.see(allowed_paths=(phar,)), str(machine.project)) is None
+    machine.write(machine.home / "tool")
+    assert check_arguments(["sh", "../tool"], view, str(machine.project)) == (
+        f"the command names what the isolated build would not see: {machine.home}/tool",
+        f"--allow-path {machine.home}/tool",
+    )
+    seen = ["bin/tool", "/bin/sh", "/proc/self/environ", "/dev/null", "/no/such/file", "-d", str(machine.home)]
+    assert check_arguments(["sh", *seen], view, str(machine.project)) is None
 
 
 def test_advice_names_a_path_that_is_the_same_from_where_the_build_starts(machine: Machine) -> None:

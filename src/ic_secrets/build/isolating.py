@@ -12,7 +12,7 @@ from ..core.notices import Notice
 from ..core.records import NamedTuple
 from ..isolation.cache import ScratchCache
 from ..isolation.probe import LANDLOCK, choose
-from ..isolation.surroundings import adapt_environment, check_outside
+from ..isolation.surroundings import adapt_environment, check_arguments, check_outside
 from ..isolation.view import View, Wish, make_view
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ def arrange_isolation(
     view = make_view(_make_wish(prepared, choice.ability.mode), errors)
     with errors:
         missing = check_outside(request.command, prepared.project, view, prepared.environment)
+        if missing:
+            notify(Notice(*missing))
+    with errors:
+        missing = check_arguments(request.command, view, request.directory)
         if missing:
             notify(Notice(*missing))
     return prepared._replace(isolation=Isolation(choice.ability, view, git))

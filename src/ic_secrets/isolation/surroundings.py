@@ -105,6 +105,24 @@ def check_outside(
     return text, hint
 
 
+def check_arguments(command: Sequence[str], view: View, directory: str) -> tuple[str, str] | None:
+    """Say which files that the command names are not seen; IsolationError where Composer runs, None if all are."""
+    named = [os.path.normpath(os.path.join(directory, word)) for word in command[1:] if "/" in word]
+    unseen = [path for path in dict.fromkeys(named) if os.path.isfile(path) and not _is_seen(path, view)]
+    if not unseen:
+        return None
+    text = f"the command names what the isolated build would not see: {', '.join(unseen)}"
+    hint = " ".join(f"--allow-path {shlex.quote(path)}" for path in unseen)
+    if is_composer(command):
+        raise IsolationError(text, hint=hint)
+    return text, hint
+
+
+def _is_seen(path: str, view: View) -> bool:
+    real = os.path.realpath(path)
+    return view.shows(real) or is_within(real, "/proc") or any(is_within(real, hidden) for hidden in view.hidden)
+
+
 def _leads_out(name: str, value: str, view: View) -> bool:
     if name in _AGENTS:
         return True
