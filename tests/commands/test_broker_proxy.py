@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import os
 import ssl
 import subprocess
@@ -390,6 +391,51 @@ def test_an_access_token_is_minted_once_for_all_who_need_it(world: World) -> Non
     assert b"authorization: Basic " + base64.b64encode(b"the-consumer:" + CANARY.encode()) in asked[0]
     assert CANARY.encode() not in found
     assert broker.running.finish().hosts[0].secrets == ("bitbucket-oauth.bitbucket.org",)
+
+
+def start_minting(world: World, life: object, refused: list[str]) -> tuple[list[str], Broker]:
+    """Start Bitbucket, whose tokens live so long and which refuses those; return what it mints, and a broker."""
+    minted: list[str] = []
+
+    def script(each: Connection) -> None:
+        each.read_body()
+        if each.path == "/site/oauth2/access_token":
+            minted.append(f"the-access-token-{len(minted)}")
+            each.answer(json.dumps({"access_token": minted[-1], "expires_in": life}).encode())
+        elif any(token.encode() in each.head for token in refused):
+            each.answer(b"{}", "401 Unauthorized")
+        else:
+            each.answer(each.head)
+
+    server = world.serve(script, context=world.make_context("bitbucket.org", "api.bitbucket.org"))
+    through = world.serve(lambda each: serve_proxy(each, server.port), tls=False)
+    return minted, start_for_bitbucket(world, through)
+
+
+OF_BITBUCKET = "https://api.bitbucket.org/2.0/repositories/acme/private"
+
+
+@pytest.mark.parametrize(("life", "number"), [(7200, 0), (61, 0), (1, 1), ("1", 1), (0, 0), (-1, 0), (None, 0)])
+def test_an_access_token_is_minted_again_before_its_end(world: World, life: object, number: int) -> None:
+    _, broker = start_minting(world, life, [])
+    assert b"Bearer the-access-token-0" in broker.curl(OF_BITBUCKET).stdout
+    time.sleep(1)
+    assert b"Bearer the-access-token-%d" % number in broker.curl(OF_BITBUCKET).stdout
+
+
+def test_an_access_token_that_the_server_refuses_is_minted_again_once(world: World) -> None:
+    refused: list[str] = []
+    minted, broker = start_minting(world, 7200, refused)
+    assert b"Bearer the-access-token-0" in broker.curl(OF_BITBUCKET).stdout
+    refused.append("the-access-token-0")
+    found = broker.curl("-Z", *(f"{OF_BITBUCKET}?n={number}" for number in range(8))).stdout
+    assert found.count(b"Bearer the-access-token-1") == 8
+    assert len(minted) == 2
+    refused.append("the-access-token")  # all of them
+    found = broker.curl("-w", " %{http_code}", OF_BITBUCKET, OF_BITBUCKET).stdout
+    assert found.count(b" 424") == 2
+    assert len(minted) == 3
+    assert [text for text, _ in broker.running.finish().notices]
 
 
 def test_a_token_that_is_not_minted_is_said_with_the_name_of_its_secret(world: World) -> None:

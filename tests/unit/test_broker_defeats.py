@@ -147,3 +147,25 @@ def test_variables_of_git_that_the_broker_does_not_keep_to_are_said(name: str) -
 def test_errors_come_first_and_each_thing_once() -> None:
     git = [("http.sslverify", "false"), ("http.sslverify", "false"), ("http.https://repo.org/x.proxy", "")]
     assert levels(find_defeats(HOSTS, NOTHING, {"cafile": "x"}, git, {})) == ["error", "error", "warning"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"all_proxy": "socks5h://127.0.0.1:1080"}, ["error"]),
+        ({"ALL_PROXY": "socks5://user:w0rd@corp"}, ["error"]),
+        ({"https_proxy": "https://corp:3128"}, ["error"]),
+        ({"https_proxy": "http://corp:3128", "all_proxy": "socks5h://127.0.0.1:1080"}, []),
+        ({"http_proxy": "socks5h://127.0.0.1:1080"}, []),
+        ({"all_proxy": "socks5h://127.0.0.1:1080", "no_proxy": "repo.org,github.com,port.org"}, []),
+    ],
+)
+@pytest.mark.parametrize("hosts", [HOSTS, frozenset()])
+def test_a_proxy_that_the_broker_cannot_use_is_refused_before(
+    environment: dict[str, str], expected: list[str], hosts: frozenset[str]
+) -> None:
+    if not hosts and "no_proxy" in environment:  # packagist.org is on the way of nearly every build
+        expected = ["error"]
+    found = find_defeats(hosts, NOTHING, {}, (), environment)
+    assert levels(found) == expected
+    assert "w0rd" not in repr(found)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ic_secrets.broker.environment import Lead, list_hosts, make_lead, make_neutral
 from ic_secrets.broker.order import Bound, Order
-from ic_secrets.broker.trust import find_authorities, read_wgetrc, render_bundle
+from ic_secrets.broker.trust import find_authorities, read_curlrc, read_wgetrc, render_bundle
 from ic_secrets.composer.credential import Credential
 from ic_secrets.composer.methods import imply_domains, map_hosts
 
@@ -31,8 +31,8 @@ def order(*names: str, bound: tuple[str, ...] = ()) -> Order:
     return Order(credentials, places, forges=map_hosts(), password="pass")
 
 
-def lead(told: Order, environment: dict[str, str] | None = None, wgetrc: bytes = b"") -> Lead:
-    return make_lead(told, 1234, b"PEM", PLACE, environment or {}, wgetrc)
+def lead(told: Order, environment: dict[str, str] | None = None, wgetrc: bytes = b"", curlrc: bytes = b"") -> Lead:
+    return make_lead(told, 1234, b"PEM", PLACE, environment or {}, wgetrc, curlrc)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,7 @@ def lead(told: Order, environment: dict[str, str] | None = None, wgetrc: bytes =
         ("Composer", ["https_proxy", "http_proxy", "CGI_HTTP_PROXY", "cgi_http_proxy"]),
         ("curl, git and wget", ["https_proxy", "http_proxy"]),
         ("Guzzle", ["HTTPS_PROXY", "HTTP_PROXY"]),
+        ("pip, whatever a pip.conf says", ["PIP_PROXY"]),
         ("npm, whatever an npmrc says", ["npm_config_proxy", "npm_config_https_proxy"]),
     ],
 )
@@ -61,12 +62,19 @@ def test_each_program_finds_the_bundle_in_the_variable_that_it_reads(name: str) 
 
 
 @pytest.mark.parametrize(
-    "name", ["no_proxy", "NO_PROXY", "No_Proxy", "npm_config_noproxy", "NPM_CONFIG_NOPROXY", "Https_Proxy"]
+    "name", ["no_proxy", "NO_PROXY", "No_Proxy", "npm_config_no_proxy", "NPM_CONFIG_NOPROXY", "Https_Proxy"]
 )
 def test_what_would_take_a_host_out_or_name_another_proxy_is_not_in_the_build(name: str) -> None:
     environment = lead(order("bearer.a.org"), {name: "a.org", "HOME": "/home/me"}).apply({name: "a.org", "HOME": "/me"})
     assert name not in environment
     assert environment["HOME"] == "/me"
+
+
+def test_npm_exempts_no_host_whatever_an_npmrc_says() -> None:
+    """It reads no empty variable."""
+    assert (
+        lead(order("bearer.a.org"), {"npm_config_noproxy": "a.org"}).variables["npm_config_noproxy"] == "none.invalid"
+    )
 
 
 def test_a_proxy_for_everything_is_replaced_and_otherwise_not_invented() -> None:
@@ -137,6 +145,29 @@ def test_wget_keeps_what_the_person_told_it_and_goes_to_the_broker(tmp_path: Pat
     assert lines[0] == "tries = 2"
     assert lines.index(f"https_proxy = {URL}") > lines.index("https_proxy = http://corp:3128")
     assert lines[-1] == f"ca_certificate = {BUNDLE}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"),
+    [
+        ("CURL_HOME", ".curlrc"),
+        ("XDG_CONFIG_HOME", "curlrc"),
+        ("XDG_CONFIG_HOME", ".curlrc"),
+        ("HOME", ".curlrc"),
+        ("HOME", ".config/curlrc"),
+    ],
+)
+def test_curl_keeps_what_the_person_told_it_and_goes_to_the_broker(tmp_path: Path, variable: str, name: str) -> None:
+    """What a curlrc says of proxies beats every variable, so its last lines are ours."""
+    (tmp_path / ".config").mkdir()
+    (tmp_path / name).write_text("retry = 2\nproxy = corp:3128")
+    curlrc = read_curlrc({"HOME": "/nowhere", variable: str(tmp_path)})
+    made = lead(order("bearer.a.org"), curlrc=curlrc)
+    lines = made.files["broker/curl/.curlrc"].decode().splitlines()
+    assert lines[0] == "retry = 2"
+    assert lines.index(f'proxy = "{URL}"') > lines.index("proxy = corp:3128")
+    assert made.variables["CURL_HOME"] == f"{PLACE}/broker/curl"
+    assert "CURL_HOME" not in lead(order("bearer.a.org")).variables
 
 
 def test_the_hosts_are_those_of_all_secrets() -> None:
@@ -213,7 +244,7 @@ def test_the_bundle_has_the_certificates_of_all_once_and_nothing_else(own: Path,
     "where",
     """SSL_CERT_FILE COMPOSER_CAFILE CURL_CA_BUNDLE GIT_SSL_CAINFO NODE_EXTRA_CA_CERTS npm_config_cafile SSL_CERT_DIR
     GIT_SSL_CAPATH config.cafile config.capath git.http.sslcainfo git.http.https://a.org/.sslcainfo git.http.sslcapath
-    php.PHPRC php.PHP_INI_SCAN_DIR .npmrc .wgetrc""".split(),
+    php.PHPRC php.PHP_INI_SCAN_DIR .npmrc .wgetrc .curlrc""".split(),
 )
 def test_an_authority_is_found_wherever_the_person_names_it(where: str, own: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
@@ -232,6 +263,8 @@ def test_an_authority_is_found_wherever_the_person_names_it(where: str, own: Pat
         environment[name] = str(home)
     elif where == ".npmrc":
         (home / ".npmrc").write_text(f"registry=https://r.org/\ncafile = {own}\n")
+    elif where == ".curlrc":
+        (home / ".curlrc").write_text(f'--cacert "{own}"\n')
     elif where == ".wgetrc":
         (home / ".wgetrc").write_text(f"ca_certificate={own}\n")
     else:

@@ -341,11 +341,33 @@ def test_bitbuckets_access_token_is_minted_before_anything_is_sent() -> None:
     assert (asked.endpoint.key, asked.target) == ("bitbucket.org", "/site/oauth2/access_token")
     assert ("authorization", basic("key:canarybitbucket")) in asked.headers
     assert asked.body == b"grant_type=client_credentials"
-    rules.set_token(decision.credential, "minted")
-    assert rules.has_token(decision.credential)
+    rules.set_token(decision.credential, "minted", 100.0)
+    rules.tick(99.9)
     assert find(ask(rules, "GET", url), "authorization") == ["Bearer minted"]
-    rules.set_token(decision.credential, "")
+    rules.tick(100.0)
     assert ask(rules, "GET", url).needs_token
+
+
+def test_an_access_token_that_is_refused_is_minted_once_more() -> None:
+    rules = Rules(make_order())
+
+    def mint(token: str) -> Decision:
+        decision = ask(rules, "GET", "bitbucket.org/acme/lib/get/0f0f.zip")
+        assert decision.credential
+        rules.set_token(decision.credential, token)
+        return ask(rules, "GET", "bitbucket.org/acme/lib/get/0f0f.zip")
+
+    first = mint("first")
+    other = first
+    assert rules.judge(first, 403, ()).action == "refuse"  # it is good, but not for this
+    verdict = rules.judge(first, 401, ())
+    assert (verdict.action, verdict.refusal is not None) == ("renew", True)
+    second = mint("second")
+    assert rules.judge(other, 401, ()).action == "renew"  # which was asked with the first one
+    assert find(ask(rules, "GET", "bitbucket.org/acme/lib/get/0f0f.zip"), "authorization") == ["Bearer second"]
+    assert rules.judge(second, 401, ()).action == "refuse"
+    assert rules.judge(second, 200, ()).action == "pass"
+    assert rules.judge(second, 401, ()).action == "renew"
 
 
 def test_an_access_token_that_was_stored_with_a_consumer_is_not_used() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ic_secrets.broker.proxies import UnreachableError, UpstreamProxy, find_proxy
 from ic_secrets.broker.targets import Endpoint
-from ic_secrets.broker.upstream import UnreachableError, UpstreamProxy, find_proxy
 
 SECURE = Endpoint("https", "repo.example.org", 443)
 PLAIN = Endpoint("http", "repo.example.org", 80)

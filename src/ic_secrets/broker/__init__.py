@@ -15,6 +15,7 @@
 - `placeholders`: what a build sees of a secret that is bound to hosts, and how its value gets into a request
 - `environment`: what leads a build's programs to the broker
 - `trust`: the authorities that a person's programs trust, in one bundle with the broker's
+- `proxies`: the person's own proxy
 - `defeats`: what would lead a build past the broker
 """
 

@@ -1,6 +1,7 @@
 """What the broker decides about a request and its answer: the records that rules and proxy share. Pure."""
 
 import json
+import math
 from http import HTTPStatus
 from typing import Literal
 
@@ -19,6 +20,8 @@ _KINDS: dict[Form, str] = {
     "git": "application/x-git-upload-pack-advertisement",
     "result": "application/x-git-upload-pack-result",
 }
+# How long before its end, in seconds, an access token is minted anew.
+_MARGIN = 60.0
 # The most of a body that is read whole.
 SMALL = 64 << 10
 
@@ -110,10 +113,11 @@ class Decision(NamedTuple):
 class Verdict(NamedTuple):
     """What to do with an answer: `pass` it on, `help` by asking whether the repository is public, or `refuse`.
 
-    With `refuse` the client gets the `refusal` in its place; `notice` is a line for the receipt, with its `hint`.
+    `renew` is `refuse` for a request that may succeed if it is decided again: its access token was forgotten. With both
+    the client gets the `refusal` in its place; `notice` is a line for the receipt, with its `hint`.
     """
 
-    action: Literal["pass", "help", "refuse"] = "pass"
+    action: Literal["pass", "help", "renew", "refuse"] = "pass"
     refusal: Refusal | None = None
     notice: str = ""
     hint: str = ""
@@ -126,3 +130,14 @@ class TokenRequest(NamedTuple):
     target: str
     headers: HeaderLines
     body: bytes
+
+    @staticmethod
+    def read_answer(body: bytes) -> tuple[str, float]:
+        """Return the access token, or "", and for how many seconds it is to be used: it ends a little later."""
+        try:
+            document = json.loads(body)
+            token, life = document["access_token"], float(document.get("expires_in") or math.inf)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            return "", 0.0
+        life = life - min(_MARGIN, life / 2) if 0 < life < math.inf else math.inf
+        return (token, life) if isinstance(token, str) else ("", 0.0)

@@ -11,7 +11,8 @@ from ..composer.methods import map_hosts
 from ..composer.repositories import PackageSources, Repository
 from ..core.notices import Notice
 from ..core.records import NamedTuple
-from .targets import parse_host
+from .proxies import UnreachableError, find_proxy
+from .targets import RequestError, parse_host
 from .trust import GitLines
 
 _URL = r"(?i)(https?)://(?:([^/@]*)@)?([^/:]+)(?::([0-9]+))?(/.*)?"
@@ -41,8 +42,13 @@ def find_defeats(
     proxies = frozenset(value for name, value in environment.items() if name.lower().endswith("_proxy"))
     others = [(key, value) for key, value in git if not (key == "http.proxy" and value in proxies)]
     if not hosts:
-        return ()
-    found = [*_check_options(hosts, sources), *_check_config(config), *_check_git(hosts, others)]
+        return tuple(_check_proxy({"packagist.org"}, environment))
+    found = [
+        *_check_proxy(hosts, environment),
+        *_check_options(hosts, sources),
+        *_check_config(config),
+        *_check_git(hosts, others),
+    ]
     if environment.get("GIT_SSL_NO_VERIFY"):
         found.append(Notice("GIT_SSL_NO_VERIFY is set, but the broker verifies every certificate", _VERIFIED))
     if environment.get("GIT_SSL_CERT"):
@@ -61,6 +67,20 @@ def find_exposed(hosts: Collection[str], insecure: Iterable[str]) -> Iterator[No
         if host in hosts and host not in map_hosts() and not parse_host(host, "http").is_loopback:
             text = f"composer.json has secure-http off: the credential of {host} is sent unencrypted to {url}"
             yield Notice(text, "whoever is on the way can read it: ask that repository by https")
+
+
+def _check_proxy(hosts: Iterable[str], environment: Mapping[str, str]) -> Iterator[Notice]:
+    """The person's own proxy is behind the broker, which speaks HTTP to it."""
+    for host in sorted(hosts):
+        try:
+            find_proxy(environment, parse_host(host.partition("/")[0], "https"))
+        except UnreachableError:
+            text = f"the proxy on the way to {host} is not an http:// one, and the broker can use no other"
+            hint = "name an http:// proxy with https_proxy, or exempt the host with no_proxy"
+            yield Notice(text, hint, "error")
+            return
+        except RequestError:
+            continue
 
 
 def _check_config(config: Document) -> Iterator[Notice]:

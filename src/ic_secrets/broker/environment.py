@@ -18,11 +18,12 @@ PLACE = "broker"
 BUNDLE = f"{PLACE}/bundle.pem"
 _GIT = f"{PLACE}/gitconfig"
 _WGET = f"{PLACE}/wgetrc"
+_CURL = f"{PLACE}/curl"
 _PHP = f"{PLACE}/php"
 _USER = "ics"
 # The spellings in which the programs of a build look for a proxy: curl and git in small letters, Guzzle in capitals.
 _PROXIES = """http_proxy https_proxy cgi_http_proxy HTTP_PROXY HTTPS_PROXY CGI_HTTP_PROXY
-    npm_config_proxy npm_config_https_proxy""".split()
+    npm_config_proxy npm_config_https_proxy PIP_PROXY""".split()
 # What libcurl also uses, and newer Composers do not: set only where something is to be replaced.
 _ALL = ("all_proxy", "ALL_PROXY")
 # Variables that exempt hosts from the proxy: the broker applies them itself.
@@ -32,8 +33,10 @@ _BUNDLES = """COMPOSER_CAFILE SSL_CERT_FILE CURL_CA_BUNDLE GIT_SSL_CAINFO NODE_E
     REQUESTS_CA_BUNDLE""".split()
 # The same for programs that few builds use.
 _RARE_BUNDLES = ("PIP_CERT", "AWS_CA_BUNDLE", "CARGO_HTTP_CAINFO", "DENO_CERT")
+# What npm exempts if an .npmrc says something else: it reads no empty variable, and there is no host of that name.
+_NPM_EXEMPT = {"npm_config_noproxy": "none.invalid"}
 # None of these is secret, so a note may keep their former values.
-_OTHERS = ("GIT_HTTP_PROXY_AUTHMETHOD", "NODE_USE_ENV_PROXY", "PHP_INI_SCAN_DIR", "WGETRC")
+_OTHERS = ("CURL_HOME", "GIT_HTTP_PROXY_AUTHMETHOD", "NODE_USE_ENV_PROXY", "PHP_INI_SCAN_DIR", "WGETRC")
 PLAIN = frozenset({*_BUNDLES, *_RARE_BUNDLES, *_OTHERS, *_EXCEPTIONS, "NO_PROXY"})
 # Where git, and Composer with it, asks by HTTPS though a URL names the user of SSH.
 _SSH = ("git@{}:", "ssh://git@{}/")
@@ -72,11 +75,18 @@ def list_hosts(order: Order) -> frozenset[str]:
 
 
 def make_lead(
-    order: Order, port: int, bundle: bytes, directory: str, environment: Mapping[str, str], wgetrc: bytes = b""
+    order: Order,
+    port: int,
+    bundle: bytes,
+    directory: str,
+    environment: Mapping[str, str],
+    wgetrc: bytes = b"",
+    curlrc: bytes = b"",
 ) -> Lead:
     """Return what leads a build with that environment, and that private directory, to the broker at the port.
 
-    The bundle has the authorities of the system, of the person and of the broker; `wgetrc` is the person's own.
+    The bundle has the authorities of the system, of the person and of the broker; `wgetrc` and `curlrc` are the
+    person's own.
     """
     proxy = f"http://{_USER}:{order.password}@127.0.0.1:{port}"
     path = os.path.join(directory, BUNDLE)
@@ -89,14 +99,18 @@ def make_lead(
         "NODE_USE_ENV_PROXY": "1",
         "PHP_INI_SCAN_DIR": _add_directory(environment.get("PHP_INI_SCAN_DIR"), os.path.join(directory, _PHP)),
         "WGETRC": os.path.join(directory, _WGET),
+        **_NPM_EXEMPT,
         **add_configuration(environment, os.path.join(directory, _GIT)),
     }
     files = {
         BUNDLE: bundle,
         f"{_PHP}/ic-secrets.ini": _render_php(path),
-        _WGET: _render_wget(wgetrc, proxy, path),
+        _WGET: _render_wget(wgetrc, proxy, order.password, path),
         _GIT: _render_git(list_hosts(order), _list_forges(order), proxy),
     }
+    if curlrc:  # else the variables are enough
+        variables["CURL_HOME"] = os.path.join(directory, _CURL)
+        files[f"{_CURL}/.curlrc"] = _render_curl(curlrc, proxy, order.password, path)
     return Lead(files, variables, _find_rivals(environment, variables))
 
 
@@ -123,10 +137,18 @@ def _render_php(bundle: str) -> bytes:
     return os.fsencode("".join(f"{name} = {mark}{bundle}{mark}\n" for name in ("openssl.cafile", "curl.cainfo")))
 
 
-def _render_wget(inherited: bytes, proxy: str, bundle: str) -> bytes:
+def _render_wget(inherited: bytes, proxy: str, password: str, bundle: str) -> bytes:
     """Return a wgetrc whose last lines, which win, are ours."""
     lines = ["", "use_proxy = on", f"http_proxy = {proxy}", f"https_proxy = {proxy}", "no_proxy ="]
-    return inherited + os.fsencode("\n".join([*lines, f"ca_certificate = {bundle}", ""]))
+    lines += [f"proxy_user = {_USER}", f"proxy_password = {password}", f"ca_certificate = {bundle}", ""]
+    return inherited + os.fsencode("\n".join(lines))
+
+
+def _render_curl(inherited: bytes, proxy: str, password: str, bundle: str) -> bytes:
+    """Return a curlrc, in which the last of two options wins: what it says of proxies beats variables."""
+    lines = ["", f"proxy = {quote(proxy)}", f"proxy-user = {quote(f'{_USER}:{password}')}", "proxy-basic"]
+    lines += ['preproxy = ""', 'noproxy = ""', f"cacert = {quote(bundle)}", ""]
+    return inherited + os.fsencode("\n".join(lines))
 
 
 def _render_git(hosts: Iterable[str], forges: Iterable[str], proxy: str) -> bytes:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Callable, Iterable
 
 import h11
 
 from ..composer.credential import Credential
 from ..core.records import NamedTuple
-from .decisions import SMALL, Decision, Head, HeaderLines, Refusal, TokenRequest
+from .decisions import SMALL, Decision, Head, HeaderLines, Refusal, TokenRequest, Verdict
 from .handed import find_handed_out
 from .messages import (
     Framing,
@@ -105,8 +104,8 @@ class Exchange:
         """
         rules = self._services.rules
         try:
-            decision = await self._settle(lambda: rules.decide(self._endpoint, self._head))
-            body = None
+            rules.tick(asyncio.get_running_loop().time())
+            decision, body = await self._decide(), None
             if decision.body == "small" and not decision.refusal:
                 decision, body = rules.decide_body(decision, self._head, await self._read_small())
             for name in decision.attempts:
@@ -157,16 +156,15 @@ class Exchange:
         link, response, pump = await self._send(decision, body, is_safe=is_safe)
         try:
             verdict = self._services.rules.judge(decision, response.status, response.headers)
-            if verdict.action == "help" and is_safe:
-                better = await self._probe(decision)
-                if better:
-                    link.stream.abort()
-                    decision = better
-                    link, response, pump = await self._send(decision, body, is_safe=True)
-                    verdict = self._services.rules.judge(decision, response.status, response.headers)
+            better = await self._reconsider(decision, verdict) if is_safe else None
+            if better:
+                link.stream.abort()
+                decision = better
+                link, response, pump = await self._send(decision, body, is_safe=True)
+                verdict = self._services.rules.judge(decision, response.status, response.headers)
             if verdict.notice:
                 self._services.tally.note(verdict.notice, verdict.hint)
-            if verdict.action == "refuse" and verdict.refusal:
+            if verdict.action in {"refuse", "renew"} and verdict.refusal:
                 link.stream.abort()
                 return await self._refuse(verdict.refusal)
             return await self._pass(decision, link, response, pump)
@@ -301,6 +299,15 @@ class Exchange:
 
     # --- requests of our own
 
+    async def _reconsider(self, decision: Decision, verdict: Verdict) -> Decision | None:
+        """Return a decision that may have a better answer, if there is one."""
+        if verdict.action == "renew":
+            return await self._decide()
+        return await self._probe(decision) if verdict.action == "help" else None
+
+    async def _decide(self) -> Decision:
+        return await self._settle(lambda: self._services.rules.decide(self._endpoint, self._head))
+
     async def _settle(self, decide: Callable[[], Decision]) -> Decision:
         """Return the decision, once all that has to be asked before is known."""
         rules, turn = self._services.rules, self._take_turn(self._endpoint.key)
@@ -323,15 +330,12 @@ class Exchange:
                 return
             asked = rules.make_token_request(credential)
             status, _, answer = await self._fetch(asked, None)
-            try:
-                token = json.loads(answer)["access_token"] if status == 200 else None
-            except (ValueError, KeyError, TypeError):
-                token = None
-            if not isinstance(token, str) or not token:
+            token, life = asked.read_answer(answer) if status == 200 else ("", 0.0)
+            if not token:
                 words = f"no access token for the secret {credential.name}: {asked.endpoint.key} answered {status}"
                 self._services.tally.note(words)
                 raise RequestError(424, words)
-            rules.set_token(credential, token)
+            rules.set_token(credential, token, asyncio.get_running_loop().time() + life)
 
     def _take_turn(self, name: str) -> asyncio.Lock:
         return self._services.turns.setdefault(name, asyncio.Lock())
@@ -345,7 +349,7 @@ class Exchange:
         except UnreachableError:
             return None
         better = rules.judge_probe(decision, self._head, status, body)
-        return await self._settle(lambda: rules.decide(self._endpoint, self._head)) if better else None
+        return await self._decide() if better else None
 
     async def _fetch(
         self, asked: Decision | TokenRequest, credential: Credential | None

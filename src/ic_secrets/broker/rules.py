@@ -1,6 +1,7 @@
 """A request's credential or none, whether it is allowed, and what its answer means. Pure, but for what it learns."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from ..composer.credential import Credential
 from ..composer.methods import METHODS, Purpose
 from ..core.moments import format_time
+from ..core.records import NamedTuple
 from .access import Access, Request
 from .decisions import (
     SMALL as SMALL,
@@ -42,6 +44,19 @@ _COOKIES = frozenset({"set-cookie", "set-cookie2"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
+class _Token(NamedTuple):
+    """An access token, and until when it is used."""
+
+    text: str
+    end: float
+
+    def __repr__(self) -> str:
+        return f"_Token({self.end})"
+
+
+_NONE = _Token("", math.inf)
+
+
 class Rules:
     """What a build's order allows, with what its answers taught."""
 
@@ -49,7 +64,8 @@ class Rules:
         """Take the order of the build."""
         self._access = Access(order)
         self._learned = self._access.learned
-        self._tokens: dict[str, str] = {}
+        self._tokens: dict[str, _Token] = {}
+        self._renewed: set[str] = set()
         self.reached = self._learned.reached
 
     def intercepts(self, endpoint: Endpoint) -> bool:
@@ -105,6 +121,8 @@ class Rules:
 
     def judge(self, decision: Decision, status: int, headers: HeaderLines) -> Verdict:
         """Return what to do with the answer."""
+        if status < 400:
+            self._renewed.discard(decision.secret)
         found = _read_headers(headers)
         is_spent = found.get("x-ratelimit-remaining") == "0" or "retry-after" in found
         is_limited = status == 429 or (status == 403 and is_spent)
@@ -122,7 +140,8 @@ class Rules:
             return Verdict("pass", None, words, hint) if decision.filled else Verdict()
         if is_guest:  # all is well, unless git fails as well: then that is what is noted
             return Verdict("refuse", Refusal(200, words, "guest"))
-        return Verdict("refuse", _make_failure(decision, words), words, hint)
+        renews = status == 401 and self._forget_token(decision)
+        return Verdict("renew" if renews else "refuse", _make_failure(decision, words), words, hint)
 
     def make_probe(self, decision: Decision) -> Decision:
         """Return the request, with the credential, that says whether the decision's repository is public."""
@@ -190,15 +209,30 @@ class Rules:
         lines = merge_headers(tuple(headers.items()), consumer.make_headers("api", endpoint.key))
         return TokenRequest(endpoint, method.exchange, lines, body)
 
-    def has_token(self, credential: Credential) -> bool:
-        """Return whether an access token is known for the credential."""
-        return credential.name in self._tokens
+    def set_token(self, credential: Credential, token: str, end: float = math.inf) -> None:
+        """Use the access token for the credential from now until its end, by the clock of `tick`."""
+        self._tokens[credential.name] = _Token(token, end)
 
-    def set_token(self, credential: Credential, token: str) -> None:
-        """Use the access token for the credential from now on; "" forgets it."""
-        self._tokens.pop(credential.name, None)
-        if token:
-            self._tokens[credential.name] = token
+    def tick(self, now: float) -> None:
+        """Forget the access tokens that have come to their end."""
+        self._tokens = {name: token for name, token in self._tokens.items() if now < token.end}
+
+    def _forget_token(self, decision: Decision) -> bool:
+        """Forget the access token that a server has refused; return whether the request may succeed with another.
+
+        After one that was refused another is minted, but not a third, unless a server takes that.
+        """
+        credential, name = decision.credential, decision.secret
+        if not credential or not METHODS[credential.method].mints:
+            return False
+        token = self._tokens.get(name)
+        if not token or METHODS[credential.method].replace_token(credential.content, token.text) != credential.content:
+            return True  # meanwhile it was forgotten because of another request
+        if name in self._renewed:
+            return False
+        del self._tokens[name]
+        self._renewed.add(name)
+        return True
 
     def _check_path(self, request: Request) -> Refusal | None:
         """Return why the path is not one; the rules for a forge depend on it, the other hosts' do hardly."""
@@ -228,7 +262,7 @@ class Rules:
             method = METHODS[credential.method]
             if method.mints and credential.name not in self._tokens:
                 return Decision(endpoint, head.method, None, credential.name, credential, needs_token=True)
-            token = self._tokens.get(credential.name, "")
+            token = self._tokens.get(credential.name, _NONE).text
             credential = credential._replace(content=method.replace_token(credential.content, token))
             ours = credential.make_headers(purpose, endpoint.key)
             headers = merge_headers(headers, ours)

@@ -29,6 +29,15 @@ _PHP_INI = """
 _PHP_LINE = rb"""(?m)^[ \t]*(?:openssl\.cafile|curl\.cainfo)[ \t]*=[ \t]*["']?([^"'\r\n;]+)"""
 _NPM_LINE = rb"(?m)^[ \t]*cafile[ \t]*=[ \t]*(.+?)[ \t\r]*$"
 _WGET_LINE = rb"(?m)^[ \t]*ca_?-?certificate[ \t]*=[ \t]*(.+?)[ \t\r]*$"
+_CURL_LINE = rb"(?m)^[ \t]*(?:--)?cacert(?:[ \t]*[=:][ \t]*|[ \t]+)(.+?)[ \t\r]*$"
+# As curl looks for it: the first that exists.
+_CURLRC = (
+    ("CURL_HOME", ".curlrc"),
+    ("XDG_CONFIG_HOME", "curlrc"),
+    ("XDG_CONFIG_HOME", ".curlrc"),
+    ("HOME", ".curlrc"),
+    ("HOME", ".config/curlrc"),
+)
 _CERTIFICATE = rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----"
 _LARGEST = 16 << 20
 
@@ -71,6 +80,12 @@ def read_wgetrc(environment: Mapping[str, str]) -> bytes:
     return _read(_expand(environment.get("WGETRC") or "~/.wgetrc", environment))
 
 
+def read_curlrc(environment: Mapping[str, str]) -> bytes:
+    """Return the content of the person's curlrc."""
+    paths = [os.path.join(environment[name], end) for name, end in _CURLRC if environment.get(name)]
+    return _read(next((path for path in paths if os.path.isfile(path)), ""))
+
+
 def render_bundle(paths: Iterable[str], certificate: str = "") -> bytes:
     """Return the certificates of the system, of the files and of our authority (PEM), each once.
 
@@ -92,7 +107,7 @@ def _unify(text: bytes) -> Iterator[bytes]:
 
 
 def _find_in_files(environment: Mapping[str, str]) -> list[str]:
-    """Return the authorities named in the configuration files of PHP, npm and wget."""
+    """Return the authorities named in the configuration files of PHP, npm, wget and curl."""
     directories = environment.get("PHP_INI_SCAN_DIR", "").split(os.pathsep)
     paths = [path for pattern in _PHP_INI for path in _expand_stars(pattern)]
     paths += [path for each in directories if each for path in _list_files(each, ".ini")]
@@ -100,7 +115,7 @@ def _find_in_files(environment: Mapping[str, str]) -> list[str]:
     files = dict.fromkeys(paths, _PHP_LINE)
     files[_expand(environment.get("NPM_CONFIG_USERCONFIG") or "~/.npmrc", environment)] = _NPM_LINE
     found = [value for path, line in files.items() for value in re.findall(line, _read(path))]
-    found += re.findall(_WGET_LINE, read_wgetrc(environment))
+    found += re.findall(_WGET_LINE, read_wgetrc(environment)) + re.findall(_CURL_LINE, read_curlrc(environment))
     return [os.fsdecode(value).strip().strip("'\"") for value in found]
 
 

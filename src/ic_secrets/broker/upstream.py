@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Collection, Mapping
-from urllib.parse import unquote, urlsplit
+from collections.abc import Collection
 
 import h11
 
 from ..composer.credential import Credential
-from ..core.records import NamedTuple
 from .addresses import GuardedError, connect, is_guarded
 from .decisions import HeaderLines
 from .messages import Framing, read_response, write_request
 from .order import Order
+from .proxies import UnreachableError as UnreachableError, UpstreamProxy, find_proxy
 from .streams import BrokenError, Stream
 from .targets import Endpoint
 
@@ -33,28 +30,8 @@ _CONNECT = 30.0
 _CERTIFICATE = "client-certificate"
 
 
-class UnreachableError(Exception):
-    """The server cannot be asked; the text says why, after the server's name."""
-
-
 class OutOfReachError(Exception):
     """The server is not within the reach of an isolated build; the text says so, and how to change that."""
-
-
-class UpstreamProxy(NamedTuple):
-    """The person's proxy, and what it wants to know."""
-
-    host: str
-    port: int
-    authorization: str = ""
-
-    @property
-    def lines(self) -> HeaderLines:
-        """The headers that it wants."""
-        return (("proxy-authorization", self.authorization),) if self.authorization else ()
-
-    def __repr__(self) -> str:
-        return f"UpstreamProxy({self.host}:{self.port})"
 
 
 class Link:
@@ -222,50 +199,6 @@ def _explain_guarded(endpoint: Endpoint) -> str:
         f"{endpoint.key} leads to this machine, its link or its cloud, where a build reaches only what composer.json, "
         f"a secret or --allow-host {endpoint.key} names"
     )
-
-
-def find_proxy(environment: Mapping[str, str], endpoint: Endpoint) -> UpstreamProxy | None:
-    """Return the proxy that the environment names for the server, as curl reads it; None for none.
-
-    UnreachableError for one that is not an HTTP proxy.
-    """
-    names = ("https_proxy", "HTTPS_PROXY") if endpoint.scheme == "https" else ("http_proxy", "HTTP_PROXY")
-    url = next((environment[name] for name in (*names, "all_proxy", "ALL_PROXY") if environment.get(name)), "")
-    if not url or _is_exempt(environment.get("no_proxy") or environment.get("NO_PROXY") or "", endpoint):
-        return None
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host or parts.scheme != "http":
-        raise UnreachableError("the proxy that the environment names is not an http:// one")
-    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
-    return UpstreamProxy(host, port or 80, f"Basic {base64.b64encode(login.encode()).decode()}" if login else "")
-
-
-def _is_exempt(words: str, endpoint: Endpoint) -> bool:
-    """Return whether `no_proxy` names the server: a suffix of its name, a network, with a port or not, or all."""
-    try:
-        address: ipaddress.IPv4Address | ipaddress.IPv6Address | None = ipaddress.ip_address(endpoint.host)
-    except ValueError:
-        address = None
-    for word in words.replace(",", " ").lower().split():
-        if word == "*":
-            return True
-        name, separator, port = word.rpartition(":")
-        if not (separator and port.isdigit() and (name.endswith("]") or ":" not in name)):
-            name, port = word, ""
-        if port and int(port) != endpoint.port:
-            continue
-        name = name.strip("[]").removeprefix("*").strip(".")
-        if address:
-            with contextlib.suppress(ValueError):
-                if address in ipaddress.ip_network(name, strict=False):
-                    return True
-        elif name and f".{endpoint.host}".endswith(f".{name}"):
-            return True
-    return False
 
 
 async def _ask_for_tunnel(stream: Stream, proxy: UpstreamProxy, endpoint: Endpoint) -> None:

@@ -14,7 +14,7 @@ from ..broker.defeats import find_defeats, find_exposed
 from ..broker.environment import Lead, list_hosts, make_lead
 from ..broker.placeholders import make_placeholder
 from ..broker.report import OTHERS
-from ..broker.trust import find_authorities, read_wgetrc, render_bundle
+from ..broker.trust import find_authorities, read_curlrc, read_wgetrc, render_bundle
 from ..composer.auth_json import Document
 from ..composer.home import CONFIG_FILE
 from ..composer.methods import map_hosts
@@ -90,7 +90,8 @@ def arrange_broker(
 def lead_build(order: Order, running: Running, directory: str, environment: Mapping[str, str]) -> Lead:
     """Return what leads a build with that environment, and that private directory, to its broker."""
     bundle = (order.authorities + running.certificate).encode()
-    return make_lead(order, running.port, bundle, directory, environment, read_wgetrc(environment))
+    own = read_wgetrc(environment), read_curlrc(environment)
+    return make_lead(order, running.port, bundle, directory, environment, *own)
 
 
 def _make_order(prepared: PreparedBuild, sources: PackageSources, authorities: str) -> Order:
