@@ -69,20 +69,19 @@ def _describe(parser: argparse.ArgumentParser) -> Iterator[str]:
     yield from (*map(_escape, (parser.description or "").splitlines()), "")
     shown = [action for action in parser._actions if action.help and action.dest != "help"]
     for action in shown:
-        yield from (f"`{_name(parser, action)}`", f": {_escape(_sentence(action.help or ''))}", "")
+        yield from (f"`{_name(action)}`", f": {_escape(_sentence(action.help or ''))}", "")
     example = (parser.epilog or "").partition("\n")[2]
     yield from ("**Example**", "", "```sh", *(row.strip() for row in example.splitlines()), "```", "")
 
 
-def _name(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+def _name(action: argparse.Action) -> str:
     metavar = str(action.metavar or "|".join(map(str, action.choices or ())) or action.dest.upper())
     if not action.option_strings:
         return metavar
     names = ", ".join(action.option_strings)
     if action.nargs == 0:
         return names
-    optional = {f"--{name}" for name in getattr(parser, "_optional", ())}
-    return f"{names}[={metavar}]" if optional & set(action.option_strings) else f"{names} {metavar}"
+    return f"{names}{metavar}" if metavar.startswith("[=") else f"{names} {metavar}"
 
 
 # --- places to build ----------------------------------------------------------------------------

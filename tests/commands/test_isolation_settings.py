@@ -109,6 +109,13 @@ def test_its_options_alone_are_a_mistake(work: Path, name: str) -> None:
     assert not request(work, own=f'{name} = ["db.example.org"]').isolate  # a habit of the person's is none
 
 
+def test_a_way_to_isolate_that_is_not_after_an_equals_sign_is_explained(cli: Cli, work: Path) -> None:
+    done = cli("run", "--isolate", "landlock", "my-site", "--", "true", cwd=work, check=125)
+    assert b"hint: --isolate takes a value only after `=`; `--` goes before the command" in done.stderr
+    assert b"only after" not in cli("run", "my-site", "live", "--isolate", "--", "true", cwd=work, check=125).stderr
+    assert b"--isolate[=bubblewrap|landlock]" in cli("run", "--help", cwd=work).stdout
+
+
 def test_two_steps_and_python_say_that_they_do_not_isolate(
     cli: Cli, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -259,6 +259,17 @@ def test_what_composer_json_names_outside_is_advised_and_never_shown(machine: Ma
     assert check_outside(["composer", "install"], project, allowed, machine.environment) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [("../pakages", "mend its spelling, or make it before the build"), ("../packages:RW", "there is :rw or nothing")],
+)
+def test_a_path_to_allow_that_is_not_there_says_why(machine: Machine, text: str, hint: str) -> None:
+    (machine.home / "packages").mkdir()
+    with pytest.raises(IsolationError, match="does not exist") as caught:
+        machine.see(allowed_paths=(text,))
+    assert hint in (caught.value.hint or "")
+
+
 def test_a_file_that_the_command_names_and_the_build_would_not_see_is_named(machine: Machine) -> None:
     phar = machine.write(machine.home / "bin" / "composer.phar", "<?php")
     machine.write(machine.project / "bin" / "tool")

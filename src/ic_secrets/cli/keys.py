@@ -82,9 +82,7 @@ def _make_new_parser() -> Parser:
     )
     parser.add_argument("--key-file", metavar="FILE", help="the file to make (IC_SECRETS_KEY_FILE)")
     parser.add_argument("--passphrase", action="store_true", help="lock the key by a passphrase")
-    parser.add_optional(
-        "keyring", metavar="ENTRY", help="make the entry SERVICE[/USER] of the keyring instead of a file"
-    )
+    parser.add_optional("keyring", "ENTRY", "make the entry SERVICE[/USER] of the keyring instead of a file")
     add_json(parser)
     return parser
 

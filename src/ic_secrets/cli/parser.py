@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str, **keywords: Any) -> None:
         super().__init__(prog, width=_find_width(), **keywords)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        return super()._format_action_invocation(action).replace(" [=", "[=")
 
 
 def _expand_home(word: re.Match[str]) -> str:
@@ -60,6 +64,8 @@ class Parser(argparse.ArgumentParser):
                 hint = f"`--` goes before the command: {self.prog} SITE.ENV -- COMMAND...; {hint}"
             else:
                 hint += "; values are not arguments: use the prompt, stdin, --from-file or --from-env"
+            if self._bare:
+                hint = f"{self._bare} takes a value only after `=`; {hint}"
         raise UsageError(message, hint=hint)
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
@@ -70,6 +76,8 @@ class Parser(argparse.ArgumentParser):
             name, equals, value = word.partition("=")
             if name.startswith("--") and equals and not value:
                 raise UsageError(f"{name} has an empty value", hint="leave the option out, or give it a value")
+        pairs = itertools.pairwise(words)
+        self._bare = next((a for a, b in pairs if a[2:] in self._optional and not b.startswith("-")), "")
         return self.parse_intermixed_args([re.sub(r"^(--[\w-]+=)?(~/.*)", _expand_home, word) for word in words])
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -77,12 +85,13 @@ class Parser(argparse.ArgumentParser):
         bare = {f"--{name}": f"--{name}={BARE}" for name in self._optional}
         return super().parse_known_args([bare.get(word, word) for word in args or ()], namespace)
 
-    def add_optional(self, name: str, **keywords: str) -> None:
+    def add_optional(self, name: str, metavar: str, words: str) -> None:
         """Add an option `--name[=VALUE]`: None if absent, BARE without a value. It never takes the next word."""
         self._optional = (*self._optional, name)
-        self.add_argument(f"--{name}", **keywords)  # type: ignore[arg-type]
+        self.add_argument(f"--{name}", metavar=f"[={metavar}]", help=words)
 
     _optional: tuple[str, ...] = ()
+    _bare = ""  # an option without its optional value, which a word follows
 
     @property
     def takes_command(self) -> bool:
@@ -100,7 +109,7 @@ def add_exposure_options(parser: Parser) -> None:
     """Add the options of every command that exposes secrets to a build."""
     parser.add_argument("--only", metavar="N,..", help="expose only these secrets")
     parser.add_argument("--except", metavar="N,..", dest="excluded", help="expose all but these")
-    parser.add_optional("preserve-env", metavar="A,B", help="variables that are already set win (all, or =A,B)")
+    parser.add_optional("preserve-env", "A,B", "variables that are already set win (all, or these)")
     parser.add_argument("--pristine", action="store_true", help="pass on only PATH, HOME, TERM and the like")
     parser.add_argument("--run-dir", metavar="DIR", help="make the private directory there")
     parser.add_argument("--leaks", choices=["fail", "warn", "off"], help="what happens when a leak is found (fail)")
@@ -120,7 +129,10 @@ def add_isolation(parser: Parser) -> None:
     """Add the options of every command that isolates a build, or says what that would do."""
     add_isolate(parser, "keep the rest of the machine out of the build's reach (the best way there is); with --broker")
     parser.add_argument(
-        "--allow-host", metavar="HOST[:PORT]", action="append", help="a further host that an isolated build may reach"
+        "--allow-host",
+        metavar="HOST[:PORT]",
+        action="append",
+        help="a further host that an isolated build may reach: by HTTP and HTTPS, or at that port",
     )
     parser.add_argument(
         "--allow-path",
@@ -133,7 +145,7 @@ def add_isolation(parser: Parser) -> None:
 
 def add_isolate(parser: Parser, words: str) -> None:
     """Add the option of every command that says what an isolated build gets."""
-    parser.add_optional("isolate", metavar="bubblewrap|landlock", help=words)
+    parser.add_optional("isolate", "bubblewrap|landlock", words)
 
 
 def _check_path(path: str) -> str:

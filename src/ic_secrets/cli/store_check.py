@@ -108,7 +108,7 @@ def make_parser() -> Parser:
         "the damaged file is not touched.",
         "ic-secrets check-store --repair=/srv/secrets/repaired.db",
     )
-    parser.add_optional("repair", metavar="PATH", help="save into a new store, STORE.repaired by default")
+    parser.add_optional("repair", "PATH", "save into a new store, STORE.repaired by default")
     parser.add_argument(
         "--unverified",
         action="store_true",

@@ -101,7 +101,7 @@ def _read_entry(name: str, value: object, text: str, path: str, *, checkout: boo
     if checkout and known.protects and given not in known.protects:
         raise ConfigError(
             f"{place}: a checkout may {f'turn {name} on, not off' if given == 'false' else f'not weaken {name}'}",
-            hint=f"{name_variable(name)}=0 turns it off",
+            hint=f"leave that line out; {name_variable(name)}=0 turns it off",
         )
     given = _make_absolute(known, given, os.path.dirname(path))
     if checkout and known.kind == "path" and not is_below(given, os.path.dirname(path)):

@@ -196,7 +196,11 @@ def _show_directories(outline: Outline, start: Trace, project: Trace) -> None:
 def _allow(outline: Outline, rule: PathRule) -> None:
     path = rule.path
     if not os.path.exists(path):
-        raise IsolationError(f"--allow-path {path} does not exist", hint="a directory has to be made before the build")
+        bare, _, ending = path.rpartition(":")
+        hint = "mend its spelling, or make it before the build"
+        if os.path.exists(bare):
+            hint = f"after a path there is :rw or nothing, not :{ending}"
+        raise IsolationError(f"--allow-path {path} does not exist", hint=hint)
     real = outline.follow(path).real
     if is_whole(real, outline.home) or is_within(real, "/proc"):
         raise IsolationError(
