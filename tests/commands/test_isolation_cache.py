@@ -95,7 +95,7 @@ def list_files(directory: str) -> list[str]:
 
 def test_it_is_private_and_outside_the_project_and_gone_afterwards(world: World) -> None:
     scratch = world.make()
-    assert scratch.variables == {"COMPOSER_CACHE_DIR": scratch.path}
+    assert scratch.variables["COMPOSER_CACHE_DIR"] == scratch.path
     assert scratch.readable == (str(world.cache),)
     assert os.path.dirname(scratch.path) == str(world.temporary)
     assert stat.S_IMODE(os.stat(scratch.path).st_mode) == 0o700
@@ -200,7 +200,7 @@ def test_a_part_of_the_cache_that_is_elsewhere_is_led_to_the_scratch_too(world: 
     world.environment["COMPOSER_CACHE_VCS_DIR"] = "/somewhere"
     world.write_manifest(**{"cache-files-dir": "/elsewhere"})
     scratch = world.make()
-    places = {f"COMPOSER_CACHE_{kind}_DIR": f"{scratch.path}/{kind.lower()}" for kind in ("FILES", "VCS")}
+    places = {f"COMPOSER_CACHE_{kind}_DIR": f"{scratch.path}/{kind.lower()}" for kind in ("FILES", "REPO", "VCS")}
     assert scratch.variables == {"COMPOSER_CACHE_DIR": scratch.path, **places}
 
 
@@ -228,6 +228,21 @@ def test_a_cache_in_the_project_is_protected_rather_than_shown(world: World) -> 
     assert os.readlink(f"{scratch.path}/files/acme/one/{KEY}") == str(target)
     world.environment["COMPOSER_CACHE_DIR"] = str(world.cache)  # the person's word counts for more
     assert world.make().readable == (str(world.cache),)
+
+
+def test_a_cache_that_the_person_uses_may_be_named_by_the_checkout_too(world: World) -> None:
+    world.lock()
+    world.write_manifest(**{"cache-dir": str(world.cache)})
+    assert world.make().readable == (str(world.cache),)
+    assert world.notices == []
+
+
+def test_a_cache_below_composers_home_that_the_checkout_names_is_not_made_in_the_project(world: World) -> None:
+    world.lock(sha1(b"zip"))
+    world.write_manifest(**{"cache-dir": "{$home}/cache"})
+    put(world.make())
+    world.made[-1].take_back()
+    assert sorted(os.listdir(world.project)) == ["composer.json", "composer.lock"]
 
 
 def test_a_cache_of_another_user_is_neither_read_nor_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,6 +129,42 @@ PLACES = [
 def test_the_home_is_where_composer_looks(environment: dict[str, str], expected: tuple[str, str, str]) -> None:
     home = ComposerHome.find(environment)
     assert (home.path, home.cache, home.data) == expected
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("/elsewhere", "/elsewhere"),
+        ("{$home}/kept", "HOME/.config/composer/kept"),
+        ("~/kept", "HOME/kept"),
+        ("$XDG_DATA_HOME/kept", "/data/kept"),
+        (["no path"], "HOME/.cache/composer"),
+    ],
+)
+def test_a_persons_own_config_json_names_the_cache(tmp_path: Path, named: Any, expected: str) -> None:
+    home = tmp_path / ".config" / "composer"
+    home.mkdir(parents=True)
+    (home / "config.json").write_text(json.dumps({"config": {"cache-dir": named}}))
+    environment = {"HOME": str(tmp_path), "XDG_DATA_HOME": "/data"}
+    assert ComposerHome.find(environment).cache == expected.replace("HOME", str(tmp_path))
+    assert ComposerHome.find({**environment, "COMPOSER_CACHE_DIR": "/c"}).cache == "/c"
+
+
+@pytest.mark.parametrize("text", ["[", "\udcff", '{"config": []}', "[]"])
+def test_a_config_json_that_is_none_names_no_cache(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text, errors="surrogateescape")
+    assert ComposerHome.find({"COMPOSER_HOME": str(tmp_path)}).cache == str(tmp_path / "cache")
+
+
+def test_a_cache_in_composers_home_is_the_real_one_in_the_overlay_too(tmp_path: Path) -> None:
+    real, private = tmp_path / "real", tmp_path / "private"
+    private.mkdir()
+    home = ComposerHome(str(real), str(real / "kept"), str(real))
+    overlay = Overlay(str(private), home, {})
+    overlay.make(write_private)
+    (private / "kept" / "file").write_text("kept")
+    assert overlay.carry_back(lambda path: ()) == ()
+    assert (real / "kept" / "file").read_text() == "kept"
 
 
 def test_an_existing_old_home_is_used(tmp_path: Path) -> None:

@@ -10,15 +10,24 @@ import os
 import sys
 from collections.abc import Callable, Collection, Mapping
 
+from ..core.files import read_regular
 from ..core.records import NamedTuple
+from ..errors import MalformedAuthError
+from .auth_json import parse_document
+from .trees import expand_path
 
 AUTH_FILE = "auth.json"
 CONFIG_FILE = "config.json"
 _KEYS = ("keys.dev.pub", "keys.tags.pub")
+_HOME = "{$home}"
+_LARGEST = 8 << 20
 
 
 class ComposerHome(NamedTuple):
-    """The directories of the user's own Composer, as its `Factory` finds them."""
+    """The directories of the user's own Composer, as its `Factory` finds them.
+
+    `cache` is the one that the person chose, if any: by a variable, or by the `cache-dir` of their own config.json.
+    """
 
     path: str
     cache: str
@@ -27,8 +36,7 @@ class ComposerHome(NamedTuple):
     @classmethod
     def find(cls, environment: Mapping[str, str]) -> "ComposerHome":
         """Find the directories that Composer would use with that environment; none need exist."""
-        explicit = environment.get("COMPOSER_HOME")
-        home = explicit or _find_home(environment)
+        explicit, home = environment.get("COMPOSER_HOME"), _find_composer_home(environment)
         return cls(
             path=os.path.abspath(home),
             cache=os.path.abspath(_find_cache(environment, home)),
@@ -74,11 +82,11 @@ class Overlay:
         """Fill the empty directory; `write` makes a private file; OSError."""
         for name, data in self._own.items():
             write(os.path.join(self.path, name), data)
-        for name, path in list_shared(self.home, self._own).items():
-            self._link(path, name)
         # Where that fails, Composer goes on without a cache through the dangling link, as it would have.
         with contextlib.suppress(OSError):
             self._make_cache(self.home.cache)
+        for name, path in list_shared(self.home, self._own).items():
+            self._link(path, name)
         self._link(self.home.cache, "cache")
 
     def carry_back(self, find_unfit: Callable[[str], Collection[str]]) -> tuple[str, ...]:
@@ -148,8 +156,29 @@ def list_shared(home: ComposerHome, own: Collection[str]) -> dict[str, str]:
     return shared
 
 
+def expand_setting(path: str, environment: Mapping[str, str], home: str = "") -> str:
+    """Return the path that a setting of Composer has, with Composer's home, the user's and variables replaced."""
+    if _HOME in path:
+        path = path.replace(_HOME, home or _find_composer_home(environment))
+    return expand_path(path, environment)
+
+
+def _read_cache(home: str) -> str:
+    """Return the `cache-dir` of the person's config.json; "" where it names none, or cannot be read."""
+    place = os.path.join(home, CONFIG_FILE)
+    with contextlib.suppress(OSError, UnicodeDecodeError, MalformedAuthError):
+        section = parse_document((read_regular(place, _LARGEST) or b"{}").decode(), place).get("config")
+        named = section.get("cache-dir") if isinstance(section, dict) else None
+        return named if isinstance(named, str) else ""
+    return ""
+
+
 def _select(paths: Collection[str], directory: str, names: Collection[str]) -> list[str]:
     return [name for name in names if os.path.join(directory, name) in paths]
+
+
+def _find_composer_home(environment: Mapping[str, str]) -> str:
+    return environment.get("COMPOSER_HOME") or _find_home(environment)
 
 
 def _find_home(environment: Mapping[str, str]) -> str:
@@ -161,8 +190,9 @@ def _find_home(environment: Mapping[str, str]) -> str:
 
 
 def _find_cache(environment: Mapping[str, str], home: str) -> str:
-    if environment.get("COMPOSER_CACHE_DIR"):
-        return environment["COMPOSER_CACHE_DIR"]
+    named = environment.get("COMPOSER_CACHE_DIR") or _read_cache(home)
+    if named:
+        return expand_setting(named, environment, home)
     if environment.get("COMPOSER_HOME"):
         return os.path.join(home, "cache")
     user = _user_directory(environment)

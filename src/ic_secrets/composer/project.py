@@ -14,7 +14,7 @@ from .auth_json import Document, parse_auth, parse_document
 from .command import find_project
 from .committed import find_logins
 from .foreign_home import find_foreign_home
-from .home import AUTH_FILE
+from .home import AUTH_FILE, expand_setting
 from .repositories import PackageSources, iterate_entries, read_sources
 from .trees import find_trees
 
@@ -31,7 +31,8 @@ class Project(NamedTuple):
 
     `auth_file` and `manifest_file` are the paths of its auth.json and composer.json; `config` and `extra` are the
     latter's sections. `sources` are what its packages come from. `caches` are the directories that it names as
-    Composer's cache, `trees` those beside its own that Composer writes to, or takes packages from.
+    Composer's cache, `cache` the one without a kind; `trees` those beside its own that Composer writes to, or takes
+    packages from.
     `logins` are what is secret in its URLs with a login.
     `foreign_home` is what gives Composer a home of its own in the build.
     `identity` is the device and number of its own directory, whatever name that gets.
@@ -44,6 +45,7 @@ class Project(NamedTuple):
     is_manifest_valid: bool = False
     sources: PackageSources = PackageSources((), (), None, frozenset(), {})
     config: Document = {}  # noqa: RUF012 -- nobody writes to it
+    cache: str = ""
     caches: tuple[str, ...] = ()
     extra: Document = {}  # noqa: RUF012 -- nor to this
     trees: tuple[str, ...] = ()
@@ -65,7 +67,8 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
     config, extra = (section if isinstance(section := (manifest or {}).get(name), dict) else {} for name in _SECTIONS)
     lock = read_lock(manifest_file) or {} if os.path.exists(find_lock(manifest_file)) else None
     sources = _read_sources(manifest or {}, lock, directory)
-    caches = [config[name] for name in ("cache-dir", "cache-vcs-dir") if isinstance(config.get(name), str)]
+    named = [path if isinstance(path := config.get(name), str) else "" for name in ("cache-dir", "cache-vcs-dir")]
+    caches = [os.path.join(directory, expand_setting(path, environment)) if path else "" for path in named]
     return Project(
         directory=directory,
         auth_file=auth_file,
@@ -74,7 +77,8 @@ def read_project(command: Sequence[str], directory: str, environment: Mapping[st
         is_manifest_valid=has_manifest and manifest is not None,
         sources=sources,
         config=config,
-        caches=tuple(os.path.join(directory, os.path.expanduser(path)) for path in caches),
+        cache=caches[0],
+        caches=tuple(filter(None, caches)),
         extra=extra,
         identity=identify(directory) or (),
         foreign_home=find_foreign_home(manifest or {}, sources, command, start),

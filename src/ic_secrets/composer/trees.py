@@ -22,7 +22,7 @@ def find_trees(manifest: Document, environment: Mapping[str, str], directory: st
     """
     trees: dict[str, None] = {}
     for path in _list_paths(manifest, environment):
-        expanded = _expand(path, environment)
+        expanded = expand_path(path, environment)
         start = _PATTERN.split(expanded, maxsplit=1)[0]
         fixed = start if start == expanded or start.endswith("/") else os.path.dirname(start)
         tree = os.path.normpath(os.path.join(directory, fixed))
@@ -44,7 +44,7 @@ def _get_section(document: Document, name: str) -> Document:
     return section if isinstance(section, dict) else {}
 
 
-def _expand(path: str, environment: Mapping[str, str]) -> str:
+def expand_path(path: str, environment: Mapping[str, str]) -> str:
     """Return the path with the home and variables in it replaced, as `Platform::expandPath` does."""
     if path == "~" or path.startswith("~/"):
         path = environment.get("HOME", "~") + path[1:]

@@ -93,13 +93,13 @@ class ScratchCache:
         Nothing is made where the person wants no cache. Where nothing can be made the build has no cache, and where the
         person's cannot be used its own begins empty; both are said.
         """
-        named = project.config.get("cache-dir")
-        if isinstance(named, str) and named and not environment.get(_VARIABLE):
-            cache = os.path.join(project.directory, named)
+        is_named = bool(project.cache) and not environment.get(_VARIABLE)
+        is_own = not is_named or os.path.realpath(project.cache) == os.path.realpath(cache)
+        cache = project.cache if is_named else cache
         if not is_cache(cache):
             return cls(project, notify, {})
         scratch = cls(project, notify, {_VARIABLE: _NO_CACHE})
-        scratch._look(cache, is_install="install" in command)
+        scratch._look(cache, is_own=is_own, is_install="install" in command)
         try:
             is_small = scratch._is_complete and not scratch._clones
             parent = choose_roomy_parent(environment, [project.directory], is_small=is_small)
@@ -108,7 +108,7 @@ class ScratchCache:
             notify(Notice(f"the isolated build has no Composer cache: {error}", error.hint))
             return scratch
         scratch.path, scratch._directory = directory.path, directory
-        scratch.variables = _lead(directory.path, project, environment)
+        scratch.variables = _lead(directory.path)
         try:
             scratch._fill()
         except OSError as error:
@@ -136,14 +136,14 @@ class ScratchCache:
         if self._directory and not self._directory.is_scrubbed:
             self._directory.scrub()
 
-    def _look(self, cache: str, *, is_install: bool) -> None:
-        """Find what of the cache the build may want."""
+    def _look(self, cache: str, *, is_own: bool, is_install: bool) -> None:
+        """Find what of the cache the build may want, which is the person's own or one that only the checkout names."""
         wanted = read_wanted(self._project.manifest_file)
         self._checksums = wanted.checksums
         real, is_inside = os.path.realpath(cache), is_below(cache, self._project.directory)
         try:
             # A checkout could name any directory, to have it shown to its build.
-            fault = "composer.json names it, and it is outside the project" if self._is_named(cache) else ""
+            fault = "" if is_own else "composer.json names it, and it is outside the project"
             if is_inside or not fault:
                 fault = "" if os.stat(real).st_uid == os.geteuid() else "it belongs to another user"
             if fault:
@@ -170,10 +170,6 @@ class ScratchCache:
             self._cache = real
         except OSError as error:
             self._report(error)
-
-    def _is_named(self, cache: str) -> bool:
-        """Return whether the checkout, rather than the person, named that cache."""
-        return os.path.realpath(cache) in map(os.path.realpath, self._project.caches)
 
     def _report(self, error: OSError) -> None:
         text = f"the isolated build does not begin with all of {self._cache}: {error.strerror}"
@@ -289,14 +285,9 @@ class ScratchCache:
         return is_same
 
 
-def _lead(path: str, project: Project, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that lead Composer there: those of a part alone where something would lead it elsewhere."""
-    variables = {_VARIABLE: path}
-    for kind in KINDS:
-        name = f"COMPOSER_CACHE_{kind.upper()}_DIR"
-        if environment.get(name) or f"cache-{kind}-dir" in project.config:
-            variables[name] = os.path.join(path, kind)
-    return variables
+def _lead(path: str) -> dict[str, str]:
+    """Return the variables that lead Composer there, each part of the cache too: a setting may have it elsewhere."""
+    return {_VARIABLE: path, **{f"COMPOSER_CACHE_{kind.upper()}_DIR": os.path.join(path, kind) for kind in KINDS}}
 
 
 def _compute_checksum(descriptor: int, write: Callable[[bytes], object] | None = None) -> str:
