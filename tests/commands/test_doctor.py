@@ -18,7 +18,7 @@ from commandline import Cli
 from ic_secrets.assembly import Context
 from ic_secrets.cli import doctor
 from ic_secrets.config import Settings
-from ic_secrets.doctor import FAIL, OK, WARN, checks, examine, machine, modes
+from ic_secrets.doctor import FAIL, OK, WARN, checks, examine, keeping, machine, modes
 from ic_secrets.doctor.finding import Check, Finding, Place
 from ic_secrets.errors import StoreMissingError
 from ic_secrets.isolation import probe
@@ -212,6 +212,14 @@ def test_isolation_that_the_settings_want_and_the_machine_refuses_is_a_failure(
     lesser = Ability("bubblewrap", works=True, version="0.8.0", program="/bwrap", user_namespace=True, own_proc=False)
     monkeypatch.setattr(modes, "probe_bubblewrap", lambda environment: lesser)
     assert look("bubblewrap", tmp_path).text.endswith("in a user namespace, without a /proc of its own")
+
+
+def test_a_log_that_cannot_be_written_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = str(tmp_path / "audit")
+    assert look("audit", tmp_path, IC_SECRETS_AUDIT_FILE=place).level == OK
+    monkeypatch.setattr(keeping, "is_writable", lambda path: False)
+    found = look("audit", tmp_path, IC_SECRETS_AUDIT_FILE=place)
+    assert (found.level, found.text) == (WARN, f"{place} cannot be written")
 
 
 def test_a_check_is_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,8 +162,10 @@ def test_a_checkout_allows_the_hosts_of_its_own_repositories_alone(work: Path) -
     notices: list[Notice] = []
     assert request(work, notices=notices).reachable == {"repo.example.org:8443"}
     (notice,) = notices
-    assert notice.text.endswith("ic-secrets.toml:2 allows hosts that are not of its repositories, which is ignored: "
-                                "169.254.169.254")  # fmt: skip
+    assert notice.text.endswith(
+        "ic-secrets.toml:2 allows hosts that its repositories do not have; a checkout may not, so this is ignored: "
+        "169.254.169.254"
+    )
     with pytest.raises(ConfigError, match="in a pipeline"):
         request(work, CI="true")
     own = 'allow-host = ["repo.example.org:8443", "169.254.169.254"]'

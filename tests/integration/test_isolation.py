@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from broker_sites import BrokerSite, installed
 from commandline import PROGRAM
 from servers.network import Network
 
+SCHEMA = Path(__file__).parents[2] / "docs" / "receipt.schema.json"
 ISOLATED = ("--isolate=bubblewrap", "--leaks", "off")
 
 
@@ -38,6 +40,10 @@ def test_another_host_is_refused_and_named(site: BrokerSite, network: Network, t
     assert b"--allow-host evil.example" in done.stderr
     done = site.run("sh", "-c", " ".join(ask) + "; true", cwd=project, options=ISOLATED)
     assert "evil.example" in json.dumps(site.receipt)
+    jsonschema.validate(site.receipt, json.loads(SCHEMA.read_text()))
+    assert site.receipt["isolation"] == {"mode": "bubblewrap"}
+    site.run("true", cwd=project, options=("--broker",))
+    assert "isolation" not in site.receipt
     assert network.find("evil.example") == []
 
 

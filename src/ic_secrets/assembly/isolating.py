@@ -63,7 +63,7 @@ def _read_reachable(context: Context, request: BuildRequest) -> frozenset[str]:
         return hosts
     sources = read_project(request.command, request.directory, request.environment).sources
     own = {repository.host for repository in sources.repositories}
-    _ignore(context, "allow-host", sorted(hosts - own), "allows hosts that are not of its repositories")
+    _ignore(context, "allow-host", sorted(hosts - own), "allows hosts that its repositories do not have")
     return hosts & own
 
 
@@ -76,7 +76,7 @@ def _read_paths(context: Context, request: BuildRequest) -> tuple[str, ...]:
         return tuple(paths)
     root = os.path.dirname(settings.project_file or "")
     outside = [path for path in paths if not _is_inside(path, root)]
-    _ignore(context, "allow-path", outside, "allows paths that are not its own, or that git runs programs from")
+    _ignore(context, "allow-path", outside, "allows paths beside the checkout, or that git runs programs from")
     return tuple(path for path in paths if path not in outside)
 
 
@@ -107,7 +107,9 @@ def _ignore(context: Context, name: str, ignored: Iterable[str], effect: str) ->
     if settings.is_imposed(name):
         raise settings.refuse_imposed(name, f"{effect} ({words})")
     hint = f"allow it yourself, if you trust it: --{name}, or your own configuration"
-    context.notify(Notice(f"{settings.get(name).source} {effect}, which is ignored: {words}", hint))
+    context.notify(
+        Notice(f"{settings.get(name).source} {effect}; a checkout may not, so this is ignored: {words}", hint)
+    )
 
 
 # --- what belongs to us ------------------------------------------------------------------------------------

@@ -170,9 +170,13 @@ def check_log(settings: Settings) -> None:
     path = settings.audit_file
     if path is None:
         raise AuditError("the store has no audit log", hint="IC_SECRETS_AUDIT_FILE names one")
-    is_fit = os.access(path if os.path.lexists(path) else os.path.dirname(os.path.abspath(path)), os.W_OK)
-    if not is_fit:
+    if not is_writable(path):
         raise AuditError(f"the audit log {path} cannot be written")
+
+
+def is_writable(path: str) -> bool:
+    """Return whether a log can be written there."""
+    return os.access(path if os.path.lexists(path) else os.path.dirname(os.path.abspath(path)), os.W_OK)
 
 
 @contextlib.contextmanager

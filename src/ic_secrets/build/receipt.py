@@ -100,6 +100,7 @@ class Receipt:
                     for residue in mended
                 ],
             },
+            **({"isolation": {"mode": prepared.isolation.ability.mode}} if prepared.isolation else {}),
             **({"broker": _describe_traffic(exposure.report)} if exposure.report else {}),
             "leaks": _describe_search(result, self._request.leaks, find_place),
             "scrub": {

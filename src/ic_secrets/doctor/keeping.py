@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
-from ..audit.recording import check_log
+from ..audit.recording import check_log, is_writable
 from ..config import Settings
 from ..core.moments import format_time
 from ..errors import ConfigError, IcSecretsError
@@ -96,6 +97,8 @@ def look_at_log(place: Place) -> Finding:
     check_log(settings)
     if settings.audit_file is None:
         return Finding(WARN, "this kind of store has no place for one", "IC_SECRETS_AUDIT_FILE names a file")
+    if os.path.isdir(os.path.dirname(settings.audit_file)) and not is_writable(settings.audit_file):
+        return Finding(WARN, f"{settings.audit_file} cannot be written", "IC_SECRETS_AUDIT_FILE names another file")
     return Finding(
         OK, f"{settings.audit_file} ({'required' if settings.audit == 'required' else 'a failure only warns'})"
     )
