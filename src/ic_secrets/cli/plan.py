@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..core.moments import format_time
 from ..errors import AuditError
 from ..plan import LEVELS, DryRun, Plan, Problem, Row, list_questions, make_plan, try_run
 from ..plan.facts import Access, Answer
+from ..plan.isolation import PlannedIsolation
 from ..stores.base import ReadOnlyStore
 from . import Call
 from .call import make_run_request, read_call, split_command
@@ -151,6 +153,8 @@ def _print_plan(plan: Plan) -> None:
             for row, access in zip(rows, plan.accesses, strict=True):
                 row.append(access.answer.outcome if access.answer else "-")
         print_table(columns, rows, {**_STATUSES, **_ANSWERS})
+    if plan.isolation:
+        print(f"\n{_format_isolation(plan.isolation)}")
     print()
     sys.stdout.flush()
     for problem in plan.problems:
@@ -160,6 +164,15 @@ def _print_plan(plan: Plan) -> None:
     used = sum(row.state == "used" for row in plan.rows)
     secrets = f"{used} secret{'' if used == 1 else 's'}"
     print(f"the run would {'fail' if plan.would_fail else f'start, with {secrets}'}{f': {found}' if found else ''}")
+
+
+def _format_isolation(isolation: PlannedIsolation) -> str:
+    name = {"landlock": "Landlock"}.get(isolation.mode, isolation.mode)
+    count = len(isolation.hosts)
+    reach = "no server" if not count else "1 server:" if count == 1 else f"{count} servers:"
+    text = ", ".join(isolation.hosts)
+    lines = textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    return "\n".join([f"isolated by {name} {isolation.version}, it would reach {reach}", *map(printable, lines)])
 
 
 def _format_row(row: Row) -> str:
@@ -208,6 +221,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "repositories": [_describe_access(access) for access in plan.accesses],
         "files": list(plan.files),
         "variables": list(plan.variables),
+        "isolation": plan.isolation._asdict() if plan.isolation else None,
         "problems": [problem._asdict() for problem in plan.problems],
     }
 

@@ -8,6 +8,7 @@
 - `includes`: what composer.json takes from other files of the checkout
 - `committed`: credentials that stand in composer.json and the lock themselves
 - `products`: what people install, and the credential or variables that each product wants
+- `mentions`: the servers that its scripts ask
 - `trees`: the directories outside of a project that Composer writes to
 - `project`: the project that is built
 - `home`: the private Composer home of a build

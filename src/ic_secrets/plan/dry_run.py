@@ -27,6 +27,7 @@ from ..model.resolve import trace
 from ..process.directory import choose_parent
 from ..stores.base import Store, read_visible_chain
 from .facts import Facts, find_access, read_settings
+from .isolation import check_mentions
 from .online import Question
 from .problem import Problem
 from .variables import find_variables
@@ -72,6 +73,8 @@ def try_run(store: Store, request: BuildRequest, extensions: Extensions | None =
     with errors:
         choose_parent(request.environment, [request.directory, project.directory], request.run_dir)
     problems = (*map(Problem.from_error, errors.errors), *map(Problem.from_notice, notices))
+    if request.isolate:
+        problems += tuple(check_mentions(prepared))
     traced = trace(target.environment, request.scope, chain)
     definitions = tuple(d for name in traced.values() for d in reversed(name))
     facts = Facts(target, project, definitions, is_composer=is_composer(request.command), is_assumed=is_assumed)

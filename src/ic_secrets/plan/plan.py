@@ -21,6 +21,7 @@ from ..stores.base import Cached, Identity
 from .checks import find_problems
 from .dry_run import DryRun
 from .facts import Access, Answer
+from .isolation import PlannedIsolation, plan_isolation
 from .problem import LEVELS, Problem
 
 
@@ -63,6 +64,7 @@ class Plan(NamedTuple):
     files: tuple[str, ...]
     variables: tuple[str, ...]
     problems: tuple[Problem, ...]
+    isolation: PlannedIsolation | None = None
 
     @property
     def would_fail(self) -> bool:
@@ -99,6 +101,7 @@ def make_plan(dry_run: DryRun, answers: Mapping[Repository, Answer] | None = Non
                 for problem in sorted(problems, key=lambda problem: LEVELS.index(problem.level))
             )
         ),
+        isolation=plan_isolation(prepared),
     )
 
 
