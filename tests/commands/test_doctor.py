@@ -199,7 +199,6 @@ def test_isolation_that_the_settings_want_and_the_machine_refuses_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe, "find_bubblewrap", lambda environment: None)
-    monkeypatch.setattr(probe, "has_launch", lambda: True)
     monkeypatch.setattr(probe, "find_abi", lambda: -errno.ENOSYS)
     assert look("isolate", tmp_path).level == WARN
     assert look("isolate", tmp_path, IC_SECRETS_ISOLATE="1").level == FAIL

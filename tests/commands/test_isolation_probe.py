@@ -228,7 +228,6 @@ def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
 
 
 def has_landlock(monkeypatch: pytest.MonkeyPatch, abi: int) -> None:
-    monkeypatch.setattr(probe, "has_launch", lambda: True)
     monkeypatch.setattr(probe, "find_abi", lambda: abi)
 
 
@@ -270,3 +269,29 @@ def test_a_kernel_without_enough_of_landlock_is_told_apart(
     assert not found.works
     assert words in found.reason
     assert found.hint
+
+
+def test_a_sandbox_of_the_same_kind_around_us_is_found_out() -> None:
+    """A process may have one filter that asks. The first of them is ours here, in a thread that stays."""
+    script = """if True:
+        from ic_secrets.isolation.landlock import check_filter, run_in_thread
+        from ic_secrets.isolation.probe import probe_landlock
+
+        def look():
+            check_filter()
+            import ctypes
+            from ic_secrets.isolation import landlock
+            library = ctypes.CDLL(None, use_errno=True)
+            landlock._forbid_privileges(library)
+            listener = landlock._load_filter(library, landlock.ALLOWING)
+            print(probe_landlock().reason)
+            return listener
+
+        print(probe_landlock().works)
+        run_in_thread(look)
+    """
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True, timeout=60)
+    assert done.stdout.decode().splitlines() == [
+        "True",
+        "an isolated build, or a sandbox of that kind, is around this one",
+    ]

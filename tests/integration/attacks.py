@@ -178,6 +178,21 @@ def make_a_socket_to_the_hypervisor() -> None:
 
 
 @attack
+def read_shared_memory() -> None:
+    attach = _LIBC.shmat
+    attach.restype = ctypes.c_void_p
+    place = attach(TARGETS["shared"], None, 0o10000)
+    if place == ctypes.c_void_p(-1).value:
+        raise OSError(ctypes.get_errno(), "refused")
+    find(TARGETS["marker"], ctypes.string_at(place, 100))
+
+
+@attack
+def write_to_another_terminal() -> None:
+    os.close(os.open(TARGETS["terminal"], os.O_RDWR | os.O_NOCTTY))
+
+
+@attack
 def use_the_keyrings() -> None:
     check(_LIBC.syscall(_KEYCTL, 0, -3, 1))
 

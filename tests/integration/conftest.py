@@ -44,3 +44,9 @@ def assert_nothing_left(
         assert search_tree([tmp_path, Path("/dev/shm")], servers.basic.needles) == []
 
     return check
+
+
+@pytest.fixture(params=["bubblewrap", "landlock"])
+def isolated(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The options of a build that is isolated in either way."""
+    return (f"--isolate={request.param}", "--leaks", "off")

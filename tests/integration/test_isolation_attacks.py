@@ -5,6 +5,7 @@ in a build that is not isolated shows that it would bite.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ import pytest
 from children import NOBODY
 from commandline import PROGRAM
 
+libc = ctypes.CDLL(None)
 ATTACKS = Path(__file__).parent / "attacks.py"
 # What only root can do outside, so that nobody's attempt proves nothing; and what the machine itself may refuse.
 FOR_ROOT = {
@@ -139,6 +141,12 @@ def setting(user: int) -> Iterator[Scene]:
         os.chmod(root / "agent", 0o777)
         abstract = stack.enter_context(socket.socket(socket.AF_UNIX))
         abstract.bind("\0" + marker)
+        shared = share(marker.encode())
+        stack.callback(libc.shmctl, shared, 0, None)
+        master, slave = os.openpty()
+        stack.callback(os.close, master)
+        stack.callback(os.close, slave)
+        os.fchown(slave, user, -1)
         server = stack.enter_context(socket.create_server(("0.0.0.0", 0)))
         for each in (agent, abstract):
             each.listen()
@@ -155,6 +163,8 @@ def setting(user: int) -> Iterator[Scene]:
             "marker": marker,
             "agent": str(root / "agent"),
             "abstract": marker,
+            "shared": shared,
+            "terminal": os.ttyname(slave),
             "port": server.getsockname()[1],
             "address": "127.0.0.2",
             "udp": names.getsockname()[1],
@@ -172,6 +182,14 @@ def setting(user: int) -> Iterator[Scene]:
         scene.run("init")
         scene.run("site", "set", "my-site")
         yield scene
+
+
+def share(data: bytes) -> int:
+    """Return the id of shared memory that everybody may read."""
+    shared: int = libc.shmget(0, len(data) + 100, 0o1666)
+    libc.shmat.restype = ctypes.c_void_p
+    ctypes.memmove(libc.shmat(shared, None, 0), data, len(data))
+    return shared
 
 
 def answer(names: socket.socket) -> None:
@@ -193,7 +211,7 @@ def control(scene: Scene) -> dict[str, str]:
     return scene.attack()
 
 
-@pytest.fixture(scope="module", params=["bubblewrap"])
+@pytest.fixture(scope="module", params=["bubblewrap", "landlock"])
 def isolated(request: pytest.FixtureRequest, scene: Scene) -> dict[str, str]:
     """What they achieve with it."""
     return scene.attack(f"--isolate={request.param}") | {"mode": request.param}

@@ -12,7 +12,7 @@ from ..core.notices import Notice
 from ..core.records import NamedTuple
 from ..isolation.cache import ScratchCache
 from ..isolation.probe import LANDLOCK, choose
-from ..isolation.surroundings import adapt_environment, check_arguments, check_outside
+from ..isolation.surroundings import adapt_environment, check_arguments, check_outside, furnish_home
 from ..isolation.view import View, Wish, make_view
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..core.collector import Errors
     from ..core.notices import Notify
     from ..isolation.probe import Ability
+    from ..isolation.safeguard import Safeguard
     from ..process.child import Launch
     from ..process.directory import PrivateDirectory
     from ..process.watchdog import Watchdog
@@ -32,6 +33,8 @@ _HOSTS = "/etc/hosts"
 _LARGEST = 1 << 20
 # The parts of the private directory that programs of the build write to.
 _WRITTEN = ("git",)
+_HOME, _TEMPORARY = "home", "tmp"
+_LOCAL = frozenset({"127.0.0.1", "localhost"})
 
 
 class Isolation(NamedTuple):
@@ -116,6 +119,7 @@ class Enclosure:
         self._reach = prepared.order.reach
         self._running = running
         self._notify = notify
+        self._safeguard: Safeguard | None = None
         request, project = prepared.request, prepared.project
         repository = os.path.join(project.directory, ".git")
         self._absent = "" if os.path.lexists(repository) else repository
@@ -128,9 +132,30 @@ class Enclosure:
         )
         adapted = adapt_environment({**environment, **self._cache.variables}, self._view, prepared.isolation.git)
         self.environment = adapted
+        if not prepared.isolation.has_network:
+            self._do_without_mounts(directory)
+
+    def _do_without_mounts(self, directory: PrivateDirectory) -> None:
+        """Give the build a home and a place for temporary files: git dies of a home that it may not read."""
+        from ..isolation.safeguard import Safeguard
+
+        self._safeguard = Safeguard(self._view.protected)
+        made = {"HOME": directory.subdirectory(_HOME), "TMPDIR": directory.subdirectory(_TEMPORARY)}
+        furnish_home(made["HOME"], self.environment.get("HOME", ""), self._view)
+        self._view = self._view.add(writable=made.values())
+        self.environment |= made
+        for host, port in self._reach.carried:
+            if host not in _LOCAL:
+                text = f"{host}:{port} is not reached by an isolated build but through the proxy"
+                self._notify(Notice(text, "what speaks no HTTP has to be on 127.0.0.1, without --isolate=bubblewrap"))
 
     def make_launch(self) -> Launch:
         """Return how the build is started."""
+        if self._ability.mode == LANDLOCK:
+            from ..isolation.landlock import Landlock
+
+            local = [port for host, port in self._reach.carried if host in _LOCAL]
+            return Landlock(self._view, [self._running.port, *local])
         from ..isolation.bubblewrap import Bubblewrap
 
         listeners = plan_listeners(self._reach)
@@ -147,12 +172,14 @@ class Enclosure:
         return Bubblewrap(self._ability, self._view, hosts, places, deliver)
 
     def end(self) -> None:
-        """Take back what may outlive the build from its cache, and remove that; warn of a repository that it made.
+        """Take back what may outlive the build from its cache, and remove that; look at what it left for git.
 
         ScrubIncompleteError.
         """
         if self._absent and os.path.lexists(self._absent):
             hint = "unless you meant it to, remove that before git runs in the project: its settings name programs"
             self._notify(Notice(f"the isolated build made {self._absent}", hint))
+        for notice in self._safeguard.put_back() if self._safeguard else ():
+            self._notify(notice)
         self._cache.take_back()
         self._cache.remove()

@@ -26,7 +26,7 @@ _LANDLOCK_VERSION = 1
 _PATIENCE = 10.0
 _OUT_OF_TIME = f"it does not end within {_PATIENCE:.0f} seconds"
 _LARGEST = 65_536
-_OPEN = "it still sees names and attributes of files, and the command lines of processes"
+_OPEN = "it still sees the names of all files and the command lines of all processes"
 
 
 class Ability(NamedTuple):
@@ -125,6 +125,10 @@ def _check_rest(ability: Ability) -> Ability:
         make_program()
         if ability.mode == BUBBLEWRAP:
             find_setsid()
+        else:
+            from .landlock import check_filter
+
+            check_filter()
     except IsolationError as error:
         return ability._replace(works=False, reason=str(error), hint=error.hint)
     return ability
@@ -195,8 +199,6 @@ def _read_setting(name: str) -> str:
 
 def probe_landlock() -> Ability:
     """Return whether the kernel's Landlock can isolate a build."""
-    if not has_launch():
-        return Ability(LANDLOCK, works=False, reason="this version of ic-secrets cannot use it")
     found = find_abi()
     if found >= _LEAST_ABI:
         return _check_rest(Ability(LANDLOCK, works=True, version=str(found)))
@@ -209,11 +211,6 @@ def probe_landlock() -> Ability:
         return Ability(LANDLOCK, works=False, reason="it was turned off when the system started", hint=hint)
     reasons = {errno.ENOSYS: "the kernel, or the sandbox around us, does not have it"}
     return Ability(LANDLOCK, works=False, reason=reasons.get(-found, os.strerror(-found)), hint=hint)
-
-
-def has_launch() -> bool:
-    """Return whether this version can start a build by Landlock."""
-    return os.path.exists(os.path.join(os.path.dirname(__file__), "landlock.py"))
 
 
 def find_abi() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,6 +55,17 @@ def adapt_environment(
         adapted["HOME"] = view.home
     adapted.setdefault(_ACROSS, "1")
     return {**adapted, **add_settings(adapted, _choose_settings(settings))}
+
+
+def furnish_home(place: str, home: str, view: View) -> None:
+    """Fill the directory, which stands for the home, with links to what the build sees of that; OSError."""
+    real = os.path.realpath(home)
+    for path in sorted((*view.readable, *view.writable)):
+        if home and path != real and is_within(path, real):
+            link = place + path[len(real.rstrip("/")) :]
+            os.makedirs(os.path.dirname(link), exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # it is in a directory that has its link
+                os.symlink(path, link)
 
 
 def find_outside(project: Project, view: View, environment: Mapping[str, str]) -> tuple[Outside, ...]:
