@@ -64,6 +64,18 @@ def test_a_file_of_a_step_is_written_and_one_that_steers_later_steps_is_not(
     assert [path.read_text() for path in files.values()] == ["a=b\n", ""]
 
 
+def test_composer_is_as_willing_to_run_as_root_as_outside(
+    site: BrokerSite, isolated: tuple[str, ...], work: Path
+) -> None:
+    """It runs no script as root, unless it was allowed to or sees that it is in a container."""
+    site.store(["bearer.bearer.example.org"])
+    (work / "composer.json").write_text('{"scripts": {"say": "echo said"}}')
+    env = {"COMPOSER_ALLOW_SUPERUSER": ""}
+    outside = site.run("composer", "say", cwd=work, env=env, check=None)
+    inside = site.run("composer", "say", cwd=work, options=isolated, env=env, check=None)
+    assert (inside.returncode, inside.stdout) == (outside.returncode, outside.stdout)
+
+
 def test_a_repository_that_the_build_makes_is_named(site: BrokerSite, isolated: tuple[str, ...], work: Path) -> None:
     site.store(["bearer.bearer.example.org"])
     done = site.run("git", "init", "-q", cwd=work, options=isolated)

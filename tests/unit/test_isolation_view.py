@@ -30,6 +30,13 @@ def test_the_system_is_readable_and_its_links_are_links(machine: Machine) -> Non
     assert not view.shows("/home")
 
 
+def test_a_build_sees_that_it_is_in_a_container(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = machine.write(machine.root / "containerenv")
+    assert not machine.see().shows(marker)
+    monkeypatch.setattr("ic_secrets.isolation.view._CONTAINER", (marker, str(machine.root / "none")))
+    assert marker in machine.see().readable
+
+
 def test_a_project_in_the_home_is_writable_and_the_home_is_not_seen(machine: Machine) -> None:
     machine.write(machine.home / ".ssh" / "id_ed25519")
     view = machine.see()

@@ -218,7 +218,7 @@ def _from_words(name: str, method: Method, text: str) -> Any:
         return _check_text(name, "the token", words[0])
     if method.takes_words and len(words) == len(method.required):
         return {field: _check_text(name, field, word) for field, word in zip(method.required, words, strict=True)}
-    raise _invalid(name, f"has {len(words)} words; it must be {_describe(method)}")
+    raise _invalid(name, f"has {len(words)} {'word' if len(words) == 1 else 'words'}; it must be {_describe(method)}")
 
 
 def _from_json(name: str, method: Method, text: str) -> Any:

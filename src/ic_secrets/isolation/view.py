@@ -20,6 +20,8 @@ from .tools import show_tools
 
 # What every program may need of the system, where it exists; also `/lib64` and its like.
 _SYSTEM = ("/usr", "/etc", "/opt", "/nix", "/snap", "/bin", "/sbin")
+# By these Composer knows that it is in a container, where it runs as root without a word of consent.
+_CONTAINER = ("/.dockerenv", "/run/.containerenv")
 # Where a system keeps what only root may read, beside programs.
 _SETTINGS = ("/etc", "/usr/local/etc")
 # A server that builds as another user, and with a network, for whoever connects: a read-only mount does not prevent it.
@@ -183,6 +185,8 @@ def _show_system(outline: Outline) -> None:
     for path in (*_SYSTEM, *libraries):
         if os.path.isdir(path):
             outline.show(path)
+    for path in filter(os.path.isfile, _CONTAINER):
+        outline.show(path)
 
 
 def _show_directories(outline: Outline, start: Trace, project: Trace) -> None:
