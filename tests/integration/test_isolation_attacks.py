@@ -1,11 +1,13 @@
-"""A hostile script in an isolated build, as root and as anybody: nothing of what it tries succeeds, and the same script
-in a build that is not isolated shows that it would bite.
+"""A hostile script in builds of every kind, as root and as anybody: what it achieves is what README's table says.
+
+In a build that is not isolated it shows that it bites.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import shutil
@@ -14,18 +16,28 @@ import subprocess
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import attacks
+from attacks import ATTACKS, ROWS
 from children import NOBODY
 from commandline import PROGRAM
 
 libc = ctypes.CDLL(None)
-ATTACKS = Path(__file__).parent / "attacks.py"
+README = Path(__file__).parents[2] / "README.md"
+HEADING = "## What a hostile package can do"
+# The columns of README's table, by what the first build of each is given.
+COLUMNS = {
+    "`run`": (),
+    "`--broker`": ("--broker",),
+    "`--isolate`": ("--isolate=bubblewrap",),
+    "`--isolate=landlock`": ("--isolate=landlock",),
+}
 # What only root can do outside, so that nobody's attempt proves nothing; and what the machine itself may refuse.
 FOR_ROOT = {
     "read_a_file_that_only_root_may_read",
@@ -47,8 +59,10 @@ MAY_BE_MISSING = {
     "make_a_raw_socket",
     "make_a_packet_socket",
     "remount_the_system_writable",
+    "connect_to_the_internet",
+    "connect_to_the_machine_by_its_outward_address",
 }
-JUDGED_OUTSIDE = {"write_to_places_outside", "leave_a_daemon"}
+HOST, LOGIN, PASSWORD, LICENCE = "repo.example.org", "builder", "canary-of-a-password", "canary-of-a-licence"
 
 
 @dataclass
@@ -64,7 +78,7 @@ class Scene:
     def project(self) -> Path:
         return self.root / "project"
 
-    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    def run(self, *words: str, given: str = "") -> subprocess.CompletedProcess[bytes]:
         """Run the program as the user."""
 
         def become() -> None:
@@ -79,23 +93,22 @@ class Scene:
             env=self.environment,
             preexec_fn=become,
             capture_output=True,
-            stdin=subprocess.DEVNULL,
+            input=given.encode(),
             timeout=120,
         )
-        assert not check or done.returncode == 0, done.stderr.decode()
+        assert done.returncode == 0, done.stderr.decode()
         return done
 
     def attack(self, *options: str) -> dict[str, str]:
         """Run the attacks as a build; return what they say, and what is seen outside."""
         places = {path: Path(path).read_text() if Path(path).exists() else "" for path in self.targets["written"]}
-        done = self.run(
-            "run", *options, "--leaks", "off", "my-site", "--", "/usr/bin/python3", "attacks.py", "targets.json"
-        )
+        words = ("my-site", "--", "/usr/bin/python3", "attacks.py", "targets.json")
+        self.run("run", *options, "--leaks", "off", *words)
         results: dict[str, str] = json.loads((self.project / "results.json").read_text())
         changed = [p for p, before in places.items() if (Path(p).read_text() if Path(p).exists() else "") != before]
-        results["write_to_places_outside"] = "did it" if changed else "refused"
-        results["changed"] = ", ".join(changed)
-        results["stderr"] = done.stderr.decode()
+        results["write_to_places_outside"] = f"did it: {changed}" if changed else "refused"
+        is_left = subprocess.run(["pkill", "-f", f"sleep {self.targets['daemon']}"]).returncode == 0
+        results["leave_a_daemon"] = "did it" if is_left else "refused"
         for path, before in places.items():
             if path in changed:
                 Path(path).write_text(before)
@@ -124,7 +137,7 @@ def setting(user: int) -> Iterator[Scene]:
         (home / ".bashrc").write_text("")
         (home / ".config/ic-secrets/config.toml").write_text("leaks = 'off'\n")
         (home / ".config/composer/auth.json").write_text("{}")
-        shutil.copy(ATTACKS, scene.project / "attacks.py")
+        shutil.copy(attacks.__file__, scene.project / "attacks.py")
         subprocess.run(["git", "init", "-q", str(scene.project)], check=True)
         (scene.project / "out").symlink_to(root / "key")
         marker, daemon = f"marker-{uuid.uuid4().hex}", str(500_000 + os.getpid())
@@ -169,6 +182,10 @@ def setting(user: int) -> Iterator[Scene]:
             "address": "127.0.0.2",
             "udp": names.getsockname()[1],
             "daemon": daemon,
+            "host": HOST,
+            "login": LOGIN,
+            "password": PASSWORD,
+            "licence": LICENCE,
             "written": [
                 str(home / ".bashrc"),
                 str(root / "other/.git/hooks/post-checkout"),
@@ -181,6 +198,9 @@ def setting(user: int) -> Iterator[Scene]:
             subprocess.run(["chown", "-R", f"{user}:{user}", str(root)], check=True)
         scene.run("init")
         scene.run("site", "set", "my-site")
+        composer, licence = ("--type", "composer"), ("--type", "env", "--hosts", HOST)
+        scene.run("set", "my-site", f"http-basic.{HOST}", *composer, "--scope", "ic", given=f"{LOGIN} {PASSWORD}")
+        scene.run("set", "my-site", "LICENCE", *licence, "--scope", "ic", given=LICENCE)
         yield scene
 
 
@@ -206,30 +226,54 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="module")
-def control(scene: Scene) -> dict[str, str]:
-    """What the attacks achieve without isolation."""
-    return scene.attack()
+def attack(scene: Scene) -> Callable[[str], dict[str, str]]:
+    """What the attacks achieve in a build of that column, which is run once."""
+    return functools.cache(lambda column: scene.attack(*COLUMNS[column]))
 
 
-@pytest.fixture(scope="module", params=["bubblewrap", "landlock"])
-def isolated(request: pytest.FixtureRequest, scene: Scene) -> dict[str, str]:
-    """What they achieve with it."""
-    return scene.attack(f"--isolate={request.param}") | {"mode": request.param}
+def read_table() -> dict[tuple[str, str], str]:
+    """The cells of README's table by row and column."""
+    text = README.read_text().partition(HEADING)[2].partition("\n## ")[0]
+    lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    (_, *columns), _, *rows = [[cell.strip() for cell in line] for line in lines]
+    return {(row, column): cell for row, *cells in rows for column, cell in zip(columns, cells, strict=True)}
 
 
-NAMES = [
-    line[4:-11] for line in ATTACKS.read_text().splitlines() if line.startswith("def ") and line.endswith("() -> None:")
-]
-NAMES = [name for name in NAMES if name not in {"main"}]
+def succeeded(results: dict[str, str], row: str) -> list[str]:
+    return [name for name in ROWS[row] if results[name].startswith("did it")]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in {"leave_a_daemon"}])
-def test_an_attack_fails(control: dict[str, str], isolated: dict[str, str], scene: Scene, name: str) -> None:
-    if name not in MAY_BE_MISSING and (scene.user == 0 or name not in FOR_ROOT):
-        assert control[name] == "did it", "the attack does not bite outside"
-    assert isolated[name] != "did it", isolated["changed"]
+def test_the_table_has_every_attack_and_every_kind_of_build() -> None:
+    assert list(read_table()) == [(row, column) for row in ROWS for column in COLUMNS]
 
 
-def test_no_daemon_outlives_the_build(isolated: dict[str, str], scene: Scene) -> None:
-    found = subprocess.run(["pgrep", "-f", f"sleep {scene.targets['daemon']}"], stdout=subprocess.PIPE).stdout
-    assert found == b""
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_bites_where_nothing_holds_it(
+    attack: Callable[[str], dict[str, str]], scene: Scene, name: str
+) -> None:
+    """Otherwise that it fails elsewhere would prove nothing."""
+    row = next(row for row, names in ROWS.items() if name in names)
+    is_kept = read_table()[row, "`run`"] in ({"kept"} if scene.user == 0 else {"kept", "open to root"})
+    if not is_kept and name not in MAY_BE_MISSING and (scene.user == 0 or name not in FOR_ROOT):
+        assert attack("`run`")[name].startswith("did it"), attack("`run`")[name]
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("column", COLUMNS)
+def test_the_readme_says_what_an_attack_achieves(
+    attack: Callable[[str], dict[str, str]], scene: Scene, column: str, row: str
+) -> None:
+    cell, results = read_table()[row, column], attack(column)
+    assert cell in {"kept", "open", "open to root"}
+    if cell == "open" or (cell == "open to root" and scene.user == 0):
+        assert succeeded(results, row) or MAY_BE_MISSING.issuperset(ROWS[row])
+    else:
+        assert succeeded(results, row) == []
+
+
+def test_a_process_that_is_left_is_found_where_it_may_stay(scene: Scene) -> None:
+    assert scene.attack("--allow-background")["leave_a_daemon"] == "did it"
+
+
+def test_nothing_is_open_in_an_isolated_build() -> None:
+    assert {cell for (_, column), cell in read_table().items() if column == "`--isolate`"} == {"kept"}
